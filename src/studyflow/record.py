@@ -1,0 +1,118 @@
+"""What a study knows about its trials, free of Optuna, Kubernetes and MLflow.
+
+`Study.records()` makes these from the storage; trackers, reports and terminals read them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from studyflow.trial import Cause, ParamValue
+
+
+class TrialState(enum.StrEnum):
+    """Where a trial stands. The last three are final."""
+
+    WAITING = "waiting"
+    """Enqueued, not yet asked for."""
+    RUNNING = "running"
+    """Asked for, and not told: between attempts too."""
+    COMPLETE = "complete"
+    """Told with values."""
+    PRUNED = "pruned"
+    """Stopped early; the values reported so far are known."""
+    FAILED = "failed"
+    """Ended without values; `cause` says why."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the state is final."""
+        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One trial as the storage has it."""
+
+    number: int
+    state: TrialState
+    params: Mapping[str, ParamValue]
+    """Searched parameters, conditional ones only when active, and fixed ones."""
+    values: tuple[float, ...] | None = None
+    """One value per objective, in the study's order; `None` unless complete."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Every metric that `finish` was given."""
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    """Violation of each bound by name, such as `latency_ms <= 20`; at most 0 is feasible."""
+    intermediate: Mapping[int, float] = field(default_factory=dict)
+    """First objective by step, as reported while the trial ran."""
+    cause: Cause | None = None
+    """Why the last attempt ended; `None` while there is none."""
+    message: str = ""
+    """The cause in a sentence for a human; empty when all went well."""
+    attempt: int = 0
+    """Number of the newest attempt, from 1; 0 before the first."""
+    lost_attempts: frozenset[int] = frozenset()
+    """Numbers of the attempts that were lost to the infrastructure."""
+    started_at: float | None = None
+    """Start in seconds since the epoch, UTC."""
+    finished_at: float | None = None
+    """End in seconds since the epoch, UTC."""
+    trained_seconds: float | None = None
+    """How long the script of the last attempt ran; `None` while unknown."""
+    run_id: str | None = None
+    """The trial's MLflow run, once it exists."""
+    suggestion: Mapping[str, Any] | None = None
+    """What the sampler said about its choice; see `studyflow.samplers`."""
+
+    is_taken_over: bool = False
+    """Whether the trial was copied from another study; it teaches the sampler and costs no
+    budget."""
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether the trial is complete and keeps every bound."""
+        return self.state is TrialState.COMPLETE and all(v <= 0 for v in self.constraints.values())
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Seconds that the last attempt ran, else from asking to telling; `None` until finished."""
+        if self.trained_seconds is not None:
+            return self.trained_seconds
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(self.finished_at - self.started_at, 0.0)
+
+
+def best_records(
+    records: tuple[TrialRecord, ...] | list[TrialRecord], directions: tuple[str, ...]
+) -> tuple[TrialRecord, ...]:
+    """Return the best feasible trials: one for one objective, else the Pareto front.
+
+    Of equally good trials the earliest stands. Ordered by number.
+
+    Args:
+        records: Trials in any state.
+        directions: `minimize` or `maximize` for each objective.
+    """
+    signs = [1.0 if direction == "minimize" else -1.0 for direction in directions]
+    costs = {
+        record.number: tuple(s * v for s, v in zip(signs, record.values, strict=True))
+        for record in records
+        if record.is_feasible and record.values is not None
+    }
+    if len(signs) == 1:
+        best = min(costs, key=lambda number: (costs[number], number), default=None)
+        return tuple(record for record in records if record.number == best)
+    front = [
+        number
+        for number, cost in costs.items()
+        if not any(
+            other != cost and all(o <= c for o, c in zip(other, cost, strict=True))
+            for other in costs.values()
+        )
+    ]
+    return tuple(sorted((r for r in records if r.number in front), key=lambda r: r.number))
