@@ -1,0 +1,38 @@
+"""What a study is: `StudySpec` and its parts, read from one YAML file and checked once."""
+
+from studyflow.spec.models import (
+    BudgetSpec,
+    ConstraintSpec,
+    ObjectiveSpec,
+    PrunerSpec,
+    ResourcesSpec,
+    RetrySpec,
+    SamplerSpec,
+    StopSpec,
+    StudySpec,
+    TrialSpec,
+    describe_differences,
+)
+from studyflow.spec.plan import describe_plan
+from studyflow.spec.problems import Problem
+from studyflow.spec.reader import find_problems, read_study
+from studyflow.spec.schema import json_schema
+
+__all__ = [
+    "BudgetSpec",
+    "ConstraintSpec",
+    "ObjectiveSpec",
+    "Problem",
+    "PrunerSpec",
+    "ResourcesSpec",
+    "RetrySpec",
+    "SamplerSpec",
+    "StopSpec",
+    "StudySpec",
+    "TrialSpec",
+    "describe_differences",
+    "describe_plan",
+    "find_problems",
+    "json_schema",
+    "read_study",
+]

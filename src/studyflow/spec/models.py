@@ -1,0 +1,408 @@
+"""`StudySpec` and its parts: frozen, each field documented, each part checking itself.
+
+Checks that need several parts (a point to try first must lie in the search space, …) stand in
+`studyflow.spec.rules`, so that one look at a file can report the problems of every part together.
+A spec made by `from_yaml` or `from_mapping` has passed both; one put together in Python only the
+first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from studyflow.space import Parameter, Real, Scalar, SearchSpace, Whole, broken_rule
+
+Direction = Literal["minimize", "maximize"]
+SamplerName = Literal["botorch", "gp", "tpe", "cmaes", "nsga2", "qmc", "random", "grid"]
+PrunerName = Literal[
+    "none", "median", "percentile", "asha", "hyperband", "threshold", "patient", "wilcoxon"
+]
+
+NAME_LIMIT: Final = 200
+"""Longest study name: Optuna's limit is 512, MLflow's 500; tags and folders need room beside it."""
+
+KEY_LIMIT: Final = 250
+"""Longest name of a parameter or metric: MLflow's limit for a key."""
+
+LONGEST_SECONDS: Final = 1e9
+"""Longest time limit, about 31 years; Kubernetes keeps deadlines in 32 bits."""
+
+
+def _text(value: Any) -> Any:
+    """Return a number as text, so that `cpu: 2` is as good as `cpu: "2"`."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
+"""A text that may be written as a number."""
+
+Seconds = Annotated[Real, Field(gt=0, le=LONGEST_SECONDS)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ObjectiveSpec(_Part):
+    """One number to optimise."""
+
+    metric: str = Field(
+        min_length=1,
+        max_length=KEY_LIMIT,
+        description="Name that `sdk.finish` gives it.",
+        examples=["val_loss"],
+    )
+    direction: Direction = Field(description="Whether small or large values are good.")
+
+
+class ConstraintSpec(_Part):
+    """A bound that a metric must keep for the trial to be feasible. Name `max`, `min` or both."""
+
+    metric: str = Field(
+        min_length=1,
+        max_length=KEY_LIMIT,
+        description="Name that `sdk.finish` gives it.",
+        examples=["latency_ms"],
+    )
+    max: Real | None = Field(default=None, description="Largest feasible value.")
+    min: Real | None = Field(default=None, description="Smallest feasible value.")
+
+    @model_validator(mode="after")
+    def _check(self) -> ConstraintSpec:
+        if self.max is None and self.min is None:
+            raise broken_rule(
+                "a constraint must have max or min, but it has neither", "add one of them"
+            )
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise broken_rule(
+                f"min must not be above max, but min={self.min:g} and max={self.max:g}",
+                "did you swap them?",
+            )
+        return self
+
+    def violations(self, value: float) -> dict[str, float]:
+        """Return by how much a value breaks each bound; at most 0 is feasible.
+
+        Args:
+            value: What the trial finished with.
+
+        Returns:
+            One entry for each bound, such as `{"latency_ms <= 20": -3.5}`.
+        """
+        bounds = {}
+        if self.max is not None:
+            bounds[f"{self.metric} <= {self.max:.12g}"] = value - self.max
+        if self.min is not None:
+            bounds[f"{self.metric} >= {self.min:.12g}"] = self.min - value
+        return bounds
+
+
+class SamplerSpec(_Part):
+    """Who suggests the next point. Any further field is an argument of that sampler.
+
+    The arguments are listed in `studyflow.spec.arguments`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: SamplerName = Field(default="botorch", description="Name of the sampler.")
+    seed: Whole | None = Field(
+        default=None, ge=0, lt=2**32, description="Makes suggestions repeatable; `null` draws one."
+    )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The further fields, as given: defaults are not filled in."""
+        return dict(self.model_extra or {})
+
+
+class PrunerSpec(_Part):
+    """Who stops hopeless trials early. Any further field is an argument of that pruner.
+
+    The arguments are listed in `studyflow.spec.arguments`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: PrunerName = Field(default="none", description="Name of the pruner.")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The further fields, as given: defaults are not filled in."""
+        return dict(self.model_extra or {})
+
+
+class BudgetSpec(_Part):
+    """How much a study may spend."""
+
+    n_trials: Whole = Field(
+        ge=1,
+        le=1_000_000,
+        description="Trials to finish: those that returned a value, were pruned or failed by "
+        "their parameters or script. Attempts lost to the infrastructure are not counted.",
+        examples=[30],
+    )
+    max_parallel_trials: Whole = Field(
+        default=1, ge=1, le=10_000, description="Trials that run at once."
+    )
+    timeout_seconds: Seconds | None = Field(
+        default=None,
+        description="After this long a run of the study starts no further trial; running ones "
+        "finish. Every run counts anew.",
+    )
+
+
+class StopSpec(_Part):
+    """When to end before the budget is spent."""
+
+    target: Real | None = Field(
+        default=None, description="End when the objective is this good. One objective only."
+    )
+    no_improvement_trials: Whole | None = Field(
+        default=None,
+        ge=1,
+        description="End when this many finished trials in a row brought no new best.",
+    )
+    alike_failures: Whole = Field(
+        default=5,
+        ge=1,
+        description="End when this many trials in a row fail in the same way: the script or its "
+        "environment is broken, and more GPU time will not mend it.",
+    )
+
+
+class RetrySpec(_Part):
+    """How often a trial is attempted again when its attempt was lost to the infrastructure."""
+
+    max_attempts: Whole = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="Attempts of one trial before it fails with the last cause.",
+    )
+    backoff_seconds: Real = Field(
+        default=5.0,
+        gt=0,
+        le=3600,
+        description="Pause before the second attempt; it doubles with every further one, up to "
+        "five minutes.",
+    )
+
+
+class ResourcesSpec(_Part):
+    """What one trial needs. Locally only `gpu` has an effect: cards are handed out one a slot."""
+
+    cpu: Text | None = Field(
+        default=None, pattern=r"^\d+(\.\d+)?m?$", description="Cores, such as `2` or `500m`."
+    )
+    memory: Text | None = Field(
+        default=None,
+        # Kubernetes writes kilo small and knows no B: 4K and 4GB would be refused by its API.
+        pattern=r"^\d+(\.\d+)?(k|[MGTP]|[KMGTP]i)?$",
+        description="Memory in bytes, such as `4Gi` or `500M`.",
+    )
+    gpu: Whole = Field(default=0, ge=0, le=1024, description="GPUs for each trial.")
+
+
+class TrialSpec(_Part):
+    """How one trial is run."""
+
+    command: tuple[Text, ...] = Field(
+        min_length=1,
+        description="Program and arguments; no shell is involved.",
+        examples=[["python", "train.py"]],
+    )
+    image: str | None = Field(
+        default=None, pattern=r"^\S+$", description="Container image, used on Kubernetes."
+    )
+    resources: ResourcesSpec = Field(
+        default_factory=ResourcesSpec, description="What one trial needs."
+    )
+    timeout_seconds: Seconds | None = Field(
+        default=None, description="Longest time one attempt may run.", examples=[1800]
+    )
+    budget: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="Steps a trial may train for; reaches the script as `trial.budget`.",
+    )
+    env: dict[str, Text] = Field(
+        default_factory=dict, description="Environment variables for the script; no secrets here."
+    )
+
+
+class StudySpec(_Part):
+    """One study: what to optimise, over what, by whom, for how long, and how a trial is run."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=NAME_LIMIT,
+        description="Name of the study.",
+        examples=["cnn-lstm"],
+    )
+    description: str = Field(default="", max_length=5000, description="What this study is about.")
+    tags: dict[str, Text] = Field(
+        default_factory=dict, description="Labels for people; see MLflow."
+    )
+    objectives: tuple[ObjectiveSpec, ...] = Field(
+        min_length=1, description="What to optimise; two or more make a multi-objective study."
+    )
+    constraints: tuple[ConstraintSpec, ...] = Field(
+        default=(), description="Bounds that other metrics must keep."
+    )
+    search_space: dict[str, Parameter] = Field(
+        min_length=1, description="The parameters to search, by name."
+    )
+    fixed: dict[str, Scalar] = Field(
+        default_factory=dict, description="Parameters with one value for every trial."
+    )
+    enqueue: tuple[dict[str, Scalar], ...] = Field(
+        default=(), description="Points to try first, in this order. Left-out parameters are drawn."
+    )
+    sampler: SamplerSpec = Field(
+        default_factory=SamplerSpec, description="Who suggests the next point."
+    )
+    pruner: PrunerSpec = Field(
+        default_factory=PrunerSpec, description="Who stops hopeless trials early."
+    )
+    budget: BudgetSpec = Field(description="How much the study may spend.")
+    stop: StopSpec = Field(
+        default_factory=StopSpec, description="When to end before the budget is spent."
+    )
+    retry: RetrySpec = Field(
+        default_factory=RetrySpec,
+        description="How often a trial lost to the infrastructure is attempted again.",
+    )
+    trial: TrialSpec = Field(description="How one trial is run.")
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space, parents before children.
+
+        Raises:
+            SpaceError: The conditions are impossible; a spec read by `from_yaml` never raises.
+        """
+        return SearchSpace(self.search_space)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """The direction of every objective."""
+        return tuple(objective.direction for objective in self.objectives)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that every trial must finish with: objectives, then constraints."""
+        names = [objective.metric for objective in self.objectives]
+        names += [constraint.metric for constraint in self.constraints]
+        return tuple(dict.fromkeys(names))
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> StudySpec:
+        """Return the study that a file describes.
+
+        Raises:
+            SpecError: The file cannot be read or is wrong; every problem is in the message, with
+                line and column, rule, value and way out.
+        """
+        # The reader builds these models, so it cannot be imported before they exist.
+        from studyflow.spec.reader import read_study
+
+        return read_study(Path(path))
+
+    @classmethod
+    def from_text(cls, text: str, *, source: str = "study.yaml") -> StudySpec:
+        """Return the study that YAML text describes.
+
+        Args:
+            text: The whole file.
+            source: Its name in messages.
+
+        Raises:
+            SpecError: The text is wrong; every problem is in the message, with line and column.
+        """
+        from studyflow.spec.reader import read_text
+
+        return read_text(text, source=source)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> StudySpec:
+        """Return the study that an already parsed mapping describes, such as flow parameters.
+
+        Raises:
+            SpecError: The mapping is wrong; every problem is in the message, by its path.
+        """
+        from studyflow.spec.reader import read_mapping
+
+        return read_mapping(mapping)
+
+    def to_yaml(self) -> str:
+        """Return the study as a file; reading it again gives an equal spec.
+
+        Fields that have their default are left out.
+        """
+        from studyflow.spec.writer import write_study
+
+        return write_study(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must not change when a study continues: search space and objectives.
+
+        Made of JSON values, to be stored with the study and handed to `describe_differences`.
+        Fields that have their default are left out, so a later version may add some.
+        """
+        space: dict[str, Any] = {}
+        for name, parameter in self.search_space.items():
+            space[name] = parameter.model_dump(mode="json", exclude_defaults=True, exclude={"when"})
+            if parameter.when:
+                # `when: {a: 1}` and `when: {a: [1]}` mean the same.
+                space[name]["when"] = {k: list(v) for k, v in parameter.conditions.items()}
+        return {
+            "search_space": space,
+            "objectives": [objective.model_dump(mode="json") for objective in self.objectives],
+        }
+
+    def fingerprint(self) -> str:
+        """Return a hash of `identity()`; the order of parameters does not matter."""
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a line for every difference between two `StudySpec.identity()`.
+
+    A line is such as `search_space.lr.high: 0.01 → 0.1`; none means that the study may continue.
+    """
+    return tuple(_differences(old, new, ""))
+
+
+_MISSING: Final = object()
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        lines = []
+        for key in dict.fromkeys((*old, *new)):
+            below = f"{path}.{key}" if path else str(key)
+            lines += _differences(old.get(key, _MISSING), new.get(key, _MISSING), below)
+        return lines
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            line
+            for i, (o, n) in enumerate(zip(old, new, strict=True))
+            for line in _differences(o, n, f"{path}[{i}]")
+        ]
+    # `True` equals 1 in Python, yet they are two choices.
+    if old == new and isinstance(old, bool) is isinstance(new, bool):
+        return []
+    return [f"{path}: {_side(old)} → {_side(new)}"]
+
+
+def _side(value: Any) -> str:
+    return "nothing" if value is _MISSING else json.dumps(value, ensure_ascii=False)

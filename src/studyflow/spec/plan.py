@@ -1,0 +1,116 @@
+"""What a study will do, in rows for a human: shown by `studyflow check` when all is well."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from studyflow.spec.models import StudySpec
+
+
+def describe_plan(spec: StudySpec) -> tuple[tuple[str, str], ...]:
+    """Return (what, how much) for everything that a person would check before a study starts."""
+    rows = [
+        ("study", spec.name),
+        ("dimensions", _dimensions(spec)),
+        ("size of the space", _size(spec)),
+        ("objectives", "; ".join(f"{o.direction} {o.metric}" for o in spec.objectives)),
+    ]
+    if spec.constraints:
+        bounds = [name for c in spec.constraints for name in c.violations(0.0)]
+        rows.append(("constraints", "; ".join(bounds)))
+    seed = "drawn" if spec.sampler.seed is None else str(spec.sampler.seed)
+    rows += [
+        ("sampler", _named(spec.sampler.type, {**spec.sampler.arguments, "seed": seed})),
+        ("pruner", _named(spec.pruner.type, spec.pruner.arguments)),
+        ("trials", _trials(spec)),
+        ("parallelism", f"{spec.budget.max_parallel_trials} at once"),
+        ("longest possible time", _longest_time(spec)),
+        ("GPUs at once", _gpus(spec)),
+        ("command", shlex.join(spec.trial.command)),
+    ]
+    if spec.trial.image is not None:
+        rows.append(("image", spec.trial.image))
+    return tuple(rows)
+
+
+def longest_seconds(spec: StudySpec) -> float | None:
+    """Return how long the study can take at most; `None` without a limit.
+
+    Counts the time of running trials only: not waiting for room on the cluster, and not the
+    attempts that are lost to it.
+    """
+    trial = spec.trial.timeout_seconds
+    if trial is None:
+        return None
+    rounds = math.ceil(spec.budget.n_trials / spec.budget.max_parallel_trials)
+    limits = [rounds * trial]
+    if spec.budget.timeout_seconds is not None:
+        # A trial that starts just before the study's time is up still has its own.
+        limits.append(spec.budget.timeout_seconds + trial)
+    return min(limits)
+
+
+def show_duration(seconds: float) -> str:
+    """Return a time in its two largest units, such as `4 h 30 min`."""
+    if seconds < 60:
+        return f"{seconds:g} s"
+    whole = round(seconds)
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next(i for i, (_, size) in enumerate(units) if whole >= size)
+    parts = []
+    for name, size in units[first : first + 2]:
+        count, whole = divmod(whole, size)
+        if count:
+            parts.append(f"{count:,} {name}")
+    return " ".join(parts)
+
+
+def _dimensions(spec: StudySpec) -> str:
+    n = len(spec.search_space)
+    n_conditional = sum(bool(parameter.when) for parameter in spec.search_space.values())
+    text = f"{n} parameter{'' if n == 1 else 's'}"
+    if n_conditional:
+        text += f", {n_conditional} conditional"
+    if spec.fixed:
+        text += f", {len(spec.fixed)} fixed"
+    return text
+
+
+def _size(spec: StudySpec) -> str:
+    size = spec.space.cardinality
+    if size is None:
+        return "continuous"
+    # Beyond this nobody reads digits, and Python refuses to write out numbers of thousands.
+    return f"{size:,} point{'' if size == 1 else 's'}" if size < 10**12 else "over 10^12 points"
+
+
+def _trials(spec: StudySpec) -> str:
+    n = spec.budget.n_trials
+    return f"{n} ({len(spec.enqueue)} enqueued)" if spec.enqueue else str(n)
+
+
+def _longest_time(spec: StudySpec) -> str:
+    longest = longest_seconds(spec)
+    if longest is None:
+        return "unlimited: no trial.timeout_seconds"
+    return show_duration(longest)
+
+
+def _gpus(spec: StudySpec) -> str:
+    # Fewer trials than slots leave slots empty.
+    slots = min(spec.budget.max_parallel_trials, spec.budget.n_trials)
+    return str(slots * spec.trial.resources.gpu)
+
+
+def _named(name: str, arguments: Mapping[str, Any]) -> str:
+    inside = ", ".join(f"{k}={_argument(v)}" for k, v in arguments.items())
+    return f"{name} ({inside})" if inside else name
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _named(str(value["type"]), {k: v for k, v in value.items() if k != "type"})
+    return str(value).lower() if isinstance(value, bool) else str(value)
