@@ -1,0 +1,120 @@
+"""What training code imports. Standard library only, and harmless outside a study.
+
+    from studyflow import sdk
+
+    trial = sdk.current_trial()
+    for epoch in range(trial.budget or 10):
+        sdk.report(epoch, val_loss=...)
+    sdk.finish(val_loss=...)
+
+Inside a study (`STUDYFLOW_TRIAL` is set) metrics go where the study reads them and the outcome
+where it looks for it. Alone, the same script runs with its own defaults: `report` and `finish`
+print a line. To run it by hand with given parameters:
+
+    STUDYFLOW_PARAMS='{"learning_rate": 0.01}' python train.py
+
+Nothing but a wrong argument makes the training fail here, and only `finish` waits for a network, a
+few seconds at most. All may be called from any thread. In processes forked from the training, such
+as data loaders, and in ranks other than 0 (`RANK`, as torchrun sets it) the functions check their
+arguments and say nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import SupportsFloat, SupportsIndex
+
+from studyflow.sdk.session import CurrentTrial, session
+from studyflow.trial import ParamValue
+
+__all__ = [
+    "CurrentTrial",
+    "artifact",
+    "checkpoint_dir",
+    "current_trial",
+    "finish",
+    "report",
+    "should_stop",
+]
+
+
+def current_trial(defaults: Mapping[str, ParamValue] | None = None) -> CurrentTrial:
+    """Return the trial that this process trains.
+
+    From here on an uncaught exception becomes the trial's outcome.
+
+    Args:
+        defaults: Parameters for running outside a study, where `STUDYFLOW_PARAMS` overrides them
+            one by one. Inside a study they are not looked at: it alone says what is trained.
+
+    Raises:
+        DocumentError: `STUDYFLOW_TRIAL` or `STUDYFLOW_PARAMS` cannot be read.
+    """
+    return session().current_trial(defaults or {})
+
+
+def report(step: SupportsIndex, **metrics: SupportsFloat) -> None:
+    """Show metrics of one step, usually an epoch, to the study: to its pruner and its charts.
+
+    Never blocks for a network and never fails for one. NaN and infinities are fine.
+
+    Args:
+        step: Number of the step, from 0.
+        metrics: Numbers, or tensors of one element. `**{"val/loss": x}` for other names.
+
+    Raises:
+        TypeError: The step is not an integer, or a metric is not a number.
+        ValueError: The step is negative, or a name is empty, too long or of other characters than
+            MLflow takes.
+    """
+    session().report(step, metrics)
+
+
+def finish(value: SupportsFloat | None = None, /, **metrics: SupportsFloat) -> None:
+    """Give the trial's final metrics: its objectives, its constraints and what else is of interest.
+
+    The last call before the script ends counts as a whole. A crash after it, for example while the
+    interpreter shuts down, changes nothing. NaN and infinities are accepted; the study judges them.
+
+    Args:
+        value: The objective, where the study expects exactly one metric.
+        metrics: Final metrics by name.
+
+    Raises:
+        TypeError: A metric is not a number, or `value` is given where several are expected.
+        ValueError: A metric's name is not acceptable.
+        DocumentError: The expected metrics alone are longer than an outcome may be.
+    """
+    session().finish(value, metrics)
+
+
+def should_stop() -> bool:
+    """Return whether the training ought to end: the study stopped it, or its machine goes away.
+
+    The first call, from the main thread, makes SIGTERM a request; without it SIGTERM kills. What
+    the script does after True is up to it: save a checkpoint and leave within the grace.
+    """
+    return session().should_stop()
+
+
+def artifact(path: str | os.PathLike[str], name: str | None = None) -> Path:
+    """Add a copy of a file or folder to the artifacts of the trial's MLflow run.
+
+    A copy of the same name is replaced. Returns where it is; outside a study, the path itself.
+
+    Args:
+        path: File or folder.
+        name: Name among the artifacts, may hold slashes; `None` for the last part of the path.
+
+    Raises:
+        FileNotFoundError: There is nothing at `path`.
+        ValueError: The name leaves the artifact folder.
+    """
+    return session().artifact(Path(path), name)
+
+
+def checkpoint_dir() -> Path:
+    """Return the folder that all attempts of this trial share; outside a study, a temporary one."""
+    return session().checkpoint_dir()

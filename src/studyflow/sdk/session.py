@@ -1,0 +1,437 @@
+"""What one training process knows about its trial and has said so far.
+
+Modules that only some trainings need are imported where they are needed: every trial pays for the
+others, a process of each data loader too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import operator
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from studyflow.errors import DocumentError
+from studyflow.sdk.crash import crash_cause
+from studyflow.sdk.metrics import read_metrics, shorten
+from studyflow.trial import (
+    OUTCOME_LIMIT_BYTES,
+    TRIAL_VARIABLE,
+    Cause,
+    MetricPoint,
+    Outcome,
+    ParamValue,
+    Trial,
+)
+
+if TYPE_CHECKING:
+    from studyflow.sdk.mlflow_sender import MlflowSender
+
+PARAMS_VARIABLE: Final = "STUDYFLOW_PARAMS"
+"""Parameters as a JSON object, for running a training script by hand."""
+
+FLUSH_SECONDS: Final = 10.0
+"""Longest wait for MLflow when the script finishes or ends; metrics still unsent then are lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentTrial:
+    """The trial as a training script sees it."""
+
+    params: dict[str, ParamValue]
+    """The parameters to train with, a copy of the script's own."""
+    number: int = 0
+    """Number of the trial within its study, from 0."""
+    attempt: int = 1
+    """From 1; above 1 there may be something to resume in `checkpoint_dir`."""
+    study: str = ""
+    """Name of the study; empty outside one."""
+    budget: int | None = None
+    """Steps this trial may train for; `None` when the script decides."""
+    metrics: tuple[str, ...] = ()
+    """Metrics that the study expects from `finish`."""
+    checkpoint_dir: Path = field(default_factory=Path)
+    """Folder that all attempts of this trial share."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the script runs outside any study."""
+        return not self.study
+
+
+class Session:
+    """The conversation of one process with its study.
+
+    Args:
+        trial: The attempt; `None` outside a study.
+        environment: Variables of the process.
+        write: Takes the lines that are printed outside a study.
+    """
+
+    def __init__(
+        self,
+        trial: Trial | None,
+        environment: Mapping[str, str] = os.environ,
+        write: Callable[[str], object] | None = None,
+    ) -> None:
+        self._trial = trial
+        self._environment = environment
+        self._write = write or _print
+        # Data loaders are forked from the training: they know all this and must keep silent.
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._has_finished = False
+        self._sigterm_received = False
+        self._listens_to_sigterm = False
+        self._sender: MlflowSender | None = None
+        self._flush_seconds_left = FLUSH_SECONDS
+        self._temporary: Path | None = None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process is the one that reports: the first of its tree, of rank 0."""
+        return os.getpid() == self._pid and self._environment.get("RANK", "0") in ("", "0")
+
+    def current_trial(self, defaults: Mapping[str, ParamValue]) -> CurrentTrial:
+        """Return the trial, or outside a study a stand-in."""
+        trial = self._trial
+        if trial is None:
+            return CurrentTrial(
+                params={**defaults, **_read_params(self._environment.get(PARAMS_VARIABLE))},
+                checkpoint_dir=self.checkpoint_dir(),
+            )
+        return CurrentTrial(
+            params=dict(trial.params),
+            number=trial.number,
+            attempt=trial.attempt,
+            study=trial.study,
+            budget=trial.budget,
+            metrics=trial.metrics,
+            checkpoint_dir=self.checkpoint_dir(),
+        )
+
+    def report(self, step: Any, metrics: Mapping[str, Any]) -> None:
+        """Pass metrics of one step on."""
+        if isinstance(step, bool):
+            raise TypeError(f"report: the step must be an integer, not {step!r}.")
+        try:
+            number = operator.index(step)
+        except TypeError as error:
+            raise TypeError(f"report: the step must be an integer, not {shorten(step)}.") from error
+        if number < 0:
+            raise ValueError(f"report: the step must be 0 or more, not {number}.")
+        values = read_metrics("report", metrics)
+        if not self.speaks or not values:
+            return
+        if self._trial is None:
+            shown = " ".join(f"{name}={value:.6g}" for name, value in values.items())
+            self._write(f"step {number}: {shown}\n")
+            return
+        now_ms = time.time_ns() // 1_000_000
+        points = [MetricPoint(name, number, value, now_ms) for name, value in values.items()]
+        if self._trial.metrics_path is not None:
+            self._append(self._trial.metrics_path, points)
+        elif (sender := self._mlflow_sender()) is not None:
+            sender.put(points)
+
+    def finish(self, value: Any, metrics: Mapping[str, Any]) -> None:
+        """Write the outcome."""
+        trial = self._trial
+        try:
+            named = _name_value(value, metrics, trial)
+            values = read_metrics("finish", named)
+        except (TypeError, ValueError) as error:
+            # The script may catch it; the study must still learn what came.
+            self._record(Cause.USER_ERROR, {}, str(error))
+            raise
+        if not self.speaks:
+            return
+        if trial is None:
+            shown = " ".join(f"{name}={value:.6g}" for name, value in values.items())
+            self._write(f"finished: {shown}\n")
+            return
+        missing = [name for name in trial.metrics if name not in values]
+        if missing:
+            self._record(
+                Cause.BAD_METRIC,
+                values,
+                f"finish() was called without {_enumerate(missing)}; it got "
+                f"{_enumerate(list(values)) or 'nothing'}. Hint: the study file and the script "
+                "must use the same names.",
+            )
+        else:
+            self._record(Cause.OK, values, "")
+        self._has_finished = True
+        self._flush()
+
+    def record_crash(self, error: BaseException) -> None:
+        """Write the outcome for an exception that ended the script, unless it had finished."""
+        if self._has_finished or not self.speaks:
+            return
+        verdict = crash_cause(error)
+        if verdict is not None:
+            self._record(verdict[0], {}, verdict[1])
+
+    def should_stop(self) -> bool:
+        """Return whether a stop was asked for."""
+        if not self._listens_to_sigterm:
+            self._listen_to_sigterm()
+        if self._sigterm_received:
+            return True
+        path = None if self._trial is None else self._trial.stop_path
+        return path is not None and Path(path).exists()
+
+    def artifact(self, path: Path, name: str | None) -> Path:
+        """Copy a file or folder to the artifacts."""
+        if not path.exists():
+            raise FileNotFoundError(f"artifact: there is nothing at {path}.")
+        relative = Path(path.resolve().name if name is None else name)
+        if relative.is_absolute() or ".." in relative.parts or relative == Path():
+            raise ValueError(
+                f"artifact: the name must stay within the artifact folder, not {name!r}."
+            )
+        folder = None if self._trial is None else self._trial.artifact_dir
+        if folder is None or not self.speaks:
+            return path
+        target = Path(folder) / relative
+        if path.resolve() == target.resolve():
+            return target
+        import shutil
+
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Copied, not linked: a script that writes the next checkpoint into the same file would
+        # change this one too. Under another name first, so that nobody uploads half of it.
+        part = target.with_name(f".{target.name}.{threading.get_ident()}.part")
+        if path.is_dir():
+            shutil.copytree(path, part)
+            with self._lock:
+                if target.is_dir():
+                    shutil.rmtree(target)
+                part.rename(target)
+        else:
+            shutil.copy2(path, part)
+            part.replace(target)
+        return target
+
+    def checkpoint_dir(self) -> Path:
+        """Return the folder for checkpoints; it exists."""
+        path = None if self._trial is None else self._trial.checkpoint_dir
+        if path is not None:
+            folder = Path(path)
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
+        with self._lock:
+            if self._temporary is None:
+                import tempfile
+
+                self._temporary = Path(tempfile.mkdtemp(prefix="studyflow-checkpoints-"))
+            return self._temporary
+
+    def close(self) -> None:
+        """Send what is still unsent, for a bounded time; remove the temporary folder."""
+        if os.getpid() != self._pid:
+            return
+        self._flush()
+        if self._temporary is not None:
+            import shutil
+
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _append(self, path: str, points: list[MetricPoint]) -> None:
+        lines = "".join(f"{point.to_json()}\n" for point in points).encode()
+        try:
+            # One write to a file opened for appending: lines of threads do not mix.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(descriptor, lines)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._warn_once(f"metrics cannot be written: {error}")
+
+    def _record(self, cause: Cause, metrics: Mapping[str, float], message: str) -> None:
+        trial = self._trial
+        if trial is None or trial.outcome_path is None or not self.speaks:
+            return
+        text = _outcome_text(trial, cause, metrics, message)
+        with self._lock:
+            _write_outcome(Path(trial.outcome_path), text.encode())
+
+    def _mlflow_sender(self) -> MlflowSender | None:
+        tracking = None if self._trial is None else self._trial.tracking
+        if tracking is None or not tracking.uri.startswith(("http://", "https://")):
+            return None
+        with self._lock:
+            if self._sender is None:
+                from studyflow.sdk.mlflow_sender import MlflowSender, credentials
+
+                self._sender = MlflowSender(
+                    tracking.uri, tracking.run_id, credentials(self._environment)
+                )
+            return self._sender
+
+    def _flush(self) -> None:
+        """Wait for MLflow; all waits of a process together are bounded."""
+        if self._sender is not None:
+            began = time.monotonic()
+            self._sender.flush(self._flush_seconds_left)
+            self._flush_seconds_left = max(
+                0.0, self._flush_seconds_left - (time.monotonic() - began)
+            )
+
+    def _listen_to_sigterm(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # only the main thread may; its next call does it
+        self._listens_to_sigterm = True
+        previous = signal.getsignal(signal.SIGTERM)
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            self._sigterm_received = True
+            if callable(previous):
+                previous(number, frame)
+
+        signal.signal(signal.SIGTERM, remember)
+
+    _has_warned = False
+
+    def _warn_once(self, text: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"studyflow: {text}\n")
+
+
+_session: Session | None = None
+_session_lock = threading.Lock()
+
+
+def session() -> Session:
+    """Return this process's session; the first call reads the environment.
+
+    Raises:
+        DocumentError: `STUDYFLOW_TRIAL` cannot be read.
+    """
+    global _session
+    if _session is None:
+        with _session_lock:
+            if _session is None:
+                text = os.environ.get(TRIAL_VARIABLE)
+                trial = None if text is None else Trial.from_json(text)
+                _session = Session(trial)
+                atexit.register(_session.close)
+                if trial is not None:
+                    _record_crashes_of(_session)
+    return _session
+
+
+def _record_crashes_of(current: Session) -> None:
+    previous = sys.excepthook
+
+    def record_and_pass_on(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        try:
+            current.record_crash(error)
+        finally:
+            previous(kind, error, traceback)
+
+    sys.excepthook = record_and_pass_on
+
+
+def _read_params(text: str | None) -> dict[str, ParamValue]:
+    if not text:
+        return {}
+    try:
+        params = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(
+            f"{PARAMS_VARIABLE} is not JSON: {error}.",
+            hint=f"for example: {PARAMS_VARIABLE}='{{\"learning_rate\": 0.01}}'",
+        ) from error
+    if not isinstance(params, dict):
+        raise DocumentError(f"{PARAMS_VARIABLE} must be a JSON object, not {shorten(params)}.")
+    return params
+
+
+def _name_value(value: Any, metrics: Mapping[str, Any], trial: Trial | None) -> Mapping[str, Any]:
+    """Return the metrics by name, the positional value among them."""
+    if value is None:
+        if not metrics and trial is not None:
+            raise TypeError(
+                "finish: no value was given (None counts as none). "
+                f"The study expects {_enumerate(list(trial.metrics)) or 'a metric'}."
+            )
+        return metrics
+    expected = ("value",) if trial is None or not trial.metrics else trial.metrics
+    if len(expected) != 1:
+        raise TypeError(
+            f"finish: the study expects {_enumerate(list(expected))}: pass them by name instead of "
+            f"{shorten(value)}."
+        )
+    if expected[0] in metrics:
+        raise TypeError(f"finish: {expected[0]!r} is given twice, without and with its name.")
+    return {expected[0]: value, **metrics}
+
+
+def _outcome_text(trial: Trial, cause: Cause, metrics: Mapping[str, float], message: str) -> str:
+    """Return the outcome document; of too many metrics, the expected ones."""
+    outcome = Outcome(trial.study, trial.number, trial.attempt, cause, metrics, message)
+    try:
+        return outcome.to_json()
+    except DocumentError:
+        expected = {name: metrics[name] for name in trial.metrics if name in metrics}
+        note = (
+            f"finish() kept the {len(expected)} metrics that the study expects and left out "
+            f"{len(metrics) - len(expected)} others: an outcome has at most {OUTCOME_LIMIT_BYTES} "
+            "bytes. Hint: report() the others."
+        )
+        kept = Outcome(
+            trial.study, trial.number, trial.attempt, cause, expected, f"{message} {note}".strip()
+        )
+        text = kept.to_json()  # raises: the study itself expects too many
+        sys.stderr.write(f"studyflow: {note}\n")
+        return text
+
+
+def _write_outcome(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        _write_synced(part, content)
+        part.replace(path)
+    except OSError:
+        # A container's termination message is a mounted file in a folder that is not ours: it can
+        # be written, not replaced.
+        with contextlib.suppress(OSError):
+            part.unlink()
+        _write_synced(path, content)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(descriptor, content)
+        with contextlib.suppress(OSError):  # /dev/termination-log may be no file that can be synced
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _enumerate(names: list[str], limit: int = 8) -> str:
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
+
+
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe is no reason to stop training
+        sys.stdout.write(line)
+        sys.stdout.flush()

@@ -1,0 +1,438 @@
+"""What a training script says, and what of it reaches the study."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studyflow.errors import DocumentError
+from studyflow.sdk.session import Session
+from studyflow.trial import Cause, MetricPoint, Outcome, Trial
+
+
+def session(
+    folder: Path | None = None, environment: Mapping[str, str] | None = None, **changes: Any
+) -> Session:
+    if folder is None:
+        return Session(None, environment or {})
+    settings: dict[str, Any] = {
+        "metrics": ("loss",),
+        "outcome_path": str(folder / "outcome.json"),
+        "metrics_path": str(folder / "metrics.jsonl"),
+        "artifact_dir": str(folder / "artifacts"),
+        "checkpoint_dir": str(folder / "checkpoints"),
+        "stop_path": str(folder / "stop.json"),
+    }
+    return Session(Trial("demo", 3, {"lr": 0.1}, **(settings | changes)), environment or {})
+
+
+def outcome(folder: Path) -> Outcome:
+    return Outcome.from_json((folder / "outcome.json").read_bytes())
+
+
+def points(folder: Path) -> list[tuple[str, int, float]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [(p.name, p.step, p.value) for p in map(MetricPoint.from_json, lines)]
+
+
+class Tensor:
+    """Stands in for what tensor libraries return."""
+
+    def __init__(self, *values: float) -> None:
+        self._values = values
+
+    def __float__(self) -> float:
+        if len(self._values) != 1:
+            raise RuntimeError("a Tensor with 2 elements cannot be converted to Scalar")
+        return self._values[0]
+
+    def __repr__(self) -> str:
+        return f"tensor({list(self._values)})"
+
+
+class bool_:  # noqa: N801 - numpy's name
+    def __float__(self) -> float:
+        return 1.0
+
+
+def test_a_trial_s_parameters_are_the_script_s_own_copy(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    trial = current.current_trial({"lr": 9.0, "depth": 3})
+    assert trial.params == {"lr": 0.1}
+    trial.params["lr"] = 5.0
+    assert current.current_trial({}).params == {"lr": 0.1}
+    assert (trial.study, trial.number, trial.attempt, trial.is_alone) == ("demo", 3, 1, False)
+    assert trial.checkpoint_dir == tmp_path / "checkpoints"
+    assert trial.checkpoint_dir.is_dir()
+
+
+# finish
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (1, 1.0),
+        (0.5, 0.5),
+        (Tensor(0.25), 0.25),
+        (Fraction(1, 4), 0.25),
+        (math.inf, math.inf),
+        (-math.inf, -math.inf),
+        (1e400, math.inf),
+    ],
+)
+def test_numbers_of_all_kinds_are_results(tmp_path: Path, value: Any, number: float) -> None:
+    session(tmp_path).finish(value, {})
+    assert outcome(tmp_path) == Outcome("demo", 3, 1, Cause.OK, {"loss": number}, "")
+
+
+def test_nan_is_a_result_too(tmp_path: Path) -> None:
+    session(tmp_path).finish(None, {"loss": math.nan})
+    assert math.isnan(outcome(tmp_path).metrics["loss"])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "None (NoneType)"),
+        ("0.5", "'0.5' (str)"),
+        (b"1", "b'1' (bytes)"),
+        (True, "True (bool)"),
+        (bool_(), "(bool_)"),
+        ([0.5], "[0.5] (list)"),
+        (1j, "1j (complex)"),
+        (Tensor(1, 2), "tensor([1, 2]) (Tensor)"),
+        (10**400, "1000000"),
+        ("x" * 500, "xxx… (str)"),
+    ],
+)
+def test_what_is_not_a_number_is_refused_and_recorded(
+    tmp_path: Path, value: Any, shown: str
+) -> None:
+    with pytest.raises(TypeError, match="loss must be a number") as caught:
+        session(tmp_path).finish(None, {"loss": value})
+    assert shown in str(caught.value)
+    assert len(str(caught.value)) < 200
+    assert outcome(tmp_path).cause is Cause.USER_ERROR
+    assert shown in outcome(tmp_path).message
+
+
+def test_finishing_with_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"no value was given .* expects 'loss'"):
+        session(tmp_path).finish(None, {})
+    assert outcome(tmp_path).cause is Cause.USER_ERROR
+
+
+def test_a_value_without_a_name_needs_a_study_with_one_metric(tmp_path: Path) -> None:
+    two = session(tmp_path, metrics=("loss", "latency_ms"))
+    with pytest.raises(TypeError, match=r"expects 'loss', 'latency_ms': pass them by name"):
+        two.finish(0.5, {})
+    with pytest.raises(TypeError, match="'loss' is given twice"):
+        session(tmp_path).finish(0.5, {"loss": 0.4})
+
+
+def test_a_missing_metric_is_named_and_the_others_kept(tmp_path: Path) -> None:
+    session(tmp_path, metrics=("loss", "latency_ms")).finish(None, {"loss": 0.5, "acc": 0.9})
+    assert outcome(tmp_path).cause is Cause.BAD_METRIC
+    assert outcome(tmp_path).metrics == {"loss": 0.5, "acc": 0.9}
+    assert "without 'latency_ms'; it got 'loss', 'acc'" in outcome(tmp_path).message
+
+
+def test_the_last_finish_counts(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    current.finish(0.5, {"acc": 1.0})
+    current.finish(0.25, {})
+    assert outcome(tmp_path).metrics == {"loss": 0.25}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outcome.json"]
+
+
+def test_of_too_many_metrics_the_expected_ones_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = {f"class_{i}_accuracy": 0.123456789 for i in range(500)}
+    session(tmp_path).finish(0.5, many)
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
+    assert outcome(tmp_path).cause is Cause.OK
+    assert "left out 500 others" in outcome(tmp_path).message
+    assert "left out 500 others" in capsys.readouterr().err
+
+
+def test_too_many_expected_metrics_are_refused(tmp_path: Path) -> None:
+    names = tuple(f"class_{i}_accuracy" for i in range(500))
+    with pytest.raises(DocumentError, match="longer than 4096 bytes"):
+        session(tmp_path, metrics=names).finish(None, dict.fromkeys(names, 0.5))
+
+
+def test_an_outcome_file_that_can_only_be_written_in_place_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A pod's termination message is a mounted file: renaming onto it fails.
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError("device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    (tmp_path / "outcome.json").write_text("x" * 5000)
+    session(tmp_path).finish(0.5, {})
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["outcome.json"]
+
+
+# report
+
+
+def test_reported_metrics_are_lines_of_a_file(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    current.report(0, {"loss": 1, "val/acc": Tensor(0.5)})
+    current.report(1, {"loss": math.inf})
+    current.report(2, {})
+    assert points(tmp_path) == [("loss", 0, 1.0), ("val/acc", 0, 0.5), ("loss", 1, math.inf)]
+
+
+@pytest.mark.parametrize("step", [1.0, "1", None, True])
+def test_a_step_is_an_integer(tmp_path: Path, step: Any) -> None:
+    with pytest.raises(TypeError, match="the step must be an integer"):
+        session(tmp_path).report(step, {"loss": 1.0})
+
+
+def test_a_step_is_not_negative(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="0 or more, not -1"):
+        session(tmp_path).report(-1, {"loss": 1.0})
+
+
+@pytest.mark.parametrize("name", ["", "a" * 251, "a\nb", "loss@1", "größe", "a\0"])
+def test_a_name_is_what_mlflow_takes(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="a metric's name"):
+        session(tmp_path).report(0, {name: 1.0})
+
+
+def test_a_full_disk_does_not_stop_a_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    current = session(tmp_path, metrics_path=str(tmp_path / "missing" / "metrics.jsonl"))
+    current.report(0, {"loss": 1.0})
+    current.report(1, {"loss": 1.0})
+    assert capsys.readouterr().err.count("metrics cannot be written") == 1
+
+
+def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
+    current = session(tmp_path)
+
+    def work(worker: int) -> None:
+        for step in range(50):
+            current.report(step, {f"loss_{worker}": step, "x" * 200: 1.0})
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(points(tmp_path)) == 800
+
+
+# Who speaks
+
+
+@pytest.mark.parametrize(("rank", "speaks"), [("0", True), ("", True), ("1", False), ("7", False)])
+def test_of_several_ranks_the_first_speaks(tmp_path: Path, rank: str, speaks: bool) -> None:
+    current = session(tmp_path, {"RANK": rank})
+    current.report(0, {"loss": 1.0})
+    current.finish(0.5, {})
+    assert (tmp_path / "metrics.jsonl").exists() is speaks
+    assert (tmp_path / "outcome.json").exists() is speaks
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_is_silent(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    child = os.fork()
+    if child == 0:
+        try:
+            current.report(0, {"loss": 1.0})
+            current.finish(0.5, {})
+            current.record_crash(ValueError("in a data loader"))
+            current.close()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+# Crashes
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "message"),
+    [
+        (ValueError("no data"), Cause.USER_ERROR, "ValueError: no data"),
+        (ValueError(), Cause.USER_ERROR, "ValueError"),
+        (MemoryError(), Cause.HOST_OOM, "MemoryError"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            Cause.HOST_OOM,
+            "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory",
+        ),
+        (OutOfMemoryError("x"), Cause.CUDA_OOM, "OutOfMemoryError: x"),
+        (
+            RuntimeError("CUDA out of memory. Tried"),
+            Cause.CUDA_OOM,
+            "RuntimeError: CUDA out of memory. Tried",
+        ),
+        (ValueError("a\n\x1b[31mb\0"), Cause.USER_ERROR, "ValueError: a [31mb"),
+    ],
+)
+def test_an_uncaught_exception_is_the_outcome(
+    tmp_path: Path, error: BaseException, cause: Cause, message: str
+) -> None:
+    session(tmp_path).record_crash(error)
+    assert outcome(tmp_path) == Outcome("demo", 3, 1, cause, {}, message)
+
+
+def test_the_place_of_a_crash_is_told(tmp_path: Path) -> None:
+    try:
+        json.loads("{")
+    except ValueError as error:
+        session(tmp_path).record_crash(error)
+    assert "(decoder.py:" in outcome(tmp_path).message
+
+
+def test_an_endless_message_is_cut(tmp_path: Path) -> None:
+    session(tmp_path).record_crash(ValueError("x" * 10_000_000))
+    assert len(outcome(tmp_path).message) < 600
+
+
+def test_an_interrupt_says_nothing_about_the_trial(tmp_path: Path) -> None:
+    session(tmp_path).record_crash(KeyboardInterrupt())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_crash_after_finish_changes_nothing(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    current.finish(0.5, {})
+    current.record_crash(ValueError("while closing the logger"))
+    assert outcome(tmp_path).cause is Cause.OK
+
+
+# Stopping
+
+
+def test_the_stop_file_asks_to_stop(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        assert not current.should_stop()
+        (tmp_path / "stop.json").touch()
+        assert current.should_stop()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_sigterm_asks_to_stop_and_reaches_the_script_s_own_handler() -> None:
+    received: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        current = session()
+        assert not current.should_stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert current.should_stop()
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_another_thread_may_ask_whether_to_stop() -> None:
+    answers: list[bool] = []
+    previous = signal.getsignal(signal.SIGTERM)
+    current = session()
+    thread = threading.Thread(target=lambda: answers.append(current.should_stop()))
+    thread.start()
+    thread.join()
+    assert answers == [False]
+    assert signal.getsignal(signal.SIGTERM) is previous
+
+
+# Artifacts
+
+
+def test_a_file_is_copied_so_that_later_writes_do_not_change_it(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    model = tmp_path / "model.pt"
+    model.write_text("epoch 1")
+    target = current.artifact(model, None)
+    with model.open("r+") as file:
+        file.write("epoch 2")
+    assert target == tmp_path / "artifacts" / "model.pt"
+    assert target.read_text() == "epoch 1"
+    assert current.artifact(model, None).read_text() == "epoch 2"
+    assert current.artifact(target, None) == target
+
+
+def test_a_folder_replaces_the_one_of_its_name(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    plots = tmp_path / "plots"
+    plots.mkdir()
+    (plots / "a.png").touch()
+    current.artifact(plots, "figures/all")
+    (plots / "a.png").rename(plots / "b.png")
+    current.artifact(plots, "figures/all")
+    found = [p.name for p in (tmp_path / "artifacts" / "figures" / "all").iterdir()]
+    assert found == ["b.png"]
+    assert [p.name for p in (tmp_path / "artifacts" / "figures").iterdir()] == ["all"]
+
+
+@pytest.mark.parametrize("name", ["../model.pt", "/etc/passwd", "a/../../b", "", "."])
+def test_an_artifact_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model.pt").touch()
+    with pytest.raises(ValueError, match="must stay within"):
+        session(tmp_path).artifact(tmp_path / "model.pt", name)
+
+
+def test_an_artifact_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing at"):
+        session(tmp_path).artifact(tmp_path / "model.pt", None)
+
+
+# Alone
+
+
+def alone(environment: Mapping[str, str], lines: list[str]) -> Session:
+    return Session(None, environment, lines.append)
+
+
+def test_a_script_runs_alone_with_its_defaults_and_given_parameters() -> None:
+    current = alone({"STUDYFLOW_PARAMS": '{"lr": 0.5}'}, [])
+    trial = current.current_trial({"lr": 0.1, "depth": 3})
+    assert trial.params == {"lr": 0.5, "depth": 3}
+    assert trial.is_alone
+    assert trial.budget is None
+    assert trial.checkpoint_dir.is_dir()
+    current.close()
+    assert not trial.checkpoint_dir.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "0.5"])
+def test_parameters_that_cannot_be_read_are_refused(text: str) -> None:
+    with pytest.raises(DocumentError, match="STUDYFLOW_PARAMS"):
+        alone({"STUDYFLOW_PARAMS": text}, []).current_trial({})
+
+
+def test_alone_each_report_is_a_line(tmp_path: Path) -> None:
+    lines: list[str] = []
+    current = alone({}, lines)
+    current.report(3, {"loss": 0.123456789, "acc": 1})
+    current.finish(0.5, {"acc": math.nan})
+    assert lines == ["step 3: loss=0.123457 acc=1\n", "finished: value=0.5 acc=nan\n"]
+    (tmp_path / "model.pt").touch()
+    assert current.artifact(tmp_path / "model.pt", None) == tmp_path / "model.pt"
