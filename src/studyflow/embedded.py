@@ -1,0 +1,92 @@
+"""Prefect without a server set up: where it lives, and what a killed run leaves behind.
+
+Nothing here imports Prefect; these are variables and processes. Only the embedded case is touched:
+a configured server is its owner's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from studyflow.settings import Settings
+
+_SERVER_APP: Final = "prefect.server.api.server:create_app"
+"""What the command line of a server that Prefect started for one flow run holds."""
+
+
+def prefect_environment(
+    settings: Settings, environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the variables that let Prefect run embedded, to be set before it is imported.
+
+    Empty where a server is configured already, by variable or in a profile. While `studyflow ui`
+    runs, its server is used, so that a study is seen there as it goes; else Prefect starts one for
+    the time of the flow, over the same database.
+    """
+    env = os.environ if environment is None else environment
+    configured = ("PREFECT_API_URL", "PREFECT_PROFILE")
+    profiles = Path(env.get("HOME", "~")).expanduser() / ".prefect" / "profiles.toml"
+    if any(name in env for name in configured) or profiles.exists():
+        return {}
+    variables = {
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "DO_NOT_TRACK": "true",
+    }
+    api = running_prefect_api(settings)
+    if api is not None:
+        variables["PREFECT_API_URL"] = api
+    return {name: value for name, value in variables.items() if name not in env}
+
+
+def prefect_api_file(settings: Settings) -> Path:
+    """Return the file in which `studyflow ui` leaves its server's address."""
+    return settings.home / "prefect" / "server.json"
+
+
+def running_prefect_api(settings: Settings) -> str | None:
+    """Return the address of the Prefect server that `studyflow ui` runs, or `None`."""
+    try:
+        document = json.loads(prefect_api_file(settings).read_text())
+        os.kill(int(document["pid"]), 0)
+        return str(document["api"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+def end_orphaned_servers(settings: Settings) -> int:
+    """End the servers of flow runs that were killed, and return how many there were.
+
+    Prefect starts its temporary server as a child and ends it when the flow ends; one whose flow
+    was killed would run for ever. Only orphans over this home's database are touched.
+    """
+    home = str(settings.home / "prefect")
+    ended = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                _SERVER_APP in process.cmdline()
+                and process.environ().get("PREFECT_HOME") == home
+                and _is_orphan(process)
+            ):
+                process.terminate()
+                ended.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    for process in psutil.wait_procs(ended, timeout=10)[1]:
+        process.kill()
+    return len(ended)
+
+
+def _is_orphan(server: psutil.Process) -> bool:
+    """Whether the Python that started a server is gone: another kind of process adopted it."""
+    parent = server.parent()
+    return parent is None or not any("python" in part for part in parent.cmdline()[:1])

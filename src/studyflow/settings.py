@@ -1,0 +1,64 @@
+"""Where a study's things are kept: one folder on this machine, or servers by URL.
+
+Flags come before environment variables, and those before the embedded defaults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from studyflow.storage import DEFAULT_FOLDER, default_storage_url
+
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Places. Make one by `Settings.resolve`."""
+
+    home: Path
+    """Folder for everything embedded; `.studyflow` in the working folder by default."""
+    storage_url: str
+    """Storage of the studies."""
+    tracking_uri: str | None
+    """MLflow's address; `None` for the embedded database in `home`."""
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        home: Path | None = None,
+        storage: str | None = None,
+        tracking: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Settings:
+        """Return the settings from flags, the environment and the defaults, in this order.
+
+        The environment's names are `STUDYFLOW_HOME`, `STUDYFLOW_STORAGE` and MLflow's own
+        `MLFLOW_TRACKING_URI`.
+        """
+        env = os.environ if environment is None else environment
+        folder = (home or Path(env.get("STUDYFLOW_HOME") or DEFAULT_FOLDER)).absolute()
+        return cls(
+            home=folder,
+            storage_url=storage or env.get("STUDYFLOW_STORAGE") or default_storage_url(folder),
+            tracking_uri=tracking or env.get("MLFLOW_TRACKING_URI") or None,
+        )
+
+    def study_folder(self, name: str) -> Path:
+        """Return the folder of one study's files; two names never share one."""
+        safe = _UNSAFE.sub("-", name).strip("-.")[:60]
+        if safe != name or not safe:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+            safe = f"{safe}-{digest}" if safe else digest
+        return self.home / "studies" / safe
+
+    def report_folder(self, name: str) -> Path:
+        """Return the folder of one study's report."""
+        return self.study_folder(name) / "report"

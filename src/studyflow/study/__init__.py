@@ -1,0 +1,24 @@
+"""One study over Optuna's storage: ask, report, tell; the only writer of it."""
+
+from studyflow.study.study import Study, find_study, load_records, study_names
+from studyflow.study.verdict import (
+    StopReason,
+    Verdict,
+    is_counted,
+    judge,
+    n_trials_to_finish,
+    stop_reason,
+)
+
+__all__ = [
+    "StopReason",
+    "Study",
+    "Verdict",
+    "find_study",
+    "is_counted",
+    "judge",
+    "load_records",
+    "n_trials_to_finish",
+    "stop_reason",
+    "study_names",
+]

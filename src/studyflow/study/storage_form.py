@@ -1,0 +1,109 @@
+"""How a study's facts are written into Optuna's storage, and read back as records.
+
+Everything studyflow adds to a trial is a user attribute with one of the names below; a plain
+`optuna.Study` can be read by the same rules. Constraints are Optuna's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import optuna
+
+from studyflow.record import TrialRecord, TrialState
+from studyflow.trial import Cause, ParamValue
+
+CAUSE: Final = "cause"
+MESSAGE: Final = "message"
+ATTEMPT: Final = "attempt"
+ATTEMPTS: Final = "attempts"
+"""Ended attempts that were followed by another: a list of [attempt, cause, message]."""
+METRICS: Final = "metrics"
+SECONDS: Final = "trained_seconds"
+RUN_ID: Final = "mlflow_run_id"
+TAKEN_OVER: Final = "taken_over_from"
+"""Name of the study that a trial was copied from; such trials use up no budget."""
+SUGGESTION: Final = "studyflow:suggestion"
+"""System attribute that the BoTorch sampler writes."""
+
+IDENTITY: Final = "studyflow:identity"
+"""Study attribute: objectives and search space, which may not change."""
+SPEC: Final = "studyflow:spec"
+"""Study attribute: the newest study file, as YAML."""
+SEED: Final = "studyflow:seed"
+"""Study attribute: the seed drawn when the study file names none."""
+ENQUEUED: Final = "studyflow:enqueued"
+"""Study attribute: how many points of `enqueue:` are in the queue or tried."""
+FORKED_FROM: Final = "studyflow:forked-from"
+"""Study attribute: name of the study whose trials were taken over."""
+
+_STATES: Final = {
+    optuna.trial.TrialState.WAITING: TrialState.WAITING,
+    optuna.trial.TrialState.RUNNING: TrialState.RUNNING,
+    optuna.trial.TrialState.COMPLETE: TrialState.COMPLETE,
+    optuna.trial.TrialState.PRUNED: TrialState.PRUNED,
+    optuna.trial.TrialState.FAIL: TrialState.FAILED,
+}
+
+OPTUNA_STATES: Final = {state: optuna_state for optuna_state, state in _STATES.items()}
+"""Optuna's state for each of ours."""
+
+
+def to_record(
+    frozen: optuna.trial.FrozenTrial, fixed: Mapping[str, ParamValue] | None = None
+) -> TrialRecord:
+    """Return one trial of the storage as a record.
+
+    Args:
+        frozen: The trial; one that studyflow did not make is read as far as it goes.
+        fixed: The study's fixed parameters, shown beside the searched ones.
+    """
+    attrs = frozen.user_attrs
+    state = _STATES[frozen.state]
+    return TrialRecord(
+        number=frozen.number,
+        state=state,
+        params={**frozen.params, **(fixed or {})},
+        values=tuple(frozen.values) if state is TrialState.COMPLETE and frozen.values else None,
+        metrics=attrs.get(METRICS, {}),
+        constraints=dict(frozen.constraints) if state is TrialState.COMPLETE else {},
+        intermediate=dict(frozen.intermediate_values),
+        cause=_cause(frozen),
+        message=str(attrs.get(MESSAGE, "")),
+        attempt=int(attrs.get(ATTEMPT, 0)),
+        lost_attempts=frozenset(entry[0] for entry in attrs.get(ATTEMPTS, ())),
+        started_at=None if frozen.datetime_start is None else frozen.datetime_start.timestamp(),
+        finished_at=None
+        if frozen.datetime_complete is None
+        else frozen.datetime_complete.timestamp(),
+        trained_seconds=attrs.get(SECONDS),
+        run_id=attrs.get(RUN_ID),
+        suggestion=_suggestion(frozen),
+        is_taken_over=TAKEN_OVER in attrs,
+    )
+
+
+def _cause(frozen: optuna.trial.FrozenTrial) -> Cause | None:
+    text = frozen.user_attrs.get(CAUSE)
+    if text is not None:
+        try:
+            return Cause(text)
+        except ValueError:
+            return None
+    if frozen.state is optuna.trial.TrialState.COMPLETE:
+        return Cause.OK
+    return Cause.PRUNED if frozen.state is optuna.trial.TrialState.PRUNED else None
+
+
+def _suggestion(frozen: optuna.trial.FrozenTrial) -> Mapping[str, Any] | None:
+    # In pieces, ":0", ":1", …: databases limit the length of one attribute.
+    pieces: list[str] = []
+    while (piece := frozen.system_attrs.get(f"{SUGGESTION}:{len(pieces)}")) is not None:
+        pieces.append(str(piece))
+    try:
+        document = json.loads("".join(pieces)) if pieces else None
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None

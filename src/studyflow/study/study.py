@@ -1,0 +1,424 @@
+"""`Study`: what the runner asks and tells, on top of an `optuna.Study`.
+
+The storage is the only truth. Every method here can be repeated after a crash: attributes are
+written
+first and a trial's state last, so a trial is either still running, and everything about it is done
+again, or finished, and nothing is.
+
+Trial numbers decide who may run when several runners ask at once: a trial is inside the budget when
+fewer than `n_trials` trials with lower numbers count or run. Both runners see the same numbers, so
+they agree without talking, and the surplus trial is withdrawn before anything of it has started.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from studyflow.errors import StudyMismatch, StudyNotFound
+from studyflow.record import TrialRecord, TrialState, best_records
+from studyflow.spec import StudySpec, describe_differences, find_problems
+from studyflow.study import storage_form as form
+from studyflow.study.verdict import Verdict, is_counted, n_trials_to_finish
+from studyflow.trial import Cause, MetricPoint
+
+_log = logging.getLogger(__name__)
+
+MAX_INTERMEDIATE_VALUES: Final = 1000
+"""Most reported values kept per trial in the study's storage; MLflow has all of them. A pruner and
+a plot need no more, and each one is a write."""
+
+MAX_STEP: Final = 2**31 - 1
+"""Largest step kept: Optuna's column for it has 32 bits, and PostgreSQL refuses more."""
+
+SamplerFactory = Callable[[int, int], optuna.samplers.BaseSampler]
+"""Makes the sampler from a seed and the number of trials that the study has already."""
+
+
+class Study:
+    """A study that exists in a storage. Made by `Study.open`.
+
+    Not thread-safe: one thread of one runner uses one object.
+
+    Args:
+        spec: The study file.
+        optuna_study: The stored study; its sampler and pruner do the suggesting and pruning.
+    """
+
+    def __init__(self, spec: StudySpec, optuna_study: optuna.Study) -> None:
+        self.spec = spec
+        self.optuna_study = optuna_study
+        self._space = spec.space
+        self._n_trials = n_trials_to_finish(spec)
+        self._finished: dict[int, TrialRecord] = {}
+        self._renew_sampler: Callable[[int], optuna.samplers.BaseSampler] | None = None
+        self._next_number = self._count_begun()
+        """Number of the trial that the sampler's stream of random numbers has come to."""
+
+    @classmethod
+    def open(
+        cls,
+        spec: StudySpec,
+        storage: optuna.storages.BaseStorage,
+        *,
+        make_sampler: SamplerFactory,
+        pruner: optuna.pruners.BasePruner,
+        fork_from: str | None = None,
+    ) -> Study:
+        """Return the study of this name, created if it does not exist.
+
+        Args:
+            spec: The study file.
+            storage: Where studies are kept.
+            make_sampler: Makes the sampler.
+            pruner: Decides which running trials are hopeless.
+            fork_from: Name of a study whose finished trials a new study takes over, as far as they
+                fit into its search space.
+
+        Raises:
+            StudyMismatch: The stored study has other objectives or another search space.
+            StudyNotFound: `fork_from` names no study.
+        """
+        study = optuna.create_study(
+            study_name=spec.name,
+            storage=storage,
+            directions=list(spec.directions),
+            load_if_exists=True,
+            pruner=pruner,
+        )
+        _check_identity(spec, study)
+        if fork_from is not None and _may_take_over(study):
+            _take_over(spec, find_study(fork_from, storage), study)
+        seed = spec.sampler.seed
+        if seed is None:
+            seed = study.user_attrs.get(form.SEED)
+        if seed is None:
+            seed = random.SystemRandom().randrange(2**32)
+            study.set_user_attr(form.SEED, seed)
+        kept_seed = int(seed)
+        study.sampler = make_sampler(kept_seed, len(study.get_trials(deepcopy=False)))
+        opened = cls(spec, study)
+        opened._renew_sampler = lambda number: make_sampler(kept_seed, number)
+        opened._enqueue()
+        spec_yaml = spec.to_yaml()
+        if study.user_attrs.get(form.SPEC) != spec_yaml:
+            study.set_user_attr(form.SPEC, spec_yaml)
+        return opened
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.spec.name
+
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Return every trial, by number."""
+        return tuple(self._to_record(frozen) for frozen in self._frozen())
+
+    def record(self, number: int) -> TrialRecord:
+        """Return one trial.
+
+        Raises:
+            IndexError: There is no trial of that number.
+        """
+        return self._to_record(self._frozen()[number])
+
+    def best(self) -> tuple[TrialRecord, ...]:
+        """Return the best trial, or the Pareto front of several objectives; empty without any."""
+        return best_records(self.records(), self.spec.directions)
+
+    def running(self) -> tuple[TrialRecord, ...]:
+        """Return the trials that were asked for and not told, by number."""
+        return tuple(
+            self._to_record(frozen)
+            for frozen in self._frozen()
+            if frozen.state is OptunaState.RUNNING
+        )
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials the study is to finish: the budget, or a grid's size if that is less."""
+        return self._n_trials
+
+    def room(self) -> int:
+        """Return how many trials may still be asked for; those that run use up budget."""
+        used = sum(
+            record.state is TrialState.RUNNING or is_counted(record) for record in self.records()
+        )
+        return max(self.n_trials - used, 0)
+
+    def ask(self) -> TrialRecord | None:
+        """Return a new running trial with all its parameters, or `None` when there is no room.
+
+        Enqueued points come first, then the sampler's suggestions.
+        """
+        if self.room() == 0:
+            return None
+        self._follow_stream(self._count_begun())
+        trial = self.optuna_study.ask()
+        self._follow_stream(trial.number)
+        self._next_number = trial.number + 1
+        self._space.suggest(trial)
+        if self._rank(trial.number) >= self.n_trials:
+            self._finish(
+                trial.number,
+                OptunaState.FAIL,
+                {form.CAUSE: Cause.CANCELLED, form.MESSAGE: "Withdrawn: another runner was first."},
+            )
+            return None
+        return self.record(trial.number)
+
+    def complete_suggestion(self, number: int) -> TrialRecord:
+        """Return a running trial with all its parameters, drawing those that are missing.
+
+        A runner killed inside `ask` leaves a trial with only some of them.
+        """
+        frozen = self._frozen()[number]
+        if self._space.problems(frozen.params):
+            self._space.suggest(optuna.trial.Trial(self.optuna_study, frozen._trial_id))
+        return self.record(number)
+
+    def begin_attempt(self, number: int, attempt: int) -> TrialRecord:
+        """Note that an attempt is about to be launched; repeating it changes nothing."""
+        self._set_attrs(number, {form.ATTEMPT: attempt})
+        return self.record(number)
+
+    def end_attempt(self, number: int, attempt: int, verdict: Verdict) -> None:
+        """Note an attempt that was lost and will be followed by another."""
+        ended = list(self._frozen()[number].user_attrs.get(form.ATTEMPTS, []))
+        if not any(entry[0] == attempt for entry in ended):
+            ended.append([attempt, verdict.cause.value, verdict.message])
+            self._set_attrs(number, {form.ATTEMPTS: ended})
+
+    def set_run_id(self, number: int, run_id: str) -> None:
+        """Note which MLflow run shows a trial."""
+        self._set_attrs(number, {form.RUN_ID: run_id})
+
+    def report(self, number: int, points: Sequence[MetricPoint]) -> None:
+        """Keep the reported values of the first objective, for pruners and plots.
+
+        Other metrics and steps that are known already are ignored.
+        """
+        metric = self.spec.objectives[0].metric
+        frozen = self._frozen()[number]
+        if frozen.state is not OptunaState.RUNNING:
+            return
+        known = frozen.intermediate_values
+        for point in points:
+            is_new = (
+                point.name == metric and 0 <= point.step <= MAX_STEP and point.step not in known
+            )
+            if is_new and len(known) < MAX_INTERMEDIATE_VALUES:
+                self._storage.set_trial_intermediate_value(
+                    frozen._trial_id, point.step, point.value
+                )
+                known = {**known, point.step: point.value}
+
+    def should_prune(self, number: int) -> bool:
+        """Return whether the pruner gives up a running trial after its newest reported value."""
+        frozen = self._frozen()[number]
+        if frozen.state is not OptunaState.RUNNING or frozen.last_step is None:
+            return False
+        return self.optuna_study.pruner.prune(self.optuna_study, frozen)
+
+    def tell(
+        self,
+        number: int,
+        verdict: Verdict,
+        metrics: Mapping[str, float] | None = None,
+        trained_seconds: float | None = None,
+    ) -> TrialRecord:
+        """Finish a trial and return it; a trial that is finished already is left as it is.
+
+        Args:
+            number: Number of the trial.
+            verdict: What became of it; its state must be final.
+            metrics: Every metric that the trial finished with.
+            trained_seconds: How long the script of the last attempt ran, if that is known.
+        """
+        frozen = self._frozen()[number]
+        if frozen.state.is_finished():
+            return self._to_record(frozen)
+        assert verdict.state is not None, "a trial between attempts cannot be told"
+        finite = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
+        if verdict.constraints:
+            trial = optuna.trial.Trial(self.optuna_study, frozen._trial_id)
+            for name, violation in verdict.constraints.items():
+                if name not in frozen.constraints:
+                    trial.set_constraint(name, violation)
+        attrs: dict[str, Any] = {form.CAUSE: verdict.cause}
+        if verdict.message:
+            attrs[form.MESSAGE] = verdict.message
+        if finite:
+            attrs[form.METRICS] = finite
+        if trained_seconds is not None:
+            attrs[form.SECONDS] = trained_seconds
+        self._finish(number, form.OPTUNA_STATES[verdict.state], attrs, verdict.values)
+        return self.record(number)
+
+    def _finish(
+        self,
+        number: int,
+        state: OptunaState,
+        attrs: Mapping[str, Any],
+        values: Sequence[float] | None = None,
+    ) -> None:
+        self._set_attrs(number, attrs)
+        self.optuna_study.tell(number, values, state=state, skip_if_finished=True)
+
+    def _set_attrs(self, number: int, attrs: Mapping[str, Any]) -> None:
+        frozen = self._frozen()[number]
+        if frozen.state.is_finished():
+            return
+        for key, value in attrs.items():
+            if frozen.user_attrs.get(key) != value:
+                self._storage.set_trial_user_attr(frozen._trial_id, key, value)
+
+    def _follow_stream(self, number: int) -> None:
+        """Start the sampler's random numbers anew when another runner asked for trials between.
+
+        Both runners began with the same seed: without this, each draws what the other has drawn.
+        """
+        if number != self._next_number and self._renew_sampler is not None:
+            self.optuna_study.sampler = self._renew_sampler(number)
+            self._next_number = number
+
+    def _count_begun(self) -> int:
+        """Return how many trials are more than an enqueued point: the next one's number."""
+        return sum(frozen.state is not OptunaState.WAITING for frozen in self._frozen())
+
+    def _rank(self, number: int) -> int:
+        """Return how many trials before this one count or run."""
+        return sum(
+            record.state is TrialState.RUNNING or is_counted(record)
+            for record in self.records()[:number]
+        )
+
+    def _enqueue(self) -> None:
+        done = int(self.optuna_study.user_attrs.get(form.ENQUEUED, 0))
+        for position, point in enumerate(self.spec.enqueue[done:], start=done + 1):
+            self.optuna_study.enqueue_trial(dict(point), skip_if_exists=True)
+            self.optuna_study.set_user_attr(form.ENQUEUED, position)
+
+    def _to_record(self, frozen: FrozenTrial) -> TrialRecord:
+        """Return the record of a trial; finished ones never change, so they are made once."""
+        record = self._finished.get(frozen.number)
+        if record is None:
+            record = form.to_record(frozen, self.spec.fixed)
+            if record.state.is_finished:
+                self._finished[frozen.number] = record
+        return record
+
+    def _frozen(self) -> list[FrozenTrial]:
+        return self.optuna_study.get_trials(deepcopy=False)
+
+    @property
+    def _storage(self) -> optuna.storages.BaseStorage:
+        return self.optuna_study._storage
+
+
+def study_names(storage: optuna.storages.BaseStorage) -> tuple[str, ...]:
+    """Return the names of all studies in a storage, in alphabetical order."""
+    return tuple(sorted(optuna.get_all_study_names(storage)))
+
+
+def find_study(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
+    """Return a stored study, for reading.
+
+    Raises:
+        StudyNotFound: There is none of that name; the message names those there are.
+    """
+    try:
+        return optuna.load_study(study_name=name, storage=storage, sampler=_no_sampler())
+    except KeyError:
+        known = ", ".join(study_names(storage)) or "none yet"
+        raise StudyNotFound(
+            f"There is no study named {name!r} in this storage (there are: {known}).",
+            hint="name one of them, or a study file, or set STUDYFLOW_STORAGE or STUDYFLOW_HOME.",
+        ) from None
+
+
+def load_records(study: optuna.Study) -> tuple[StudySpec | None, tuple[TrialRecord, ...]]:
+    """Return the study file that a stored study last ran with, and its trials.
+
+    The file is `None` for a study that studyflow did not make, or made by other rules.
+    """
+    text = study.user_attrs.get(form.SPEC)
+    spec = None if text is None else find_problems(text)[0]
+    fixed = {} if spec is None else spec.fixed
+    trials = study.get_trials(deepcopy=False)
+    return spec, tuple(form.to_record(frozen, fixed) for frozen in trials)
+
+
+def _no_sampler() -> optuna.samplers.BaseSampler:
+    """Return a sampler that costs nothing to make; the study is only read."""
+    return optuna.samplers.RandomSampler()
+
+
+def _check_identity(spec: StudySpec, study: optuna.Study) -> None:
+    stored = study.user_attrs.get(form.IDENTITY)
+    if stored is None:
+        # Just created, here or by a runner that died at once; or another program's study.
+        directions = [direction.name.lower() for direction in study.directions]
+        differences = describe_differences(
+            {"directions": directions}, {"directions": list(spec.directions)}
+        )
+    else:
+        differences = describe_differences(stored, spec.identity())
+    if stored is None and not differences:
+        study.set_user_attr(form.IDENTITY, spec.identity())
+    if differences:
+        raise StudyMismatch(
+            f"The study {spec.name!r} exists and differs from the study file in what makes its "
+            "trials comparable:",
+            differences=differences,
+            hint="undo the change, or start a new study that takes over the trials that fit: "
+            f"--fork NEW-NAME (its old trials stay in {spec.name!r}).",
+        )
+
+
+def _may_take_over(study: optuna.Study) -> bool:
+    """Return whether a study is new, or its runner was killed while it took over trials."""
+    trials = study.get_trials(deepcopy=False)
+    return form.FORKED_FROM not in study.user_attrs and all(
+        form.TAKEN_OVER in trial.user_attrs for trial in trials
+    )
+
+
+def _take_over(spec: StudySpec, source: optuna.Study, target: optuna.Study) -> None:
+    """Copy the finished trials of another study that are points of this one's search space."""
+    space, old = spec.space, load_records(source)[0]
+    if old is not None and [o.metric for o in old.objectives] != [
+        o.metric for o in spec.objectives
+    ]:
+        _log.warning("Took over no trial of %s: it has other objectives", source.study_name)
+        return
+    taken, there = 0, len(target.get_trials(deepcopy=False))
+    trials = source.get_trials(deepcopy=False)
+    for frozen in trials:
+        params = {name: value for name, value in frozen.params.items() if name in space}
+        attrs = {k: v for k, v in frozen.user_attrs.items() if k != form.RUN_ID}  # its old run
+        fits = frozen.state.is_finished() and not space.problems(params)
+        if not fits or frozen.user_attrs.get(form.CAUSE) == Cause.CANCELLED:
+            continue
+        taken += 1
+        if taken > there:  # the others were copied before a crash, in this same order
+            target.add_trial(
+                optuna.trial.create_trial(
+                    state=frozen.state,
+                    params=params,
+                    distributions={name: space[name].distribution() for name in params},
+                    values=frozen.values,
+                    intermediate_values=frozen.intermediate_values,
+                    user_attrs={**attrs, form.TAKEN_OVER: source.study_name},
+                    constraints=frozen.constraints or None,
+                )
+            )
+    target.set_user_attr(form.FORKED_FROM, source.study_name)
+    _log.info("Took over %d of %d trials of %s", taken, len(trials), source.study_name)

@@ -1,0 +1,182 @@
+"""Decides what an attempt's outcome means for its trial, and when a study has seen enough. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from studyflow.record import TrialRecord, TrialState
+from studyflow.spec import StudySpec
+from studyflow.trial import Cause, Consequence, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a trial."""
+
+    cause: Cause
+    state: TrialState | None
+    """The final state; `None` when the same trial is attempted again."""
+    message: str = ""
+    values: tuple[float, ...] | None = None
+    """One value per objective when the state is complete."""
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    """Violation of each bound; at most 0 is feasible."""
+
+
+def judge(spec: StudySpec, outcome: Outcome) -> Verdict:
+    """Return what an ended attempt means for its trial.
+
+    A trial counts as complete only with a finite value for every objective and every constraint;
+    NaN and infinities make it infeasible, so no model ever sees them as values.
+    """
+    match outcome.cause.consequence:
+        case Consequence.TELL if outcome.cause is Cause.PRUNED:
+            return Verdict(Cause.PRUNED, TrialState.PRUNED, outcome.message)
+        case Consequence.TELL:
+            return _judge_metrics(spec, outcome)
+        case Consequence.RETRY | Consequence.WAIT if outcome.attempt < spec.retry.max_attempts:
+            return Verdict(outcome.cause, None, outcome.message)
+        case Consequence.RETRY | Consequence.WAIT:
+            message = (
+                f"Given up after {outcome.attempt} attempts (retry.max_attempts); "
+                f"the last one: {outcome.message or outcome.cause}"
+            )
+            return Verdict(outcome.cause, TrialState.FAILED, message)
+        case _:
+            return Verdict(outcome.cause, TrialState.FAILED, outcome.message)
+
+
+def _judge_metrics(spec: StudySpec, outcome: Outcome) -> Verdict:
+    missing = [name for name in spec.metrics if name not in outcome.metrics]
+    if missing:
+        given = ", ".join(sorted(outcome.metrics)) or "none"
+        return Verdict(
+            Cause.BAD_METRIC,
+            TrialState.FAILED,
+            f"Trial {outcome.number} ended without {', '.join(missing)} (it gave: {given}). "
+            f"Hint: call sdk.finish({', '.join(f'{name}=...' for name in missing)}).",
+        )
+    broken = [n for n in spec.metrics if not math.isfinite(outcome.metrics[n])]
+    if broken:
+        shown = ", ".join(f"{name}={outcome.metrics[name]:g}" for name in broken)
+        return Verdict(Cause.NAN, TrialState.FAILED, f"The training diverged: {shown}.")
+    constraints: dict[str, float] = {}
+    for constraint in spec.constraints:
+        constraints |= constraint.violations(outcome.metrics[constraint.metric])
+    return Verdict(
+        Cause.OK,
+        TrialState.COMPLETE,
+        outcome.message,
+        values=tuple(outcome.metrics[objective.metric] for objective in spec.objectives),
+        constraints=constraints,
+    )
+
+
+def is_counted(record: TrialRecord) -> bool:
+    """Whether a trial is finished and uses up one of `budget.n_trials`.
+
+    Cancelled trials and those taken over from another study do not.
+    """
+    return (
+        record.state.is_finished
+        and record.cause is not Cause.CANCELLED
+        and not record.is_taken_over
+    )
+
+
+def n_trials_to_finish(spec: StudySpec) -> int:
+    """Return how many trials end a study: the budget, or a grid's size if that is less."""
+    budget = spec.budget.n_trials
+    if spec.sampler.type != "grid":
+        return budget
+    return min(budget, spec.space.cardinality or budget)
+
+
+@dataclass(frozen=True, slots=True)
+class StopReason:
+    """Why a study ends before its budget is spent."""
+
+    message: str
+    is_failure: bool = False
+    """Whether the study ends because its trials cannot work."""
+
+
+def stop_reason(
+    spec: StudySpec, records: Sequence[TrialRecord], finished_before: Collection[int] = ()
+) -> StopReason | None:
+    """Return why no further trial should be started, or `None` to go on.
+
+    Args:
+        spec: The study.
+        records: Its trials in any order and state.
+        finished_before: Trials that were finished when this runner began. Their failures have
+        stopped
+            the last one; now the script may be mended.
+    """
+    finished = sorted(
+        (record for record in records if is_counted(record)),
+        key=lambda record: (record.finished_at or 0.0, record.number),
+    )
+    return (
+        _target_reached(spec, finished)
+        or _no_improvement(spec, finished)
+        or _alike_failures(spec, [r for r in finished if r.number not in finished_before])
+    )
+
+
+def _target_reached(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopReason | None:
+    target = spec.stop.target
+    if target is None:
+        return None
+    sign = 1.0 if spec.directions[0] == "minimize" else -1.0
+    for record in finished:
+        if record.is_feasible and record.values and sign * record.values[0] <= sign * target:
+            return StopReason(
+                f"Target {target:g} reached: trial {record.number} has "
+                f"{spec.objectives[0].metric}={record.values[0]:g}."
+            )
+    return None
+
+
+def _no_improvement(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopReason | None:
+    patience = spec.stop.no_improvement_trials
+    if patience is None:
+        return None
+    signs = [1.0 if direction == "minimize" else -1.0 for direction in spec.directions]
+    front: list[tuple[float, ...]] = []
+    last_improvement = 0
+    for position, record in enumerate(finished, start=1):
+        if not record.is_feasible or record.values is None:
+            continue
+        cost = tuple(s * v for s, v in zip(signs, record.values, strict=True))
+        if not any(all(o <= c for o, c in zip(other, cost, strict=True)) for other in front):
+            front.append(cost)
+            last_improvement = position
+    if len(finished) - last_improvement < patience or not front:
+        return None
+    return StopReason(f"No improvement in the last {patience} finished trials.")
+
+
+def _alike_failures(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopReason | None:
+    latest = finished[-spec.stop.alike_failures :]
+    if len(latest) < spec.stop.alike_failures:
+        return None
+    if any(r.cause is None or r.cause.consequence is not Consequence.FAIL for r in latest):
+        return None
+    if len({failure_signature(record) for record in latest}) > 1:
+        return None
+    numbers = ", ".join(str(record.number) for record in latest)
+    return StopReason(
+        f"Trials {numbers} failed alike ({latest[-1].cause}): {latest[-1].message} "
+        "Hint: the script or its environment is broken, whatever the parameters; mend it and run "
+        "the study again.",
+        is_failure=True,
+    )
+
+
+def failure_signature(record: TrialRecord) -> str:
+    """Return what failures of one kind have in common: cause and message without its numbers."""
+    return f"{record.cause}: {re.sub(r'[0-9][0-9.e+-]*', '#', record.message)}"
