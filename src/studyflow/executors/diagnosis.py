@@ -1,0 +1,226 @@
+"""Why an attempt ended: exit code, signals, outcome document and last lines become one `Outcome`.
+
+Pure: no file is read and no clock asked here, so every rule is a row of a table in the tests.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import signal
+from dataclasses import dataclass
+from typing import Final
+
+from studyflow.errors import DocumentError
+from studyflow.trial import MESSAGE_LIMIT_CHARS, Cause, Outcome, Trial
+
+LINE_LIMIT_CHARS: Final = 300
+"""Longest piece of a log shown in a message."""
+
+SHELL_SIGNAL_BASE: Final = 128
+"""A shell, and so a script that wraps the training, exits with this plus the number of a signal."""
+
+_SCRIPT_CAUSES: Final = frozenset(
+    {Cause.OK, Cause.NAN, Cause.BAD_METRIC, Cause.USER_ERROR, Cause.HOST_OOM, Cause.CUDA_OOM}
+)
+"""Causes that a script can know. The others are the runner's to give: a script that could say
+`lost` would be attempted for ever."""
+
+_OUTSIDE_SIGNALS: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP})
+"""Signals that somebody else sends: an administrator, a machine that shuts down."""
+
+_CUDA_OOM: Final = re.compile(
+    r"torch(\.cuda)?\.OutOfMemoryError"
+    r"|(CUDA|HIP)( error:)? out of memory"
+    r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY",
+    re.IGNORECASE,
+)
+_HOST_OOM: Final = re.compile(
+    r"^(\w+\.)*\w*MemoryError\b"  # numpy's is `_ArrayMemoryError`
+    r"|std::bad_alloc"
+    r"|DefaultCPUAllocator: can't allocate memory"
+    r"|Cannot allocate memory",
+    re.MULTILINE,
+)
+_CHILD_KILLED: Final = re.compile(r"killed by signal: Killed|^Killed\b|exitcode: -9", re.MULTILINE)
+"""How PyTorch's data loader, a shell and torchrun tell of a child that got SIGKILL."""
+
+_ANSI: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\-_])")
+
+
+class How(enum.StrEnum):
+    """What ended an attempt, before anybody asks why."""
+
+    EXITED = "exited"
+    """The script ended by itself, or by a signal that studyflow did not send."""
+    TIMEOUT = "timeout"
+    """It ran out of time."""
+    STOPPED = "stopped"
+    """A runner asked for its end."""
+    LOST = "lost"
+    """Nobody saw its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The facts about an attempt's end, as an executor found them."""
+
+    how: How
+    exit_code: int | None = None
+    """Exit code of the script, negative for a signal; `None` when it never ran or nobody knows."""
+    oom: bool = False
+    """Whether the kernel killed something for want of memory while the script ran."""
+    finished_first: bool = False
+    """Whether the outcome was there before the script was stopped or ran out of time."""
+    stop_cause: Cause | None = None
+    """What the runner that stopped it wants it to end with."""
+    stop_reason: str = ""
+    timeout_seconds: float | None = None
+    """The limit that it ran into."""
+
+
+def diagnose(ending: Ending, outcome_bytes: bytes | None, log_tail: str, trial: Trial) -> Outcome:
+    """Return the outcome of an ended attempt.
+
+    What the script said by `sdk.finish` before anything else happened stands: a crash while the
+    interpreter shuts down, a hang after the result or a stop that came late change nothing.
+    Otherwise a requested stop and the time limit come first, then the document, then exit code and
+    last lines. Metrics may be NaN or infinite; that is the study's to judge.
+
+    Args:
+        ending: How the attempt ended.
+        outcome_bytes: What stands where `sdk.finish` writes; `None` when there is nothing.
+        log_tail: The end of standard output and standard error; may be torn and hold anything.
+        trial: The attempt that was submitted: the document must be about this very one.
+    """
+    document = _read(outcome_bytes, trial)
+    if ending.how in (How.STOPPED, How.TIMEOUT) and not (
+        ending.finished_first and document is not None and document.cause is not Cause.BAD_METRIC
+    ):
+        return _outcome(trial, *_imposed(ending))
+    if document is not None:
+        return document
+    if ending.how is How.LOST:
+        return _outcome(
+            trial,
+            Cause.LOST,
+            "Its machine shut down, or the process that watched over it was killed.",
+        )
+    return _outcome(trial, *_judge_exit(ending, log_tail, trial))
+
+
+def _imposed(ending: Ending) -> tuple[Cause, str]:
+    if ending.how is How.STOPPED:
+        return ending.stop_cause or Cause.CANCELLED, ending.stop_reason
+    limit = "" if ending.timeout_seconds is None else f" of {ending.timeout_seconds:g} s"
+    return Cause.TIMEOUT, (
+        f"Reached the time limit{limit}. Hint: raise trial.timeout_seconds in the study file, or "
+        "train for fewer steps."
+    )
+
+
+def _read(outcome_bytes: bytes | None, trial: Trial) -> Outcome | None:
+    """Return what the script said, checked; `None` when it said nothing."""
+    if outcome_bytes is None or not outcome_bytes.strip():
+        return None
+    try:
+        outcome = Outcome.from_json(outcome_bytes)
+    except DocumentError as error:
+        return _outcome(trial, Cause.BAD_METRIC, readable(str(error)))
+    found = (outcome.study, outcome.number, outcome.attempt)
+    expected = (trial.study, trial.number, trial.attempt)
+    if found != expected:
+        return _outcome(
+            trial,
+            Cause.BAD_METRIC,
+            f"The outcome document is about {_name(*found)}, not about {_name(*expected)}, and was "
+            "refused. Hint: does the script hand its environment to another trial?",
+        )
+    if outcome.cause not in _SCRIPT_CAUSES:
+        return _outcome(
+            trial,
+            Cause.BAD_METRIC,
+            f"The outcome document claims the cause {outcome.cause.value!r}, which no script can "
+            "know.",
+        )
+    if outcome.cause is Cause.USER_ERROR and _CUDA_OOM.search(outcome.message):
+        return _outcome(trial, Cause.CUDA_OOM, readable(outcome.message))
+    return outcome
+
+
+def _judge_exit(ending: Ending, log_tail: str, trial: Trial) -> tuple[Cause, str]:
+    code = ending.exit_code
+    last_line = _last_line(log_tail)
+    if code == 0:
+        return Cause.BAD_METRIC, (
+            f"Trial {trial.number} ended without an objective value (exit code 0). "
+            "Hint: call sdk.finish(...) before the script ends."
+        )
+    if code is None:
+        return Cause.LOST, "The script ended, and how it ended is not known."
+    number = _signal_number(code)
+    if ending.oom and (number == signal.SIGKILL or _CHILD_KILLED.search(log_tail)):
+        return Cause.HOST_OOM, "The kernel killed it for want of memory."
+    if match := _CUDA_OOM.search(log_tail):
+        return Cause.CUDA_OOM, _line_at(log_tail, match.start())
+    if match := _HOST_OOM.search(log_tail):
+        return Cause.HOST_OOM, _line_at(log_tail, match.start())
+    shown = f" Last line: {last_line}" if last_line else ""
+    if number in _OUTSIDE_SIGNALS:
+        return Cause.LOST, f"Killed by {_signal_name(number)} from outside.{shown}"
+    if code < 0 and number is not None:
+        return Cause.USER_ERROR, f"Killed by {_signal_name(number)}.{shown}"
+    return Cause.USER_ERROR, f"Exit code {code}.{shown}"
+
+
+def readable(text: str, limit_chars: int = LINE_LIMIT_CHARS) -> str:
+    """Return text from a trial as one short line without colours and control characters."""
+    # What cannot be seen in the result need not be looked at; escapes may triple a line's length.
+    plain = _ANSI.sub("", text[: 8 * limit_chars])
+    plain = "".join(c if c.isprintable() else " " for c in plain)
+    plain = " ".join(plain.split())
+    return plain if len(plain) <= limit_chars else plain[: limit_chars - 1] + "…"
+
+
+def _last_line(log_tail: str) -> str:
+    # A progress bar rewrites its line; splitlines takes what follows the last return for the last.
+    for line in reversed(log_tail.splitlines()):
+        # A log that was cut off at its head while it was written to has a hole there, read as NULs.
+        if shown := readable(line.lstrip("\0")):
+            return shown
+    return ""
+
+
+def _line_at(text: str, position: int) -> str:
+    start = text.rfind("\n", 0, position) + 1
+    end = text.find("\n", position)
+    return readable(text[max(start, position - LINE_LIMIT_CHARS) : len(text) if end < 0 else end])
+
+
+def _signal_number(code: int) -> int | None:
+    if code < 0:
+        return -code
+    if code > SHELL_SIGNAL_BASE:
+        return code - SHELL_SIGNAL_BASE
+    return None
+
+
+def _signal_name(number: int | None) -> str:
+    try:
+        return signal.Signals(number or 0).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _name(study: str, number: int, attempt: int) -> str:
+    return f"trial {number}, attempt {attempt} of study {readable(study, 60)!r}"
+
+
+def _outcome(trial: Trial, cause: Cause, message: str) -> Outcome:
+    return Outcome(
+        study=trial.study,
+        number=trial.number,
+        attempt=trial.attempt,
+        cause=cause,
+        message=message[:MESSAGE_LIMIT_CHARS],
+    )

@@ -1,0 +1,885 @@
+"""Runs attempts as processes of this machine.
+
+One folder below the study's root holds all there is to know about an attempt, so that any runner on
+this machine can go on where a killed one stopped:
+
+    root/open/<number>-<attempt>             one empty file for each attempt that is not forgotten
+    root/trials/<number>/checkpoints/        shared by all attempts of the trial
+    root/trials/<number>/attempt-<attempt>/
+        trial.json     the `Trial` as the script gets it
+        launch.json    what runs, on which cards, how long
+        lock  pid.json  exit.json  stop.json     see `supervisor.py`
+        log.txt        standard output and standard error, as they came
+        metrics.jsonl  outcome.json  artifacts/  what the script reports, by `studyflow.sdk`
+        work/          the script's working folder
+
+The attempt's folder is made complete under another name and then renamed: that rename is the one
+moment when the attempt begins to exist. A small supervisor process runs the script, and the
+kernel's lock on `lock` tells whether it lives; see there for how the process tree is kept together.
+
+What a runner killed at any moment leaves, and who mends it:
+
+- before the rename: nothing but a hidden folder; the attempt does not exist;
+- before the supervisor started the script: the attempt is pending, and the next `submit` or `poll`
+  starts it; should two do so, the lock lets one script run;
+- later: nothing is missing. A supervisor killed by force is found by its free lock; what is left of
+  its process tree is killed, then the attempt ends as `lost`.
+
+**The command.** It runs in a working folder of its own, with the environment of the runner and the
+study file's folder first on PYTHONPATH. A first word `python` or `python3` means the runner's own
+interpreter. A word (or what follows `=` in an option) that names a file below the study file's
+folder becomes that file's full path, one with a slash may name a folder too: `python train.py
+--data=../data/` works as it would beside the study file. No shell is involved.
+
+**The log** is not limited: the script writes to the file itself, so that no runner and no pipe can
+slow it down or lose its last words. Readers take it in pieces of bounded size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import stat
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from studyflow.errors import DocumentError, ExecutorError, ExecutorUnavailable
+from studyflow.executors import supervisor
+from studyflow.executors.diagnosis import Ending, How, diagnose
+from studyflow.executors.gpus import ORDER, VISIBLE, choose_gpus, count_slots, detect_gpus
+from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
+from studyflow.trial import OUTCOME_LIMIT_BYTES, TRIAL_VARIABLE, Cause, MetricPoint, Trial
+
+logger = logging.getLogger(__name__)
+
+METRICS_BYTES_PER_POLL: Final = 1 << 20
+"""Most bytes of one attempt's metrics that one `poll` reads, some 20,000 points: a script that
+reports in a tight loop must not hold up the others."""
+
+METRICS_BYTES_PER_ATTEMPT: Final = 256 << 20
+"""Metrics beyond this stay in the file and are not shown to the study."""
+
+LOG_TAIL_BYTES: Final = 64 << 10
+"""How much of a log is searched for the reason of a failure."""
+
+LOOK_SECONDS: Final = 0.1
+"""Seconds between looks for new metrics while `wait` waits; an end is noticed at once."""
+
+LOOK_SECONDS_WITHOUT_PIDFD: Final = 0.02
+"""The same where the end of a process can only be found by looking."""
+
+KILL_SECONDS: Final = 0.005
+"""Pause between killing processes and looking whether they are dead."""
+
+START_PATIENCE_SECONDS: Final = 2.0
+"""How long another runner may take between making an attempt's folder and starting its script."""
+
+MAX_STARTS: Final = 3
+"""How often one executor starts a supervisor that dies before it could start the script."""
+
+_TRIAL: Final = "trial.json"
+_LAUNCH: Final = "launch.json"
+_METRICS: Final = "metrics.jsonl"
+_ARTIFACTS: Final = "artifacts"
+_CHECKPOINTS: Final = "checkpoints"
+
+_FOREIGN_VARIABLES: Final = (TRIAL_VARIABLE, "STUDYFLOW_PARAMS", "MLFLOW_RUN_ID")
+"""Variables of the runner that would make the script take itself for something else."""
+
+_children: set[int] = set()
+"""Supervisors started by this process and not yet collected, whichever executor started them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """What the runner that made an attempt decided about it."""
+
+    command: tuple[str, ...]
+    gpus: tuple[str, ...]
+    timeout_seconds: float | None
+    stop_grace_seconds: float
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "command": list(self.command),
+                "gpus": list(self.gpus),
+                "timeout_seconds": self.timeout_seconds,
+                "stop_grace_seconds": self.stop_grace_seconds,
+            }
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> _Launch:
+        document = json.loads((folder / _LAUNCH).read_text())
+        return cls(
+            command=tuple(document["command"]),
+            gpus=tuple(document["gpus"]),
+            timeout_seconds=document["timeout_seconds"],
+            stop_grace_seconds=document["stop_grace_seconds"],
+        )
+
+
+class _Attempt:
+    """One attempt as this executor object follows it."""
+
+    def __init__(self, attempt: AttemptId, folder: Path) -> None:
+        self.id = attempt
+        self.folder = folder
+        self.trial = Trial.from_json((folder / _TRIAL).read_text())
+        self.launch = _Launch.read(folder)
+        self.metrics = _MetricsReader(folder / _METRICS)
+        self.status = AttemptStatus(AttemptState.PENDING)
+        self.seen_at = time.monotonic()
+        self.child: int | None = None
+        """The supervisor, if this object started it."""
+        self.starts = 0
+        self.pidfd: int | None = None
+        """Becomes readable when the supervisor ends."""
+        self.is_being_killed = False
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status.state is AttemptState.ENDED
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """Return a document that a supervisor or runner wrote; `None` when it is not there."""
+        try:
+            document = json.loads((self.folder / name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:  # a full disk under a file system that does not keep the order
+            logger.warning("trial %s: %s is unreadable", self.id, self.folder / name)
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def watch(self, supervisor_pid: int) -> None:
+        if self.pidfd is None and sys.platform == "linux":
+            with contextlib.suppress(OSError):  # gone already, or a kernel before 5.3
+                self.pidfd = os.pidfd_open(supervisor_pid)
+
+    def unwatch(self) -> None:
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
+
+
+class _MetricsReader:
+    """Reads a file that a script appends to: each line once, torn and foreign lines never."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._seen = 0
+        """Size of the file at the last look; more than `_offset` when its last line is torn."""
+        self._in_long_line = False
+        self.is_exhausted = False
+        """Whether the last `read` took everything there was."""
+
+    def has_more(self) -> bool:
+        """Whether the file has grown beyond what was looked at."""
+        if self._offset >= METRICS_BYTES_PER_ATTEMPT:
+            return False
+        try:
+            return self._path.stat().st_size > self._seen
+        except FileNotFoundError:
+            return False
+
+    def read(self) -> tuple[MetricPoint, ...]:
+        """Return the points of complete lines that were not returned before, a bounded number."""
+        self.is_exhausted = True
+        if not self.has_more():
+            return ()
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            return ()
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return ()
+            file.seek(self._offset)
+            chunk = file.read(METRICS_BYTES_PER_POLL)
+        self._seen = self._offset + len(chunk)
+        self.is_exhausted = len(chunk) < METRICS_BYTES_PER_POLL
+        complete, newline, _ = chunk.rpartition(b"\n")
+        if not newline:
+            if len(chunk) == METRICS_BYTES_PER_POLL:  # not a line of ours: skip to its end
+                self._offset = self._seen
+                self._in_long_line = True
+            return ()
+        self._offset += len(complete) + 1
+        lines = complete.split(b"\n")
+        if self._in_long_line:
+            del lines[0]
+            self._in_long_line = False
+        if self._offset >= METRICS_BYTES_PER_ATTEMPT:
+            logger.warning("%s: metrics beyond %d bytes are not read", self._path, self._offset)
+            self.is_exhausted = True
+        return tuple(point for line in lines if (point := _parse_point(line)) is not None)
+
+
+def _parse_point(line: bytes) -> MetricPoint | None:
+    try:
+        return MetricPoint.from_json(line.decode())
+    except (DocumentError, UnicodeDecodeError):
+        return None
+
+
+class LocalExecutor:
+    """Runs the attempts of one study as local processes. See the module's text for the rules.
+
+    POSIX only; the whole process tree is kept together on Linux only.
+
+    Args:
+        study: Name of the study.
+        command: Program and arguments; see "The command" above.
+        root: Folder of this study on a local disk; made if missing. Two studies must not share one.
+        cwd: Folder of the study file.
+        env: Variables for the script besides the runner's own.
+        timeout_seconds: Longest time for one attempt, without the grace; `None` for no limit.
+        gpus_per_trial: Cards for one attempt, handed over in CUDA_VISIBLE_DEVICES; with 0 that
+            variable stays as it is. A machine without any card runs the study on its processor.
+        gpu_ids: The cards to hand out, as CUDA_VISIBLE_DEVICES names them; `None` for those the
+            machine has.
+        stop_grace_seconds: Time between SIGTERM and SIGKILL for a script that is stopped.
+
+    Raises:
+        ExecutorError: The command's program does not exist, or one trial needs more cards than
+            there are.
+        ExecutorUnavailable: `root` cannot be written to.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        command: Sequence[str],
+        *,
+        root: Path,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+        gpus_per_trial: int = 0,
+        gpu_ids: Sequence[str] | None = None,
+        stop_grace_seconds: float = 10.0,
+    ) -> None:
+        self._study = study
+        self._root = root.absolute()
+        self._cwd = cwd.absolute()
+        self._env = dict(env or {})
+        self._timeout_seconds = timeout_seconds
+        self._stop_grace_seconds = stop_grace_seconds
+        self._command = resolve_command(command, self._cwd, self._search_path())
+        self._gpus_per_trial = gpus_per_trial
+        self._gpus: tuple[str, ...] = ()
+        if gpus_per_trial:
+            self._gpus = tuple(detect_gpus() if gpu_ids is None else gpu_ids)
+            if not self._gpus:
+                logger.warning("no GPU found: trials of study %r run on the processor", study)
+        self._slots = count_slots(self._gpus, gpus_per_trial)
+        self._attempts: dict[AttemptId, _Attempt] = {}
+        with _as_unavailable("prepare", self._root):
+            (self._root / "open").mkdir(parents=True, exist_ok=True)
+            (self._root / "trials").mkdir(exist_ok=True)
+
+    @property
+    def slots(self) -> int | None:
+        """How many attempts find cards at once; `None` where cards are no limit."""
+        return self._slots
+
+    def submit(self, trial: Trial) -> AttemptId:
+        """Start an attempt, or adopt the one that exists already.
+
+        Raises:
+            ExecutorUnavailable: The disk refuses, or every card is taken.
+            ExecutorError: The root holds another study's trial of this number, or the operating
+                system will not start a process with such arguments.
+        """
+        if trial.study != self._study:
+            raise ExecutorError(
+                f"This executor runs study {self._study!r}; the trial is of {trial.study!r}."
+            )
+        attempt = AttemptId(trial.number, trial.attempt)
+        with _as_unavailable("submit to", self._root):
+            (self._root / "trials" / str(trial.number)).mkdir(exist_ok=True)
+            # First the entry that makes poll look, then the attempt: the other way round, an
+            # attempt could exist that nobody sees.
+            (self._root / "open" / str(attempt)).touch()
+            self._discard_if_unreadable(attempt)
+            is_new = not self._folder(attempt).exists()
+            if is_new:
+                with self._card_lock():
+                    self._claim(trial, attempt, self._choose_cards())
+            watched = self._follow(attempt)
+            _refuse_other(trial, watched.trial, self._root)
+            if not watched.is_ended and self._never_started(watched) and watched.child is None:
+                try:
+                    self._start(watched)
+                except ExecutorError:
+                    if is_new:
+                        self._discard(attempt)
+                    raise
+        return attempt
+
+    def poll(self) -> Mapping[AttemptId, AttemptStatus]:
+        """Return every attempt that was submitted and not forgotten, by whomever.
+
+        Costs a few system calls for each attempt that still runs and none for ended ones.
+
+        Raises:
+            ExecutorUnavailable: The disk does not answer.
+        """
+        _collect_children()
+        statuses: dict[AttemptId, AttemptStatus] = {}
+        with _as_unavailable("look at", self._root):
+            for attempt in self._open_attempts():
+                try:
+                    watched = self._follow(attempt)
+                except FileNotFoundError:  # submitted this very moment, or its runner died doing so
+                    continue
+                except (ValueError, KeyError, DocumentError):  # cut short with the power
+                    logger.warning("trial %s: %s is unreadable", attempt, self._folder(attempt))
+                    continue
+                statuses[attempt] = self._look(watched)
+        for attempt in self._attempts.keys() - statuses.keys():
+            self._attempts.pop(attempt).unwatch()
+        return statuses
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Return within milliseconds of an attempt's end, or soon after new metrics came.
+
+        The end of attempts that another runner submitted is noticed once `poll` has seen them.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        ends = select.poll()
+        look_seconds = LOOK_SECONDS
+        for watched in self._attempts.values():
+            if watched.is_ended:
+                continue
+            if watched.pidfd is None:
+                look_seconds = LOOK_SECONDS_WITHOUT_PIDFD
+            else:
+                ends.register(watched.pidfd, select.POLLIN)
+        if any(w.is_being_killed and not w.is_ended for w in self._attempts.values()):
+            time.sleep(min(KILL_SECONDS, timeout_seconds))
+            return
+        while not any(self._may_have_changed(watched) for watched in self._attempts.values()):
+            pause = min(deadline - time.monotonic(), look_seconds)
+            if pause <= 0 or ends.poll(pause * 1000):
+                return
+
+    def stop(self, attempt: AttemptId, cause: Cause, reason: str) -> None:
+        """Ask an attempt to end; it ends with this cause. The first request counts.
+
+        The script gets SIGTERM, then after the grace its whole process tree is killed.
+        """
+        folder = self._folder(attempt)
+        with _as_unavailable("stop an attempt in", self._root):
+            if not folder.exists() or any(
+                (folder / name).exists() for name in (supervisor.EXIT, supervisor.STOP)
+            ):
+                return
+            request = {"cause": cause.value, "reason": reason, "at": time.time()}
+            _replace_file(folder / supervisor.STOP, json.dumps(request))
+
+    def forget(self, attempt: AttemptId) -> None:
+        """Let go of an ended attempt; its files stay.
+
+        Raises:
+            ExecutorError: The attempt has not ended.
+        """
+        entry = self._root / "open" / str(attempt)
+        folder = self._folder(attempt)
+        with _as_unavailable("forget an attempt in", self._root):
+            if entry.exists() and folder.exists() and not (folder / supervisor.EXIT).exists():
+                raise ExecutorError(
+                    f"Attempt {attempt} has not ended and cannot be forgotten.",
+                    hint="stop it and wait for its end.",
+                )
+            entry.unlink(missing_ok=True)
+        watched = self._attempts.pop(attempt, None)
+        if watched is not None:
+            watched.unwatch()
+
+    def files(self, attempt: AttemptId) -> AttemptFiles:
+        """Return what the attempt left behind; works after `forget` too."""
+        folder = self._folder(attempt)
+        artifacts = folder / _ARTIFACTS
+        return AttemptFiles(
+            log=_existing(folder / supervisor.LOG),
+            artifacts=tuple(sorted(artifacts.iterdir())) if artifacts.is_dir() else (),
+            metrics=_existing(folder / _METRICS),
+            extra={
+                path.name: path
+                for name in (_TRIAL, supervisor.OUTCOME, supervisor.EXIT)
+                if (path := folder / name).exists()
+            },
+        )
+
+    def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
+        """Return up to `limit_bytes` of the attempt's log from a byte offset; empty at the end."""
+        try:
+            with (self._folder(attempt) / supervisor.LOG).open("rb") as log:
+                log.seek(offset)
+                return log.read(limit_bytes)
+        except FileNotFoundError:
+            return b""
+
+    def close(self) -> None:
+        """Stop following the attempts; they go on."""
+        for watched in self._attempts.values():
+            watched.unwatch()
+        self._attempts.clear()
+        _collect_children()
+
+    # How an attempt comes into being
+
+    def _claim(self, trial: Trial, attempt: AttemptId, cards: tuple[str, ...]) -> None:
+        """Make the attempt's folder, complete, unless another runner was faster."""
+        folder = self._folder(attempt)
+        checkpoints = folder.parent / _CHECKPOINTS
+        checkpoints.mkdir(exist_ok=True)
+        placed = replace(
+            trial,
+            outcome_path=str(folder / supervisor.OUTCOME),
+            metrics_path=str(folder / _METRICS),
+            artifact_dir=str(folder / _ARTIFACTS),
+            checkpoint_dir=str(checkpoints),
+            stop_path=str(folder / supervisor.STOP),
+        )
+        launch = _Launch(self._command, cards, self._timeout_seconds, self._stop_grace_seconds)
+        unborn = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        unborn.mkdir()
+        for name in (_ARTIFACTS, supervisor.WORK):
+            (unborn / name).mkdir()
+        (unborn / supervisor.LOCK).touch()
+        (unborn / _TRIAL).write_text(placed.to_json())
+        (unborn / _LAUNCH).write_text(launch.to_json())
+        try:
+            unborn.rename(folder)  # fails when the folder exists: it is never empty
+        except OSError:
+            shutil.rmtree(unborn, ignore_errors=True)
+            if not folder.exists():
+                raise
+
+    def _discard(self, attempt: AttemptId) -> None:
+        """Undo a claim: as if the attempt had never been submitted."""
+        folder = self._folder(attempt)
+        aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        folder.rename(aside)  # in one moment, as it came
+        (self._root / "open" / str(attempt)).unlink(missing_ok=True)
+        self._attempts.pop(attempt, None)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def _discard_if_unreadable(self, attempt: AttemptId) -> None:
+        """Discard what a power cut made of an attempt; nothing of it can run any more."""
+        try:
+            self._follow(attempt)
+        except FileNotFoundError:
+            pass
+        except (ValueError, KeyError, DocumentError):
+            if not _is_locked(self._folder(attempt)):
+                self._discard(attempt)
+                (self._root / "open" / str(attempt)).touch()
+
+    def _start(self, watched: _Attempt) -> None:
+        """Start a supervisor. Starting one too many does no harm: the lock lets one script run."""
+        launch = watched.launch
+        timeout = "-" if launch.timeout_seconds is None else repr(float(launch.timeout_seconds))
+        log = str(watched.folder / supervisor.LOG)
+        arguments = [
+            *(sys.executable, "-I", "-S", supervisor.__file__, str(watched.folder)),
+            *(timeout, repr(float(launch.stop_grace_seconds)), *launch.command),
+        ]
+        try:
+            # Not subprocess.Popen: it wants every child awaited by the object that started it.
+            watched.child = os.posix_spawn(
+                sys.executable,
+                arguments,
+                self._environment(watched),
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,  # a Ctrl-C in the runner's terminal is not for the trainings
+                setsigmask=(),
+                setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD),
+            )
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM):
+                raise ExecutorUnavailable(
+                    f"Attempt {watched.id} cannot be started now: {error.strerror}."
+                ) from error
+            raise ExecutorError(
+                f"Attempt {watched.id} cannot be started: {error}.",
+                hint="are the parameters or the environment very long, or hold a NUL?",
+            ) from error
+        _children.add(watched.child)
+        watched.starts += 1
+        watched.watch(watched.child)
+        logger.debug("trial %s: supervisor %d started", watched.id, watched.child)
+
+    def _environment(self, watched: _Attempt) -> dict[str, str]:
+        environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_VARIABLES}
+        environment |= self._env
+        search_path = (str(self._cwd), environment.get("PYTHONPATH", ""))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path))
+        # A killed script loses what Python still buffers: the lines that say why.
+        environment.setdefault("PYTHONUNBUFFERED", "1")
+        if watched.launch.gpus:
+            environment[VISIBLE] = ",".join(watched.launch.gpus)
+            # nvidia-smi counts in this order, CUDA by default the fastest first.
+            environment.setdefault(ORDER, "PCI_BUS_ID")
+        if watched.trial.tracking is not None:
+            environment["MLFLOW_TRACKING_URI"] = watched.trial.tracking.uri
+            environment["MLFLOW_RUN_ID"] = watched.trial.tracking.run_id
+        environment[TRIAL_VARIABLE] = watched.trial.to_json()
+        return environment
+
+    def _search_path(self) -> str:
+        return self._env.get("PATH", os.environ.get("PATH", os.defpath))
+
+    # Cards
+
+    @contextlib.contextmanager
+    def _card_lock(self) -> Iterator[None]:
+        """Keep other runners from choosing cards between our look and our claim."""
+        if not self._gpus:
+            yield
+            return
+        with (self._root / "cards.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _choose_cards(self) -> tuple[str, ...]:
+        if not self._gpus:
+            return ()
+        taken: list[str] = []
+        for attempt in self._open_attempts():
+            folder = self._folder(attempt)
+            if folder.exists() and not (folder / supervisor.EXIT).exists():
+                taken += self._follow(attempt).launch.gpus
+        chosen = choose_gpus(self._gpus, taken, self._gpus_per_trial)
+        if chosen is None:
+            raise ExecutorUnavailable(
+                f"No {self._gpus_per_trial} of {len(self._gpus)} GPUs are free.",
+                hint=f"at most {self._slots} trials run here at once.",
+            )
+        return chosen
+
+    # Looking
+
+    def _folder(self, attempt: AttemptId) -> Path:
+        return self._root / "trials" / str(attempt.number) / f"attempt-{attempt.attempt}"
+
+    def _open_attempts(self) -> list[AttemptId]:
+        found = []
+        for entry in os.scandir(self._root / "open"):
+            number, _, attempt = entry.name.partition("-")
+            if number.isdecimal() and attempt.isdecimal():
+                found.append(AttemptId(int(number), int(attempt)))
+        return sorted(found)
+
+    def _follow(self, attempt: AttemptId) -> _Attempt:
+        watched = self._attempts.get(attempt)
+        if watched is None:
+            watched = self._attempts[attempt] = _Attempt(attempt, self._folder(attempt))
+        return watched
+
+    def _look(self, watched: _Attempt) -> AttemptStatus:
+        if watched.is_ended:
+            return watched.status
+        ended = (watched.folder / supervisor.EXIT).exists()
+        if not ended:
+            self._look_after(watched)
+        points = watched.metrics.read()
+        # Metrics come before the end, however many there are.
+        if ended and watched.metrics.is_exhausted:
+            status = self._conclude(watched)
+            watched.status = replace(status, points=())
+            watched.unwatch()
+            return replace(status, points=points)
+        return replace(watched.status, points=points)
+
+    def _look_after(self, watched: _Attempt) -> None:
+        """Bring the state of an attempt that has not ended up to date; mend what died."""
+        if watched.status.state is AttemptState.PENDING:
+            pids = watched.read_json(supervisor.PID)
+            if pids is not None and pids.get("script"):
+                watched.status = AttemptStatus(
+                    AttemptState.RUNNING, started_at=pids.get("started_at")
+                )
+        if _is_locked(watched.folder):
+            if watched.pidfd is None and watched.child is None:
+                pids = watched.read_json(supervisor.PID) or {}
+                if pids.get("supervisor"):
+                    watched.watch(pids["supervisor"])
+            return
+        if not self._never_started(watched):
+            self._fence(watched)
+        elif watched.child in _children:
+            pass  # our own supervisor is on its way to the lock
+        elif watched.starts >= MAX_STARTS:
+            self._fence(watched)
+        elif watched.starts or time.monotonic() - watched.seen_at > START_PATIENCE_SECONDS:
+            logger.warning("trial %s: was never started; starting it", watched.id)
+            watched.unwatch()
+            try:
+                self._start(watched)
+            except ExecutorUnavailable:
+                raise
+            except ExecutorError as error:
+                logger.warning("trial %s: %s", watched.id, error)
+                self._fence(watched)
+
+    @staticmethod
+    def _never_started(watched: _Attempt) -> bool:
+        return not any(
+            (watched.folder / name).exists() for name in (supervisor.PID, supervisor.EXIT)
+        )
+
+    def _fence(self, watched: _Attempt) -> None:
+        """End an attempt whose supervisor was killed, once nothing of its process tree runs."""
+        lock = os.open(watched.folder / supervisor.LOCK, os.O_RDWR)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # another runner is at it
+                return
+            if (watched.folder / supervisor.EXIT).exists():
+                return
+            watched.is_being_killed = True
+            if _kill_processes(watched):
+                return
+            stopped_at = _modified_at(watched.folder / supervisor.STOP)
+            outcome_at = _modified_at(watched.folder / supervisor.OUTCOME)
+            now = time.time()
+            ending = {
+                "how": (How.LOST if stopped_at is None else How.STOPPED).value,
+                "exit_code": None,
+                "started_at": watched.status.started_at or now,
+                "ended_at": now,
+                "oom": False,
+                "finished_first": stopped_at is not None
+                and outcome_at is not None
+                and outcome_at < stopped_at,
+            }
+            _replace_file(watched.folder / supervisor.EXIT, json.dumps(ending))
+            logger.warning("trial %s: its supervisor was killed", watched.id)
+        finally:
+            os.close(lock)
+
+    def _conclude(self, watched: _Attempt) -> AttemptStatus:
+        folder = watched.folder
+        document = watched.read_json(supervisor.EXIT) or {}
+        request = watched.read_json(supervisor.STOP) or {}
+        how = document.get("how")
+        ending = Ending(
+            how=How(how) if how in set(How) else How.LOST,
+            exit_code=document.get("exit_code"),
+            oom=document.get("oom", False),
+            finished_first=document.get("finished_first", False),
+            stop_cause=_read_cause(request.get("cause")),
+            stop_reason=str(request.get("reason", "")),
+            timeout_seconds=watched.launch.timeout_seconds,
+        )
+        outcome_bytes = _read_piece(folder / supervisor.OUTCOME, OUTCOME_LIMIT_BYTES + 1)
+        log_tail = _read_piece(folder / supervisor.LOG, LOG_TAIL_BYTES, from_end=True) or b""
+        return AttemptStatus(
+            AttemptState.ENDED,
+            outcome=diagnose(
+                ending, outcome_bytes, log_tail.decode(errors="replace"), watched.trial
+            ),
+            exit_code=ending.exit_code,
+            started_at=document.get("started_at"),
+            ended_at=document.get("ended_at"),
+        )
+
+    @staticmethod
+    def _may_have_changed(watched: _Attempt) -> bool:
+        if watched.is_ended:
+            return False
+        if watched.metrics.has_more():
+            return True
+        if watched.status.state is AttemptState.PENDING and (
+            (watched.folder / supervisor.PID).exists()
+            or time.monotonic() - watched.seen_at > START_PATIENCE_SECONDS
+        ):
+            return True
+        return watched.pidfd is None and (watched.folder / supervisor.EXIT).exists()
+
+
+def resolve_command(command: Sequence[str], cwd: Path, search_path: str) -> tuple[str, ...]:
+    """Return a command that means in any folder what it would mean in `cwd`.
+
+    Raises:
+        ExecutorError: The command is empty, or its program or script does not exist or cannot be
+            executed.
+    """
+    if not command:
+        raise ExecutorError("The command is empty.", hint="for example: [python, train.py]")
+    program, *arguments = command
+    if program in ("python", "python3"):
+        found: str | Path | None = sys.executable
+    elif os.sep in program or (cwd / program).is_file():
+        found = shutil.which(cwd / program)
+    else:
+        found = shutil.which(program, path=search_path)
+    if not found:
+        raise ExecutorError(
+            f"The program {program!r} does not exist in {cwd} or on PATH, or is not executable.",
+            hint="correct trial.command, or make the file executable (chmod +x).",
+        )
+    script = arguments[0] if arguments else ""
+    if program.startswith("python") and script.endswith(".py") and not (cwd / script).is_file():
+        raise ExecutorError(
+            f"The script {script!r} of trial.command does not exist in {cwd}.",
+            hint="paths in trial.command start from the folder of the study file.",
+        )
+    return (str(found), *(_resolve_argument(argument, cwd) for argument in arguments))
+
+
+def _resolve_argument(argument: str, cwd: Path) -> str:
+    option, equals, value = argument.partition("=")
+    if option.startswith("-") and equals:
+        return f"{option}={_resolve_argument(value, cwd)}"
+    if not argument or argument.startswith("-") or "\0" in argument:
+        return argument
+    path = cwd / argument
+    try:
+        names_path = path.is_file() or (os.sep in argument and path.is_dir())
+    except OSError:  # longer than a path may be, such as code after -c
+        return argument
+    return str(path) if names_path else argument
+
+
+def _refuse_other(trial: Trial, existing: Trial, root: Path) -> None:
+    """Refuse to take the files of an older study of the same name for this trial's."""
+    if (existing.study, dict(existing.params), existing.budget) != (
+        trial.study,
+        dict(trial.params),
+        trial.budget,
+    ):
+        raise ExecutorError(
+            f"{root} holds another trial {trial.number}, of study {existing.study!r} with other "
+            "parameters.",
+            hint="the study's storage was removed but not its trials: remove that folder too, or "
+            "give the study another name.",
+        )
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / supervisor.LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _kill_processes(watched: _Attempt) -> bool:
+    """Kill what a killed supervisor left of its process tree; return whether there was anything.
+
+    Every process of the tree carries the attempt's own document in its environment; process ids
+    may belong to somebody else by now.
+    """
+    found = False
+    mark = f"{TRIAL_VARIABLE}={watched.trial.to_json()}".encode()
+    proc = Path("/proc")
+    for entry in proc.iterdir() if proc.is_dir() else ():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if mark in environment.split(b"\0"):
+            found = True
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(entry.name), signal.SIGKILL)
+    pids = watched.read_json(supervisor.PID) or {}
+    script, start = pids.get("script"), pids.get("script_start")
+    if script and start and supervisor._start_ticks(script) == str(start):
+        # The leader is there, so its group is still the script's.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(script, signal.SIGKILL)
+    return found
+
+
+def _collect_children() -> None:
+    """Let the kernel forget supervisors that ended."""
+    for pid in tuple(_children):
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                continue
+        except ChildProcessError:
+            pass
+        _children.discard(pid)
+
+
+def _read_cause(value: object) -> Cause:
+    return Cause(value) if isinstance(value, str) and value in set(Cause) else Cause.CANCELLED
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _modified_at(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def _read_piece(path: Path, limit_bytes: int, *, from_end: bool = False) -> bytes | None:
+    """Return a piece of a file that user code wrote; `None` when there is no such regular file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO must not stop the runner
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        if from_end:
+            file.seek(max(0, status.st_size - limit_bytes))
+        return file.read(limit_bytes)
+
+
+def _replace_file(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@contextlib.contextmanager
+def _as_unavailable(doing: str, root: Path) -> Iterator[None]:
+    """Turn errors of the disk into the one that callers know to be worth another try."""
+    try:
+        yield
+    except OSError as error:
+        raise ExecutorUnavailable(
+            f"Cannot {doing} {root}: {error.strerror or error}.",
+            hint="is the disk full, read-only or gone?",
+        ) from error

@@ -1,0 +1,133 @@
+"""What every executor guarantees. `studyflow.testing.executor_contract` tests it.
+
+An executor belongs to one study and runs attempts of its trials. It holds no state that cannot be
+found again: a new executor for the same study, in another process, sees every attempt that was
+submitted and not forgotten.
+
+- Submitting is idempotent: the name of an attempt is a function of study, trial number and attempt
+  number, and what exists already is adopted, never doubled.
+- An attempt ends exactly once, with an `Outcome` whose cause comes from `studyflow.trial.Cause`; a
+  script that wrote none gets one from its exit code, signals and last lines.
+- Stopping and forgetting are idempotent, and silent about attempts that do not exist.
+- No method waits for a training to end. `poll` is one look at all attempts at once.
+- Whoever stops an attempt gets its whole process tree (or pod) stopped.
+
+An executor is used from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from studyflow.trial import Cause, MetricPoint, Outcome, Trial
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AttemptId:
+    """Names one attempt within a study."""
+
+    number: int
+    """Number of the trial, from 0."""
+    attempt: int
+    """Number of the attempt, from 1."""
+
+    def __str__(self) -> str:
+        return f"{self.number}-{self.attempt}"
+
+
+class AttemptState(enum.StrEnum):
+    """Where an attempt stands."""
+
+    PENDING = "pending"
+    """Accepted, the script has not begun; `AttemptStatus.reason` may say why."""
+    RUNNING = "running"
+    ENDED = "ended"
+    """Nothing of it runs any more, and `AttemptStatus.outcome` is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStatus:
+    """One attempt as one look found it."""
+
+    state: AttemptState
+    outcome: Outcome | None = None
+    """How it ended; set exactly when the state is `ENDED`."""
+    exit_code: int | None = None
+    """Exit code of the script, negative for a signal; `None` while unknown."""
+    points: tuple[MetricPoint, ...] = ()
+    """Metrics reported since the previous look of this executor object, oldest first. An executor
+    whose trials report straight to MLflow leaves this empty."""
+    reason: str = ""
+    """Why it is still pending, one sentence."""
+    started_at: float | None = None
+    """When the script began, seconds since the epoch."""
+    ended_at: float | None = None
+    """When the script ended, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFiles:
+    """What an attempt left behind, as far as this executor can reach it."""
+
+    log: Path | None = None
+    """Standard output and standard error in one file."""
+    artifacts: tuple[Path, ...] = ()
+    """Files for the trial's MLflow run; folders stand for all they hold."""
+    metrics: Path | None = None
+    """All reported metrics, one `MetricPoint` a line."""
+    extra: Mapping[str, Path] = field(default_factory=dict)
+
+
+class Executor(Protocol):
+    """Runs attempts somewhere. See the module's text for what all executors guarantee."""
+
+    @property
+    def slots(self) -> int | None:
+        """How many attempts can run at once here; `None` for no limit of its own."""
+
+    def submit(self, trial: Trial) -> AttemptId:
+        """Start an attempt, or adopt the one that exists already.
+
+        Args:
+            trial: The attempt. The executor fills in the paths, as the script will see them.
+
+        Raises:
+            ExecutorUnavailable: The place does not answer; the same call may succeed later.
+            ExecutorError: The attempt can never start, such as a program that does not exist.
+        """
+
+    def poll(self) -> Mapping[AttemptId, AttemptStatus]:
+        """Return every attempt of the study that was submitted and not forgotten, by whomever.
+
+        Raises:
+            ExecutorUnavailable: The place does not answer.
+        """
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Return when an attempt may have changed, at the latest after `timeout_seconds`."""
+
+    def stop(self, attempt: AttemptId, cause: Cause, reason: str) -> None:
+        """Ask an attempt to end; it ends with this cause, whatever the script makes of it.
+
+        Returns at once; a later `poll` shows the end. A script that has finished before the stop
+        reached it keeps its own outcome.
+        """
+
+    def forget(self, attempt: AttemptId) -> None:
+        """Let go of an ended attempt whose outcome is recorded, and free what it held.
+
+        Its files stay where `files` finds them if the executor can keep them.
+        """
+
+    def files(self, attempt: AttemptId) -> AttemptFiles:
+        """Return what the attempt left behind; works after `forget` too where files are kept."""
+
+    def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
+        """Return up to `limit_bytes` of the attempt's log from a byte offset; empty at the end."""
+
+    def close(self) -> None:
+        """Release the executor's own resources. Attempts go on."""

@@ -1,0 +1,346 @@
+"""Runs one attempt's script and records how it ended. A program of its own: standard library only.
+
+    python -I -S supervisor.py ATTEMPT_DIR TIMEOUT_SECONDS|- GRACE_SECONDS PROGRAM [ARGUMENT ...]
+
+A runner may be killed at any moment while trainings go on, so each attempt has this small process
+as its parent. It outlives the runner, and the files it keeps are all that another runner needs:
+
+`lock`      held (flock) while this process lives. Whoever holds it, and nobody else, may start the
+            script or write `exit.json`; so however often an attempt is started, its script runs
+            once, and "is it alive" is asked of the kernel, not of a process id that may be
+            another's by now.
+`pid.json`  written before the script is started and again with its process id.
+`exit.json` written once, when nothing of the script's process tree runs any more.
+`stop.json` written by a runner; its existence asks for the end.
+
+The script leads a process group of its own. When it ends, is stopped or runs out of time, all its
+descendants are killed, also those that left the group or the session: on Linux orphans come back
+to this process (it is a "child subreaper"). Should this process be killed, the kernel kills the
+script (PR_SET_PDEATHSIG); the runner that finds the lock free sees to the rest. Other systems have
+neither: there only the process group is killed, and a script outlives a killed supervisor.
+
+Started for every trial, so what it imports is chosen by the clock: `json` alone would cost 12 ms.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import select
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False  # what typing.TYPE_CHECKING is to a type checker, without importing typing
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Final
+
+LOCK: Final = "lock"
+PID: Final = "pid.json"
+EXIT: Final = "exit.json"
+STOP: Final = "stop.json"
+OUTCOME: Final = "outcome.json"
+LOG: Final = "log.txt"
+WORK: Final = "work"
+
+LOOK_SECONDS: Final = 0.1
+"""Seconds between looks for `stop.json`; the end of the script is noticed at once."""
+LOCK_PATIENCE_SECONDS: Final = 1.0
+"""A runner that asks for the lock holds it for microseconds; a supervisor for longer than this."""
+REAP_PAUSE_SECONDS: Final = 0.002
+EXEC_FAILED: Final = 127
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+def main(arguments: list[str]) -> None:
+    """Run the script of one attempt to its end, unless another supervisor did or does."""
+    os.closerange(3, 65536)  # whatever the runner's libraries leaked: sockets, database files
+    folder, timeout, grace, *command = arguments
+    os.chdir(folder)
+    if not _take_lock():
+        return
+    if os.path.exists(EXIT) or os.path.exists(PID):  # noqa: PTH110 - pathlib costs 6 ms
+        return
+    # Both from here on mean "a script may have run": an attempt without PID may be started again.
+    started_at = time.time()
+    _write(PID, _pids(os.getpid(), None, started_at))
+    if os.path.exists(STOP):  # noqa: PTH110
+        _write(EXIT, _ending("stopped", None, started_at, oom=False, finished_first=False))
+        return
+    supervision = _Supervision(command, started_at, float(grace))
+    supervision.run(None if timeout == "-" else float(timeout))
+
+
+class _Supervision:
+    """The life of one script under this process."""
+
+    def __init__(self, command: list[str], started_at: float, grace_seconds: float) -> None:
+        self._command = command
+        self._started_at = started_at
+        self._grace_seconds = grace_seconds
+        self._terminated = False
+        self._wakeup, wakeup_end = os.pipe()
+        for end in (self._wakeup, wakeup_end):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(wakeup_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _ignore)  # a handler, so that it reaches the wakeup pipe
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_termination)
+
+    def run(self, timeout_seconds: float | None) -> None:
+        """Start the script, wait for its end, kill what it left, record the ending."""
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        oom_kills = _count_oom_kills()
+        script = _start(self._command)
+        _write(PID, _pids(os.getpid(), script, self._started_at))
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+
+        how, finished_first, kill_at = "exited", False, None
+        while (status := _reap(script)) is None:
+            now = time.monotonic()
+            if how == "exited":
+                if self._terminated:
+                    how = "lost"
+                elif os.path.exists(STOP):  # noqa: PTH110
+                    how = "stopped"
+                elif deadline is not None and now >= deadline:
+                    how = "timeout"
+                if how != "exited":
+                    # A script that called finish() keeps its result, even if it then hangs.
+                    finished_first = _finished_first(how)
+                    # Only the script is told, as by Kubernetes: data loaders that die before it
+                    # would make it fail instead of saving its state.
+                    _signal(script, signal.SIGTERM)
+                    kill_at = now + self._grace_seconds
+            elif kill_at is not None and now >= kill_at:
+                _signal_group(script, signal.SIGKILL)
+                _signal(script, signal.SIGKILL)
+            self._sleep(LOOK_SECONDS)
+
+        # Only now: a count taken while the script dies may miss its own kill.
+        oom = _count_oom_kills() > oom_kills
+        ended_at = time.time()
+        _kill_remaining(script)
+        if how == "exited" and self._terminated:
+            how = "lost"  # the machine is going down and the signal reached the script first
+        elif how == "exited" and os.path.exists(STOP):  # noqa: PTH110
+            how = "stopped"  # the script saw the request before this process did
+            finished_first = _finished_first(how)
+        code = os.waitstatus_to_exitcode(status)
+        _write(EXIT, _ending(how, code, self._started_at, ended_at, oom, finished_first))
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, or until a signal such as the script's end."""
+        if select.select([self._wakeup], [], [], seconds)[0]:
+            os.read(self._wakeup, 4096)
+
+    def _on_termination(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._terminated = True
+
+
+def _finished_first(how: str) -> bool:
+    """Return whether the outcome was there before the stop was requested, or before now."""
+    try:
+        written_at = os.stat(OUTCOME).st_mtime_ns  # noqa: PTH116
+        return how != "stopped" or written_at < os.stat(STOP).st_mtime_ns  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Let a signal do nothing but interrupt a wait."""
+
+
+def _take_lock() -> bool:
+    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o644)  # never closed: it is held until the end
+    patience = time.monotonic() + LOCK_PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > patience:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def _start(command: list[str]) -> int:
+    parent = os.getpid()
+    script = os.fork()
+    if script:
+        return script
+    try:
+        os.setpgid(0, 0)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # killed before the line above took effect
+            os._exit(EXEC_FAILED)
+        signal.set_wakeup_fd(-1)
+        for number in (
+            *(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+            *(signal.SIGPIPE, signal.SIGXFSZ),  # ignored by Python; a shell script expects them
+        ):
+            signal.signal(number, signal.SIG_DFL)
+        os.chdir(WORK)
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        os.write(2, f"cannot start {command[0]}: {error}\n".encode(errors="replace"))
+    finally:
+        os._exit(EXEC_FAILED)
+
+
+def _reap(script: int) -> int | None:
+    """Collect dead children, adopted ones too; return the script's status once it is among them."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if pid == script:
+            return status
+        if pid == 0:
+            return None
+
+
+def _kill_remaining(script: int) -> None:
+    """Kill what the script left behind; return when this process has no child any more.
+
+    Killing a process hands its children to this one, so killing all children until there are none
+    leaves nothing, whatever group or session they chose.
+    """
+    while True:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            _signal_group(script, signal.SIGKILL)  # all there is where orphans do not come back
+            return
+        _signal_group(script, signal.SIGKILL)
+        for child in _children():
+            _signal(child, signal.SIGKILL)
+        time.sleep(REAP_PAUSE_SECONDS)
+
+
+def _children() -> list[int]:
+    own = str(os.getpid()).encode()
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208
+        if name.isdecimal():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                    # "pid (name) state parent ...", where the name may hold spaces and brackets
+                    parent = file.read().rpartition(b")")[2].split()[1]
+            except OSError:
+                continue
+            if parent == own:
+                found.append(int(name))
+    return found
+
+
+def _signal(pid: int, number: int) -> None:
+    try:  # noqa: SIM105 - contextlib is not imported here
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _signal_group(leader: int, number: int) -> None:
+    try:  # noqa: SIM105
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):  # macOS answers so for a group of zombies
+        pass
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _count_oom_kills() -> int:
+    """Return how often the kernel killed for want of memory in this control group, or anywhere."""
+    try:
+        with open("/proc/self/cgroup") as file:  # noqa: PTH123
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return 0
+    for _, controllers, path in groups:
+        if controllers == "":
+            candidates = [f"/sys/fs/cgroup{path}/memory.events", "/sys/fs/cgroup/memory.events"]
+        elif controllers == "memory":
+            candidates = [
+                f"/sys/fs/cgroup/memory{path}/memory.oom_control",
+                "/sys/fs/cgroup/memory/memory.oom_control",  # a container sees its own as the root
+            ]
+        else:
+            continue
+        for candidate in candidates:
+            count = _read_count(candidate)
+            if count is not None:
+                return count
+    return _read_count("/proc/vmstat") or 0
+
+
+def _read_count(path: str) -> int | None:
+    try:
+        with open(path) as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _pids(supervisor: int, script: int | None, started_at: float) -> str:
+    start = "null" if script is None else _start_ticks(script)
+    return (
+        f'{{"supervisor": {supervisor}, "script": {script or "null"}, "script_start": {start}, '
+        f'"started_at": {started_at!r}}}\n'
+    )
+
+
+def _start_ticks(pid: int) -> str:
+    """Return when a process began in clock ticks since boot: with its id this names it for good."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            return file.read().rpartition(b")")[2].split()[19].decode()
+    except (OSError, IndexError):
+        return "null"
+
+
+def _ending(
+    how: str,
+    exit_code: int | None,
+    started_at: float,
+    ended_at: float | None = None,
+    oom: bool = False,
+    finished_first: bool = False,
+) -> str:
+    return (
+        f'{{"how": "{how}", "exit_code": {"null" if exit_code is None else exit_code}, '
+        f'"started_at": {started_at!r}, "ended_at": {ended_at or started_at!r}, '
+        f'"oom": {str(oom).lower()}, "finished_first": {str(finished_first).lower()}}}\n'
+    )
+
+
+def _write(name: str, text: str) -> None:
+    """Replace a file so that a reader sees all of it or the old one.
+
+    Not synced: that costs more than all else here. A power cut ends the attempt as lost anyway.
+    """
+    part = f"{name}.{os.getpid()}.part"
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+    os.replace(part, name)  # noqa: PTH105
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
+    os._exit(0)  # nothing to clean up; tearing the interpreter down takes 3 ms

@@ -1,0 +1,179 @@
+"""Every ending has one cause and one sentence."""
+
+# ruff: noqa: E501 - a table reads best with one row a line
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from studyflow.executors.diagnosis import Ending, How, diagnose, readable
+from studyflow.trial import OUTCOME_LIMIT_BYTES, Cause, Outcome, Trial
+
+TRIAL = Trial("demo", 7, {"x": 1.0}, attempt=2, metrics=("loss",))
+
+
+def document(
+    cause: Cause = Cause.OK,
+    *,
+    study: str = "demo",
+    number: int = 7,
+    attempt: int = 2,
+    message: str = "",
+    **metrics: float,
+) -> bytes:
+    return Outcome(study, number, attempt, cause, metrics, message).to_json().encode()
+
+
+DONE = document(loss=0.5)
+EXITED = Ending(How.EXITED, exit_code=0)
+PRUNED = Ending(
+    How.STOPPED, exit_code=-15, stop_cause=Cause.PRUNED, stop_reason="worse than the median"
+)
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome_bytes", "log", "cause", "words"),
+    [
+        # What finish() said stands, whatever came after it.
+        (EXITED, DONE, "", Cause.OK, ""),
+        (Ending(How.EXITED, exit_code=1), DONE, "crash at exit", Cause.OK, ""),
+        (Ending(How.EXITED, exit_code=-11), DONE, "", Cause.OK, ""),
+        (Ending(How.EXITED, exit_code=-9, oom=True), DONE, "", Cause.OK, ""),
+        (Ending(How.LOST), DONE, "", Cause.OK, ""),
+        (Ending(How.TIMEOUT, finished_first=True), DONE, "", Cause.OK, ""),
+        (Ending(How.STOPPED, stop_cause=Cause.PRUNED, finished_first=True), DONE, "", Cause.OK, ""),
+        # Stops and the time limit come before everything else.
+        (PRUNED, None, "", Cause.PRUNED, "worse than the median"),
+        (PRUNED, DONE, "", Cause.PRUNED, "worse than the median"),
+        (PRUNED, document(Cause.USER_ERROR), "", Cause.PRUNED, "worse than the median"),
+        (Ending(How.STOPPED), None, "", Cause.CANCELLED, ""),
+        (
+            Ending(How.STOPPED, stop_cause=Cause.CANCELLED, finished_first=True),
+            b"torn",
+            "",
+            Cause.CANCELLED,
+            "",
+        ),
+        (Ending(How.TIMEOUT, timeout_seconds=1800.0), None, "", Cause.TIMEOUT, "of 1800 s"),
+        (Ending(How.TIMEOUT, timeout_seconds=0.5), DONE, "", Cause.TIMEOUT, "of 0.5 s"),
+        (Ending(How.TIMEOUT), None, "", Cause.TIMEOUT, "time limit. Hint"),
+        # The document must be about this very attempt.
+        (EXITED, document(number=8, loss=0.5), "", Cause.BAD_METRIC, "about trial 8, attempt 2"),
+        (EXITED, document(attempt=1, loss=0.5), "", Cause.BAD_METRIC, "about trial 7, attempt 1"),
+        (EXITED, document(study="other", loss=0.5), "", Cause.BAD_METRIC, "study 'other'"),
+        # A document that cannot be read is shown.
+        (EXITED, DONE[:30], "", Cause.BAD_METRIC, '{"version":1,"study":"demo"'),
+        (EXITED, b"\xff\xfe garbage", "", Cause.BAD_METRIC, "not UTF-8"),
+        (EXITED, b"[" * 4000, "", Cause.BAD_METRIC, "not JSON"),
+        (EXITED, b"[1, 2]", "", Cause.BAD_METRIC, "not a JSON object"),
+        (EXITED, b"x" * (OUTCOME_LIMIT_BYTES + 1), "", Cause.BAD_METRIC, "4097 bytes"),
+        (EXITED, DONE.replace(b'"cause"', b'"study":"demo","cause"'), "", Cause.BAD_METRIC, "twice"),
+        (EXITED, DONE.replace(b'"version":1', b'"version":9'), "", Cause.BAD_METRIC, "version '9'"),
+        (EXITED, DONE.replace(b"0.5", b'"0.5"'), "", Cause.BAD_METRIC, "not a number"),
+        # A script knows only some causes.
+        (EXITED, document(Cause.BAD_METRIC, message="no 'loss'"), "", Cause.BAD_METRIC, "no 'loss'"),
+        (EXITED, document(Cause.HOST_OOM, message="too big"), "", Cause.HOST_OOM, "too big"),
+        (EXITED, document(Cause.LOST), "", Cause.BAD_METRIC, "claims the cause 'lost'"),
+        (EXITED, document(Cause.PRUNED), "", Cause.BAD_METRIC, "claims the cause 'pruned'"),
+        (
+            Ending(How.EXITED, exit_code=1),
+            document(Cause.USER_ERROR, message="RuntimeError: CUDA error: out of memory"),
+            "",
+            Cause.CUDA_OOM,
+            "CUDA error: out of memory",
+        ),
+        # Without a document.
+        (EXITED, None, "fine", Cause.BAD_METRIC, "Trial 7 ended without an objective value"),
+        (EXITED, b"", "", Cause.BAD_METRIC, "sdk.finish"),
+        (EXITED, b" \n", "", Cause.BAD_METRIC, "sdk.finish"),
+        (Ending(How.EXITED, exit_code=3), None, "a\nno data\n\n", Cause.USER_ERROR, "3. Last line: no data"),
+        (Ending(How.EXITED, exit_code=3), None, "", Cause.USER_ERROR, "Exit code 3."),
+        (Ending(How.EXITED, exit_code=-11), None, "", Cause.USER_ERROR, "Killed by SIGSEGV."),
+        (Ending(How.EXITED, exit_code=-64), None, "", Cause.USER_ERROR, "SIGRTMAX"),
+        (Ending(How.EXITED, exit_code=-9), None, "", Cause.LOST, "Killed by SIGKILL from outside"),
+        (Ending(How.EXITED, exit_code=137), None, "", Cause.LOST, "Killed by SIGKILL from outside"),
+        (Ending(How.EXITED, exit_code=-15), None, "", Cause.LOST, "Killed by SIGTERM from outside"),
+        (Ending(How.EXITED), None, "", Cause.LOST, "not known"),
+        (Ending(How.LOST), None, "", Cause.LOST, "killed"),
+        # Memory.
+        (Ending(How.EXITED, exit_code=-9, oom=True), None, "", Cause.HOST_OOM, "want of memory"),
+        (Ending(How.EXITED, exit_code=137, oom=True), None, "", Cause.HOST_OOM, "want of memory"),
+        (
+            Ending(How.EXITED, exit_code=1, oom=True),
+            None,
+            "RuntimeError: DataLoader worker (pid 12) is killed by signal: Killed.",
+            Cause.HOST_OOM,
+            "want of memory",
+        ),
+        # Another trial beside this one ran out of memory: no reason to blame these parameters.
+        (Ending(How.EXITED, exit_code=1, oom=True), None, "KeyError: 1", Cause.USER_ERROR, "KeyError"),
+        (Ending(How.EXITED, exit_code=1), None, "x\nMemoryError\n", Cause.HOST_OOM, "MemoryError"),
+        (
+            Ending(How.EXITED, exit_code=1),
+            None,
+            "numpy.core._exceptions._ArrayMemoryError: Unable to allocate 8 TiB",
+            Cause.HOST_OOM,
+            "8 TiB",
+        ),
+        (Ending(How.EXITED, exit_code=-6), None, "what(): std::bad_alloc", Cause.HOST_OOM, "bad_alloc"),
+        (
+            Ending(How.EXITED, exit_code=1),
+            None,
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.\nbye",
+            Cause.CUDA_OOM,
+            "Tried to allocate 20.00 MiB.",
+        ),
+        (
+            Ending(How.EXITED, exit_code=1),
+            None,
+            "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling",
+            Cause.CUDA_OOM,
+            "CUBLAS_STATUS_ALLOC_FAILED",
+        ),
+        (
+            Ending(How.EXITED, exit_code=-9),
+            None,
+            "torch.cuda.OutOfMemoryError: x",
+            Cause.CUDA_OOM,
+            "OutOfMemoryError",
+        ),
+        # A log may be anything.
+        (
+            Ending(How.EXITED, exit_code=1),
+            None,
+            "\x1b[31mbad \x00thing\x1b[0m\r\n\x1b]0;title\x07\n",
+            Cause.USER_ERROR,
+            "Last line: bad thing",
+        ),
+        (Ending(How.EXITED, exit_code=1), None, "x" * 100_000, Cause.USER_ERROR, "xxx…"),
+    ],
+)  # fmt: skip
+def test_an_ending_has_a_cause_and_a_sentence(
+    ending: Ending, outcome_bytes: bytes | None, log: str, cause: Cause, words: str
+) -> None:
+    outcome = diagnose(ending, outcome_bytes, log, TRIAL)
+    assert outcome.cause is cause
+    assert words in outcome.message
+    assert len(outcome.message) < 700
+    assert (outcome.study, outcome.number, outcome.attempt) == ("demo", 7, 2)
+    assert Outcome.from_json(outcome.to_json()) == outcome
+
+
+def test_infinite_values_pass_through() -> None:
+    outcome = diagnose(EXITED, document(loss=math.inf, gap=-math.inf, acc=math.nan), "", TRIAL)
+    assert outcome.cause is Cause.OK
+    assert outcome.metrics["loss"] == math.inf
+    assert outcome.metrics["gap"] == -math.inf
+    assert math.isnan(outcome.metrics["acc"])
+
+
+def test_a_number_beyond_all_floats_is_infinite() -> None:
+    outcome = diagnose(EXITED, DONE.replace(b"0.5", b"1e400"), "", TRIAL)
+    assert outcome.metrics["loss"] == math.inf
+
+
+def test_readable_text_is_one_short_line() -> None:
+    assert readable("\x1b[1;31mred\x1b[0m\tand\n\nblue\x00") == "red and blue"
+    assert readable("a" * 500, 10) == "aaaaaaaaa…"
