@@ -1,0 +1,29 @@
+"""Who suggests the next point: our BoTorch sampler, and Optuna's by name.
+
+`BoTorchSampler` and `explanation_of` also serve plain Optuna; they are imported when first used,
+because they need the extra `botorch`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from studyflow.samplers.registry import make_pruner, make_sampler
+
+if TYPE_CHECKING:
+    from studyflow.samplers.botorch import BoTorchSampler
+    from studyflow.samplers.explanation import explanation_of
+
+__all__ = ["BoTorchSampler", "explanation_of", "make_pruner", "make_sampler"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "BoTorchSampler":
+        from studyflow.samplers.botorch import BoTorchSampler
+
+        return BoTorchSampler
+    if name == "explanation_of":
+        from studyflow.samplers.explanation import explanation_of
+
+        return explanation_of
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,274 @@
+"""Samplers and pruners by the names that study files use.
+
+All but `botorch` are Optuna's own, with its defaults unless a study file says otherwise. What
+differs
+here: random numbers do not repeat after a restart, and warnings meant for `study.optimize` are
+silenced.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from studyflow.errors import MissingExtra, SamplerError
+from studyflow.space import CategoricalParameter, IntParameter, Scalar, SearchSpace
+from studyflow.spec import PrunerSpec, SamplerSpec, StudySpec
+from studyflow.trial import Cause
+
+_log = logging.getLogger(__name__)
+
+
+def make_sampler(spec: StudySpec, seed: int, n_trials: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler that a study file names.
+
+    Args:
+        spec: The study.
+        seed: The study's seed.
+        n_trials: Trials that the study has already. Optuna's samplers draw from one stream of
+            random numbers; starting it anew after a restart would repeat the first suggestions.
+
+    Raises:
+        MissingExtra: The sampler's packages are not installed.
+        SamplerError: The sampler refuses its arguments.
+    """
+    make = _SAMPLERS[spec.sampler.type]
+    stream = seed if n_trials == 0 else (seed + 7919 * n_trials) % 2**32
+    with warnings.catch_warnings():
+        # Optuna marks some arguments, such as TPE's `group`, as experimental at every construction.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return make(spec.sampler, spec.space, seed, stream)
+        except (TypeError, ValueError) as error:
+            raise SamplerError(f"The sampler {spec.sampler.type!r} refuses: {error}.") from error
+
+
+def make_pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
+    """Return the pruner that a study file names.
+
+    Raises:
+        SamplerError: The pruner refuses its arguments.
+    """
+    try:
+        return _make_pruner(spec.pruner, spec.trial.budget)
+    except (TypeError, ValueError) as error:
+        raise SamplerError(f"The pruner {spec.pruner.type!r} refuses: {error}.") from error
+
+
+def _make_pruner(spec: PrunerSpec, trial_budget: int | None) -> optuna.pruners.BasePruner:
+    arguments = dict(spec.arguments)
+    if spec.type == "hyperband" and trial_budget is not None:
+        arguments.setdefault("max_resource", trial_budget)
+    if spec.type == "patient":
+        wrapped = arguments.pop("wrapped", None)
+        inner = None if wrapped is None else PrunerSpec.model_validate(wrapped)
+        arguments["wrapped_pruner"] = None if inner is None else _make_pruner(inner, trial_budget)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return _PRUNERS[spec.type](**arguments)
+
+
+class AskTellGridSampler(optuna.samplers.BaseSampler):
+    """Suggests each point of a grid once, in the order in which the study file names them.
+
+    Optuna's own takes a trial's number for its place in the grid, so points tried first
+    (`enqueue:`), taken over or cancelled make it leave out others; and it ends `study.optimize`,
+    which raises outside of it.
+
+    Args:
+        values: Every value of every parameter.
+        seed: Chooses the points that are tried again if more are asked for than there are.
+    """
+
+    def __init__(self, values: Mapping[str, Sequence[Scalar]], seed: int) -> None:
+        self._values = dict(values)
+        self._rest = optuna.samplers.RandomSampler(seed=seed)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        """Return nothing that counts: the grid is known without the study."""
+        return {}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, optuna.distributions.BaseDistribution],
+    ) -> dict[str, Any]:
+        """Return nothing: values are given out one by one; see `sample_independent`."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: optuna.distributions.BaseDistribution,
+    ) -> Any:
+        """Return the parameter's value at the first untried point that fits what is given."""
+        known = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        tried = {
+            self._key(other.params)
+            for other in study._storage.get_all_trials(study._study_id, deepcopy=False)
+            if other.number != trial.number and not _was_cancelled(other)
+        }
+        choices = [[known[n]] if n in known else self._values[n] for n in self._values]
+        for values in itertools.product(*choices):
+            point = dict(zip(self._values, values, strict=True))
+            if self._key(point) not in tried:
+                return point[param_name]
+        return self._rest.sample_independent(study, trial, param_name, param_distribution)
+
+    def _key(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(params.get(name) for name in self._values)
+
+
+class KnownSpaceQMCSampler(optuna.samplers.QMCSampler):
+    """Optuna's quasi-random sampler over the parameters that every trial has.
+
+    Optuna's own guesses them from past trials. In a conditional space its guess changes, and the
+    sequence then begins anew with points that were tried already.
+    """
+
+    def __init__(self, space: SearchSpace, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._space = {
+            name: parameter.distribution()
+            for name, parameter in space.items()
+            if not parameter.conditions and parameter.cardinality != 1
+        }
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        """Return the parameters without conditions."""
+        return dict(self._space)
+
+
+def _was_cancelled(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get("cause") == Cause.CANCELLED
+
+
+def _botorch(
+    spec: SamplerSpec, space: SearchSpace, seed: int, _stream: int
+) -> optuna.samplers.BaseSampler:
+    try:
+        from studyflow.samplers.botorch import BoTorchSampler
+    except ModuleNotFoundError as error:
+        raise MissingExtra("The sampler 'botorch'", "botorch") from error
+    return BoTorchSampler(
+        seed=seed,
+        search_space=space.distributions(),
+        conditions={n: dict(p.conditions) for n, p in space.items() if p.conditions},
+        **spec.arguments,
+    )
+
+
+def _gp(
+    spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
+) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.GPSampler(seed=stream, warn_independent_sampling=False, **spec.arguments)
+
+
+def _tpe(
+    spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
+) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=stream, **spec.arguments)
+
+
+def _cmaes(
+    spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
+) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.CmaEsSampler(
+        seed=stream, warn_independent_sampling=False, **spec.arguments
+    )
+
+
+def _nsga2(
+    spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
+) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.NSGAIISampler(seed=stream, **spec.arguments)
+
+
+def _qmc(
+    spec: SamplerSpec, space: SearchSpace, seed: int, stream: int
+) -> optuna.samplers.BaseSampler:
+    # The sequence goes on by a counter in the study, so the seed itself must stay the same.
+    # Conditional parameters are drawn by chance.
+    return KnownSpaceQMCSampler(
+        space,
+        seed=seed,
+        independent_sampler=optuna.samplers.RandomSampler(seed=stream),
+        warn_asynchronous_seeding=False,
+        warn_independent_sampling=False,
+        **{"scramble": True} | spec.arguments,
+    )
+
+
+def _random(
+    _spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
+) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=stream)
+
+
+def _grid(
+    _spec: SamplerSpec, space: SearchSpace, seed: int, _stream: int
+) -> optuna.samplers.BaseSampler:
+    return AskTellGridSampler(grid_values(space), seed=seed)
+
+
+def grid_values(space: SearchSpace) -> dict[str, list[Scalar]]:
+    """Return every value of every parameter.
+
+    Raises:
+        SamplerError: A parameter is a continuum, or conditional.
+    """
+    values: dict[str, list[Scalar]] = {}
+    for name, parameter in space.items():
+        if parameter.cardinality is None or parameter.conditions:
+            raise SamplerError(
+                f"The grid sampler cannot enumerate {name}.", hint="give it a step, or no `when`."
+            )
+        if isinstance(parameter, CategoricalParameter):
+            values[name] = list(parameter.choices)
+        elif isinstance(parameter, IntParameter):
+            values[name] = list(range(parameter.low, parameter.high + 1, parameter.step))
+        else:
+            step, high = parameter.step or 0.0, parameter.high
+            # Rounding may carry the last one beyond the end.
+            values[name] = [
+                min(parameter.low + i * step, high) for i in range(parameter.cardinality)
+            ]
+    return values
+
+
+_Make = Callable[[SamplerSpec, SearchSpace, int, int], optuna.samplers.BaseSampler]
+
+_SAMPLERS: Final[Mapping[str, _Make]] = {
+    "botorch": _botorch,
+    "gp": _gp,
+    "tpe": _tpe,
+    "cmaes": _cmaes,
+    "nsga2": _nsga2,
+    "qmc": _qmc,
+    "random": _random,
+    "grid": _grid,
+}
+
+_PRUNERS: Final[Mapping[str, Callable[..., optuna.pruners.BasePruner]]] = {
+    "none": optuna.pruners.NopPruner,
+    "median": optuna.pruners.MedianPruner,
+    "percentile": optuna.pruners.PercentilePruner,
+    "asha": optuna.pruners.SuccessiveHalvingPruner,
+    "hyperband": optuna.pruners.HyperbandPruner,
+    "threshold": optuna.pruners.ThresholdPruner,
+    "patient": optuna.pruners.PatientPruner,
+    "wilcoxon": optuna.pruners.WilcoxonPruner,
+}

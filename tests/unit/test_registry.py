@@ -1,0 +1,243 @@
+"""Samplers and pruners by their names, each through a whole study of ask and tell."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any, get_args
+
+import optuna
+import pytest
+from tests.unit.study.studies import complete, make_spec, open_study
+
+from studyflow.errors import SamplerError
+from studyflow.record import TrialRecord, TrialState
+from studyflow.samplers import make_pruner, make_sampler
+from studyflow.samplers.registry import grid_values
+from studyflow.spec.models import PrunerName, SamplerName
+from studyflow.study import Study, Verdict
+from studyflow.trial import Cause, MetricPoint
+
+PLANE: dict[str, Any] = {
+    "x": {"type": "float", "low": -1.0, "high": 1.0},
+    "y": {"type": "float", "low": 1.0e-3, "high": 1.0, "log": True},
+}
+MIXED: dict[str, Any] = {
+    **PLANE,
+    "units": {"type": "int", "low": 16, "high": 128, "step": 16},
+    "optimizer": {"type": "categorical", "choices": ["adam", "sgd"]},
+    "momentum": {"type": "float", "low": 0.5, "high": 0.9, "when": {"optimizer": "sgd"}},
+}
+FINITE: dict[str, Any] = {
+    "units": {"type": "int", "low": 1, "high": 4},
+    "rate": {"type": "float", "low": 0.1, "high": 0.5, "step": 0.1},
+}
+TWO = [{"metric": "loss", "direction": "minimize"}, {"metric": "f1", "direction": "maximize"}]
+
+SPACES = dict.fromkeys(get_args(SamplerName), MIXED) | {"grid": FINITE}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "botorch": {"n_startup_trials": 4},
+    "gp": {"n_startup_trials": 4},
+    "tpe": {"n_startup_trials": 4},
+    "nsga2": {"population_size": 4},
+}
+SEVERAL_OBJECTIVES = ("botorch", "gp", "tpe", "nsga2", "qmc", "random", "grid")
+
+PRUNER_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "percentile": {"percentile": 25.0},
+    "threshold": {"upper": 1.0e9},
+    "patient": {"patience": 1, "wrapped": {"type": "median"}},
+}
+
+
+def sampler_spec(name: str, *, several: bool = False, n_trials: int = 12, **arguments: Any) -> Any:
+    changes: dict[str, Any] = {"objectives": TWO} if several else {}
+    return make_spec(
+        search_space=SPACES[name],
+        sampler={"type": name, "seed": 1, **ARGUMENTS.get(name, {}), **arguments},
+        budget={"n_trials": n_trials, "max_parallel_trials": 2},
+        **changes,
+    )
+
+
+def score(trial: TrialRecord) -> float:
+    numbers = [float(v) for v in trial.params.values() if isinstance(v, int | float)]
+    return sum(v * v for v in numbers)
+
+
+def drive(study: Study, n_trials: int | None = None) -> list[TrialRecord]:
+    """Run the study (or `n_trials` of it) with two trials at once; every fourth one fails."""
+    asked: list[TrialRecord] = []
+    running: list[TrialRecord] = []
+    while n_trials is None or len(asked) < n_trials:
+        trial = study.ask()
+        if trial is None:
+            break
+        asked.append(trial)
+        running.append(trial)
+        if len(running) == 2:
+            _finish(study, running.pop(0))
+    for trial in running:
+        _finish(study, trial)
+    return asked
+
+
+def _finish(study: Study, trial: TrialRecord) -> None:
+    if trial.number % 4 == 3:
+        verdict = Verdict(Cause.HOST_OOM, TrialState.FAILED, "too big")
+    else:
+        verdict = complete(*([score(trial), -score(trial)][: len(study.spec.objectives)]))
+    study.tell(trial.number, verdict)
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_every_sampler_runs_a_study_to_its_end_without_a_warning(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = sampler_spec(name)
+    study = open_study(spec)
+    optuna.logging.enable_propagation()
+    with caplog.at_level(logging.WARNING):
+        asked = drive(study)
+    optuna.logging.disable_propagation()
+
+    assert len(asked) == 12
+    assert all(not spec.space.problems(trial.params) for trial in asked)
+    assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("name", SEVERAL_OBJECTIVES)
+def test_samplers_for_several_objectives_run_such_a_study(name: str) -> None:
+    study = open_study(sampler_spec(name, several=True, n_trials=8))
+
+    assert len(drive(study)) == 8
+    assert len(study.best()) >= 1
+
+
+@pytest.mark.parametrize("name", ["random", "qmc", "tpe", "botorch", "grid", "cmaes"])
+@pytest.mark.parametrize("cut", [1, 2, 5])
+def test_a_restart_draws_no_point_a_second_time(name: str, cut: int) -> None:
+    kept = optuna.storages.InMemoryStorage()
+    spec = sampler_spec(name, n_trials=10)
+    drive(open_study(spec, kept), cut)
+
+    drive(open_study(spec, kept))
+
+    points = [tuple(sorted(r.params.items())) for r in open_study(spec, kept).records()]
+    assert len(set(points)) == len(points) == 10
+
+
+@pytest.mark.parametrize("name", ["random", "qmc", "tpe", "botorch"])
+def test_a_restart_before_anything_has_finished_draws_no_point_a_second_time(name: str) -> None:
+    kept = optuna.storages.InMemoryStorage()
+    spec = sampler_spec(name, n_trials=9)
+    for _ in range(3):
+        study = open_study(spec, kept)
+        for _ in range(3):
+            assert study.ask() is not None
+
+    points = [tuple(sorted(r.params.items())) for r in study.records()]
+    assert len(set(points)) == len(points) == 9
+
+
+@pytest.mark.parametrize("name", ["botorch", "gp"])
+def test_models_cope_with_fewer_trials_than_they_would_like(name: str) -> None:
+    study = open_study(sampler_spec(name, n_trials=3, n_startup_trials=1))
+
+    assert len(drive(study)) == 3
+
+
+@pytest.mark.parametrize("name", get_args(PrunerName))
+def test_every_pruner_runs_a_study_to_its_end_without_a_warning(name: str) -> None:
+    spec = make_spec(
+        pruner={"type": name, **PRUNER_ARGUMENTS.get(name, {})},
+        budget={"n_trials": 12},
+        trial={"command": ["python", "train.py"], "budget": 6},
+    )
+    study = open_study(spec)
+    while (asked := study.ask()) is not None:
+        pruned = False
+        for step in range(6):
+            value = score(asked) * 10 + 1 / (step + 1)
+            study.report(asked.number, [MetricPoint("loss", step, value, 0)])
+            pruned = study.should_prune(asked.number)
+            assert pruned in (True, False)
+            if pruned:
+                break
+        state = TrialState.PRUNED if pruned else TrialState.COMPLETE
+        cause = Cause.PRUNED if pruned else Cause.OK
+        study.tell(asked.number, Verdict(cause, state, values=None if pruned else (value,)))
+
+    states = [r.state for r in study.records()]
+    assert len(states) == 12
+    if name == "none":
+        assert set(states) == {TrialState.COMPLETE}
+    if name in ("median", "percentile", "asha"):
+        assert TrialState.PRUNED in states
+
+
+def test_hyperband_takes_the_trials_budget_as_its_largest_resource() -> None:
+    spec = make_spec(pruner={"type": "hyperband"}, trial={"command": ["python"], "budget": 81})
+
+    assert make_pruner(spec)._max_resource == 81  # type: ignore[attr-defined]
+
+
+def test_a_wrapped_pruner_is_made_from_its_own_section() -> None:
+    spec = make_spec(
+        pruner={
+            "type": "patient",
+            "patience": 3,
+            "wrapped": {"type": "percentile", "percentile": 9},
+        }
+    )
+    pruner: Any = make_pruner(spec)
+
+    assert isinstance(pruner._wrapped_pruner, optuna.pruners.PercentilePruner)
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_making_a_sampler_warns_of_nothing(name: str) -> None:
+    spec = sampler_spec(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for n_trials in (0, 7):
+            assert isinstance(make_sampler(spec, 5, n_trials), optuna.samplers.BaseSampler)
+
+
+def test_experimental_arguments_warn_of_nothing() -> None:
+    spec = make_spec(sampler={"type": "tpe", "multivariate": True, "group": True})
+
+    assert isinstance(make_sampler(spec, 1, 0), optuna.samplers.TPESampler)
+
+
+def test_arguments_that_a_sampler_or_pruner_refuses_are_named() -> None:
+    spec = make_spec()
+    broken = spec.model_copy(
+        update={
+            "sampler": spec.sampler.model_validate({"type": "tpe", "no_such": 1}),
+            "pruner": spec.pruner.model_validate({"type": "median", "no_such": 1}),
+        }
+    )
+
+    with pytest.raises(SamplerError, match=r"The sampler 'tpe' refuses: .*no_such"):
+        make_sampler(broken, 1, 0)
+    with pytest.raises(SamplerError, match=r"The pruner 'median' refuses: .*no_such"):
+        make_pruner(broken)
+
+
+def test_a_grid_has_every_value_of_every_parameter() -> None:
+    space = make_spec(
+        search_space={
+            "a": {"type": "int", "low": 1, "high": 9, "step": 4},
+            "b": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.25},
+            "c": {"type": "categorical", "choices": [True, "1", None, 2.5]},
+        }
+    ).space
+
+    assert grid_values(space) == {
+        "a": [1, 5, 9],
+        "b": [0.0, 0.25, 0.5, 0.75, 1.0],
+        "c": [True, "1", None, 2.5],
+    }
+    with pytest.raises(SamplerError, match="cannot enumerate x"):
+        grid_values(make_spec().space)
