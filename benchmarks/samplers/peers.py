@@ -1,0 +1,62 @@
+"""The samplers compared, each made from a seed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import optuna
+from optuna.samplers import BaseSampler
+
+
+def _ours(seed: int) -> BaseSampler:
+    from studyflow.samplers.botorch import BoTorchSampler
+
+    return BoTorchSampler(seed=seed)
+
+
+def _gp(seed: int) -> BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed)
+
+
+def _tpe(seed: int) -> BaseSampler:
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+
+
+def _random(seed: int) -> BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _cmaes(seed: int) -> BaseSampler:
+    return optuna.samplers.CmaEsSampler(seed=seed)
+
+
+def _botorch(seed: int) -> BaseSampler:
+    return _integration_sampler(seed, consider_running_trials=False)
+
+
+def _botorch_running(seed: int) -> BaseSampler:
+    return _integration_sampler(seed, consider_running_trials=True)
+
+
+def _integration_sampler(seed: int, *, consider_running_trials: bool) -> BaseSampler:
+    # Optional, and imported by name so that type checkers do not need it either.
+    module: Any = importlib.import_module("optuna_integration")
+    sampler = module.BoTorchSampler(seed=seed, consider_running_trials=consider_running_trials)
+    assert isinstance(sampler, BaseSampler)
+    return sampler
+
+
+SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
+    "ours": _ours,
+    "gp": _gp,
+    "tpe": _tpe,
+    "botorch": _botorch,
+    "botorch-running": _botorch_running,
+    "cmaes": _cmaes,
+    "random": _random,
+}
+"""`ours` is studyflow's; the others are Optuna's, `botorch` that of optuna-integration
+(`-running`: with `consider_running_trials`). Nobody is told the search space in advance: all are
+used as the `sampler` of a plain Optuna study."""

@@ -1,0 +1,137 @@
+"""From runs to Markdown: regret ratios with intervals, mean ranks, milliseconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from benchmarks.samplers.problems import Problem
+from benchmarks.samplers.runner import Key, Run
+
+FLOOR = 1e-3
+"""Regret below this share of a random point's is as good as none: no tuner needs more, and ratios
+of vanishing numbers would decide everything."""
+N_BOOTSTRAP = 2000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ours against one peer on one family."""
+
+    ratio: float
+    """Geometric mean over problems, each over its seeds, of our regret over the peer's."""
+    low: float
+    high: float
+    """95 % interval by resampling seeds, both samplers' runs of a seed together."""
+    n_problems: int
+    n_pairs: int
+
+
+def regret(run: Run, problem: Problem) -> float:
+    """Return how far the best true value found is from the optimum, floored."""
+    floor = FLOOR * problem.scale
+    best = min(run.values, default=math.inf)
+    # A sampler that found no finite value, or gave up at once, is charged ten random points.
+    return max(best - problem.optimum, floor) if math.isfinite(best) else 10 * problem.scale
+
+
+def family(run: Run, problem: Problem) -> str:
+    """Return the row of the table a run counts for."""
+    return problem.family if run.key.workers == 1 else "async"
+
+
+def compare(
+    runs: Mapping[Key, Run], problems: Mapping[str, Problem], row: str, peer: str
+) -> Comparison | None:
+    """Return ours against the peer, over all pairs of runs with the same key; `None` if none."""
+    logs: dict[tuple[str, int, int], list[float]] = {}
+    for key in sorted(runs, key=repr):
+        problem = problems.get(key.problem)
+        theirs = runs.get(Key(key.problem, peer, key.seed, key.workers, key.n_trials))
+        if key.sampler != "ours" or problem is None or theirs is None:
+            continue
+        if family(runs[key], problem) == row:
+            ratio = regret(runs[key], problem) / regret(theirs, problem)
+            logs.setdefault((key.problem, key.workers, key.n_trials), []).append(math.log(ratio))
+    if not logs:
+        return None
+    centre = float(np.mean([np.mean(values) for values in logs.values()]))
+    generator = np.random.default_rng(0)
+    draws = np.zeros(N_BOOTSTRAP)
+    for values in logs.values():
+        rows = generator.integers(len(values), size=(N_BOOTSTRAP, len(values)))
+        draws += np.array(values)[rows].mean(axis=1) / len(logs)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    pairs = sum(len(values) for values in logs.values())
+    return Comparison(math.exp(centre), math.exp(low), math.exp(high), len(logs), pairs)
+
+
+def mean_ranks(
+    runs: Mapping[Key, Run], problems: Mapping[str, Problem], row: str, samplers: Iterable[str]
+) -> dict[str, float]:
+    """Return each sampler's mean rank by regret where all of them ran; ties share their rank."""
+    names = list(samplers)
+    ranks: list[list[float]] = []
+    for key in sorted(runs, key=repr):
+        if key.sampler != "ours" or key.problem not in problems:
+            continue
+        problem = problems[key.problem]
+        group = [runs.get(Key(key.problem, s, key.seed, key.workers, key.n_trials)) for s in names]
+        if family(runs[key], problem) != row or any(run is None for run in group):
+            continue
+        regrets = np.array([regret(run, problem) for run in group if run is not None])
+        below = (regrets[:, None] > regrets).sum(axis=1)
+        equal = (regrets[:, None] == regrets).sum(axis=1)
+        ranks.append(list(below + (equal + 1) / 2))
+    if not ranks:
+        return {}
+    return dict(zip(names, np.mean(ranks, axis=0).tolist(), strict=True))
+
+
+def table(runs: Mapping[Key, Run], problems: Mapping[str, Problem]) -> str:
+    """Return the report as Markdown; equal runs give the equal text."""
+    rows = ("numeric", "mixed", "conditional", "noisy", "diverging", "sklearn", "async")
+    present = {key.sampler for key in runs}
+    peers = [
+        s for s in ("gp", "tpe", "botorch", "botorch-running", "cmaes", "random") if s in present
+    ]
+    lines = [
+        "| family | peer | ratio ours/peer | 95 % | problems | pairs | rank ours | rank peer |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        for peer in peers:
+            found = compare(runs, problems, row, peer)
+            if found is None:
+                continue
+            rank = mean_ranks(runs, problems, row, ["ours", peer])
+            lines.append(
+                f"| {row} | {peer} | {found.ratio:.2f} | {found.low:.2f}-{found.high:.2f} | "
+                f"{found.n_problems} | {found.n_pairs} | {rank['ours']:.2f} | {rank[peer]:.2f} |"
+            )
+    lines += ["", "| problem | workers | trials | " + " | ".join(["ours", *peers]) + " |"]
+    lines.append("|---" * (4 + len(peers)) + "|")
+    settings = sorted(
+        {(k.problem, k.workers, k.n_trials) for k in runs if k.problem in problems},
+    )
+    for name, workers, n_trials in settings:
+        cells = []
+        for sampler in ("ours", *peers):
+            regrets = [
+                regret(run, problems[name]) / problems[name].scale
+                for key, run in runs.items()
+                if (key.problem, key.workers, key.n_trials) == (name, workers, n_trials)
+                and key.sampler == sampler
+            ]
+            cells.append(f"{np.median(regrets):.3g} ({len(regrets)})" if regrets else "-")
+        lines.append(f"| {name} | {workers} | {n_trials} | " + " | ".join(cells) + " |")
+    lines += ["", "| sampler | median CPU ms per suggestion | runs given up |", "|---|---|---|"]
+    for sampler in ("ours", *peers):
+        mine = [r for k, r in runs.items() if k.sampler == sampler and k.problem in problems]
+        spent = [ms for run in mine for ms in run.milliseconds]
+        gave_up = sum(run.error is not None for run in mine)
+        if spent:
+            lines.append(f"| {sampler} | {np.median(spent):.1f} | {gave_up} of {len(mine)} |")
+    return "\n".join(lines)

@@ -1,0 +1,156 @@
+"""The harness of benchmarks/samplers: problems, simulated clock, report."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.samplers.problems import Params, Problem, Trial, analytic, random_values
+from benchmarks.samplers.report import compare, mean_ranks, regret, table
+from benchmarks.samplers.runner import Key, Run, read_runs, run_all, simulate
+from benchmarks.samplers.trainings import trainings
+
+PROBLEMS = analytic()
+
+
+@pytest.mark.parametrize("name", sorted(PROBLEMS))
+def test_every_problem_has_its_optimum_where_it_says_and_nothing_below(name: str) -> None:
+    problem = PROBLEMS[name]
+    assert problem.best_params is not None
+    tolerance = 1e-5 * problem.scale
+
+    assert problem.compute(problem.best_params) == pytest.approx(problem.optimum, abs=tolerance)
+    assert min(random_values(problem, 300, seed=1)) >= problem.optimum - tolerance
+
+
+def test_every_family_has_problems_in_both_halves() -> None:
+    halves: dict[str, set[str]] = {}
+    for problem in PROBLEMS.values():
+        halves.setdefault(problem.family, set()).add(problem.half)
+
+    assert halves == {
+        family: {"tune", "report"}
+        for family in ("numeric", "mixed", "conditional", "noisy", "diverging")
+    }
+
+
+@pytest.mark.parametrize("name", sorted(trainings()))
+def test_every_training_gives_a_number_no_less_than_its_reference(name: str) -> None:
+    problem = trainings()[name]
+
+    (value,) = random_values(problem, 1, seed=2)
+
+    assert math.isfinite(value)
+    assert value > problem.optimum
+
+
+def test_a_diverged_trial_stands_for_no_value_and_reports_a_huge_one() -> None:
+    problem = PROBLEMS["diverging-rosenbrock4"]
+    generator = np.random.default_rng(0)
+    crash = {"x0": 2.5, "x1": 1.0, "x2": 1.0, "x3": 1.0}
+    assert problem.best_params is not None
+
+    told = {problem.measure(crash, generator)[0] for _ in range(30)}
+    lost = sum(math.isinf(problem.measure(problem.best_params, generator)[1]) for _ in range(1000))
+
+    assert told == {1e4, math.inf}
+    assert 30 <= lost <= 70
+
+
+@pytest.mark.parametrize("workers", [1, 4, 16])
+def test_a_simulation_keeps_all_workers_busy_never_more_and_repeats_itself(workers: int) -> None:
+    key = Key("branin", "random", seed=3, workers=workers, n_trials=20)
+
+    run, again = (simulate(PROBLEMS["branin"], key) for _ in range(2))
+
+    assert run.max_running == workers
+    assert len(run.values) == len(run.milliseconds) == 20
+    assert run.values == again.values
+
+
+def test_ours_is_run_with_pending_trials_and_gives_finite_values() -> None:
+    run = simulate(PROBLEMS["branin"], Key("branin", "ours", seed=0, workers=4, n_trials=12))
+
+    assert run.error is None
+    assert np.isfinite(run.values).all()
+
+
+def test_a_sampler_that_raises_ends_its_run_and_keeps_what_it_found() -> None:
+    def suggest(trial: Trial) -> Params:
+        if trial.number == 2:  # type: ignore[attr-defined]
+            raise ValueError("out of ideas")
+        return {"x": trial.suggest_float("x", 0, 1)}
+
+    problem = Problem("x", "numeric", "tune", suggest, lambda params: float(params["x"]), 0.0)
+
+    run = simulate(problem, Key("x", "random", seed=0, workers=1, n_trials=5))
+
+    assert len(run.values) == 2
+    assert run.error == "ValueError: out of ideas"
+
+
+def test_runs_are_appended_and_not_made_twice(tmp_path: Path) -> None:
+    to = tmp_path / "runs.jsonl"
+    keys = [Key("branin", "random", seed, 1, 5) for seed in range(3)]
+
+    run_all(PROBLEMS.values(), keys[:2], to)
+    first = to.read_text()
+    run_all(PROBLEMS.values(), keys, to)
+
+    assert to.read_text().startswith(first)
+    assert [json.loads(line)["key"]["seed"] for line in to.read_text().splitlines()] == [0, 1, 2]
+    assert set(read_runs([to])) == set(keys)
+
+
+def _hand_made() -> tuple[dict[Key, Run], dict[str, Problem]]:
+    def problem(name: str) -> Problem:
+        return Problem(
+            name, "numeric", "report", lambda trial: {}, lambda params: 0.0, 1.0, known_scale=10.0
+        )
+
+    # Regret of ours and of the peer: 1 and 2, 2 and 1 on one problem; 1 and 4 on the other.
+    found = {("a", 0): (2.0, 3.0), ("a", 1): (3.0, 2.0), ("b", 0): (2.0, 5.0)}
+    runs: dict[Key, Run] = {}
+    for (name, seed), values in found.items():
+        for sampler, value in zip(("ours", "gp"), values, strict=True):
+            key = Key(name, sampler, seed, 1, 2)
+            runs[key] = Run(key, [9.0, value], [1.0, 3.0], 1, None)
+    return runs, {"a": problem("a"), "b": problem("b")}
+
+
+def test_the_ratio_is_the_geometric_mean_over_problems_of_that_over_seeds() -> None:
+    runs, problems = _hand_made()
+
+    found = compare(runs, problems, "numeric", "gp")
+
+    assert found is not None
+    assert found.ratio == pytest.approx(0.5)  # sqrt(1 * 1/4)
+    assert (found.low, found.high) == pytest.approx((math.sqrt(1 / 8), math.sqrt(1 / 2)))
+    assert (found.n_problems, found.n_pairs) == (2, 3)
+    assert compare(runs, problems, "async", "gp") is None
+    assert mean_ranks(runs, problems, "numeric", ["ours", "gp"]) == pytest.approx(
+        {"ours": 4 / 3, "gp": 5 / 3}
+    )
+
+
+def test_the_report_is_literal_and_the_same_each_time() -> None:
+    runs, problems = _hand_made()
+
+    text = table(runs, problems)
+
+    assert text == table(runs, problems)
+    assert "| numeric | gp | 0.50 | 0.35-0.71 | 2 | 3 | 1.33 | 1.67 |" in text
+    assert "| a | 1 | 2 | 0.15 (2) | 0.15 (2) |" in text
+    assert "| ours | 2.0 | 0 of 3 |" in text
+
+
+def test_regret_has_a_floor_and_nothing_found_has_a_price() -> None:
+    _, problems = _hand_made()
+    key = Key("a", "ours", 0, 1, 1)
+
+    assert regret(Run(key, [1.0], [], 1, None), problems["a"]) == pytest.approx(0.01)
+    assert regret(Run(key, [math.inf], [], 1, None), problems["a"]) == pytest.approx(100.0)
+    assert regret(Run(key, [], [], 1, "gave up"), problems["a"]) == pytest.approx(100.0)
