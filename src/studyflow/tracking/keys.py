@@ -1,0 +1,80 @@
+"""MLflow keys for names that a study may use, and nothing else.
+
+MLflow accepts word characters of any script, `_-./: ` and no more; a study's names may hold
+anything printable. Whoever writes a metric or parameter to MLflow, runner or trial, asks here for
+its key, so that both mean the same. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from typing import Final
+
+KEY_LIMIT_CHARS: Final = 250
+"""MLflow's limit for the key of a metric, parameter or tag."""
+
+_REFUSED: Final = re.compile(r"[^/\w.\- :]")
+_UNSAFE_IN_PATH: Final = re.compile(r"""[#?%&;:*<>|"'\x00-\x1f\x7f]""")
+_PATH_PART_LIMIT_CHARS: Final = 60
+"""A file name has at most 255 bytes, and a character takes up to 4 of them."""
+_DIGEST_CHARS: Final = 8
+_COMPARISONS: Final = ((" <= ", " le "), (" >= ", " ge "), (" < ", " lt "), (" > ", " gt "))
+
+
+def key_for(name: str, *, limit: int = KEY_LIMIT_CHARS) -> str:
+    """Return `name` when MLflow takes it as a key, else a readable key that no other name has.
+
+    A changed name keeps its accepted characters and ends in a digest of the original; trackers keep
+    the original beside it in a tag.
+    """
+    if _is_accepted(name) and len(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARS]
+    readable = _REFUSED.sub("_", name)
+    if not _is_accepted(readable):
+        # Slashes and dots that a file system would fold away ("a//b", "../x"): MLflow refuses them.
+        readable = readable.replace("/", "_").strip(". ")
+    return f"{readable[: limit - _DIGEST_CHARS - 1]}-{digest}"
+
+
+def constraint_key(name: str) -> str:
+    """Return the key of a constraint's violation, such as `constraint/latency_ms le 20`."""
+    for symbol, word in _COMPARISONS:
+        name = name.replace(symbol, word)
+    return "constraint/" + key_for(name, limit=KEY_LIMIT_CHARS - len("constraint/"))
+
+
+def artifact_path(path: str) -> str:
+    """Return where a file goes within a run's artifacts: relative, and safe within a URL.
+
+    MLflow's HTTP client does not quote paths, so `#` or `?` would silently cut a file's name.
+    """
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return "/".join(_artifact_part(part) for part in parts) or "_"
+
+
+def digest_of(text: str) -> str:
+    """Return a stand-in for `text` that needs no escaping in a search filter.
+
+    MLflow's filter language has no escape for quotes, so runs are searched by this digest.
+    """
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _artifact_part(part: str) -> str:
+    safe = _UNSAFE_IN_PATH.sub("_", part)
+    if safe == part and len(part) <= _PATH_PART_LIMIT_CHARS:
+        return part
+    digest = hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARS]
+    stem, suffix = posixpath.splitext(safe)
+    suffix = suffix[:20]
+    return f"{stem[: _PATH_PART_LIMIT_CHARS - len(suffix) - _DIGEST_CHARS - 1]}-{digest}{suffix}"
+
+
+def _is_accepted(name: str) -> bool:
+    if not name or _REFUSED.search(name) or name != name.strip():
+        return False
+    folded = posixpath.normpath(name)
+    return folded == name and folded != "." and not folded.startswith(("..", "/"))

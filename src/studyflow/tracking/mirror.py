@@ -1,0 +1,746 @@
+"""Keeping a tracker up to date without ever making the runner wait for it.
+
+The study's storage is the truth; a `Mirror` only remembers which trials the tracker has not heard
+the newest about. What is sent is derived at that moment from the storage's record and the trial's
+files, so nothing is lost when the process dies: `sync_study`, or the next runner's `resume`, finds
+what is missing by asking the tracker which trials it has completely.
+
+Two daemon threads call the tracker. One works through what is behind, however long that takes. The
+other serves the few calls somebody waits for, each for a bounded time; once the tracker was found
+away, nobody waits again until the first thread finds it back.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from studyflow.errors import DocumentError, StudyflowError, TrackingError, TrackingUnavailable
+from studyflow.record import TrialRecord, TrialState
+from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
+from studyflow.trial import MetricPoint, TrackingRef
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+POINTS_PER_CALL: Final = 1000
+LONGEST_LINE_BYTES: Final = 4096
+"""A line of a metrics file is far shorter: names have at most 250 characters."""
+FAILURES_BEFORE_REFUSED: Final = 8
+"""Failures of one trial, each after a success of something else, until only a later sync tries it.
+With pauses doubling from 1 second to 60 that is about 3 minutes of, say, an artifact store away."""
+
+TrialFiles = tuple[Path | None, Sequence[Path], Path | None]
+"""A trial's log, the files and folders that become artifacts, and its metrics file."""
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorStatus:
+    """How far the tracker is behind."""
+
+    pending: int
+    """Trials (and the study itself) that the tracker has not heard the newest about."""
+    refused: tuple[int, ...]
+    """Trials among them that are not tried again by this process; `studyflow sync` does."""
+    last_error: str | None
+    """What the tracker said when it last failed; `None` when it never did."""
+    away_since: float | None
+    """When it was found away, on the mirror's clock; `None` while it answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What `sync_study` did."""
+
+    sent: tuple[int, ...]
+    """Trials brought up to date."""
+    failed: Mapping[int, str]
+    """Trials that the tracker or their files refused, with the reason."""
+    left: tuple[int, ...] = ()
+    """Trials not reached because the tracker went away."""
+    error: str | None = None
+    """What the tracker said when it went away, or when it refused the study's own summary."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the tracker now has everything."""
+        return not self.failed and not self.left and self.error is None
+
+
+@dataclass(slots=True)
+class _Behind:
+    """What one trial still has to be told."""
+
+    opening: TrialRecord | None = None
+    points: list[MetricPoint] = field(default_factory=list)
+    resend: bool = False
+    """Whether points were dropped here and have to be read from the metrics file."""
+    ending: TrialRecord | None = None
+    refused: bool = False
+    failures: int = 0
+    """How often it failed while the tracker answered others."""
+    successes_seen: int = -1
+    """Successes of the whole mirror when it last failed; -1 when it never did."""
+    not_before: float = 0.0
+    """When it may be tried again, on the mirror's clock."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.opening or self.points or self.resend or self.ending)
+
+    @property
+    def is_waiting(self) -> bool:
+        return not (self.is_empty or self.refused)
+
+
+class _TooLate(Exception):
+    """The tracker did not answer while somebody was waiting."""
+
+
+class Mirror:
+    """Keeps one tracker up to date from one runner.
+
+    No method raises because of the tracker, and only those with `patience_seconds` or
+    `timeout_seconds` wait for it. Methods may be called from any thread.
+
+    Args:
+        tracker: Where the study is shown.
+        source: Newest record of a trial by number; called from the mirror's thread.
+        files: A trial's log, artifacts and metrics file; called from the mirror's thread.
+        clock: Seconds that never go back; decides when to try again.
+        retry_seconds: First and longest pause after a failure; it doubles from one to the other.
+        max_buffered_points: Points kept in memory for all trials together; those of a trial
+            beyond that are read from its metrics file later.
+        is_threaded: False in tests that call `step` themselves; then nobody is ever waited for.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        *,
+        source: Callable[[int], TrialRecord],
+        files: Callable[[TrialRecord], TrialFiles],
+        clock: Callable[[], float] = time.monotonic,
+        retry_seconds: tuple[float, float] = (1.0, 60.0),
+        max_buffered_points: int = 20_000,
+        is_threaded: bool = True,
+    ) -> None:
+        self._tracker = tracker
+        self._source = source
+        self._files = files
+        self._clock = clock
+        self._retry_seconds = retry_seconds
+        self._max_buffered_points = max_buffered_points
+        self._is_threaded = is_threaded
+        self._changed = threading.Condition()
+        self._card: StudyCard | None = None
+        self._summary: StudySummary | None = None
+        self._resumed: frozenset[int] = frozenset()
+        self._summary_refused = False
+        self._probe: Callable[[], object] | None = None
+        self._trials: OrderedDict[int, _Behind] = OrderedDict()
+        self._buffered = 0
+        self._successes = 0
+        self._last_error: str | None = None
+        self._away_since: float | None = None
+        self._pause = retry_seconds[0]
+        self._next_at = 0.0
+        self._flushing = 0
+        self._is_working = False
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+        self._desk = _Desk()
+
+    @property
+    def tracker(self) -> Tracker:
+        """The tracker that is kept up to date."""
+        return self._tracker
+
+    @property
+    def status(self) -> MirrorStatus:
+        """How far the tracker is behind."""
+        with self._changed:
+            return MirrorStatus(
+                pending=self._pending(),
+                refused=tuple(sorted(n for n, b in self._trials.items() if b.refused)),
+                last_error=self._last_error,
+                away_since=self._away_since,
+            )
+
+    def open_study(self, card: StudyCard, patience_seconds: float = 10.0) -> TrackingRef | None:
+        """Return the study's run; `None` when the tracker did not give one in time."""
+        ref = self._wait_for(lambda: self._open_card(card), patience_seconds)
+        if ref is None:
+            with self._changed:
+                self._card = card
+            self._wake()
+        return ref
+
+    def open_trial(self, record: TrialRecord, patience_seconds: float = 5.0) -> TrackingRef | None:
+        """Return the run where this attempt logs; `None` when the tracker is away or too slow.
+
+        Either way the trial gets its run as soon as the tracker can.
+        """
+        ref = self._wait_for(lambda: self._open_trial(record), patience_seconds)
+        if ref is None:
+            with self._changed:
+                behind = self._trials.setdefault(record.number, _Behind())
+                behind.opening = record
+                behind.refused = False
+            self._wake()
+        return ref
+
+    def points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        """Have metrics sent soon. Never waits."""
+        if not points:
+            return
+        with self._changed:
+            behind = self._trials.setdefault(record.number, _Behind())
+            self._keep(behind, points, in_front=False)
+        self._wake()
+
+    def finish_trial(self, record: TrialRecord) -> None:
+        """Have a finished trial brought up to date soon. Never waits."""
+        with self._changed:
+            behind = self._trials.setdefault(record.number, _Behind())
+            behind.ending = record
+            behind.refused = False
+        self._wake()
+
+    def resume(self, records: Iterable[TrialRecord]) -> None:
+        """Have those finished trials sent that the tracker lacks. Never waits.
+
+        For a runner that takes up a study: what its predecessor could not send is found here.
+        """
+        numbers = frozenset(record.number for record in records if record.state.is_finished)
+        with self._changed:
+            self._resumed |= numbers
+        self._wake()
+
+    def close_study(self, summary: StudySummary) -> None:
+        """Have the study's end shown, after all its trials. Never waits; see `flush`."""
+        with self._changed:
+            self._summary = summary
+            self._summary_refused = False
+        self._wake()
+
+    def read_latest(
+        self, record: TrialRecord, patience_seconds: float = 2.0
+    ) -> Mapping[str, float]:
+        """Return the last value of each metric of a running trial; empty on any trouble."""
+        found = self._read(lambda: self._tracker.read_latest(record), patience_seconds)
+        return {} if found is None else found
+
+    def read_points(
+        self, record: TrialRecord, metric: str, patience_seconds: float = 2.0
+    ) -> tuple[MetricPoint, ...]:
+        """Return one metric of a running trial by step; empty on any trouble."""
+        found = self._read(lambda: self._tracker.read_points(record, metric), patience_seconds)
+        return () if found is None else found
+
+    def flush(self, timeout_seconds: float) -> int:
+        """Wait until the tracker has everything it will take; return how much it still lacks.
+
+        What was refused counts as lacking, and is not waited for.
+        """
+        with self._changed:
+            self._next_at = self._clock()
+            self._pause = self._retry_seconds[0]
+            for behind in self._trials.values():
+                behind.not_before = 0.0
+            self._flushing += 1
+        try:
+            self._wake()
+            with self._changed:
+                if self._is_threaded and not self._is_closed:
+                    self._changed.wait_for(self._is_idle, timeout_seconds)
+                return self._pending()
+        finally:
+            with self._changed:
+                self._flushing -= 1
+
+    def close(self, timeout_seconds: float = 30.0) -> int:
+        """Flush, stop, release the tracker; return how much it still lacks."""
+        left = self.flush(timeout_seconds)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        self._desk.close()
+        thread = self._thread
+        if thread is not None:
+            thread.join(0.0 if left else 5.0)
+        # A thread that hangs in a call keeps its tracker: it is a daemon and ends with the process.
+        if thread is None or not thread.is_alive():
+            try:
+                self._tracker.close()
+            except TrackingError as error:
+                _log.warning("The tracker did not close: %s", error)
+        return left
+
+    # The thread that catches up
+
+    def step(self) -> float | None:
+        """Do the next piece of work; return seconds until there is more, `None` when idle.
+
+        Called by the mirror's thread, or by a test in its place.
+        """
+        with self._changed:
+            wait_seconds = self._seconds_to_wait()
+            if wait_seconds is None or wait_seconds > 0:
+                return wait_seconds
+            number, act = self._next_work()
+            self._is_working = True
+        try:
+            act()
+        except TrackingUnavailable as error:
+            self._went_away(error, number)
+        except StudyflowError as error:
+            if number is None:
+                self._went_away(error, None)
+            elif error.retryable:  # the storage is away, not the tracker
+                self._postpone(number, self._trials[number])
+            else:
+                self._refuse(number, str(error))
+        except Exception as error:  # noqa: BLE001 - this thread outlives a broken callback
+            self._refuse(number, f"{type(error).__name__}: {error}")
+        else:
+            self._came_back()
+        finally:
+            with self._changed:
+                self._is_working = False
+                self._changed.notify_all()
+        with self._changed:
+            return self._seconds_to_wait()
+
+    def _seconds_to_wait(self) -> float | None:
+        """Return seconds until something can be done; `None` when nothing is to do."""
+        now = self._clock()
+        waits = [b.not_before - now for b in self._trials.values() if b.is_waiting]
+        if self._card or self._resumed or self._summary or self._probe:
+            waits.append(0.0)
+        if not waits:
+            return None
+        wait_seconds = min(waits)
+        if self._away_since is not None:
+            wait_seconds = max(wait_seconds, self._next_at - now)
+        return max(wait_seconds, 0.0)
+
+    def _next_work(self) -> tuple[int | None, Callable[[], object]]:
+        now = self._clock()
+        if self._card is not None:
+            return None, partial(self._open_card, self._card)
+        if self._resumed:
+            return None, self._find_missing
+        for number, behind in self._trials.items():
+            if behind.is_waiting and behind.not_before <= now:
+                return number, partial(self._send, number)
+        if self._summary is not None:
+            return None, partial(self._close_study, self._summary)
+        assert self._probe is not None
+        return None, partial(self._run_probe, self._probe)
+
+    def _run(self) -> None:
+        while True:
+            self.step()
+            with self._changed:
+                if self._is_closed:
+                    return
+                wait_seconds = self._seconds_to_wait()
+                if wait_seconds is None or wait_seconds > 0:
+                    self._changed.wait(wait_seconds)
+
+    def _wake(self) -> None:
+        with self._changed:
+            is_needed = self._is_threaded and not self._is_closed
+            if is_needed and self._thread is None and self._seconds_to_wait() is not None:
+                self._thread = threading.Thread(
+                    target=self._run, name="studyflow-mirror", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify_all()
+
+    # What is done in either thread
+
+    def _open_card(self, card: StudyCard) -> TrackingRef:
+        ref = self._tracker.open_study(card)
+        with self._changed:
+            if self._card is card:
+                self._card = None
+        return ref
+
+    def _open_trial(self, record: TrialRecord) -> TrackingRef:
+        ref = self._tracker.open_trial(record)
+        with self._changed:
+            behind = self._trials.get(record.number)
+            if behind is not None and behind.opening is record:
+                behind.opening = None
+                self._forget_if_empty(record.number)
+        return ref
+
+    def _find_missing(self) -> None:
+        with self._changed:
+            wanted = self._resumed
+        missing = wanted - self._tracker.finished_trials()
+        with self._changed:
+            self._resumed -= wanted
+            for number in sorted(missing):
+                behind = self._trials.setdefault(number, _Behind())
+                if behind.ending is None:
+                    behind.ending = _placeholder(number)
+
+    def _close_study(self, summary: StudySummary) -> None:
+        try:
+            self._tracker.close_study(summary)
+        except TrackingUnavailable:
+            raise
+        except TrackingError as error:
+            # For good: shown, and left to `studyflow sync`.
+            self._note(f"The study's summary was refused: {error}")
+            with self._changed:
+                self._summary_refused = True
+        with self._changed:
+            if self._summary is summary:
+                self._summary = None
+
+    def _run_probe(self, probe: Callable[[], object]) -> None:
+        with self._changed:
+            if self._probe is probe:
+                self._probe = None
+        try:
+            probe()
+        except TrackingUnavailable:
+            with self._changed:
+                self._probe = self._probe or probe
+            raise
+
+    def _send(self, number: int) -> None:
+        """Bring one trial up to date: its run, then its points, then its end."""
+        with self._changed:
+            behind = self._trials[number]
+            opening, ending = behind.opening, behind.ending
+        if opening is not None and ending is None:
+            self._open_trial(opening)
+        record = opening or ending
+        if record is None or ending is not None:
+            record = self._source(number)
+        log, artifacts, metrics_file = self._files(record)
+        with self._changed:
+            points, behind.points = behind.points, []
+            self._buffered -= len(points)
+            resend, behind.resend = behind.resend, False
+        try:
+            while points:
+                self._send_points(record, points[:POINTS_PER_CALL])
+                del points[:POINTS_PER_CALL]
+            # At a trial's end its file has the last word: it also holds what an earlier runner
+            # could not send, and what a run that somebody deleted has lost.
+            if (resend or ending is not None) and metrics_file is not None:
+                for chunk in missing_points(self._tracker, record, metrics_file):
+                    self._send_points(record, chunk)
+        except BaseException:
+            with self._changed:
+                behind.resend = behind.resend or resend
+                self._keep(behind, points, in_front=True)
+            raise
+        if ending is not None:
+            if not record.state.is_finished and ending.number == record.number:
+                record = ending  # the storage was read by a connection that lags behind
+            self._tracker.close_trial(record, log=log, artifacts=artifacts)
+        with self._changed:
+            if behind.ending is ending:
+                behind.ending = None
+                if ending is not None:
+                    behind.opening = None
+            self._forget_if_empty(number)
+
+    def _send_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        try:
+            self._tracker.log_points(record, points)
+        except TrackingUnavailable:
+            raise
+        except TrackingError as error:
+            # These points will never be taken; the trial's end may be.
+            self._note(f"Trial {record.number}: {len(points)} metric values were refused: {error}")
+
+    # Bookkeeping
+
+    def _keep(self, behind: _Behind, points: Sequence[MetricPoint], *, in_front: bool) -> None:
+        if self._buffered + len(points) > self._max_buffered_points:
+            self._buffered -= len(behind.points)
+            behind.points = []
+            behind.resend = True
+            return
+        behind.points = [*points, *behind.points] if in_front else [*behind.points, *points]
+        self._buffered += len(points)
+
+    def _forget_if_empty(self, number: int) -> None:
+        behind = self._trials.get(number)
+        if behind is not None and behind.is_empty:
+            del self._trials[number]
+        self._changed.notify_all()
+
+    def _pending(self) -> int:
+        trials = sum(not behind.is_empty for behind in self._trials.values())
+        others = (
+            self._card is not None,
+            bool(self._resumed),
+            self._summary is not None or self._summary_refused,
+        )
+        return trials + sum(others)
+
+    def _is_idle(self) -> bool:
+        waits = any(behind.is_waiting for behind in self._trials.values())
+        others = self._card is not None or self._resumed or self._summary is not None
+        return not (waits or others or self._is_working)
+
+    def _went_away(self, error: StudyflowError, number: int | None) -> None:
+        with self._changed:
+            behind = self._trials.get(number) if number is not None else None
+            if behind is not None and number is not None:
+                self._trials.move_to_end(number)
+                others_succeeded = behind.successes_seen not in (-1, self._successes)
+                behind.successes_seen = self._successes
+                if others_succeeded:
+                    # The tracker answers, only not about this trial.
+                    self._postpone(number, behind)
+                if behind.failures >= FAILURES_BEFORE_REFUSED:
+                    self._refuse(number, str(error))
+                    return
+            self._last_error = str(error)
+            if self._away_since is None:
+                self._away_since = self._clock()
+                _log.warning("Tracking is away; the study goes on without it. %s", error)
+            self._next_at = self._clock() + self._pause
+            first, longest = self._retry_seconds
+            self._pause = min(self._pause * 2, first if self._flushing else longest)
+
+    def _postpone(self, number: int, behind: _Behind) -> None:
+        with self._changed:
+            first, longest = self._retry_seconds
+            behind.not_before = self._clock() + min(first * 2**behind.failures, longest)
+            behind.failures += 1
+            self._trials.move_to_end(number)
+
+    def _came_back(self) -> None:
+        with self._changed:
+            self._successes += 1
+            if self._away_since is not None:
+                _log.info("Tracking is back after %.0f s.", self._clock() - self._away_since)
+            self._away_since = None
+            self._pause = self._retry_seconds[0]
+
+    def _refuse(self, number: int | None, text: str) -> None:
+        with self._changed:
+            behind = self._trials.get(number) if number is not None else None
+            if behind is not None:
+                behind.refused = True
+        self._note(f"{_who(number)}: not tracked: {text}")
+
+    def _note(self, text: str) -> None:
+        with self._changed:
+            is_news, self._last_error = self._last_error != text, text
+        if is_news:  # one line for a trouble, not one for each time it is met
+            _log.warning("%s", text)
+
+    # The calls that somebody waits for
+
+    def _wait_for(self, call: Callable[[], _T], patience_seconds: float) -> _T | None:
+        """Return what `call` gives in time; else leave the work to the other thread."""
+        with self._changed:
+            if self._away_since is not None or self._is_closed:
+                self._wake()
+                return None
+        try:
+            found = self._desk.ask(call, patience_seconds) if self._is_threaded else call()
+        except _TooLate:
+            self._went_away(
+                TrackingUnavailable(f"The tracker did not answer in {patience_seconds:g} s."), None
+            )
+        except TrackingUnavailable as error:
+            self._went_away(error, None)
+        except TrackingError as error:
+            self._note(str(error))
+        else:
+            self._came_back()
+            return found
+        self._wake()
+        return None
+
+    def _read(self, call: Callable[[], _T], patience_seconds: float) -> _T | None:
+        found = self._wait_for(call, patience_seconds)
+        if found is None:
+            with self._changed:
+                if self._away_since is not None and self._probe is None:
+                    self._probe = call
+            self._wake()
+        return found
+
+
+class _Desk:
+    """One daemon thread that makes calls somebody waits for, one after the other."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, call: Callable[[], _T], timeout_seconds: float) -> _T:
+        """Return the call's result or raise its error.
+
+        Raises:
+            _TooLate: No result in time. A call that had not begun never will; another goes on.
+        """
+        done = threading.Event()
+        results: list[_T] = []
+        errors: list[Exception] = []
+        abandoned = threading.Event()
+
+        def job() -> None:
+            if abandoned.is_set():
+                return
+            try:
+                results.append(call())
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                errors.append(error)
+            done.set()
+
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="studyflow-tracking-desk", daemon=True
+                )
+                self._thread.start()
+        self._jobs.put(job)
+        if not done.wait(timeout_seconds):
+            abandoned.set()
+            raise _TooLate
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def close(self) -> None:
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+def read_metrics_file(path: Path) -> Iterator[list[MetricPoint]]:
+    """Yield the points of a trial's metrics file, at most `POINTS_PER_CALL` at a time.
+
+    Lines that are no points, such as one torn by a kill, are left out; a missing file has none.
+    """
+    chunk: list[MetricPoint] = []
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(LONGEST_LINE_BYTES):
+                try:
+                    chunk.append(MetricPoint.from_json(line.decode()))
+                except (DocumentError, UnicodeDecodeError):
+                    continue
+                if len(chunk) == POINTS_PER_CALL:
+                    yield chunk
+                    chunk = []
+    except FileNotFoundError:
+        return
+    if chunk:
+        yield chunk
+
+
+def missing_points(
+    tracker: Tracker, record: TrialRecord, path: Path
+) -> Iterator[list[MetricPoint]]:
+    """Yield the points of a trial's metrics file that its run lacks.
+
+    Trackers store no point twice anyway; but finding that out for 1000 points takes MLflow a
+    second, and reading them back some milliseconds.
+
+    Raises:
+        TrackingUnavailable: The tracker does not answer.
+        TrackingError: The tracker refuses.
+    """
+    there: dict[str, frozenset[MetricPoint]] = {}
+    for chunk in read_metrics_file(path):
+        for name in {point.name for point in chunk} - there.keys():
+            there[name] = frozenset(tracker.read_points(record, name))
+        missing = [point for point in chunk if point not in there[point.name]]
+        if missing:
+            yield missing
+
+
+def sync_study(
+    tracker: Tracker,
+    card: StudyCard,
+    records: Sequence[TrialRecord],
+    files: Callable[[TrialRecord], TrialFiles],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    summary: StudySummary | None = None,
+) -> SyncReport:
+    """Bring a tracker up to date with a study: everything it lacks, and nothing twice.
+
+    Args:
+        tracker: Where the study is shown.
+        card: What is shown from the first moment.
+        records: All trials of the study.
+        files: A trial's log, artifacts and metrics file.
+        progress: Told how many of how many trials are done.
+        summary: Shown at the end; `None` leaves the study's own run open.
+
+    Raises:
+        TrackingUnavailable: The tracker does not answer at all.
+        TrackingError: The tracker refuses the study.
+    """
+    tracker.open_study(card)
+    there = tracker.finished_trials()
+    todo = [r for r in records if r.number not in there and r.state is not TrialState.WAITING]
+    todo = [record for record in todo if record.state.is_finished or record.attempt > 0]
+    sent: list[int] = []
+    failed: dict[int, str] = {}
+    for index, record in enumerate(todo):
+        try:
+            _sync_trial(tracker, record, files(record))
+            sent.append(record.number)
+        except TrackingUnavailable as error:
+            left = tuple(record.number for record in todo[index:])
+            return SyncReport(tuple(sent), failed, left, str(error))
+        except (StudyflowError, OSError) as error:
+            failed[record.number] = str(error)
+        if progress is not None:
+            progress(index + 1, len(todo))
+    error_text = None
+    if summary is not None:
+        try:
+            tracker.close_study(summary)
+        except TrackingError as error:
+            error_text = str(error)
+    return SyncReport(tuple(sent), failed, error=error_text)
+
+
+def _sync_trial(tracker: Tracker, record: TrialRecord, files: TrialFiles) -> None:
+    log, artifacts, metrics_file = files
+    if not record.state.is_finished:
+        tracker.open_trial(record)
+    if metrics_file is not None:
+        for chunk in missing_points(tracker, record, metrics_file):
+            tracker.log_points(record, chunk)
+    if record.state.is_finished:
+        tracker.close_trial(record, log=log, artifacts=artifacts)
+
+
+def _placeholder(number: int) -> TrialRecord:
+    """Return a record that only says: ask the storage."""
+    return TrialRecord(number, TrialState.WAITING, {})
+
+
+def _who(number: int | None) -> str:
+    return "The study" if number is None else f"Trial {number}"

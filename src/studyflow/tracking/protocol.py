@@ -1,0 +1,109 @@
+"""What every tracker guarantees. `studyflow.testing.tracker_contract` tests it.
+
+A tracker shows a study to people; it is never the truth. Every method brings the tracker's
+picture of one study or trial up to date with what it is given: calling it again with the same
+record changes nothing, and after an outage one call with the newest record mends everything missed.
+Every method may block for some seconds; `studyflow.tracking.mirror` keeps them away from the
+runner's loop. Two threads may use one tracker at once, as long as they write about different
+trials.
+
+One parent run stands for the study and one child run for each trial, whatever its attempts. Runs
+are found again by tags, so no process has to remember an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from studyflow.record import TrialRecord
+from studyflow.trial import MetricPoint, TrackingRef
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCard:
+    """What a tracker shows of a study from its first moment."""
+
+    name: str
+    directions: tuple[str, ...]
+    objectives: tuple[str, ...]
+    """Metric of each objective, in the order of `directions`."""
+    spec_yaml: str
+    """The study file as it was read (or as the spec would be written)."""
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    n_trials: int = 0
+    source: str = ""
+    """What a person started, such as the path of the study file; `studyflow` when empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudySummary:
+    """What a tracker shows of a study at its end, or at the end of one runner."""
+
+    finished: bool
+    """Whether the study spent its budget or stopped early; False when a runner was interrupted."""
+    best: tuple[TrialRecord, ...]
+    """The best trial, or the Pareto front; empty when nothing feasible finished."""
+    records: tuple[TrialRecord, ...]
+    note_markdown: str = ""
+    """Becomes the description that MLflow shows on the parent run."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Artifact path within the parent run → local file: figures, report, best configuration."""
+
+
+class Tracker(Protocol):
+    """Mirrors one study. See the module's text for what all trackers guarantee.
+
+    Every method raises `TrackingUnavailable` when the server does not answer in time and
+    `TrackingError` when it refuses for good.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Tracking URI as this process reaches it."""
+
+    def open_study(self, card: StudyCard) -> TrackingRef:
+        """Create the parent run, or find it and set it to running; return it."""
+
+    def open_trial(self, record: TrialRecord) -> TrackingRef:
+        """Create the trial's child run, or find it and set it to running; return it.
+
+        The run holds the parameters and tags for state, attempt and number.
+        """
+
+    def log_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        """Store metrics by step. A point that is there already is not stored again."""
+
+    def close_trial(
+        self,
+        record: TrialRecord,
+        *,
+        log: Path | None = None,
+        artifacts: Sequence[Path] = (),
+    ) -> None:
+        """Bring the child run to the state of a finished record: values, metrics, cause, duration.
+
+        The run is created when it is missing. Its status follows the state: complete and pruned
+        trials are FINISHED, cancelled ones KILLED, other failed ones FAILED.
+        """
+
+    def close_study(self, summary: StudySummary) -> None:
+        """Bring the parent run up to date: best trial, configuration, table of trials, files."""
+
+    def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
+        """Return one metric of a trial's run by step, oldest first, whoever logged it."""
+
+    def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
+        """Return the last value of every metric of a trial's run; empty when it has none."""
+
+    def finished_trials(self) -> frozenset[int]:
+        """Return the numbers of the trials whose child runs are completely up to date."""
+
+    def run_url(self, record: TrialRecord | None = None) -> str | None:
+        """Return where a person sees the study's or a trial's run; `None` without a web server."""
+
+    def close(self) -> None:
+        """Release connections."""

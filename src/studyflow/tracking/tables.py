@@ -1,0 +1,120 @@
+"""Pure functions from trial records to what trackers show: tables, tags, summaries."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from studyflow.record import TrialRecord, TrialState
+from studyflow.trial import Cause
+
+Cell = str | int | float | bool | None
+
+
+def trials_table(
+    records: Sequence[TrialRecord], objectives: Sequence[str]
+) -> tuple[list[str], list[list[Cell]]]:
+    """Return columns and one row per trial, ordered by number.
+
+    Parameters, other metrics and constraints get a column each in order of first appearance, with
+    a prefix where names could meet. Cells without a value are `None`.
+    """
+    ordered = sorted(records, key=lambda record: record.number)
+    params = _names(record.params for record in ordered)
+    metrics = [n for n in _names(record.metrics for record in ordered) if n not in objectives]
+    constraints = _names(record.constraints for record in ordered)
+    columns = [
+        "trial", "state", "cause", "attempt", "duration_seconds",
+        *objectives,
+        *(f"param.{name}" for name in params),
+        *(f"metric.{name}" for name in metrics),
+        *(f"constraint.{name}" for name in constraints),
+        "message",
+    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for record in ordered:
+        values = record.values or (None,) * len(objectives)
+        rows.append(
+            [
+                record.number,
+                record.state.value,
+                record.cause.value if record.cause else None,
+                record.attempt,
+                record.duration_seconds,
+                *values,
+                *(record.params.get(name) for name in params),
+                *(record.metrics.get(name) for name in metrics),
+                *(record.constraints.get(name) for name in constraints),
+                record.message,
+            ]
+        )
+    return columns, rows
+
+
+def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Return the table as CSV text; a missing cell is empty.
+
+    Text that a spreadsheet would run as a formula is quoted by an apostrophe: parameters and
+    messages come from user code.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_harmless(column) for column in columns])
+    writer.writerows([[_harmless(cell) for cell in row] for row in rows])
+    return text.getvalue()
+
+
+def as_mlflow_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Return the table in the JSON form that MLflow's artifact viewer shows as a table."""
+    data = [[_json_cell(cell) for cell in row] for row in rows]
+    return json.dumps({"columns": list(columns), "data": data}, ensure_ascii=False, allow_nan=False)
+
+
+def run_status(state: TrialState, cause: Cause | None) -> str:
+    """Return MLflow's status of a trial's run."""
+    if state in (TrialState.COMPLETE, TrialState.PRUNED):
+        return "FINISHED"
+    if state is TrialState.FAILED:
+        return "KILLED" if cause is Cause.CANCELLED else "FAILED"
+    return "RUNNING"
+
+
+def state_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
+    """Return how many trials were asked for, and how many are in each final state."""
+    asked = [record for record in records if record.state is not TrialState.WAITING]
+    return {
+        "n_trials": len(asked),
+        "n_complete": sum(record.state is TrialState.COMPLETE for record in asked),
+        "n_pruned": sum(record.state is TrialState.PRUNED for record in asked),
+        "n_failed": sum(record.state is TrialState.FAILED for record in asked),
+    }
+
+
+def artifact_files(artifacts: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield each file with its place among the artifacts: files by name, folders as a tree."""
+    for path in artifacts:
+        if path.is_dir():
+            for inner in sorted(path.rglob("*")):
+                if inner.is_file():
+                    yield inner, f"{path.name}/{inner.relative_to(path).as_posix()}"
+        else:
+            yield path, path.name
+
+
+def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
+
+
+def _harmless(cell: Cell) -> Cell:
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{cell}"
+    return cell
+
+
+def _json_cell(cell: Cell) -> Cell:
+    return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell

@@ -1,0 +1,97 @@
+"""What the MLflow tracker decides without any MLflow; `tests/contract` has the rest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from studyflow.errors import TrackingError, TrackingUnavailable
+from studyflow.testing.tracker_contract import complete
+from studyflow.tracking import MLflowTracker, embedded_uri
+from studyflow.tracking.mlflow import _closing_metrics, _pieces, _translate
+
+URI = "http://me:secret@mlflow:5000"
+
+
+class Answer(Exception):
+    """An error as MLflow raises it, with the status of the server's answer."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+    def get_http_status_code(self) -> int:
+        return self.status
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_an_answer_that_may_change_is_an_outage(status: int) -> None:
+    error = _translate(Answer("busy", status), URI)
+    assert isinstance(error, TrackingUnavailable)
+    assert error.retryable
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 501])
+def test_an_answer_that_stands_is_a_refusal_with_the_servers_words(status: int) -> None:
+    error = _translate(Answer("no such thing", status), URI)
+    assert type(error) is TrackingError
+    assert "no such thing" in str(error)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("x"), TimeoutError("x")])
+def test_a_lost_connection_is_an_outage(error: Exception) -> None:
+    assert isinstance(_translate(error, URI), TrackingUnavailable)
+
+
+def test_a_local_file_that_cannot_be_read_is_a_refusal() -> None:
+    assert type(_translate(PermissionError("model.bin"), URI)) is TrackingError
+
+
+def test_a_host_that_the_server_does_not_allow_is_named_as_the_likely_reason() -> None:
+    assert "--allowed-hosts" in str(_translate(Answer("Invalid Host header", 403), URI))
+
+
+def test_credentials_stay_out_of_messages_and_references() -> None:
+    error = _translate(Answer(f"API request to {URI}/api failed", 500), URI)
+    assert "secret" not in str(error)
+    assert "http://mlflow:5000" in str(error)
+    assert MLflowTracker(URI, "s")._trial_uri == "http://mlflow:5000"
+
+
+def test_an_embedded_database_has_an_absolute_address(tmp_path: Path) -> None:
+    assert embedded_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert embedded_uri(Path("x")) == f"sqlite:///{Path.cwd()}/x/mlflow.db"
+
+
+def test_without_a_server_there_is_no_link(tmp_path: Path) -> None:
+    assert MLflowTracker(embedded_uri(tmp_path), "s").run_url() is None
+
+
+def test_importing_the_package_and_making_a_tracker_does_not_import_mlflow() -> None:
+    code = (
+        "import sys; from studyflow.tracking import MLflowTracker;"
+        "MLflowTracker('http://localhost:1', 's'); sys.exit('mlflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_final_value_goes_after_the_last_point_of_its_metric() -> None:
+    latest = {"loss": (9, 2_000, 0.75), "accuracy": (4, 100, 0.9)}
+    record = complete(0, 0.25, constraints={}, started_at=None)
+    assert _closing_metrics(record, ("loss",), latest, 1_000) == [
+        ("loss", 0.25, 2_001, 9),
+        ("objective", 0.25, 1_000, 0),
+    ]
+
+
+def test_batches_are_bounded_in_number_and_size() -> None:
+    assert [len(piece) for piece in _pieces({str(i): "" for i in range(250)})] == [100, 100, 50]
+    assert [len(piece) for piece in _pieces({str(i): "値" * 6000 for i in range(30)})] == [
+        11,
+        11,
+        8,
+    ]
