@@ -1,0 +1,204 @@
+"""The figure of the model: predictions against truth, and what is said of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from studyflow.record import TrialState
+from studyflow.reports import Omitted, StudyData, style, surrogate
+from studyflow.reports.figures import FIGURES, model
+from studyflow.reports.figures.model import Calibration, Prediction
+from studyflow.samplers.ladder import Rung
+from studyflow.samplers.model import LENGTHSCALE_BOUNDS, prior_mode
+
+from .studies import CNN, SMALL, STUDIES, TWO, everything, make_spec, make_study
+
+
+def with_suggestions(
+    data: StudyData, off: Any = lambda i: 0.5, first: int = 6, **fields: Any
+) -> StudyData:
+    """Give each trial from `first` a prediction that is `off(i)` standard deviations too low."""
+    records = []
+    for record in data.records:
+        if record.number < first:
+            records.append(replace(record, suggestion={"rung": "startup", "objectives": []}))
+            continue
+        values = record.values or (1.0,) * len(data.metrics)
+        objectives = [
+            {
+                "predicted_mean": value - 0.1 * off(record.number),
+                "predicted_sd": 0.08,
+                "noise_sd": 0.06,
+                "lengthscales": {
+                    name: 0.02 * 3.0 ** (i + record.number % 2) for i, name in enumerate(data.space)
+                },
+                "warp": "none",
+                **fields,
+            }
+            for value in values
+        ]
+        records.append(replace(record, suggestion={"rung": "model", "objectives": objectives}))
+    return StudyData(data.spec, tuple(records))
+
+
+def drawn(data: StudyData) -> Figure:
+    figure = FIGURES["model"].draw(data)
+    assert isinstance(figure, Figure)
+    style.png(figure)
+    return figure
+
+
+def title(figure: Figure) -> str:
+    return figure.texts[0].get_text()
+
+
+def whole(count: int, **fields: Any) -> StudyData:
+    return make_study(make_spec(SMALL, **fields), count, end=everything(TrialState.COMPLETE))
+
+
+def test_the_title_says_how_many_truths_lay_within_2_sd() -> None:
+    data = with_suggestions(whole(24), lambda i: 3.0 if i in (10, 20) else 0.5)
+
+    figure = drawn(data)
+
+    assert title(figure) == (
+        "16 of 18 results lay within 2 sd of the prediction: about as it should be"
+    )
+    assert "about 17 of 18 within 2 sd and 12 within 1 sd (here 16)" in figure.texts[1].get_text()
+
+
+def test_a_model_that_is_too_sure_is_called_so() -> None:
+    figure = drawn(with_suggestions(whole(24), lambda i: 3.0 if i % 2 else 0.5))
+
+    assert title(figure).endswith(
+        "9 of 18 results lay within 2 sd of the prediction: the model is too sure of itself"
+    )
+
+
+def test_noise_counts_as_doubt_about_a_measurement() -> None:
+    record = with_suggestions(whole(7)).records[6]
+
+    found = model.predicted(record, 0)
+
+    assert found is not None
+    assert found[1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("judged", "verdict"),
+    [
+        (Calibration(4, 0, 0), "too few to judge"),
+        (Calibration(20, 5, 10), "the model is too sure of itself"),
+        (Calibration(20, 13, 19), "about as it should be"),
+        (Calibration(20, 20, 20), "the model is more careful than it need be"),
+    ],
+)
+def test_verdicts(judged: Calibration, verdict: str) -> None:
+    assert judged.verdict == verdict
+
+
+def test_a_surprise_is_positive_where_the_truth_lay_higher() -> None:
+    assert Prediction(0, mean=1.0, sd=0.5, truth=2.0).surprise == 2.0
+
+
+def test_only_what_a_model_suggested_here_is_judged() -> None:
+    data = with_suggestions(whole(12))
+    taken = tuple(replace(r, is_taken_over=True) for r in data.records)
+
+    assert [p.trial for p in model.predictions(data)] == [6, 7, 8, 9, 10, 11]
+    assert model.predictions(StudyData(data.spec, taken)) == ()
+    assert {rung.value for rung in Rung} >= model.MODEL_RUNGS
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"predicted_mean": None},
+        {"predicted_sd": math.nan},
+        {"predicted_mean": "high"},
+        {"predicted_sd": 0.0, "noise_sd": 0.0},
+        {"predicted_sd": True},
+    ],
+)
+def test_numbers_that_are_none_are_passed_over(broken: dict[str, Any]) -> None:
+    data = with_suggestions(whole(12), **broken)
+
+    assert model.predictions(data) == ()
+    drawn(data)
+
+
+def test_without_suggestions_the_left_out_trials_are_shown() -> None:
+    figure = drawn(STUDIES["usual"]())
+
+    assert title(figure).startswith("A Gaussian process explains ")
+    assert len(figure.axes) == 2
+
+
+def test_with_nothing_to_show_it_says_why() -> None:
+    found = FIGURES["model"].draw(STUDIES["one trial"]())
+
+    assert isinstance(found, Omitted)
+    assert "no trial that a model suggested has finished" in found.reason
+
+
+def test_each_objective_has_its_panels() -> None:
+    figure = drawn(with_suggestions(whole(16, objectives=TWO)))
+
+    assert len(figure.axes) == 8
+
+
+@pytest.mark.parametrize("off", [1e6, -1e6, 1e290])
+def test_wild_predictions_leave_the_axes_readable(off: float) -> None:
+    data = with_suggestions(whole(16), lambda i: off)
+    figure = drawn(data)
+
+    low, high = figure.axes[0].get_xlim()
+    values = [data.value(r, 0) for r in data.complete]
+    assert high - low < 3 * (max(values) - min(values))
+
+
+def test_many_parameters_fit() -> None:
+    space = {f"parameter_{i}": {"type": "float", "low": 0, "high": 1} for i in range(30)}
+    data = make_study(make_spec(space), 12, end=everything(TrialState.COMPLETE))
+    figure = drawn(with_suggestions(data))
+
+    assert figure.get_figheight() < 12
+
+
+def test_left_out_predictions_agree_with_a_fit_without_the_trial() -> None:
+    data = make_study(make_spec(CNN), 30, end=everything(TrialState.COMPLETE))
+    process, scale = surrogate.fitted(data, 0)
+    values = np.array([scale.clip(data.value(r, 0)) for r in data.complete])
+
+    found = model.left_out(process, np.log(values) if scale.is_log else values)
+
+    truth = np.log(values) if scale.is_log else values
+    n = len(truth)
+    base = (((truth - truth.mean()) * n / (n - 1)) ** 2).sum()
+    assert 1.0 - ((truth - found) ** 2).sum() / base == pytest.approx(process.explained, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("lengthscale", "words"),
+    [
+        (0.1, "matters a lot"),
+        (1.0, "matters"),
+        (4.0, "matters little"),
+        (30.0, "made no difference so far"),
+    ],
+)
+def test_lengthscales_in_words(lengthscale: float, words: str) -> None:
+    assert model.relevance(lengthscale) == words
+
+
+def test_the_bounds_and_the_prior_drawn_are_those_of_the_sampler() -> None:
+    assert model.LENGTHSCALE_BOUNDS == LENGTHSCALE_BOUNDS
+    for dimension in (1, 7):
+        (mode, *_) = prior_mode(dimension).lengthscales
+        assert model.prior_lengthscale(dimension) == pytest.approx(mode)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from studyflow.reports import StudyData, build_report
+from studyflow.reports import figures as figures_package
+from studyflow.reports.figures import FIGURES, FigureKind
+
+from .studies import START, STUDIES
+
+
+class Page(HTMLParser):
+    """Collects what a browser would run, load or show."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave two figures, so that tests about the page are quick."""
+    few = {name: FIGURES[name] for name in ("convergence", "timeline")}
+    monkeypatch.setattr(figures_package, "FIGURES", few)
+
+
+def test_a_report_has_its_page_figures_and_files(tmp_path: Path) -> None:
+    report = build_report(STUDIES["usual"](), tmp_path / "new" / "report", generated_at=START)
+    assert report.html.name == "report.html"
+    assert list(report.figures) == list(FIGURES)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in report.figures.values())
+    assert list(report.files) == ["trials.csv", "best_config.yaml", "best_config.json"]
+    assert report.omitted == {}
+    assert report.html.stat().st_size < 6_000_000
+    assert json.loads(report.files["best_config.json"].read_text())["params"]["seed"] == 7
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_every_study_has_a_page(study: StudyData, tmp_path: Path) -> None:
+    report = build_report(study, tmp_path, generated_at=START)
+    assert report.figures.keys() | report.omitted.keys() == {"convergence", "timeline"}
+    assert "report made</dt><dd>2026-09-21 14:13:20 UTC" in report.html.read_text("utf-8")
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_the_page_loads_nothing(tmp_path: Path) -> None:
+    report = build_report(STUDIES["usual"](), tmp_path, links={"MLflow": "http://mlflow:5000/x"})
+    text = report.html.read_text("utf-8")
+    page = Page(text)
+    loads = [
+        value
+        for _, attributes in page.tags
+        for key, value in attributes.items()
+        if key in ("src", "srcset", "data", "poster") and value is not None
+    ]
+    assert loads
+    assert all(value.startswith("data:image/png;base64,") for value in loads)
+    assert not page.all("link")
+    assert "@import" not in text
+    assert "url(" not in text
+    assert [a["href"] for a in page.all("a")] == ["http://mlflow:5000/x"]
+    assert "default-src 'none'" in str(page.all("meta"))
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_a_hostile_study_runs_nothing(tmp_path: Path) -> None:
+    report = build_report(
+        STUDIES["hostile"](), tmp_path, links={"x": "javascript:alert(1)", "<b>": "a/b"}
+    )
+    text = report.html.read_text("utf-8")
+    page = Page(text)
+    assert "<script>alert(1)" not in text
+    assert "<img src=x" not in text
+    assert "{{ 1 }}" in text
+    assert len(page.all("script")) == 2
+    assert [a["href"] for a in page.all("a")] == ["a/b"]
+    match = re.search(r'<script type="application/json" id="study-data">(.*?)</script>', text)
+    assert match is not None
+    assert len(json.loads(match[1])["trials"]) == 20
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_every_picture_has_words(tmp_path: Path) -> None:
+    page = Page(build_report(STUDIES["usual"](), tmp_path).html.read_text("utf-8"))
+    assert all(len(image["alt"] or "") > 20 for image in page.all("img"))
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_the_same_study_gives_the_same_files(tmp_path: Path) -> None:
+    first = build_report(STUDIES["usual"](), tmp_path / "a", generated_at=START)
+    second = build_report(STUDIES["usual"](), tmp_path / "b", generated_at=START)
+    assert first.html.read_bytes() == second.html.read_bytes()
+    for name, path in first.figures.items():
+        assert path.read_bytes() == second.figures[name].read_bytes()
+
+
+def test_a_figure_that_breaks_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(data: StudyData) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    kind = FigureKind("Broken", broken)  # type: ignore[arg-type]
+    monkeypatch.setattr(figures_package, "FIGURES", {"broken": kind})
+    report = build_report(STUDIES["usual"](), tmp_path)
+    assert report.omitted == {
+        "broken": "drawing it failed (ZeroDivisionError); the log has the details"
+    }
+    assert "secret detail" not in report.html.read_text("utf-8")
+    assert "broken" in caplog.text
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_an_old_picture_does_not_outlive_its_figure(tmp_path: Path) -> None:
+    build_report(STUDIES["usual"](), tmp_path)
+    report = build_report(STUDIES["no trial"](), tmp_path)
+    assert not (tmp_path / "figures" / "convergence.png").exists()
+    assert report.figures == {}
