@@ -1,0 +1,344 @@
+"""Runs a study from its file to its report: puts storage, sampler, executor and MLflow together.
+
+Both the command line and Prefect's flow call `run_study`; they differ only in who watches.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import optuna
+
+from studyflow.errors import SpecError
+from studyflow.executors import AttemptId, Executor
+from studyflow.executors.local import LocalExecutor
+from studyflow.observer import Observer, Observers
+from studyflow.record import TrialRecord
+from studyflow.reports import Report, StudyData, build_report, summary_markdown
+from studyflow.samplers import make_pruner, make_sampler
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+from studyflow.storage import open_storage, storage_errors
+from studyflow.study import Study, n_trials_to_finish
+from studyflow.tracking import StudyCard, StudySummary, Tracker
+from studyflow.tracking.mirror import Mirror
+from studyflow.tuner import Tuner, TunerResult, TunerSettings
+
+_log = logging.getLogger(__name__)
+
+FLUSH_SECONDS: Final = 60.0
+"""How long a finished study waits for MLflow before it leaves the rest to `studyflow sync`."""
+
+CLOSE_SECONDS: Final = 5.0
+"""How long an interrupted runner waits for MLflow: whoever ends it (Kubernetes: after 30 s) does
+not wait long either."""
+
+OPENING_SECONDS: Final = 10.0
+"""How long a starting study waits for an MLflow server before it goes on without it."""
+
+EMBEDDED_OPENING_SECONDS: Final = 90.0
+"""The same for the embedded database: nothing can be away, but importing MLflow and creating the
+tables takes long on a busy machine."""
+
+STANDBY_SECONDS: Final = 1.0
+"""Pause between two tries to take over a study that another runner drives."""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A study as a runner left it."""
+
+    data: StudyData
+    outcome: TunerResult
+    report: Report | None
+    """Figures, tables and the page; `None` when there was nothing to show."""
+    tracking_uri: str
+    run_url: str | None
+    """The parent run in a browser; `None` for an embedded MLflow, which `make ui` opens."""
+    n_unsent: int = 0
+    """Trials, and pictures of the whole study, that MLflow does not have completely yet; `studyflow
+    sync` sends them."""
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study file, with the flags' changes."""
+        return self.data.spec
+
+
+def run_study(
+    spec: StudySpec,
+    settings: Settings,
+    observer: Observer,
+    *,
+    folder: Path,
+    fork_from: str | None = None,
+    tuner_settings: TunerSettings | None = None,
+    on_executor: Callable[[Executor], None] | None = None,
+) -> StudyResult:
+    """Run a study to the end of its budget and return what came out.
+
+    A study that exists already is continued. While another runner on this machine drives it, this
+    one stands by and takes over when that one ends.
+
+    Args:
+        spec: The study file.
+        settings: Where storage, MLflow and files are.
+        observer: Hears of everything.
+        folder: Folder that relative paths in `trial.command` start from.
+        fork_from: Study whose trials a new one takes over.
+        tuner_settings: Numbers of the loop.
+        on_executor: Is given the executor before the first trial, for reading logs.
+
+    Raises:
+        StudyflowError: The study cannot be run; nothing that was computed is lost.
+    """
+    _quiet_optuna()
+    observer = Observers(observer)
+    study_folder = settings.study_folder(spec.name)
+    study_folder.mkdir(parents=True, exist_ok=True)
+    with (
+        _only_runner(study_folder / "runner.lock", observer),
+        storage_errors(settings.storage_url),
+    ):
+        study = Study.open(
+            spec,
+            open_storage(settings.storage_url),
+            make_sampler=lambda seed, n_trials: make_sampler(spec, seed, n_trials),
+            pruner=make_pruner(spec),
+            fork_from=fork_from,
+        )
+        executor = _make_executor(spec, study_folder, folder)
+        tracker = make_tracker(settings, spec.name, observer)
+        mirror = Mirror(
+            tracker,
+            source=study.record,
+            files=lambda record: attempt_files(executor, record),
+        )
+        if on_executor is not None:
+            on_executor(executor)
+        try:
+            mirror.open_study(study_card(spec), _opening_patience(settings))
+            mirror.resume(study.records())
+            tuner = Tuner(
+                study, executor, mirror, observer, settings=tuner_settings or TunerSettings()
+            )
+            try:
+                outcome = tuner.drive()
+            except BaseException:
+                _close_interrupted(study, mirror, settings, observer)
+                raise
+            return _close(study, mirror, settings, outcome, observer)
+        finally:
+            mirror.close(CLOSE_SECONDS)
+            executor.close()
+
+
+def _opening_patience(settings: Settings) -> float:
+    return EMBEDDED_OPENING_SECONDS if settings.tracking_uri is None else OPENING_SECONDS
+
+
+def make_tracker(settings: Settings, study: str, observer: Observer | None = None) -> Tracker:
+    """Return the tracker of a study: MLflow by URI or embedded; in memory without MLflow."""
+    if importlib.util.find_spec("mlflow") is None:
+        from studyflow.tracking.memory import MemoryTracker
+
+        if observer is not None:
+            observer.noted("MLflow is not installed: pip install 'studyflow[mlflow]' to see runs.")
+        return MemoryTracker()
+    from studyflow.tracking.mlflow import MLflowTracker, embedded_uri
+
+    if settings.tracking_uri is not None:
+        return MLflowTracker(settings.tracking_uri, study)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return MLflowTracker(
+        embedded_uri(settings.home), study, artifact_root=settings.home / "mlartifacts"
+    )
+
+
+def study_card(spec: StudySpec) -> StudyCard:
+    """Return what a tracker shows of a study from its first moment."""
+    return StudyCard(
+        name=spec.name,
+        directions=spec.directions,
+        objectives=tuple(objective.metric for objective in spec.objectives),
+        spec_yaml=spec.to_yaml(),
+        description=spec.description,
+        tags=spec.tags,
+        n_trials=n_trials_to_finish(spec),
+    )
+
+
+def study_summary(
+    data: StudyData, report: Report | None, *, finished: bool, links: Mapping[str, str]
+) -> StudySummary:
+    """Return what a tracker shows of a study at its end."""
+    files: dict[str, Path] = {}
+    if report is not None:
+        files = {"report.html": report.html}
+        files |= {f"figures/{path.name}": path for path in report.figures.values()}
+    return StudySummary(
+        finished=finished,
+        best=data.best,
+        records=data.records,
+        note_markdown=summary_markdown(data, links),
+        files=files,
+    )
+
+
+def attempt_files(
+    executor: Executor, record: TrialRecord
+) -> tuple[Path | None, tuple[Path, ...], Path | None]:
+    """Return log, artifacts and metrics file of a trial's newest attempt."""
+    files = executor.files(AttemptId(record.number, record.attempt))
+    return files.log, files.artifacts, files.metrics
+
+
+def open_executor(spec: StudySpec, settings: Settings) -> Executor:
+    """Return an executor that reads what a study's attempts left behind, and starts none.
+
+    Whether the command could run here does not matter: a study is read from any folder.
+    """
+    root = settings.study_folder(spec.name)
+    return LocalExecutor(spec.name, ("python",), root=root, cwd=root, timeout_seconds=None)
+
+
+def _make_executor(spec: StudySpec, study_folder: Path, folder: Path) -> LocalExecutor:
+    return LocalExecutor(
+        spec.name,
+        spec.trial.command,
+        root=study_folder,
+        cwd=folder,
+        env=spec.trial.env,
+        timeout_seconds=spec.trial.timeout_seconds,
+        gpus_per_trial=spec.trial.resources.gpu,
+    )
+
+
+def _close(
+    study: Study,
+    mirror: Mirror,
+    settings: Settings,
+    outcome: TunerResult,
+    observer: Observer,
+    flush_seconds: float = FLUSH_SECONDS,
+) -> StudyResult:
+    """Write the report and bring MLflow up to date, as far as it answers."""
+    data = StudyData(study.spec, study.records(), study.optuna_study)
+    run_url = mirror.tracker.run_url()
+    links = {"MLflow": run_url} if run_url else {}
+    observer.noted("Writing the report.")
+    report = _build_report(data, settings, links)
+    mirror.close_study(study_summary(data, report, finished=outcome.is_finished, links=links))
+    return StudyResult(
+        data=data,
+        outcome=outcome,
+        report=report,
+        tracking_uri=mirror.tracker.uri,
+        run_url=run_url,
+        n_unsent=mirror.flush(flush_seconds),
+    )
+
+
+def _close_interrupted(
+    study: Study, mirror: Mirror, settings: Settings, observer: Observer
+) -> None:
+    """Show what there is; whatever fails here must not hide why the runner ends."""
+    interrupted = TunerResult("The runner was interrupted.", is_finished=False)
+    try:
+        _close(study, mirror, settings, interrupted, observer, CLOSE_SECONDS)
+    except Exception:  # noqa: BLE001 - such as the storage that is away
+        _log.warning("The interrupted study could not be closed", exc_info=True)
+
+
+def _build_report(data: StudyData, settings: Settings, links: Mapping[str, str]) -> Report | None:
+    """Write the report; a study's results never hang on a picture."""
+    try:
+        return build_report(
+            data,
+            settings.report_folder(data.spec.name),
+            links=links,
+            generated_at=time.time(),
+        )
+    except Exception:  # noqa: BLE001 - whatever is wrong with a plot, the study goes on
+        _log.warning("The report could not be written", exc_info=True)
+        return None
+
+
+@contextmanager
+def _only_runner(path: Path, observer: Observer) -> Iterator[None]:
+    """Hold the study's runner lock; stand by while another process of this machine holds it.
+
+    The kernel frees the lock when its holder dies, however it dies.
+    """
+    with path.open("a+") as file:
+        announced = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not announced:
+                    observer.noted(_standby_message(path))
+                    announced = True
+                time.sleep(STANDBY_SECONDS)
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "since": time.time()}))
+        file.flush()
+        yield
+
+
+def _standby_message(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        since = datetime.fromtimestamp(holder["since"], UTC).strftime("%H:%M:%S UTC")
+        who = f"process {holder['pid']}, since {since}"
+    except (ValueError, KeyError, OSError):
+        who = "another process"
+    return f"A runner drives this study already ({who}); standing by to take over when it ends."
+
+
+def _quiet_optuna() -> None:
+    """Leave the story to our own log: Optuna's repeats it, and says less."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def override(
+    spec: StudySpec,
+    n_trials: int | None = None,
+    max_parallel_trials: int | None = None,
+    fork: str | None = None,
+) -> tuple[StudySpec, str | None]:
+    """Return the study with a run's own numbers, and the study to fork from.
+
+    Args:
+        spec: The study file.
+        n_trials: Trials to finish in all; `None` keeps the file's number.
+        max_parallel_trials: Trials that run at once; `None` keeps the file's number.
+        fork: Name of a new study that takes over this one's trials; `None` goes on with this one.
+
+    Raises:
+        SpecError: The study is not one with these numbers, or the fork has the study's own name.
+    """
+    if fork == spec.name:
+        raise SpecError(
+            f"--fork must name a new study, but {fork!r} is this one's own name. "
+            "Hint: leave --fork out to go on with it, or choose another name."
+        )
+    changes = {"n_trials": n_trials, "max_parallel_trials": max_parallel_trials}
+    budget = {name: value for name, value in changes.items() if value is not None}
+    document = spec.model_dump(mode="json", exclude_unset=True)
+    document["budget"] |= budget
+    if fork is not None:
+        document["name"] = fork
+    return StudySpec.from_mapping(document), None if fork is None else spec.name

@@ -1,0 +1,477 @@
+"""Drives a study: asks, launches, watches, prunes and records until the budget is spent.
+
+`Tuner` holds nothing that cannot be rebuilt. Every turn compares what the storage says (which
+trials
+run) with what the executor says (which attempts exist) and closes the difference, so a runner that
+was killed at any point is replaced by one that starts with an ordinary turn.
+
+The order inside a turn matters: outcomes are recorded before new trials are asked for, so that the
+sampler knows all there is to know.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from studyflow.errors import ExecutorError, ExecutorUnavailable, StudyflowError
+from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
+from studyflow.observer import Observer, Observers, Progress
+from studyflow.record import TrialRecord, TrialState, best_records
+from studyflow.study import StopReason, Study, Verdict, is_counted, judge, stop_reason
+from studyflow.trial import Cause, MetricPoint, Outcome, TrackingRef, Trial
+
+_log = logging.getLogger(__name__)
+
+MAX_BACKOFF_SECONDS: Final = 300.0
+"""Longest pause before an attempt is repeated."""
+
+CANCEL_SECONDS: Final = 30.0
+"""How long a cancelled runner waits for its attempts to end before it leaves them to the next
+one."""
+
+PROGRESS_SECONDS: Final = 2.0
+"""Longest silence between two calls of `Observer.progressed`."""
+
+
+_CANCELLED: Final = Verdict(Cause.CANCELLED, TrialState.FAILED, "The study was cancelled.")
+
+
+class TrialMirror(Protocol):
+    """What the tuner needs of the study's picture in MLflow; none of it raises or blocks."""
+
+    def open_trial(self, record: TrialRecord) -> TrackingRef | None:
+        """Return the trial's run, or `None` while MLflow is away."""
+
+    def points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        """Pass on reported metrics."""
+
+    def finish_trial(self, record: TrialRecord) -> None:
+        """Pass on that a trial is finished."""
+
+    def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
+        """Return what a script logged by plain MLflow; empty when there is nothing."""
+
+    def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
+        """Return the last value of every metric of the run; empty when there is nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunerSettings:
+    """Numbers of the loop."""
+
+    poll_seconds: float = 1.0
+    """Longest pause between two looks at the executor. An executor that notices an end by itself
+    wakes the loop earlier, so this bounds only how late a pruning decision may come."""
+    tracker_poll_seconds: float = 10.0
+    """Pause between two looks at MLflow for metrics that scripts logged without the SDK. Only a
+    study with a pruner looks; one request per running trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunerResult:
+    """How a run of the loop ended."""
+
+    reason: str
+    """One sentence: why no further trial is started."""
+    is_finished: bool
+    """Whether the study needs no further runner: its budget is spent or a stop rule holds."""
+    is_failure: bool = False
+    """Whether it ended because its trials cannot work."""
+
+
+class Tuner:
+    """The loop over one study. See the module's text.
+
+    Args:
+        study: The study.
+        executor: Where attempts run; belongs to the same study.
+        mirror: The study's picture in MLflow.
+        observer: Hears of everything.
+        settings: Numbers of the loop.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        executor: Executor,
+        mirror: TrialMirror,
+        observer: Observer,
+        *,
+        settings: TunerSettings = TunerSettings(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._study = study
+        self._spec = study.spec
+        self._executor = executor
+        self._mirror = mirror
+        self._observer = Observers(observer)
+        self._settings = settings
+        self._clock = clock
+        self._started = clock()
+        self._finished_before = frozenset(r.number for r in study.records() if is_counted(r))
+        self._launched: set[AttemptId] = set()
+        self._stopping: set[AttemptId] = set()
+        self._retry_at: dict[int, float] = {}
+        self._tracker_read_at: dict[int, float] = {}
+        self._last_metrics: dict[int, dict[str, float]] = {}
+        self._progress_at = -math.inf
+        self._is_refused = False
+        """Whether the executor refused a launch in this turn, for now or for good."""
+        self._notes: list[str] = []
+        """What keeps the study from going on at full speed, as this turn found it."""
+        self._said: frozenset[str] = frozenset()
+        """The notes of the last turn: a person was told of them."""
+
+    def drive(self) -> TunerResult:
+        """Run the study to its end.
+
+        Ctrl-C, SIGTERM turned into an exception and Prefect's cancellation stop the running
+        attempts and record them as cancelled before they go on. Any other exception leaves the
+        attempts running for the next runner.
+        """
+        try:
+            while (result := self.turn()) is None:
+                self._executor.wait(self._settings.poll_seconds)
+        except Exception:
+            raise
+        except BaseException:
+            try:
+                self.cancel()
+            except StudyflowError as error:
+                _log.warning("Left the running attempts to the next runner: %s", error)
+            raise
+        return result
+
+    def turn(self) -> TunerResult | None:
+        """Do all that can be done now; return the result once nothing is left to wait for."""
+        self._said, self._notes, self._is_refused = frozenset(self._notes), [], False
+        try:
+            statuses = self._executor.poll()
+        except ExecutorUnavailable as error:
+            self._add_note(f"{error} Running trials go on; no new ones start until it is back.")
+            self._show_progress(force=False)
+            return None
+        changed = self._watch(statuses)
+        reason = self._reason_to_stop()
+        changed |= self._relaunch(statuses)
+        if reason is None:
+            changed |= self._fill_slots()
+        is_idle = not self._study.running()
+        self._show_progress(force=changed or (is_idle and reason is not None))
+        return reason if is_idle else None
+
+    def cancel(self) -> None:
+        """Stop all running attempts, record their trials as cancelled, and see them gone."""
+        deadline = self._clock() + CANCEL_SECONDS
+        while running := self._study.running():
+            statuses = self._executor.poll()
+            live = {a for a, s in statuses.items() if s.state is not AttemptState.ENDED}
+            for attempt in live:
+                self._stop(attempt, Cause.CANCELLED, "The study was cancelled.")
+            self._watch(statuses)
+            for record in running:
+                if AttemptId(record.number, record.attempt) not in statuses:
+                    self._record(record, _CANCELLED, {})
+            if not live:
+                continue
+            if self._clock() > deadline:
+                _log.warning("Left %d attempts to the next runner: they do not end", len(live))
+                return
+            self._executor.wait(0.2)
+
+    # ---- watching ---------------------------------------------------------------------------
+
+    def _watch(self, statuses: Mapping[AttemptId, AttemptStatus]) -> bool:
+        """Take in reports and ends; return whether a trial was recorded."""
+        running = {record.number: record for record in self._study.running()}
+        changed = False
+        for attempt, status in sorted(statuses.items()):
+            record = running.get(attempt.number)
+            is_current = record is not None and attempt.attempt == record.attempt
+            if record is None or not is_current or attempt.attempt in record.lost_attempts:
+                self._drop_stale(attempt, status)
+                continue
+            if attempt not in self._launched:
+                self._launched.add(attempt)
+                self._observer.launched(record)
+            if status.points:
+                self._take_points(record, status.points)
+            if status.state is AttemptState.ENDED:
+                self._take_end(record, attempt, status)
+                changed = True
+            elif attempt not in self._stopping:
+                self._prune(record, attempt)
+            if status.state is AttemptState.PENDING and status.reason:
+                self._add_note(f"Trial {attempt.number} waits: {status.reason}")
+        return changed
+
+    def _drop_stale(self, attempt: AttemptId, status: AttemptStatus) -> None:
+        """End what no longer counts: its trial is finished, or a newer attempt has replaced it."""
+        if status.state is AttemptState.ENDED:
+            self._forget(attempt)
+        else:
+            self._stop(attempt, Cause.CANCELLED, "A newer attempt of this trial counts.")
+
+    def _take_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        latest = self._last_metrics.setdefault(record.number, {})
+        latest.update((point.name, point.value) for point in points)
+        self._study.report(record.number, points)
+        self._mirror.points(record, points)
+        self._observer.reported(record, points)
+
+    def _take_end(self, record: TrialRecord, attempt: AttemptId, status: AttemptStatus) -> None:
+        assert status.outcome is not None, "an ended attempt has an outcome"
+        outcome = self._with_tracked_metrics(record, status.outcome, status.exit_code)
+        verdict = judge(self._spec, outcome)
+        if verdict.state is None:
+            self._retry(record, verdict)
+        else:
+            self._record(record, verdict, outcome.metrics, _seconds(status))
+        self._forget(attempt)
+
+    def _with_tracked_metrics(
+        self, record: TrialRecord, outcome: Outcome, exit_code: int | None
+    ) -> Outcome:
+        """Let the run's last metrics stand in for the outcome of a script that knows no SDK."""
+        if outcome.cause is not Cause.BAD_METRIC or outcome.metrics or exit_code != 0:
+            return outcome
+        tracked = {
+            **self._mirror.read_latest(record),
+            **self._last_metrics.get(record.number, {}),
+        }
+        if not all(name in tracked for name in self._spec.metrics):
+            return outcome
+        return replace(
+            outcome,
+            cause=Cause.OK,
+            metrics={name: tracked[name] for name in self._spec.metrics},
+            message="The script called no finish(); the last logged values were taken.",
+        )
+
+    def _retry(self, record: TrialRecord, verdict: Verdict) -> None:
+        backoff = self._spec.retry.backoff_seconds * 2.0 ** min(record.attempt - 1, 64)
+        self._study.end_attempt(record.number, record.attempt, verdict)
+        pause = min(backoff, MAX_BACKOFF_SECONDS)
+        self._retry_at[record.number] = self._clock() + pause
+        self._last_metrics.pop(record.number, None)
+        _log.info(
+            "trial=%d attempt=%d lost cause=%s: %s",
+            record.number,
+            record.attempt,
+            verdict.cause,
+            verdict.message,
+        )
+        self._observer.attempt_lost(
+            record,
+            f"{verdict.cause}: {verdict.message} Attempt {record.attempt + 1} in {pause:.3g} s.",
+        )
+
+    def _record(
+        self,
+        record: TrialRecord,
+        verdict: Verdict,
+        metrics: Mapping[str, float],
+        trained_seconds: float | None = None,
+    ) -> None:
+        told = self._study.tell(record.number, verdict, metrics, trained_seconds)
+        self._last_metrics.pop(told.number, None)
+        self._retry_at.pop(told.number, None)
+        _log.info(
+            "trial=%d state=%s cause=%s values=%s", told.number, told.state, told.cause, told.values
+        )
+        self._mirror.finish_trial(told)
+        self._observer.recorded(told)
+
+    # ---- pruning ----------------------------------------------------------------------------
+
+    def _prune(self, record: TrialRecord, attempt: AttemptId) -> None:
+        if self._spec.pruner.type == "none":
+            return
+        self._read_tracker(record)
+        if self._study.should_prune(record.number):
+            newest = self._study.record(record.number)
+            step = max(newest.intermediate)
+            metric = self._spec.objectives[0].metric
+            self._stop(
+                attempt,
+                Cause.PRUNED,
+                f"Pruned by {self._spec.pruner.type} at step {step} with "
+                f"{metric}={newest.intermediate[step]:g}.",
+            )
+
+    def _read_tracker(self, record: TrialRecord) -> None:
+        """Take in what a script logs straight to MLflow, once in a while."""
+        now = self._clock()
+        if now < self._tracker_read_at.get(record.number, now):
+            return
+        first_look = record.number not in self._tracker_read_at
+        self._tracker_read_at[record.number] = now + self._settings.tracker_poll_seconds
+        if first_look or record.number in self._last_metrics:
+            return  # the SDK's reports arrive by themselves
+        points = self._mirror.read_points(record, self._spec.objectives[0].metric)
+        self._study.report(record.number, points)
+
+    # ---- launching --------------------------------------------------------------------------
+
+    def _relaunch(self, statuses: Mapping[AttemptId, AttemptStatus]) -> bool:
+        """Launch running trials without a live attempt: retries, and what a dead runner left."""
+        changed = False
+        for record in self._study.running():
+            current = AttemptId(record.number, record.attempt)
+            if current in statuses and record.attempt not in record.lost_attempts:
+                continue
+            if current in self._launched and record.attempt not in record.lost_attempts:
+                self._take_disappearance(record)
+                continue
+            if self._clock() < self._retry_at.get(record.number, 0.0) or not self._has_slot():
+                continue
+            if self._is_refused:
+                break
+            is_lost = record.attempt in record.lost_attempts
+            attempt = record.attempt + 1 if is_lost else max(record.attempt, 1)
+            changed |= self._launch(self._study.complete_suggestion(record.number), attempt)
+        return changed
+
+    def _take_disappearance(self, record: TrialRecord) -> None:
+        """Treat an attempt that the executor no longer knows as lost."""
+        message = "The attempt disappeared: its folder or Job was removed by someone else."
+        lost = Outcome(self._spec.name, record.number, record.attempt, Cause.LOST, {}, message)
+        verdict = judge(self._spec, lost)
+        if verdict.state is None:
+            self._retry(record, verdict)
+        else:
+            self._record(record, verdict, {})
+
+    def _fill_slots(self) -> bool:
+        changed = False
+        # Refused: a suggestion made now would know less than one made when there is a place to run.
+        while not self._is_refused and self._has_slot() and self._study.room() > 0:
+            record = self._study.ask()
+            if record is None:
+                break
+            changed = True
+            self._launch(record, 1)
+        return changed
+
+    def _has_slot(self) -> bool:
+        limit = self._spec.budget.max_parallel_trials
+        if self._executor.slots is not None:
+            limit = min(limit, self._executor.slots)
+        return self._n_live() < limit
+
+    def _n_live(self) -> int:
+        """Return how many running trials have an attempt that this runner launched or adopted."""
+        return sum(
+            AttemptId(record.number, record.attempt) in self._launched
+            and record.attempt not in record.lost_attempts
+            for record in self._study.running()
+        )
+
+    def _launch(self, record: TrialRecord, attempt: int) -> bool:
+        """Start an attempt; return whether anything came of it."""
+        record = self._study.begin_attempt(record.number, attempt)
+        tracking = self._mirror.open_trial(record)
+        if tracking is not None:
+            self._study.set_run_id(record.number, tracking.run_id)
+            record = replace(record, run_id=tracking.run_id)
+        trial = Trial(
+            study=self._spec.name,
+            number=record.number,
+            attempt=attempt,
+            params=record.params,
+            budget=self._spec.trial.budget,
+            metrics=self._spec.metrics,
+            tracking=tracking,
+        )
+        try:
+            submitted = self._executor.submit(trial)
+        except ExecutorUnavailable as error:
+            self._is_refused = True
+            self._add_note(str(error))
+            return False
+        except ExecutorError as error:
+            self._is_refused = True  # the stop rules see this failure before another trial follows
+            self._record(record, Verdict(Cause.USER_ERROR, TrialState.FAILED, str(error)), {})
+            return True
+        self._retry_at.pop(record.number, None)
+        self._launched.add(submitted)
+        _log.info("trial=%d attempt=%d launched params=%s", record.number, attempt, record.params)
+        self._observer.launched(record)
+        return True
+
+    def _stop(self, attempt: AttemptId, cause: Cause, reason: str) -> None:
+        if attempt in self._stopping:
+            return
+        try:
+            self._executor.stop(attempt, cause, reason)
+        except ExecutorUnavailable as error:
+            self._add_note(str(error))  # the next turn finds it running and tries again
+        else:
+            self._stopping.add(attempt)
+
+    def _forget(self, attempt: AttemptId) -> None:
+        try:
+            self._executor.forget(attempt)
+        except ExecutorUnavailable as error:
+            self._add_note(str(error))  # the next turn finds it stale and tries again
+
+    # ---- ending and showing -----------------------------------------------------------------
+
+    def _reason_to_stop(self) -> TunerResult | None:
+        records = self._study.records()
+        early: StopReason | None = stop_reason(self._spec, records, self._finished_before)
+        if early is not None:
+            return TunerResult(early.message, is_finished=True, is_failure=early.is_failure)
+        if self._n_counted() >= self._study.n_trials:
+            return TunerResult(f"All {self._study.n_trials} trials are finished.", is_finished=True)
+        limit = self._spec.budget.timeout_seconds
+        if limit is not None and self._clock() - self._started >= limit:
+            return TunerResult(
+                f"The time budget of {limit:g} s is spent (budget.timeout_seconds).",
+                is_finished=False,
+            )
+        return None
+
+    def _n_counted(self) -> int:
+        return sum(is_counted(record) for record in self._study.records())
+
+    def _add_note(self, note: str) -> None:
+        if note not in self._notes:
+            self._notes.append(note)
+            if note not in self._said:
+                self._observer.noted(note)
+
+    def _show_progress(self, *, force: bool) -> None:
+        now = self._clock()
+        if not force and now < self._progress_at + PROGRESS_SECONDS:
+            return
+        self._progress_at = now
+        records = self._study.records()
+        n_finished = sum(is_counted(record) for record in records)
+        n_new, elapsed = n_finished - len(self._finished_before), now - self._started
+        left = self._study.n_trials - n_finished
+        self._observer.progressed(
+            Progress(
+                study=self._spec.name,
+                n_finished=n_finished,
+                n_trials=self._study.n_trials,
+                running=tuple(r for r in records if r.state is TrialState.RUNNING),
+                best=best_records(records, self._spec.directions),
+                elapsed_seconds=elapsed,
+                remaining_seconds=elapsed / n_new * left if n_new > 0 else None,
+                note=" ".join(self._notes[:3]),
+            )
+        )
+
+
+def _seconds(status: AttemptStatus) -> float | None:
+    """Return how long an ended attempt's script ran."""
+    if status.started_at is None or status.ended_at is None:
+        return None
+    return max(status.ended_at - status.started_at, 0.0)

@@ -1,0 +1,127 @@
+"""A whole study on this machine, and who drives it when there are two."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.test_cli import DOCUMENT, write_study
+
+from studyflow import runner
+from studyflow.observer import Observer
+from studyflow.record import TrialState
+from studyflow.runner import make_tracker, run_study
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+from studyflow.tracking.memory import MemoryTracker
+from studyflow.tuner import Tuner
+
+
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.heard = threading.Event()
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
+        self.heard.set()
+
+
+class Deaf(Observer):
+    def noted(self, message: str) -> None:
+        raise RuntimeError("the terminal is gone")
+
+    launched = recorded = progressed = noted  # type: ignore[assignment]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "mlflow" else find(name, *a)
+    )
+    return Settings.resolve(home=tmp_path / "home", environment={})
+
+
+def tiny(tmp_path: Path) -> StudySpec:
+    write_study(tmp_path)
+    return StudySpec.from_mapping(DOCUMENT)
+
+
+def test_a_study_runs_from_its_file_to_its_report(settings: Settings, tmp_path: Path) -> None:
+    notes = Notes()
+
+    result = run_study(tiny(tmp_path), settings, notes, folder=tmp_path)
+
+    assert [r.state for r in result.data.records] == [TrialState.COMPLETE] * 3
+    assert result.outcome.is_finished
+    assert result.report is not None
+    assert result.report.html.exists()
+    assert result.n_unsent == 0
+    assert (result.tracking_uri, result.run_url) == ("memory:", None)
+    assert notes.notes == [
+        "MLflow is not installed: pip install 'studyflow[mlflow]' to see runs.",
+        "Writing the report.",
+    ]
+
+
+def test_a_broken_terminal_does_not_end_a_study(settings: Settings, tmp_path: Path) -> None:
+    result = run_study(tiny(tmp_path), settings, Deaf(), folder=tmp_path)
+
+    assert result.outcome.is_finished
+
+
+def test_without_mlflow_results_are_tracked_in_memory(settings: Settings) -> None:
+    notes = Notes()
+
+    assert isinstance(make_tracker(settings, "tiny", notes), MemoryTracker)
+    assert len(notes.notes) == 1
+
+
+def test_a_second_runner_stands_by_and_takes_over(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "STANDBY_SECONDS", 0.02)
+    folder = settings.study_folder("tiny")
+    folder.mkdir(parents=True)
+    notes, results = Notes(), []
+    spec = tiny(tmp_path)
+    with (folder / "runner.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(json.dumps({"pid": 4711, "since": 0.0}))
+        lock.flush()
+        second = threading.Thread(
+            target=lambda: results.append(run_study(spec, settings, notes, folder=tmp_path))
+        )
+        second.start()
+        assert notes.heard.wait(10)
+        assert not (settings.home / "studies.journal").exists(), "it touches nothing meanwhile"
+    second.join(30)
+
+    assert results[0].outcome.is_finished
+    assert notes.notes[0] == (
+        "A runner drives this study already (process 4711, since 00:00:00 UTC); "
+        "standing by to take over when it ends."
+    )
+    assert json.loads((folder / "runner.lock").read_text())["pid"] == os.getpid()
+
+
+def test_an_interrupted_study_keeps_why_it_was_interrupted(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_self: object) -> None:
+        raise KeyboardInterrupt
+
+    def broken(*_arguments: object, **_named: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Tuner, "turn", interrupted)
+    monkeypatch.setattr(runner, "study_summary", broken)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(tiny(tmp_path), settings, Observer(), folder=tmp_path)

@@ -1,0 +1,887 @@
+"""The loop, against an executor in memory: limits, retries, pruning, stopping, and being killed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+import pytest
+from tests.unit.study.studies import make_spec, open_study
+
+from studyflow.errors import ExecutorError, ExecutorUnavailable
+from studyflow.executors import AttemptId
+from studyflow.observer import Observer, Progress
+from studyflow.record import TrialRecord, TrialState
+from studyflow.spec import StudySpec
+from studyflow.study import Study, is_counted
+from studyflow.testing.fake_clock import FakeClock
+from studyflow.testing.fake_executor import FakeExecutor, Params
+from studyflow.tracking.memory import MemoryTracker
+from studyflow.tracking.mirror import Mirror
+from studyflow.trial import Cause, MetricPoint, Outcome, TrackingRef, Trial
+from studyflow.tuner import Tuner, TunerResult, TunerSettings
+
+
+class Crash(Exception):
+    """An ordinary exception out of a call: to the study, the same as a killed runner."""
+
+
+class Diary(Observer):
+    """Writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.launches: list[AttemptId] = []
+        self.lost: list[AttemptId] = []
+        self.lost_messages: list[str] = []
+        self.told: list[TrialRecord] = []
+        self.notes: list[str] = []
+        self.progress: list[Progress] = []
+        self.points: list[MetricPoint] = []
+
+    def launched(self, record: TrialRecord) -> None:
+        self.launches.append(AttemptId(record.number, record.attempt))
+
+    def reported(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        self.points.extend(points)
+
+    def attempt_lost(self, record: TrialRecord, message: str) -> None:
+        self.lost.append(AttemptId(record.number, record.attempt))
+        self.lost_messages.append(message)
+
+    def recorded(self, record: TrialRecord) -> None:
+        self.told.append(record)
+
+    def progressed(self, progress: Progress) -> None:
+        self.progress.append(progress)
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
+
+
+class Picture:
+    """MLflow as the tuner sees it; scripts without the SDK log into `logged`."""
+
+    def __init__(self) -> None:
+        self.logged: dict[str, list[float]] = {}
+        self.finished: list[int] = []
+
+    def open_trial(self, record: TrialRecord) -> TrackingRef | None:
+        return TrackingRef("memory:", f"run-{record.number}")
+
+    def points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        pass
+
+    def finish_trial(self, record: TrialRecord) -> None:
+        self.finished.append(record.number)
+
+    def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
+        values = self.logged.get(metric, [])
+        return tuple(MetricPoint(metric, step, value, 0) for step, value in enumerate(values))
+
+    def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
+        return {name: values[-1] for name, values in self.logged.items()}
+
+
+class Rig:
+    """One study with its storage and executor; `tuner()` is a new runner."""
+
+    def __init__(self, spec: StudySpec | None = None, **executor: Any) -> None:
+        self.spec = spec or make_spec(budget={"n_trials": 6, "max_parallel_trials": 2})
+        self.storage: optuna.storages.BaseStorage = optuna.storages.InMemoryStorage()
+        self.clock = FakeClock()
+        executor.setdefault("objective", lambda params: float(params["x"]))
+        self.executor: Any = FakeExecutor("demo", clock=self.clock, **executor)
+        self.machine = self.executor.machine
+        self.diary = Diary()
+        self.picture = Picture()
+
+    def study(self) -> Study:
+        return open_study(self.spec, self.storage)
+
+    def tuner(self, observer: Observer | None = None, **settings: Any) -> Tuner:
+        self.executor = (
+            self.executor.again() if isinstance(self.executor, FakeExecutor) else (self.executor)
+        )
+        return Tuner(
+            self.study(),
+            self.executor,
+            self.picture,
+            observer or self.diary,
+            settings=TunerSettings(**settings),
+            clock=self.clock,
+        )
+
+    def drive(self) -> TunerResult:
+        return self.tuner().drive()
+
+    def turns(self, tuner: Tuner, n: int) -> None:
+        for _ in range(n):
+            assert tuner.turn() is None
+            self.executor.wait(1.0)
+
+    def check(self, n_counted: int | None = None) -> tuple[TrialRecord, ...]:
+        """Check what must hold after the end of a study; return its trials."""
+        records = self.study().records()
+        assert all(r.state.is_finished or r.state is TrialState.WAITING for r in records), "I1"
+        wanted = self.spec.budget.n_trials if n_counted is None else n_counted
+        assert sum(is_counted(r) for r in records) == wanted, "I2"
+        newest: dict[int, Trial] = {}
+        for trial in self.machine.submitted:
+            newest[trial.number] = trial
+        for record in records:
+            if record.state is TrialState.COMPLETE:
+                trial = newest[record.number]
+                assert record.attempt == trial.attempt, "I3"
+                assert dict(record.params) == dict(trial.params), "I3"
+        assert len(set(_ids(self.machine.submitted))) == len(self.machine.submitted), "doubled"
+        assert self.machine.most_running <= self.spec.budget.max_parallel_trials, "I6"
+        assert not self.machine.running(), "I5"
+        assert self.executor.poll() == {}, "everything is forgotten"
+        return records
+
+
+def _ids(trials: Sequence[Trial]) -> list[AttemptId]:
+    return [AttemptId(trial.number, trial.attempt) for trial in trials]
+
+
+def parallel(n: int, n_trials: int = 6, **changes: Any) -> StudySpec:
+    return make_spec(budget={"n_trials": n_trials, "max_parallel_trials": n}, **changes)
+
+
+# ---- budget and limits ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10])
+def test_a_study_runs_to_its_budget_within_its_parallelism(n: int) -> None:
+    rig = Rig(parallel(n), duration=lambda params: 1 + 5 * float(params["x"]))
+
+    result = rig.drive()
+
+    assert result == TunerResult("All 6 trials are finished.", is_finished=True)
+    records = rig.check()
+    assert [r.values for r in records] == [(r.params["x"],) for r in records]
+    assert rig.machine.most_running == min(n, 6)
+    assert sorted(r.number for r in rig.diary.told) == [0, 1, 2, 3, 4, 5]
+    assert sorted(rig.picture.finished) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("slots", "most"), [(1, 1), (3, 3), (9, 5)])
+def test_the_executors_slots_limit_the_parallelism_too(slots: int, most: int) -> None:
+    rig = Rig(parallel(5), slots=slots)
+
+    rig.drive()
+
+    rig.check()
+    assert rig.machine.most_running == most
+    assert rig.diary.notes == []
+
+
+def test_outcomes_are_told_before_the_next_trial_is_asked_for() -> None:
+    rig = Rig(parallel(1))
+    tuner = rig.tuner()
+    seen: list[int] = []
+    ask = tuner._study.ask
+
+    def spy() -> TrialRecord | None:
+        seen.append(sum(is_counted(r) for r in tuner._study.records()))
+        return ask()
+
+    tuner._study.ask = spy  # type: ignore[method-assign]
+    tuner.drive()
+
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+def test_every_trial_is_launched_once_and_told_once() -> None:
+    rig = Rig()
+
+    rig.drive()
+
+    assert sorted(rig.diary.launches) == [AttemptId(n, 1) for n in range(6)]
+    assert len(rig.diary.told) == 6
+
+
+def test_a_finished_study_ends_at_once() -> None:
+    rig = Rig()
+    rig.drive()
+    submitted = len(rig.machine.submitted)
+
+    assert rig.tuner().turn() == TunerResult("All 6 trials are finished.", is_finished=True)
+    assert len(rig.machine.submitted) == submitted
+
+
+def test_a_trial_gets_what_its_script_needs() -> None:
+    spec = parallel(
+        1,
+        n_trials=1,
+        fixed={"depth": 3},
+        constraints=[{"metric": "size", "max": 5}],
+        trial={"command": ["python"], "budget": 7},
+    )
+    rig = Rig(spec, objective=lambda params: {"loss": 1.0, "size": 2.0})
+    rig.drive()
+
+    (trial,) = rig.machine.submitted
+    assert trial.params["depth"] == 3
+    assert (trial.budget, trial.metrics) == (7, ("loss", "size"))
+    assert trial.tracking == TrackingRef("memory:", "run-0")
+    (record,) = rig.check()
+    assert (record.run_id, record.constraints) == ("run-0", {"size <= 5": -3.0})
+
+
+@pytest.mark.parametrize(
+    ("result", "cause", "state"),
+    [
+        (Cause.HOST_OOM, Cause.HOST_OOM, TrialState.FAILED),
+        (Cause.TIMEOUT, Cause.TIMEOUT, TrialState.FAILED),
+        ({"loss": float("nan")}, Cause.NAN, TrialState.FAILED),
+        ({"loss": float("inf")}, Cause.NAN, TrialState.FAILED),
+        ({"lost": 1.0}, Cause.BAD_METRIC, TrialState.FAILED),
+        ({"loss": 1.0}, Cause.OK, TrialState.COMPLETE),
+    ],
+)
+def test_each_outcome_is_recorded_with_its_cause(
+    result: Any, cause: Cause, state: TrialState
+) -> None:
+    rig = Rig(parallel(2, n_trials=3), objective=lambda params: result)
+
+    rig.drive()
+
+    assert {(r.cause, r.state) for r in rig.check()} == {(cause, state)}
+
+
+# ---- attempts ---------------------------------------------------------------------------------
+
+
+def losing(n_losses: int) -> Callable[[Params], Any]:
+    """Return an objective whose first `n_losses` attempts of each trial are lost."""
+    calls: dict[Any, int] = {}
+
+    def objective(params: Params) -> Any:
+        calls[params["x"]] = calls.get(params["x"], 0) + 1
+        return Cause.EVICTED if calls[params["x"]] <= n_losses else float(str(params["x"]))
+
+    return objective
+
+
+def test_lost_attempts_are_repeated_with_the_same_parameters() -> None:
+    rig = Rig(objective=losing(2))
+
+    rig.drive()
+
+    records = rig.check()
+    assert {r.attempt for r in records} == {3}
+    assert {r.lost_attempts for r in records} == {frozenset({1, 2})}
+    assert all(r.state is TrialState.COMPLETE for r in records)
+    by_trial = {
+        n: {t.params["x"] for t in rig.machine.submitted if t.number == n} for n in range(6)
+    }
+    assert all(len(values) == 1 for values in by_trial.values())
+
+
+def test_the_pause_before_an_attempt_doubles_up_to_five_minutes() -> None:
+    spec = parallel(1, n_trials=1, retry={"max_attempts": 8, "backoff_seconds": 10})
+    rig = Rig(spec, objective=None)
+    tuner = rig.tuner(poll_seconds=0.5)
+    pauses = []
+    for attempt in range(1, 8):
+        tuner.turn()
+        rig.executor.lose(AttemptId(0, attempt))
+        lost_at = rig.clock()
+        while len(rig.machine.submitted) == attempt:
+            tuner.turn()
+            rig.clock.advance(0.5)
+        pauses.append(round(rig.clock() - lost_at))
+
+    assert [p - (p % 10) for p in pauses] == [10, 20, 40, 80, 160, 300, 300]
+    assert rig.diary.lost == [AttemptId(0, n) for n in range(1, 8)]
+    assert rig.diary.lost_messages[1].endswith("Attempt 3 in 20 s.")
+    assert rig.diary.lost_messages[-1].endswith("Attempt 8 in 300 s.")
+
+
+def test_a_trial_whose_attempts_are_all_lost_fails_with_the_last_cause() -> None:
+    rig = Rig(parallel(2, n_trials=2, retry={"max_attempts": 3}), objective=losing(99))
+
+    result = rig.drive()
+
+    assert result.is_finished
+    assert not result.is_failure
+    assert {(r.cause, r.state, r.attempt) for r in rig.check()} == {
+        (Cause.EVICTED, TrialState.FAILED, 3)
+    }
+
+
+def test_attempt_numbers_go_on_after_a_restart_of_the_runner() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    for attempt in (1, 2, 3):
+        rig.turns(rig.tuner(), 2)
+        rig.executor.lose(AttemptId(0, attempt))
+        rig.turns(rig.tuner(), 2)
+    rig.turns(rig.tuner(), 1)
+
+    assert _ids(rig.machine.submitted) == [AttemptId(0, n) for n in (1, 2, 3, 4)]
+
+
+def test_an_attempt_that_disappears_is_lost_and_repeated() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    del rig.machine.attempts[AttemptId(0, 1)]
+
+    tuner.turn()
+    rig.clock.advance(60)
+    tuner.turn()
+
+    assert rig.diary.lost == [AttemptId(0, 1)]
+    assert rig.machine.running() == [AttemptId(0, 2)]
+    rig.executor.finish(AttemptId(0, 2), 1.0)
+    assert tuner.drive().is_finished
+    assert rig.check()[0].lost_attempts == {1}
+
+
+def test_an_attempt_that_a_dead_runner_never_submitted_is_submitted_under_its_number() -> None:
+    rig = Rig(parallel(1, n_trials=1))
+    dying = rig.study()
+    assert dying.ask() is not None
+    dying.begin_attempt(0, 1)
+
+    rig.drive()
+
+    assert _ids(rig.machine.submitted) == [AttemptId(0, 1)]
+    rig.check()
+
+
+def test_a_late_result_of_a_replaced_attempt_is_refused() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    rig.turns(rig.tuner(), 1)
+    # Another runner took attempt 1 for lost, and it comes back.
+    rig.study().begin_attempt(0, 2)
+    rig.executor.finish(AttemptId(0, 1), 99.0)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    rig.executor.finish(AttemptId(0, 2), 1.0)
+
+    tuner.drive()
+
+    assert rig.check()[0].values == (1.0,)
+
+
+def test_stale_attempts_are_stopped_and_forgotten() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    rig.study().begin_attempt(0, 2)
+
+    rig.turns(tuner, 2)
+
+    stopped = rig.machine.attempts[AttemptId(0, 1)].outcome
+    assert stopped is not None
+    assert stopped.cause is Cause.CANCELLED
+    rig.turns(tuner, 1)
+    assert list(rig.executor.poll()) == [AttemptId(0, 2)]
+
+
+# ---- the executor is away -----------------------------------------------------------------------
+
+
+def test_an_outage_is_said_once_and_costs_nothing_but_time() -> None:
+    rig = Rig(duration=30.0)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    rig.executor.go_away()
+    rig.turns(tuner, 50)
+
+    assert len(rig.diary.notes) == 1
+    assert "Running trials go on" in rig.diary.notes[0]
+    assert rig.diary.progress[-1].note == rig.diary.notes[0]
+    assert len(rig.study().records()) == 2, "nothing is asked for meanwhile"
+    rig.executor.come_back()
+    assert tuner.drive().is_finished
+    assert {r.attempt for r in rig.check()} == {1}
+    assert rig.diary.progress[-1].note == ""
+
+
+class Refusing:
+    """An executor that refuses some of its calls, by name, while `refused` says so."""
+
+    def __init__(self, inner: FakeExecutor, *names: str) -> None:
+        self._inner = inner
+        self._names = names
+        self.refused = True
+        self.error: Exception = ExecutorUnavailable("Quota: no room for another pod.")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._names and self.refused:
+            return self._raise
+        return getattr(self._inner, name)
+
+    def _raise(self, *arguments: Any) -> Any:
+        raise self.error
+
+
+def test_while_launches_are_refused_no_further_trial_is_asked_for() -> None:
+    rig = Rig(parallel(2))
+    rig.executor = Refusing(rig.executor, "submit")
+    tuner = rig.tuner()
+
+    rig.turns(tuner, 20)
+
+    assert len(rig.study().records()) == 1
+    assert rig.diary.notes == ["Quota: no room for another pod."]
+    rig.executor.refused = False
+    assert tuner.drive().is_finished
+    assert {r.attempt for r in rig.check()} == {1}
+
+
+@pytest.mark.parametrize("call", ["forget", "stop"])
+def test_an_outage_during_any_call_does_not_end_the_runner(call: str) -> None:
+    rig = Rig(
+        parallel(2, pruner={"type": "threshold", "upper": 0.3}),
+        duration=10.0,
+        curve=lambda params: [{"loss": float(str(params["x"]))}] * 3,
+    )
+    inner = rig.executor
+    rig.executor = Refusing(inner, call)
+    tuner = rig.tuner()
+
+    rig.turns(tuner, 5)
+    assert rig.diary.notes == ["Quota: no room for another pod."]
+    rig.executor.refused = False
+    assert tuner.drive().is_finished
+
+    rig.executor = inner
+    tuner.turn()
+    rig.check()
+    assert len({r.number for r in rig.diary.told}) == len(rig.diary.told) == 6
+
+
+def test_a_lost_attempt_that_cannot_be_forgotten_yet_is_lost_once() -> None:
+    rig = Rig(parallel(1, n_trials=1, retry={"backoff_seconds": 1}), objective=losing(1))
+    inner = rig.executor
+    rig.executor = Refusing(inner, "forget")
+    rig.turns(rig.tuner(), 3)
+
+    assert rig.diary.lost == [AttemptId(0, 1)]
+    assert _ids(rig.machine.submitted) == [AttemptId(0, 1), AttemptId(0, 2)]
+
+
+def test_an_attempt_that_can_never_start_fails_its_trial_and_alike_ones_the_study() -> None:
+    rig = Rig(parallel(1, n_trials=9))
+    rig.executor = Refusing(rig.executor, "submit")
+    rig.executor.error = ExecutorError("The program 'pyton' does not exist.")
+
+    result = rig.drive()
+
+    assert result.is_failure
+    assert "Trials 0, 1, 2, 3, 4 failed alike (user-error)" in result.reason
+    assert rig.machine.submitted == []
+    rig.check(n_counted=5)
+
+
+# ---- stopping early ---------------------------------------------------------------------------
+
+
+def test_reaching_the_target_lets_running_trials_finish_and_starts_no_more() -> None:
+    spec = parallel(3, n_trials=50, stop={"target": 0.5}, enqueue=[{"x": 0.9}, {"x": 0.1}])
+    rig = Rig(spec, duration=lambda params: 10.0 if params["x"] == 0.9 else 20.0)
+
+    result = rig.drive()
+
+    assert result.is_finished
+    assert not result.is_failure
+    assert result.reason == "Target 0.5 reached: trial 1 has loss=0.1."
+    records = rig.check(n_counted=4)
+    assert all(r.state is TrialState.COMPLETE for r in records)
+
+
+def test_alike_failures_end_a_study_and_a_mended_script_lets_it_go_on() -> None:
+    is_broken = [True]
+
+    def objective(params: Params) -> Any:
+        if is_broken[0]:
+            raise KeyError("val_loss")
+        return 1.0
+
+    rig = Rig(parallel(2, n_trials=12), objective=objective)
+    result = rig.drive()
+    assert result.is_failure
+    assert "KeyError: 'val_loss'" in result.reason
+    n_failed = len(rig.machine.submitted)
+    assert n_failed <= 6
+
+    is_broken[0] = False
+    assert rig.drive() == TunerResult("All 12 trials are finished.", is_finished=True)
+    records = rig.check()
+    assert sum(r.state is TrialState.COMPLETE for r in records) == 12 - n_failed
+
+
+def test_the_time_budget_lets_running_trials_finish() -> None:
+    spec = make_spec(budget={"n_trials": 100, "max_parallel_trials": 2, "timeout_seconds": 25})
+    rig = Rig(spec, duration=10.0)
+    started = rig.clock()
+
+    result = rig.drive()
+
+    assert not result.is_finished
+    assert result.reason == "The time budget of 25 s is spent (budget.timeout_seconds)."
+    assert rig.clock() - started == pytest.approx(30.0, abs=2.0)
+    rig.check(n_counted=6)
+
+
+# ---- pruning ----------------------------------------------------------------------------------
+
+PRUNED = {"pruner": {"type": "median", "n_startup_trials": 2, "n_warmup_steps": 0}}
+
+
+def test_hopeless_trials_are_stopped_and_told_as_pruned() -> None:
+    spec = parallel(2, n_trials=8, **PRUNED)
+    rig = Rig(
+        spec,
+        duration=10.0,
+        curve=lambda params: [{"loss": float(str(params["x"]))} for _ in range(5)],
+        stop_seconds=1.0,
+    )
+
+    rig.drive()
+
+    records = rig.check()
+    pruned = [r for r in records if r.state is TrialState.PRUNED]
+    assert len(pruned) >= 2
+    assert all(r.cause is Cause.PRUNED and r.values is None for r in pruned)
+    assert all(r.message.startswith("Pruned by median at step ") for r in pruned)
+    assert all(r.intermediate for r in records)
+    assert rig.diary.points
+
+
+def test_a_trial_that_finishes_while_it_is_being_stopped_keeps_its_result() -> None:
+    rig = Rig(parallel(1, n_trials=1, pruner={"type": "threshold", "upper": 0.0}), objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    rig.executor.report(AttemptId(0, 1), 0, loss=5.0)
+    rig.executor.finish(AttemptId(0, 1), 5.0)
+
+    tuner.drive()
+
+    assert rig.check()[0].values == (5.0,)
+
+
+def test_metrics_that_a_script_logs_straight_to_mlflow_are_pruned_by_too() -> None:
+    rig = Rig(parallel(1, n_trials=1, pruner={"type": "threshold", "upper": 1.0}), objective=None)
+    rig.picture.logged = {"loss": [0.5, 3.0]}
+    tuner = rig.tuner(tracker_poll_seconds=10.0)
+    rig.turns(tuner, 5)
+    assert rig.study().record(0).intermediate == {}
+    rig.clock.advance(10)
+
+    tuner.drive()
+
+    (record,) = rig.check()
+    assert (record.state, record.intermediate) == (TrialState.PRUNED, {0: 0.5, 1: 3.0})
+
+
+# ---- scripts without the SDK --------------------------------------------------------------------
+
+
+def no_finish(number: int = 0) -> Outcome:
+    return Outcome("demo", number, 1, Cause.BAD_METRIC, {}, "Trial 0 ended without a value.")
+
+
+@pytest.mark.parametrize("source", ["mlflow", "reports"])
+def test_a_script_that_never_calls_finish_is_judged_by_what_it_logged_last(source: str) -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    if source == "mlflow":
+        rig.picture.logged = {"loss": [3.0, 2.0], "other": [1.0]}
+    else:
+        rig.executor.report(AttemptId(0, 1), 0, loss=3.0)
+        rig.executor.report(AttemptId(0, 1), 1, loss=2.0)
+    rig.executor.finish(AttemptId(0, 1), no_finish())
+    rig.machine.attempts[AttemptId(0, 1)].exit_code = 0
+
+    tuner.drive()
+
+    (record,) = rig.check()
+    assert (record.state, record.values) == (TrialState.COMPLETE, (2.0,))
+    assert record.message == "The script called no finish(); the last logged values were taken."
+
+
+@pytest.mark.parametrize(("exit_code", "logged"), [(1, {"loss": [2.0]}), (0, {"other": [2.0]})])
+def test_nothing_is_made_up_for_a_script_that_failed_or_logged_something_else(
+    exit_code: int, logged: dict[str, list[float]]
+) -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    rig.picture.logged = logged
+    tuner = rig.tuner()
+    tuner.turn()
+    rig.executor.finish(AttemptId(0, 1), no_finish())
+    rig.machine.attempts[AttemptId(0, 1)].exit_code = exit_code
+
+    tuner.drive()
+
+    assert rig.check()[0].cause is Cause.BAD_METRIC
+
+
+# ---- observers --------------------------------------------------------------------------------
+
+
+class Broken(Observer):
+    """Fails at everything."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("launched", "reported", "attempt_lost", "recorded", "progressed", "noted"):
+            raise RuntimeError("the terminal is gone")
+        return super().__getattribute__(name)
+
+
+def test_an_observer_that_fails_at_everything_does_no_harm() -> None:
+    rig = Rig(objective=losing(1))
+
+    assert rig.tuner(Broken()).drive().is_finished
+    rig.check()
+
+
+def test_progress_tells_counts_pace_and_the_best() -> None:
+    rig = Rig(parallel(1, n_trials=4), duration=10.0)
+
+    rig.drive()
+
+    assert [p.n_finished for p in rig.diary.progress][-1] == 4
+    assert rig.diary.progress[0].remaining_seconds is None
+    second = next(p for p in rig.diary.progress if p.n_finished == 2)
+    assert second.remaining_seconds == pytest.approx(20.0, abs=2.0)
+    last = rig.diary.progress[-1]
+    assert (last.running, last.remaining_seconds) == ((), 0.0)
+    assert last.best[0].values == min(r.values for r in rig.study().records() if r.values)
+
+
+# ---- being cancelled --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop_seconds", [0.0, 3.0])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_cancelling_stops_what_runs_and_costs_no_budget(
+    stop_seconds: float, error: type[BaseException]
+) -> None:
+    rig = Rig(duration=10.0, stop_seconds=stop_seconds)
+    tuner = rig.tuner()
+    wait, calls = rig.executor.wait, itertools.count()
+
+    def interrupted(seconds: float) -> None:
+        if next(calls) == 15:
+            raise error
+        wait(seconds)
+
+    rig.executor.wait = interrupted
+    with pytest.raises(error):
+        tuner.drive()
+
+    records = rig.study().records()
+    assert [r.cause for r in records] == [Cause.OK, Cause.OK, Cause.CANCELLED, Cause.CANCELLED]
+    assert {r.message for r in records[2:]} == {"The study was cancelled."}
+    assert not rig.machine.running()
+    rig.executor.wait = wait
+    assert rig.drive().is_finished
+    rig.check()
+    assert len(rig.study().records()) == 8
+
+
+def test_cancelling_a_runner_whose_executor_is_away_still_ends_it() -> None:
+    rig = Rig(duration=10.0)
+    tuner = rig.tuner()
+
+    def interrupted(_seconds: float) -> None:
+        rig.executor.go_away()
+        raise KeyboardInterrupt
+
+    wait, rig.executor.wait = rig.executor.wait, interrupted
+    with pytest.raises(KeyboardInterrupt):
+        tuner.drive()
+
+    assert len(rig.study().running()) == 2
+    rig.executor.wait = wait
+    rig.executor.come_back()
+    assert rig.drive().is_finished
+    rig.check()
+
+
+def test_cancelling_gives_up_on_attempts_that_never_end() -> None:
+    rig = Rig(objective=None, stop_seconds=1e9)
+    tuner = rig.tuner()
+    tuner.turn()
+    before = rig.clock()
+
+    tuner.cancel()
+
+    assert 30 <= rig.clock() - before < 32
+    assert len(rig.study().running()) == 2
+
+
+# ---- being killed -----------------------------------------------------------------------------
+
+STORAGE_CALLS = (
+    "create_new_trial",
+    "set_trial_param",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+)
+EXECUTOR_CALLS = ("submit", "poll", "stop", "forget", "wait")
+
+
+class Fuse:
+    """Lets `n` calls through, then raises: before the last call takes effect, or after it."""
+
+    def __init__(self, n: int, *, after: bool) -> None:
+        self.left = n
+        self._after = after
+
+    def wire(self, target: Any, names: Sequence[str]) -> None:
+        for name in names:
+            setattr(target, name, self._wired(getattr(target, name)))
+
+    def _wired(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wired(*arguments: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left == 0 and not self._after:
+                raise Crash
+            result = call(*arguments, **named)
+            if self.left == 0:
+                raise Crash
+            return result
+
+        return wired
+
+
+def crash_rig() -> Rig:
+    """Return a study in which attempts are lost, trials pruned, and some fail."""
+    spec = parallel(
+        2,
+        n_trials=4,
+        enqueue=[{"x": 0.25}, {"x": 0.95}, {"x": 0.5}, {"x": 0.75}],
+        pruner={"type": "threshold", "upper": 0.9},
+        retry={"backoff_seconds": 1},
+        constraints=[{"metric": "size", "max": 1}],
+    )
+    calls: dict[Any, int] = {}
+
+    def objective(params: Params) -> Any:
+        x = float(str(params["x"]))
+        calls[x] = calls.get(x, 0) + 1
+        if x == 0.5 and calls[x] == 1:
+            return Cause.NODE_LOST
+        return Cause.HOST_OOM if x == 0.75 else {"loss": x, "size": x}
+
+    return Rig(
+        spec,
+        objective=objective,
+        duration=4.0,
+        curve=lambda params: [{"loss": float(str(params["x"]))}] * 2,
+    )
+
+
+def uncrashed() -> list[tuple[Any, ...]]:
+    rig = crash_rig()
+    rig.drive()
+    return summary(rig.check())
+
+
+def summary(records: Sequence[TrialRecord]) -> list[tuple[Any, ...]]:
+    return [(r.params["x"], r.state, r.cause, r.values, dict(r.constraints)) for r in records]
+
+
+def crashed(n: int, *, after: bool) -> Rig | None:
+    """Return the study after its runner crashed in its n-th call; `None` if there are fewer."""
+    rig = crash_rig()
+    tuner = rig.tuner()
+    storage = rig.storage
+    fuse = Fuse(n, after=after)
+    fuse.wire(storage, STORAGE_CALLS)
+    fuse.wire(rig.executor, EXECUTOR_CALLS)
+    try:
+        tuner.drive()
+    except Crash:
+        for name in STORAGE_CALLS:
+            delattr(storage, name)
+        return rig
+    return None
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_runner_killed_in_any_of_its_calls_is_replaced_without_a_trace(after: bool) -> None:
+    expected = uncrashed()
+    assert [row[2] for row in expected] == [Cause.OK, Cause.PRUNED, Cause.OK, Cause.HOST_OOM]
+    for n in itertools.count(1):
+        rig = crashed(n, after=after)
+        if rig is None:
+            break
+        diary = rig.diary = Diary()
+        finished = {r.number for r in rig.study().records() if r.state.is_finished}
+
+        assert rig.drive().is_finished, n
+
+        assert summary(rig.check()) == expected, n
+        assert sorted(r.number for r in diary.told) == sorted({0, 1, 2, 3} - finished), n
+        assert len(set(diary.launches)) == len(diary.launches), n
+    assert n > 70, "the sweep went through a whole study"
+
+
+def test_a_runner_killed_again_and_again_loses_nothing() -> None:
+    expected = uncrashed()
+    rig = crash_rig()
+    rig.storage = storage = optuna.storages.InMemoryStorage()
+    for n in itertools.count(12):
+        assert n < 300
+        tuner = rig.tuner()
+        fuse = Fuse(n, after=bool(n % 2))
+        fuse.wire(storage, STORAGE_CALLS)
+        fuse.wire(rig.executor, EXECUTOR_CALLS)
+        try:
+            tuner.drive()
+        except Crash:
+            continue
+        finally:
+            for name in STORAGE_CALLS:
+                delattr(storage, name)
+        break
+
+    assert n > 14, "it was killed more than once"
+    assert summary(rig.check()) == expected
+
+
+def test_two_runners_over_one_study_and_executor_share_its_budget_exactly() -> None:
+    rig = Rig(parallel(3, n_trials=20), objective=losing(1), duration=3.0)
+    first, second = rig.tuner(), rig.tuner()
+    results: list[TunerResult | None] = [None, None]
+    for _ in range(500):
+        for i, tuner in enumerate((first, second)):
+            results[i] = results[i] or tuner.turn()
+        if all(results):
+            break
+        rig.executor.wait(1.0)
+
+    assert all(result is not None and result.is_finished for result in results)
+    rig.check()
+    assert len({r.number for r in rig.diary.told}) == len(rig.diary.told) == 20
+
+
+def test_the_real_mirror_shows_in_the_end_what_the_storage_holds() -> None:
+    rig = Rig(objective=losing(1))
+    tracker = MemoryTracker()
+    study = rig.study()
+    mirror = Mirror(
+        tracker, source=study.record, files=lambda record: (None, (), None), is_threaded=False
+    )
+    tuner = Tuner(study, rig.executor, mirror, rig.diary, clock=rig.clock)
+
+    tuner.drive()
+    while mirror.step() is not None:
+        pass
+
+    records = rig.check()
+    assert {n: run.record for n, run in tracker.runs.items()} == {r.number: r for r in records}
+    assert {run.status for run in tracker.runs.values()} == {"FINISHED"}
+    assert {run.opened for run in tracker.runs.values()} == {2}
