@@ -1,0 +1,5 @@
+"""The command `studyflow`."""
+
+from studyflow.cli.main import main
+
+__all__ = ["main"]

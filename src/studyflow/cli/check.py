@@ -1,0 +1,32 @@
+"""`studyflow check` and `studyflow schema`: study files, before anything starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from studyflow.spec import StudySpec, describe_plan, json_schema
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+def check(study: Path) -> None:
+    """Check a study file and print what would run.
+
+    All problems are printed at once, with line and column; the exit code is then 2. Nothing is
+    started either way.
+    """
+    spec = StudySpec.from_yaml(study)
+    rows = describe_plan(spec)
+    width = max(len(label) for label, _ in rows)
+    click.echo(f"{study}: all is well")
+    for label, text in rows:
+        click.echo(f"  {label:<{width}}  {text}")
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of study files; editors complete and check from it."""
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,321 @@
+"""`studyflow explain`: why a trial got its parameters, and how far the model can be believed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from studyflow.cli.places import load_study, place_options, settings_of
+from studyflow.record import TrialRecord, TrialState
+from studyflow.reports import StudyData
+from studyflow.reports.wording import number, one_line, plural, value
+
+_RUNGS: Final = {
+    "model": "suggested by the full model, with one lengthscale for each parameter",
+    "isotropic": "suggested by the model with one lengthscale for all parameters",
+    "prior": "suggested by the model with its prior's hyperparameters, nothing fitted",
+    "startup": "space-filling start-up point: too little had finished to model",
+    "space-filling": "space-filling point, since every model failed",
+    "random": "independent draw of each parameter, since the space could not be read",
+}
+"""What each step of the sampler's ladder means; see `studyflow.samplers.ladder`."""
+_LOWER_RUNGS: Final = ("isotropic", "prior", "space-filling", "random")
+
+_WARPS: Final = {
+    "none": "none",
+    "half-rank": "half-rank (heavy tail: the bad half counts by its ranks)",
+}
+_LABEL_WIDTH: Final = 14
+
+
+@click.command()
+@click.argument("study")
+@click.option("--trial", "trial_number", type=int, help="Explain this trial's parameters.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@place_options
+def explain(
+    study: str,
+    trial_number: int | None,
+    as_json: bool,
+    home: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Say why a trial of a study (file or name) got its parameters.
+
+    Without --trial: how often the model's predictions came true.
+    """
+    data = load_study(study, settings_of(home, storage, tracking_uri))
+    if trial_number is None:
+        document = calibration_document(data)
+        lines = [str(document["summary"])]
+    else:
+        document = trial_document(data, _find(data, trial_number))
+        lines = list(trial_lines(document))
+    if as_json:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(lines))
+
+
+def _find(data: StudyData, wanted: int) -> TrialRecord:
+    for record in data.trials:
+        if record.number == wanted:
+            return record
+    numbers = [record.number for record in data.trials]
+    there = f"its trials are {numbers[0]} to {numbers[-1]}" if numbers else "it has no trials yet"
+    raise click.BadParameter(
+        f"the study {data.spec.name!r} has no trial {wanted}; {there}.", param_hint="--trial"
+    )
+
+
+def calibration_document(data: StudyData) -> dict[str, Any]:
+    """Return how often predictions came true, as JSON values, with a paragraph that says it."""
+    from studyflow.reports.figures import model
+
+    objectives, sentences = [], []
+    rungs = [model.rung(record) for record in data.trials]
+    n_startup = rungs.count("startup")
+    n_by_model = sum(rung in model.MODEL_RUNGS for rung in rungs)
+    n_failed = sum(rungs.count(rung) for rung in _LOWER_RUNGS)
+    for i, metric in enumerate(data.metrics):
+        judged = model.calibration(model.predictions(data, i))
+        objectives.append(
+            {
+                "metric": metric,
+                "n_judged": judged.count,
+                "within_1_sd": judged.within_1_sd,
+                "within_2_sd": judged.within_2_sd,
+                "verdict": judged.verdict,
+            }
+        )
+        if judged.count:
+            sentences.append(
+                f"{one_line(metric)}: {judged.sentence} made before the trial ran and "
+                f"{judged.within_1_sd} within 1 sd (expected: about {0.95 * judged.count:.0f} and "
+                f"{0.68 * judged.count:.0f}): {judged.verdict}."
+            )
+    head = (
+        f"Study {one_line(data.spec.name)}: of {plural(len(data.trials), 'trial')}, {n_by_model} "
+        f"{'was' if n_by_model == 1 else 'were'} suggested by a model and {n_startup} by the "
+        "start-up design"
+    )
+    head += f"; {n_failed} came from a lower step of the sampler's ladder." if n_failed else "."
+    if not sentences:
+        sentences = ["No prediction can be compared with a result yet."]
+    tail = "Why a single trial was tried: studyflow explain STUDY --trial N"
+    return {
+        "study": data.spec.name,
+        "n_trials": len(data.trials),
+        "n_by_model": n_by_model,
+        "n_startup": n_startup,
+        "n_from_lower_rungs": n_failed,
+        "objectives": objectives,
+        "summary": " ".join([head, *sentences]) + f"\n{tail}",
+    }
+
+
+def trial_document(data: StudyData, record: TrialRecord) -> dict[str, Any]:
+    """Return what is known of a trial's suggestion, as JSON values."""
+    from studyflow.reports.figures import model
+
+    stored = dict(record.suggestion or {})
+    rung = model.rung(record)
+    return {
+        "study": data.spec.name,
+        "trial": record.number,
+        "state": record.state.value,
+        "params": data.params(record),
+        "origin": _origin(data, record, rung),
+        "rung": rung,
+        "reason": stored.get("reason"),
+        "objectives": [_objective(data, record, i) for i in range(len(data.metrics))],
+        "acquisition": stored.get("acquisition"),
+        "acquisition_value": _finite(stored.get("acquisition_value")),
+        "is_repeat": stored.get("is_repeat") is True,
+        "n_data": stored.get("n_data"),
+        "n_pending": stored.get("n_pending"),
+        "milliseconds": _finite(stored.get("milliseconds")),
+    }
+
+
+def _origin(data: StudyData, record: TrialRecord, rung: str | None) -> str:
+    """Return where the parameters come from, in a sentence without its end."""
+    sampler = data.spec.sampler.type
+    given = "parameters given by hand (`enqueue`)"
+    if record.state is TrialState.WAITING:
+        return f"{given}; it has not been asked for yet"
+    if record.is_taken_over:
+        return "copied from another study (`--fork`): nothing was suggested here"
+    if record.number in data.enqueued:
+        return given if rung is None else f"{given}, and the sampler gave those left open"
+    if rung is not None:
+        return _RUNGS.get(
+            rung, f"suggestion of a kind this version does not know: {one_line(rung)}"
+        )
+    if sampler == "botorch":
+        return (
+            "no explanation is stored: drawn at random, as where no trial before it had these "
+            "parameters"
+        )
+    return f"chosen by Optuna's sampler `{sampler}`, which leaves no explanation"
+
+
+def _objective(data: StudyData, record: TrialRecord, i: int) -> dict[str, Any]:
+    """Return one objective's prediction, truth and hopes."""
+    from studyflow.reports.figures import model
+
+    is_complete = any(record.number == other.number for other in data.complete)
+    truth = data.value(record, i) if is_complete else None
+    entry = model.objective_entry(record, i) or {}
+    promise = model.predicted(record, i)
+    document: dict[str, Any] = {
+        "metric": data.metrics[i],
+        "direction": data.spec.directions[i],
+        "predicted": None if promise is None else promise[0],
+        "sd": None if promise is None else promise[1],
+        "sd_of_function": _finite(entry.get("predicted_sd")),
+        "sd_of_noise": _finite(entry.get("noise_sd")),
+        "truth": truth,
+        "off_by_sd": None,
+        "best_before": None,
+        "chance_to_improve": None,
+        "expected_improvement": None,
+        "warp": entry.get("warp"),
+        "lengthscales": model.lengthscales(record, i),
+    }
+    if promise is None:
+        return document
+    if truth is not None:
+        document["off_by_sd"] = (truth - promise[0]) / promise[1]
+    best = _best_before(data, record, i)
+    document["best_before"] = None if data.is_multi_objective else best
+    # A warp bends the scale below the best: there the two numbers would say nothing of the gain.
+    if best is not None and not data.is_multi_objective and entry.get("warp") == "none":
+        sign = 1.0 if data.spec.directions[i] == "maximize" else -1.0
+        # Of the function itself: the doubt about it without the noise of one measurement.
+        sd = document["sd_of_function"] or promise[1]
+        lead = sign * (promise[0] - best) / sd
+        chance = 0.5 * math.erfc(-lead / math.sqrt(2.0))
+        density = math.exp(-0.5 * lead**2) / math.sqrt(2.0 * math.pi)
+        document["chance_to_improve"] = chance
+        document["expected_improvement"] = max(sd * (lead * chance + density), 0.0)
+    return document
+
+
+def _best_before(data: StudyData, record: TrialRecord, i: int) -> float | None:
+    """Return the best feasible value that was known when a trial was asked for."""
+    known = [
+        data.value(other, i)
+        for other in data.complete
+        if other.is_feasible and other.number != record.number and _was_known(other, record)
+    ]
+    if not known:
+        return None
+    return max(known) if data.spec.directions[i] == "maximize" else min(known)
+
+
+def _was_known(other: TrialRecord, record: TrialRecord) -> bool:
+    if other.finished_at is None or record.started_at is None:
+        return other.number < record.number
+    return other.finished_at <= record.started_at
+
+
+def trial_lines(document: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that tell a person what `trial_document` holds."""
+    yield f"Trial {document['trial']} of {one_line(document['study'])} ({document['state']})"
+    shown = ", ".join(f"{one_line(k)}={value(v)}" for k, v in document["params"].items())
+    yield _line("parameters", shown or "none yet")
+    yield _line("why", f"{document['origin']}.")
+    if document["reason"]:
+        yield _line("", f"Not a better step because: {one_line(str(document['reason']), 300)}.")
+    if document["is_repeat"]:
+        yield _line("", "Every point of the space had been tried: this one is measured again.")
+    for objective in document["objectives"]:
+        yield from _objective_lines(objective)
+    if document["acquisition"] is not None:
+        yield _line("acquisition", _acquisition_text(document))
+    if document["rung"] is not None:
+        yield _line("based on", _basis_text(document))
+
+
+def _objective_lines(objective: dict[str, Any]) -> Iterator[str]:
+    from studyflow.reports.figures.model import relevance
+
+    metric = one_line(objective["metric"])
+    truth, predicted = objective["truth"], objective["predicted"]
+    if predicted is None:
+        if truth is not None:
+            yield _line("result", f"{metric} {number(truth)}; nothing had been predicted.")
+        return
+    text = f"{metric} {number(predicted)} ± {number(objective['sd'], 2)} (sd)"
+    off = objective["off_by_sd"]
+    if off is None:
+        text += "; no result to compare with."
+    else:
+        better = (off > 0) == (objective["direction"] == "maximize")
+        word = "as expected" if abs(off) < 0.05 else "better" if better else "worse"
+        by = "" if word == "as expected" else f"{abs(off):.1f} sd "
+        surprise = ", which the model did not foresee" if abs(off) > 2 else ""
+        text += f"; came true: {number(truth)}, {by}{word}{surprise}."
+    yield _line("predicted", text)
+    if objective["best_before"] is not None:
+        hope = f"better than {number(objective['best_before'])}, the best known then"
+        if objective["chance_to_improve"] is not None:
+            hope += (
+                f": a chance of {_percent(objective['chance_to_improve'])}, on average "
+                f"{number(objective['expected_improvement'], 2)} gained"
+            )
+        yield _line("hoped for", f"{hope}.")
+    if objective["lengthscales"]:
+        listed = ", ".join(
+            f"{one_line(name)} {relevance(scale)} ({number(scale, 2)})"
+            for name, scale in objective["lengthscales"].items()
+        )
+        yield _line("what matters", f"{listed}; lengthscales in units of the range.")
+    warp = objective["warp"]
+    yield _line("transform", f"{_WARPS.get(str(warp), one_line(str(warp)))}.")
+
+
+def _acquisition_text(document: dict[str, Any]) -> str:
+    name, found = one_line(str(document["acquisition"])), document["acquisition_value"]
+    if found is None:
+        return f"{name}."
+    text = f"{name} {number(found)}"
+    if name == "log-expected-improvement":
+        gain = number(math.exp(min(found, 700.0)), 2)
+        text += f": on average a gain of {gain} of the values' spread so far"
+    elif name == "log-probability-of-feasibility":
+        text += f": nothing feasible is known; a chance of {_percent(math.exp(min(found, 0.0)))}"
+    return f"{text}."
+
+
+def _basis_text(document: dict[str, Any]) -> str:
+    parts = []
+    if isinstance(n_data := document["n_data"], int):
+        parts.append(plural(n_data, "finished trial"))
+    if isinstance(n_pending := document["n_pending"], int):
+        parts.append(f"{n_pending} running")
+    if (milliseconds := document["milliseconds"]) is not None:
+        parts.append(f"{milliseconds:.0f} ms")
+    return f"{', '.join(parts) or 'unknown'}."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL_WIDTH}}{text}"
+
+
+def _finite(given: Any) -> float | None:
+    """Return a finite number, or `None` for anything else that storage may hold."""
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    return float(given) if math.isfinite(given) else None

@@ -1,0 +1,110 @@
+"""The command group: shared options, exit codes, and how errors reach a person."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import Any, Final
+
+import click
+
+from studyflow import __version__
+from studyflow.cli.interrupt import Terminated, raise_on_sigterm
+from studyflow.errors import (
+    MissingExtra,
+    SpecError,
+    StudyflowError,
+    StudyMismatch,
+    StudyNotFound,
+    describe_os_error,
+)
+
+EXIT_FAILED: Final = 1
+"""The study ended without a result, or its trials cannot work."""
+EXIT_BAD_INPUT: Final = 2
+"""The study file, a flag or a name is wrong; nothing was started."""
+EXIT_UNAVAILABLE: Final = 3
+"""Something is away; the same command goes on later. Nothing is lost."""
+EXIT_INTERRUPTED: Final = 130
+"""Ctrl-C or SIGTERM: running trials were stopped, finished ones are kept."""
+
+
+class _Commands(click.Group):
+    """Turns errors into one line and an exit code; a stack trace only with --debug."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, Terminated):
+            click.echo("Interrupted; finished trials are kept. Run it again to go on.", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except StudyflowError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(str(error), err=True)
+            if isinstance(error, SpecError | StudyMismatch | StudyNotFound):
+                ctx.exit(EXIT_BAD_INPUT)
+            ctx.exit(EXIT_UNAVAILABLE if error.retryable else EXIT_FAILED)
+        except OSError as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError) or not error.strerror:
+                raise
+            click.echo(describe_os_error(error), err=True)
+            ctx.exit(EXIT_UNAVAILABLE)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show stack traces, and log to standard error.")
+def main(debug: bool) -> None:
+    """Tune hyperparameters: on this machine, or on a GPU cluster."""
+    raise_on_sigterm()
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    if not debug:
+        # Migrations and clients tell their own stories at INFO; ours stays readable.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+_COMMANDS: Final = {
+    "check": ("check", "schema"),
+    "run": ("run", "sync"),
+    "show": ("status", "best", "trials", "report"),
+    "explain": ("explain",),
+    "servers": ("ui",),
+}
+"""The modules here and the commands that each one has."""
+
+
+def _register() -> None:
+    for module, names in _COMMANDS.items():
+        try:
+            found = importlib.import_module(f"studyflow.cli.{module}")
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("studyflow"):
+                raise
+            # The base install, as in a trial image, checks study files and runs none.
+            for name in names:
+                main.add_command(_unavailable(name))
+        else:
+            for name in names:
+                main.add_command(getattr(found, name))
+
+
+def _unavailable(name: str) -> click.Command:
+    def fail() -> None:
+        raise MissingExtra(f"`studyflow {name}`", "study")
+
+    return click.Command(
+        name,
+        callback=fail,
+        help="Needs pip install 'studyflow[study]'.",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+
+
+_register()

@@ -1,0 +1,113 @@
+"""`studyflow run` and `studyflow sync`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from studyflow.cli.places import load_study, place_options, settings_of
+from studyflow.errors import TrackingUnavailable
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--n-trials", type=click.IntRange(min=1), help="Finish this many trials in all.")
+@click.option("--max-parallel-trials", type=click.IntRange(min=1), help="Trials that run at once.")
+@click.option(
+    "--fork",
+    metavar="NAME",
+    help="Start a new study of this name that takes over the old one's trials as far as they fit.",
+)
+@place_options
+def run(
+    study: Path,
+    n_trials: int | None,
+    max_parallel_trials: int | None,
+    fork: str | None,
+    home: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Run a study to its budget, or go on with it.
+
+    A study that exists already is continued: trials that were running are taken over or repeated,
+    finished ones are kept. Exit code 1 when the study stopped because its trials cannot work.
+    """
+    from rich.console import Console
+
+    from studyflow.runner import override, run_study
+    from studyflow.terminal import make_view, print_result
+
+    spec, fork_from = override(StudySpec.from_yaml(study), n_trials, max_parallel_trials, fork)
+    settings = settings_of(home, storage, tracking_uri)
+    view = make_view(spec)
+    with view.shown():
+        result = run_study(
+            spec, settings, view, folder=study.parent.absolute(), fork_from=fork_from
+        )
+    print_result(result, Console(), ui_hint="studyflow ui")
+    sys.exit(1 if result.outcome.is_failure else 0)
+
+
+@click.command()
+@click.argument("study", required=False)
+@place_options
+def sync(
+    study: str | None, home: Path | None, storage: str | None, tracking_uri: str | None
+) -> None:
+    """Send MLflow what it has missed of a study (file or name), or of all studies."""
+    from studyflow.storage import open_storage
+    from studyflow.study import study_names
+
+    settings = settings_of(home, storage, tracking_uri)
+    names = [study] if study else study_names(open_storage(settings.storage_url))
+    for name in names:
+        click.echo(_sync_one(name, settings))
+
+
+def _sync_one(study: str, settings: Settings) -> str:
+    from studyflow.reports import build_report
+    from studyflow.runner import (
+        attempt_files,
+        make_tracker,
+        open_executor,
+        study_card,
+        study_summary,
+    )
+    from studyflow.storage import redacted
+    from studyflow.study import is_counted, n_trials_to_finish
+    from studyflow.tracking.mirror import sync_study
+
+    data = load_study(study, settings)
+    tracker = make_tracker(settings, data.spec.name)
+    executor = open_executor(data.spec, settings)
+    report = build_report(data, settings.report_folder(data.spec.name))
+    finished = sum(is_counted(r) for r in data.records) >= n_trials_to_finish(data.spec)
+    try:
+        done = sync_study(
+            tracker,
+            study_card(data.spec),
+            data.records,
+            lambda record: attempt_files(executor, record),
+            summary=study_summary(data, report, finished=finished, links={}),
+        )
+    except TrackingUnavailable as error:
+        raise TrackingUnavailable(
+            f"{data.spec.name}: MLflow at {redacted(tracker.uri)} does not answer.",
+            hint="run it again when MLflow is back; nothing is lost.",
+        ) from error
+    finally:
+        executor.close()
+        tracker.close()
+    if done.error is not None:
+        raise TrackingUnavailable(
+            f"{data.spec.name}: sent {len(done.sent)} trials, {len(done.left)} are left: "
+            f"{done.error}",
+            hint="run it again when MLflow is back; nothing is lost.",
+        )
+    refused = "".join(f"\n  trial {n}: {reason}" for n, reason in done.failed.items())
+    return f"{data.spec.name}: sent {len(done.sent)} trials{refused}"

@@ -1,0 +1,210 @@
+"""`studyflow ui`: Prefect's and MLflow's pages on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from studyflow.cli.interrupt import Terminated
+from studyflow.cli.places import settings_of
+from studyflow.embedded import prefect_api_file, prefect_environment
+from studyflow.errors import ExecutorUnavailable, MissingExtra
+from studyflow.settings import Settings
+
+START_SECONDS: Final = 180.0
+"""Longest wait for a server: the first start creates its database."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server to start."""
+
+    name: str
+    command: tuple[str, ...]
+    url: str
+    health: str
+    environment: Mapping[str, str]
+
+
+@click.command()
+@click.option("--prefect-port", default=4200, show_default=True, help="Port of Prefect's page.")
+@click.option("--mlflow-port", default=5000, show_default=True, help="Port of MLflow's page.")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the studies to show; STUDYFLOW_HOME, else .studyflow.",
+)
+def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
+    """Open Prefect and MLflow on loopback, until Ctrl-C."""
+    settings = settings_of(home, None, None)
+    servers = [prefect_server(settings, prefect_port), mlflow_server(settings, mlflow_port)]
+    for server in servers:
+        _require_free_port(server)
+    log = settings.home / "ui.log"
+    (settings.home / "prefect").mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        processes = [_start(server, output.fileno()) for server in servers]
+        try:
+            for server, process in zip(servers, processes, strict=True):
+                click.echo(f"starting {server.name} …", err=True)
+                _wait_for(server, process, log)
+                click.echo(f"{server.name:8} {server.url}")
+            for line in _study_links(servers[1]):
+                click.echo(line)
+            _announce(settings, servers[0], processes[0])
+            click.echo("Ctrl-C ends both.", err=True)
+            while all(process.poll() is None for process in processes):
+                time.sleep(0.5)
+            raise ExecutorUnavailable(
+                "A server ended by itself.", hint=f"its last words are in {log}."
+            )
+        except (KeyboardInterrupt, Terminated):
+            click.echo("stopping both …", err=True)
+        finally:
+            prefect_api_file(settings).unlink(missing_ok=True)
+            _stop(processes)
+
+
+def prefect_server(settings: Settings, port: int) -> Server:
+    """Return Prefect's server over the same database that embedded flow runs use."""
+    return Server(
+        name="Prefect",
+        command=(
+            _program("prefect"),
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ),
+        url=f"http://127.0.0.1:{port}",
+        health=f"http://127.0.0.1:{port}/api/health",
+        environment={
+            **prefect_environment(settings),
+            # The page asks this address for its data; the default names port 4200.
+            "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        },
+    )
+
+
+def mlflow_server(settings: Settings, port: int) -> Server:
+    """Return MLflow's server over the embedded database."""
+    from studyflow.tracking.mlflow import embedded_uri
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return Server(
+        name="MLflow",
+        command=(
+            *(_program("mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)),
+            *("--backend-store-uri", embedded_uri(settings.home), "--workers", "1"),
+            *("--artifacts-destination", str(settings.home / "mlartifacts")),
+        ),
+        url=f"http://127.0.0.1:{port}",
+        health=f"http://127.0.0.1:{port}/health",
+        environment={
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves a second server of 235 MB
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
+    )
+
+
+def _study_links(mlflow: Server) -> list[str]:
+    """Return a line for every study with the address of its runs.
+
+    MLflow opens an experiment by its GenAI overview; this link goes straight to the trials.
+    """
+    request = urllib.request.Request(
+        f"{mlflow.url}/api/2.0/mlflow/experiments/search",
+        data=json.dumps({"max_results": 50, "order_by": ["last_update_time DESC"]}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            found = json.load(response).get("experiments", [])
+    except (OSError, ValueError):
+        return []
+    return [
+        f"  {experiment['name']:<24} {mlflow.url}/#/experiments/{experiment['experiment_id']}/runs"
+        for experiment in found
+        if experiment["name"] != "Default"
+    ]
+
+
+def _announce(settings: Settings, prefect: Server, process: subprocess.Popen[bytes]) -> None:
+    """Leave Prefect's address where flow runs of this home look for it."""
+    path = prefect_api_file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"pid": process.pid, "api": f"{prefect.url}/api"}))
+
+
+def _program(name: str) -> str:
+    """Return the program installed beside this Python, else the one on the PATH."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise MissingExtra(f"`studyflow ui` (it starts {name})", name)
+    return found
+
+
+def _require_free_port(server: Server) -> None:
+    """Raise for a port that someone listens on, before anything has started."""
+    port = int(server.url.rpartition(":")[2])
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            flag = f"{server.name.lower()}-port"
+            raise ExecutorUnavailable(
+                f"Port {port} is taken, so {server.name} cannot start there.",
+                hint=f"choose another: --{flag} N (make ui {flag.upper().replace('-', '_')}=N).",
+            )
+
+
+def _start(server: Server, output: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        server.command,
+        stdout=output,
+        stderr=output,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **server.environment},
+        start_new_session=True,
+    )
+
+
+def _wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(server.health, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise ExecutorUnavailable(
+        f"{server.name} did not come up at {server.url}.", hint=f"its last words are in {log}."
+    )
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)

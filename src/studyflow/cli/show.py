@@ -1,0 +1,188 @@
+"""`studyflow status`, `best`, `trials` and `report`: what is known about studies."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from studyflow.cli.places import load_study, place_options, settings_of
+from studyflow.record import TrialRecord, TrialState
+from studyflow.reports import StudyData, best_config, best_config_yaml
+from studyflow.settings import Settings
+from studyflow.storage import open_storage, redacted
+from studyflow.study import (
+    find_study,
+    is_counted,
+    load_records,
+    n_trials_to_finish,
+    study_names,
+)
+from studyflow.trial import Consequence
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+@click.command()
+@click.argument("study", required=False)
+@json_option
+@place_options
+def status(
+    study: str | None,
+    as_json: bool,
+    home: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Show how far a study (file or name), or every study, has come."""
+    settings = settings_of(home, storage, tracking_uri)
+    rows = [_status(load_study(study, settings))] if study else _all_statuses(settings)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo(f"No studies in {redacted(settings.storage_url)} yet.")
+        return
+    table = Table()
+    for heading in ("study", "trials", "running", "best", "problems"):
+        table.add_column(heading)
+    for row in rows:
+        problems = ", ".join(f"{n} {cause}" for cause, n in row["problems"].items())
+        table.add_row(
+            escape(row["study"]),
+            f"{row['n_finished']} of {row['n_trials']}",
+            str(row["n_running"]),
+            escape(_best_cell(row["best"])),
+            escape(problems),
+        )
+    Console().print(table)
+
+
+def _all_statuses(settings: Settings) -> list[dict[str, Any]]:
+    storage = open_storage(settings.storage_url)
+    rows = []
+    for name in study_names(storage):
+        stored = find_study(name, storage)
+        spec, records = load_records(stored)
+        if spec is not None:
+            rows.append(_status(StudyData(spec, records, stored)))
+    return rows
+
+
+def _status(data: StudyData) -> dict[str, Any]:
+    """Return a study's progress as JSON values."""
+    problems = {
+        cause.value: n
+        for cause, n in data.causes.items()
+        if cause.consequence not in (Consequence.TELL, Consequence.END)
+    }
+    return {
+        "study": data.spec.name,
+        "n_trials": n_trials_to_finish(data.spec),
+        "n_finished": sum(is_counted(record) for record in data.records),
+        "n_running": sum(record.state is TrialState.RUNNING for record in data.records),
+        "best": [_record_json(data, record) for record in data.best],
+        "problems": problems,
+    }
+
+
+def _best_cell(best: list[dict[str, Any]]) -> str:
+    if not best:
+        return ""
+    if len(best) > 1:
+        return f"{len(best)} on the front"
+    return ", ".join(f"{k}={v:.6g}" for k, v in best[0]["values"].items())
+
+
+def _record_json(data: StudyData, record: TrialRecord) -> dict[str, Any]:
+    return {
+        "trial": record.number,
+        "state": record.state.value,
+        "cause": None if record.cause is None else record.cause.value,
+        "message": record.message,
+        "values": dict(zip(data.metrics, record.values or (), strict=False)),
+        "params": dict(record.params),
+        "metrics": {k: v for k, v in record.metrics.items() if math.isfinite(v)},
+        "attempt": record.attempt,
+        "duration_seconds": record.duration_seconds,
+        "mlflow_run_id": record.run_id,
+    }
+
+
+@click.command()
+@click.argument("study")
+@json_option
+@place_options
+def best(
+    study: str, as_json: bool, home: Path | None, storage: str | None, tracking_uri: str | None
+) -> None:
+    """Print the best configuration of a study (file or name), as YAML."""
+    data = load_study(study, settings_of(home, storage, tracking_uri))
+    if not data.best:
+        raise click.ClickException("No trial has finished with a feasible value yet.")
+    if as_json:
+        click.echo(json.dumps(best_config(data), indent=2, ensure_ascii=False))
+    else:
+        click.echo(best_config_yaml(data), nl=False)
+
+
+@click.command()
+@click.argument("study")
+@json_option
+@place_options
+def trials(
+    study: str, as_json: bool, home: Path | None, storage: str | None, tracking_uri: str | None
+) -> None:
+    """List the trials of a study (file or name)."""
+    from studyflow.terminal import trials_table
+
+    data = load_study(study, settings_of(home, storage, tracking_uri))
+    if as_json:
+        rows = [_record_json(data, record) for record in data.trials]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        console = Console()
+        console.print(trials_table(data, console.width))
+
+
+@click.command()
+@click.argument("study")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write to; the study's own folder by default.",
+)
+@json_option
+@place_options
+def report(
+    study: str,
+    output: Path | None,
+    as_json: bool,
+    home: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Write the report of a study (file or name): one page, figures and tables."""
+    from studyflow.reports import build_report
+
+    settings = settings_of(home, storage, tracking_uri)
+    data = load_study(study, settings)
+    written = build_report(data, output or settings.report_folder(data.spec.name))
+    if as_json:
+        document = {
+            "html": str(written.html),
+            "figures": {name: str(path) for name, path in written.figures.items()},
+            "files": {name: str(path) for name, path in written.files.items()},
+            "omitted": dict(written.omitted),
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    click.echo(written.html)
+    for name, reason in written.omitted.items():
+        click.echo(f"left out {name}: {reason}", err=True)

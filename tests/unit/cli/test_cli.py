@@ -1,0 +1,313 @@
+"""The command `studyflow`: exit codes, what is printed, and a small study from file to report."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from studyflow import errors
+from studyflow.cli import main
+from studyflow.cli.interrupt import Terminated
+from studyflow.runner import override, study_card
+from studyflow.spec import StudySpec
+from studyflow.study import n_trials_to_finish
+
+DOCUMENT: dict[str, Any] = {
+    "name": "tiny",
+    "objectives": [{"metric": "loss", "direction": "minimize"}],
+    "search_space": {"x": {"type": "float", "low": 0.0, "high": 1.0}},
+    "sampler": {"type": "random", "seed": 0},
+    "budget": {"n_trials": 3, "max_parallel_trials": 2},
+    "trial": {"command": ["python", "-S", "train.py"]},
+}
+
+# Standard library only: a trial then starts in milliseconds.
+TRAIN = """
+import json, os
+trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
+with open(trial["outcome_path"], "w") as file:
+    json.dump({"version": 1, "study": trial["study"], "number": trial["number"],
+               "attempt": trial["attempt"], "cause": "ok",
+               "metrics": {"loss": trial["params"]["x"]}, "message": ""}, file)
+"""
+
+
+def write_study(folder: Path, train: str = TRAIN, **changes: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.py").write_text(train)
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({**DOCUMENT, **changes}))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("STUDYFLOW_HOME", "STUDYFLOW_STORAGE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def _without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "mlflow" else find(name, *a)
+    )
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_check_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
+    result = invoke("check", write_study(tmp_path))
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{tmp_path}/study.yaml: all is well\n")
+    assert not (tmp_path / ".studyflow").exists()
+
+
+def test_check_prints_every_problem_at_once(tmp_path: Path) -> None:
+    path = write_study(tmp_path, budget={"n_trials": 0}, sampler={"type": "tpee"})
+
+    result = invoke("check", path)
+
+    assert result.exit_code == 2
+    assert "budget.n_trials" in result.stderr
+    assert "tpee" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_file_that_does_not_exist_is_bad_input(tmp_path: Path) -> None:
+    result = invoke("check", tmp_path / "no.yaml")
+
+    assert result.exit_code == 2
+    assert "no.yaml" in result.stderr
+
+
+def test_schema_is_json() -> None:
+    result = invoke("schema")
+
+    assert result.exit_code == 0
+    assert {"name", "objectives", "search_space", "budget", "trial"} <= set(
+        json.loads(result.stdout)["properties"]
+    )
+
+
+def test_every_command_explains_itself() -> None:
+    assert invoke("-h").exit_code == 0
+    for name in main.commands:
+        result = invoke(name, "--help")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("Usage:")
+    assert ", version " in invoke("--version").stdout
+
+
+def test_without_any_study_the_status_is_empty(tmp_path: Path) -> None:
+    assert invoke("status").stdout.startswith("No studies in journal:///")
+    assert json.loads(invoke("status", "--json").stdout) == []
+
+
+@pytest.mark.parametrize("command", ["status", "best", "trials", "report", "sync"])
+def test_an_unknown_study_is_bad_input(command: str) -> None:
+    result = invoke(command, "nosuch")
+
+    assert result.exit_code == 2
+    assert "There is no study named 'nosuch' in this storage (there are: none yet)." in (
+        result.stderr
+    )
+
+
+@pytest.mark.usefixtures("_without_mlflow")
+def test_a_study_from_its_file_to_its_report(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+
+    ran = invoke("run", path)
+    assert ran.exit_code == 0, ran.output
+    assert "All 3 trials are finished." in ran.stdout
+    assert "MLflow is not installed" in ran.stderr
+
+    (status,) = json.loads(invoke("status", "--json").stdout)
+    assert (status["study"], status["n_finished"], status["n_trials"]) == ("tiny", 3, 3)
+    assert (status["n_running"], status["problems"]) == (0, {})
+    assert "3 of 3" in invoke("status", path).stdout
+
+    trials = json.loads(invoke("trials", "tiny", "--json").stdout)
+    assert [t["state"] for t in trials] == ["complete"] * 3
+    assert all(t["values"] == {"loss": t["params"]["x"]} for t in trials)
+    assert "★" in invoke("trials", path).stdout
+
+    best = min(trials, key=lambda t: t["values"]["loss"])
+    assert status["best"] == [best]
+    as_json = json.loads(invoke("best", "tiny", "--json").stdout)
+    assert yaml.safe_load(invoke("best", path).stdout) == as_json
+    assert str(best["params"]["x"]) in json.dumps(as_json)
+
+    report = invoke("report", "tiny", "--output", tmp_path / "out", "--json")
+    assert report.exit_code == 0, report.output
+    assert Path(json.loads(report.stdout)["html"]).read_text().startswith("<!")
+
+    again = invoke("run", path, "--n-trials", "4", "--max-parallel-trials", "1")
+    assert "All 4 trials are finished." in again.stdout
+    assert len(json.loads(invoke("trials", "tiny", "--json").stdout)) == 4
+
+    changed = write_study(tmp_path, search_space={"x": {"type": "float", "low": 0.0, "high": 2.0}})
+    refused = invoke("run", changed)
+    assert refused.exit_code == 2
+    assert "search_space.x.high: 1.0 → 2.0" in refused.stderr
+    forked = invoke("run", changed, "--fork", "tiny-2", "--n-trials", "1")
+    assert forked.exit_code == 0, forked.output
+    assert len(json.loads(invoke("trials", "tiny-2", "--json").stdout)) == 5
+
+
+@pytest.mark.usefixtures("_without_mlflow")
+def test_a_study_whose_trials_cannot_work_ends_with_1_and_the_reason(tmp_path: Path) -> None:
+    path = write_study(tmp_path, train="raise KeyError('val_loss')", stop={"alike_failures": 2})
+
+    result = invoke("run", path)
+
+    assert result.exit_code == 1
+    assert "failed alike (user-error)" in result.stdout
+    nothing = invoke("best", "tiny")
+    assert nothing.exit_code == 1
+    assert "No trial has finished with a feasible value yet." in nothing.stderr
+    (status,) = json.loads(invoke("status", "tiny", "--json").stdout)
+    assert status["problems"] == {"user-error": status["n_finished"]}
+
+
+def test_a_program_that_does_not_exist_is_named_in_one_line(tmp_path: Path) -> None:
+    result = invoke("run", write_study(tmp_path, trial={"command": ["nosuchprogram"]}))
+
+    assert result.exit_code == 1
+    assert "nosuchprogram" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.StorageUnavailable("away"), 3),
+        (errors.ExecutorUnavailable("away"), 3),
+        (errors.SpecError("wrong", problems=("a",)), 2),
+        (errors.StudyMismatch("differs"), 2),
+        (errors.StudyNotFound("no such"), 2),
+        (errors.SamplerError("refused"), 1),
+        (KeyboardInterrupt(), 130),
+        (Terminated(), 130),
+    ],
+)
+def test_every_error_has_its_exit_code_and_no_stack_trace(
+    error: BaseException, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_arguments: object, **_named: object) -> None:
+        raise error
+
+    monkeypatch.setattr("studyflow.runner.run_study", fails)
+    result = invoke("run", write_study(tmp_path))
+
+    assert result.exit_code == code
+    assert "Traceback" not in result.output
+    shown = "Interrupted" if code == 130 else str(error)
+    assert shown in result.stderr
+
+
+def test_debug_shows_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_arguments: object, **_named: object) -> None:
+        raise errors.SamplerError("refused")
+
+    monkeypatch.setattr("studyflow.runner.run_study", fails)
+
+    result = invoke("--debug", "run", write_study(tmp_path))
+
+    assert isinstance(result.exception, errors.SamplerError)
+
+
+def test_flags_change_the_budget_and_the_name_and_are_checked() -> None:
+    spec = StudySpec.from_mapping(DOCUMENT)
+
+    assert override(spec) == (spec, None)
+    changed, fork_from = override(spec, 9, 4, "other")
+    assert (changed.name, fork_from) == ("other", "tiny")
+    assert (changed.budget.n_trials, changed.budget.max_parallel_trials) == (9, 4)
+    assert changed.sampler == spec.sampler
+    with pytest.raises(errors.SpecError):
+        override(spec, fork="")
+    with pytest.raises(errors.SpecError, match="new study"):
+        override(spec, fork="tiny")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_and_no_stack_trace(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(json.dumps(DOCUMENT))
+    (tmp_path / "taken").write_text("a file where the home should be")
+
+    result = invoke("run", file, "--home", tmp_path / "taken" / "home")
+
+    assert result.exit_code == 3
+    assert "taken" in result.stderr
+    assert "Hint: is the folder writable" in result.stderr
+    assert isinstance(result.exception, SystemExit)
+
+
+BASE_INSTALL = """
+import sys
+for name in ("optuna", "sqlalchemy", "rich", "psutil", "torch", "mlflow", "prefect", "matplotlib"):
+    sys.modules[name] = None
+from studyflow.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("check", "study.yaml"), 0, "all is well"),
+        (("schema",), 0, '"search_space"'),
+        (("--help",), 0, "Needs pip install 'studyflow[study]'."),
+        (("run", "study.yaml", "--n-trials", "3"), 1, "`studyflow run` needs the extra 'study'"),
+    ],
+)
+def test_the_base_install_checks_study_files_and_says_what_running_them_needs(
+    arguments: tuple[str, ...], code: int, said: str, tmp_path: Path
+) -> None:
+    write_study(tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "-c", BASE_INSTALL, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_grid_is_finished_with_its_last_point(tmp_path: Path) -> None:
+    units = {"type": "int", "low": 1, "high": 2}
+    spec = StudySpec.from_yaml(
+        write_study(tmp_path, search_space={"units": units}, sampler={"type": "grid"})
+    )
+
+    assert n_trials_to_finish(spec) == 2
+    assert study_card(spec).n_trials == 2
