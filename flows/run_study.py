@@ -1,0 +1,411 @@
+"""The flow `run_study`: one study under Prefect, each trial as one task run.
+
+    python flows/run_study.py study.yaml [--n-trials N] [--max-parallel-trials N]
+
+Without a configured server Prefect runs embedded; `studyflow ui` shows the runs afterwards, or as
+they go. The same engine without Prefect: `studyflow run study.yaml`.
+
+This file holds names and glue; what a study does is decided in `studyflow.tuner`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import queue
+import re
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any, TextIO, cast
+from uuid import UUID
+
+from rich.console import Console
+
+from studyflow import runner
+from studyflow.embedded import end_orphaned_servers, prefect_environment
+from studyflow.errors import SpecError, StudyflowError, StudyStopped, describe_os_error
+from studyflow.executors import AttemptId, Executor
+from studyflow.observer import Observer, Observers, Progress
+from studyflow.record import TrialRecord, TrialState
+from studyflow.reports import StudyData, best_config, summary_markdown, trial_rows
+from studyflow.reports.tables import TrialRow
+from studyflow.runner import StudyResult, override
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+from studyflow.terminal import PlainView, make_view, print_result
+
+# Prefect reads its settings when it is imported.
+_embedded = prefect_environment(Settings.resolve())
+for _name, _value in _embedded.items():
+    os.environ[_name] = _value
+    if _name == "PREFECT_HOME":
+        try:
+            Path(_value).mkdir(parents=True, exist_ok=True)  # or its server finds no database
+        except OSError as _error:
+            print(describe_os_error(_error), file=sys.stderr)  # noqa: T201
+            sys.exit(3)
+if __name__ == "__main__" and sys.stderr.isatty():
+    # A person watches the live view; log lines still reach Prefect's page.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+
+from prefect import flow, get_run_logger, task  # noqa: E402
+from prefect.artifacts import (  # noqa: E402
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.client.orchestration import get_client  # noqa: E402
+from prefect.client.schemas.filters import (  # noqa: E402
+    FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType  # noqa: E402
+from prefect.context import FlowRunContext  # noqa: E402
+from prefect.futures import PrefectFuture  # noqa: E402
+from prefect.states import Completed, Crashed, Failed  # noqa: E402
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner  # noqa: E402
+
+MAX_TRIAL_TASKS = 256
+"""Most trial tasks at once: each is a thread that sleeps until its trial is recorded."""
+
+LOG_TAIL_BYTES = 16_384
+"""How much of a trial's log goes into Prefect's; MLflow has all of it."""
+
+ARTIFACT_SECONDS = 5.0
+"""Shortest pause between two updates of the progress artifact."""
+
+
+TrialEnd = queue.SimpleQueue[tuple[TrialRecord | None, str]]
+"""Tells a trial's task its recorded trial and the log's last lines, or `None` when the runner
+leaves the trial running."""
+
+_ends: dict[tuple[str, int], TrialEnd] = {}
+"""The ends that trial tasks wait for, by study and number: a task's arguments are shown in the UI,
+so objects travel beside them."""
+
+
+@task(name="trial", task_run_name="trial-{number:04d}", cache_policy=NO_CACHE, retries=0)
+def trial_task(study: str, number: int, params: dict[str, Any]) -> State[Any]:
+    """Last from a trial's launch to its recorded outcome; the state says how it ended."""
+    logger = get_run_logger()
+    logger.info("trial %d: %s", number, params)
+    record, log_tail = _ends[study, number].get()
+    if record is None:
+        return Crashed(message="The runner ended first; the next one goes on with this trial.")
+    if log_tail:
+        logger.info("end of the trial's log:\n%s", log_tail)
+    return end_state(record)
+
+
+def end_state(record: TrialRecord) -> State[Any]:
+    """Return the Prefect state that shows a finished trial: its cause is in name and message."""
+    data = {"number": record.number, "state": record.state.value, "cause": record.cause}
+    if record.state is TrialState.COMPLETE:
+        values = ", ".join(f"{value:.6g}" for value in record.values or ())
+        return Completed(message=f"{record.cause}: {values}", data=data)
+    message = f"{record.cause}: {record.message}" if record.message else str(record.cause)
+    if record.state is TrialState.PRUNED:
+        return Completed(name="Pruned", message=message, data=data)
+    return Failed(name=str(record.cause or "failed").title(), message=message)
+
+
+class PrefectView(Observer):
+    """Shows a study in Prefect: trial tasks, log lines and the progress artifact."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._logger = get_run_logger()
+        self._tasks: dict[int, PrefectFuture[Any]] = {}
+        self._executor: Executor | None = None
+        self._progress: Progress | None = None
+        self._closing = threading.Event()
+        context = copy_context()
+        self._thread = threading.Thread(
+            target=lambda: context.run(self._show_progress), name="prefect-progress", daemon=True
+        )
+        self._thread.start()
+
+    def take_over(self, executor: Executor) -> None:
+        """Take the executor whose logs are shown; this run now is the only runner of its study."""
+        self._executor = executor
+        if _embedded:
+            close_dead_runs(self._spec.name)
+
+    def launched(self, record: TrialRecord) -> None:
+        if record.number in self._tasks:
+            return
+        _ends[self._spec.name, record.number] = queue.SimpleQueue()
+        self._tasks[record.number] = trial_task.submit(
+            self._spec.name, record.number, dict(record.params)
+        )
+
+    def recorded(self, record: TrialRecord) -> None:
+        end = _ends.get((self._spec.name, record.number))
+        if end is not None:
+            end.put((record, self._log_tail(record)))
+
+    def progressed(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def close(self) -> None:
+        """End all trial tasks, and wait until they and the last progress have reached Prefect."""
+        self._closing.set()
+        self._thread.join(timeout=30)
+        for number in self._tasks:
+            # After a recorded end nobody reads this; a task without one would wait for ever.
+            _ends[self._spec.name, number].put((None, ""))
+        for number, future in self._tasks.items():
+            future.wait(timeout=30)
+            del _ends[self._spec.name, number]
+
+    def _log_tail(self, record: TrialRecord) -> str:
+        if self._executor is None:
+            return ""
+        log = self._executor.files(AttemptId(record.number, record.attempt)).log
+        if log is None or not log.exists():
+            return ""
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - LOG_TAIL_BYTES, 0))
+            return file.read(LOG_TAIL_BYTES).decode(errors="replace").strip()
+
+    def _show_progress(self) -> None:
+        """Keep the artifact up to date from a thread of its own: a slow server delays no trial."""
+        artifact: UUID | None = None
+        shown: Progress | None = None
+        is_closing = False
+        while not is_closing:
+            is_closing = self._closing.wait(ARTIFACT_SECONDS)
+            progress = self._progress
+            if progress is None or progress is shown:
+                continue
+            try:
+                artifact = self._update_artifact(artifact, progress)
+                shown = progress
+            except Exception as error:  # noqa: BLE001 - Prefect away does not stop a study
+                self._logger.debug("progress artifact: %s", error)
+
+    def _update_artifact(self, artifact: UUID | None, progress: Progress) -> UUID:
+        percent = 100.0 * progress.n_finished / max(progress.n_trials, 1)
+        if artifact is not None:
+            update_progress_artifact(artifact, progress=percent)
+            return artifact
+        created = create_progress_artifact(
+            progress=percent,
+            key=artifact_key(self._spec.name, "progress"),
+            description=f"Finished trials of {self._spec.name}",
+        )
+        assert isinstance(created, UUID), "a synchronous call returns the artifact's id"
+        return created
+
+
+def artifact_key(study: str, what: str) -> str:
+    """Return an artifact key: lower-case letters, digits and dashes are all Prefect takes."""
+    slug = re.sub(r"[^a-z0-9]+", "-", study.lower()).strip("-") or "study"
+    return f"{slug[:100]}-{what}"
+
+
+def read_spec(study: str) -> tuple[StudySpec, Path]:
+    """Return a study from the path of its file or from YAML text, and the folder it lives in.
+
+    Raises:
+        SpecError: The file or the text is wrong; the message holds every problem.
+    """
+    if "\n" in study:
+        return StudySpec.from_text(study), Path.cwd()
+    path = Path(study)
+    return StudySpec.from_yaml(path), path.parent.absolute()
+
+
+def flow_run_name() -> str:
+    """Return the study's name, for Prefect's list of runs."""
+    from prefect.runtime import flow_run
+
+    parameters = flow_run.get_parameters()
+    try:
+        return read_spec(parameters["study"])[0].name
+    except StudyflowError:
+        return "study"
+
+
+# Prefect's own runner misses the type that its own decorator asks for.
+_TASK_RUNNER = cast(
+    "TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=MAX_TRIAL_TASKS)
+)
+
+
+@flow(
+    name="run-study",
+    flow_run_name=flow_run_name,
+    task_runner=_TASK_RUNNER,
+    retries=0,
+)
+def run_study(
+    study: str,
+    n_trials: int | None = None,
+    max_parallel_trials: int | None = None,
+    fork: str | None = None,
+) -> dict[str, Any]:
+    """Run a study to its budget, or go on with it, and return its best configuration.
+
+    Args:
+        study: Path of a study file, or its YAML text.
+        n_trials: Finish this many trials in all; the file's number by default.
+        max_parallel_trials: Trials that run at once; the file's number by default.
+        fork: Start a new study of this name that takes over the old one's trials.
+    """
+    spec, folder = read_spec(study)
+    spec, fork_from = override(spec, n_trials, max_parallel_trials, fork)
+    logger = get_run_logger()
+    view = PrefectView(spec)
+    lines = PlainView(spec, lambda line: logger.info("%s", line))
+    try:
+        with _screen.shown(spec) as screen_view:
+            result = runner.run_study(
+                spec,
+                Settings.resolve(),
+                Observers(view, lines, screen_view),
+                folder=folder,
+                fork_from=fork_from,
+                on_executor=view.take_over,
+            )
+    finally:
+        view.close()
+    publish(result)
+    _screen.print(result)
+    if result.outcome.is_failure:
+        raise StudyStopped(result.outcome.reason)
+    return best_config(result.data)
+
+
+def close_dead_runs(name: str) -> None:
+    """Mark this study's earlier flow runs as crashed if their page still says "Running".
+
+    Called by the study's only runner on this machine, so whoever started them is dead.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    message = "Its process was killed; a later run took over the study."
+    with get_client(sync_client=True) as client:
+        running = FlowRunFilter(
+            name=FlowRunFilterName(any_=[name]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
+        )
+        for dead in client.read_flow_runs(flow_run_filter=running):
+            if dead.id != context.flow_run.id:
+                crashed: State[Any] = Crashed(message=message)
+                client.set_flow_run_state(dead.id, crashed, force=True)
+
+
+def publish(result: StudyResult) -> None:
+    """Leave the trials, the best configuration and the figures on the run's page."""
+    name = result.spec.name
+    links = {"MLflow": result.run_url} if result.run_url else {}
+    try:
+        create_table_artifact(
+            table=[table_row(row, result.data) for row in trial_rows(result.data)],
+            key=artifact_key(name, "trials"),
+            description=f"Trials of {name}",
+        )
+        create_markdown_artifact(
+            markdown=summary_markdown(result.data, links),
+            key=artifact_key(name, "best"),
+            description=f"Best configuration of {name}",
+        )
+        figures = {} if result.report is None else result.report.figures
+        for figure, path in figures.items():
+            picture = base64.b64encode(path.read_bytes()).decode()
+            create_image_artifact(
+                image_url=f"data:image/png;base64,{picture}",
+                key=artifact_key(name, figure.replace("_", "-")),
+                description=figure.replace("_", " "),
+            )
+    except Exception as error:  # noqa: BLE001 - the study is done; its page is not worth failing it
+        get_run_logger().warning("Could not publish every artifact: %s", error)
+
+
+def table_row(row: TrialRow, data: StudyData) -> dict[str, Any]:
+    """Return a trial as a row of Prefect's table artifact."""
+    values = row.values or (None,) * len(data.metrics)
+    return {
+        "trial": row.number,
+        "best": "★" if row.is_best else "",
+        **dict(zip(data.metrics, values, strict=True)),
+        "state": row.state.value,
+        "cause": None if row.cause is None else row.cause.value,
+        "seconds": None if row.duration_seconds is None else round(row.duration_seconds, 1),
+        **row.params,
+        "message": row.message,
+    }
+
+
+class Screen:
+    """The terminal of a flow that runs as a script; nothing for one that a worker runs."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+
+    @contextmanager
+    def shown(self, spec: StudySpec) -> Iterator[Observer]:
+        """Show the study while it runs, where a person watches."""
+        if self._stream is None or not self._stream.isatty():
+            yield Observer()
+            return
+        view = make_view(spec, self._stream)
+        with view.shown():
+            yield view
+
+    def print(self, result: StudyResult) -> None:
+        """Print what came out and where to look."""
+        if self._stream is not None:
+            print_result(result, Console())
+
+
+_screen = Screen()
+"""Set by `main`: a flow's parameters are shown in the UI and cannot carry a terminal."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow from the command line; return the exit code."""
+    global _screen
+    parser = argparse.ArgumentParser(description="Run a study under Prefect.")
+    parser.add_argument("study", help="path of the study file")
+    parser.add_argument("--n-trials", type=int, help="finish this many trials in all")
+    parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")
+    parser.add_argument("--fork", metavar="NAME", help="new study that takes over the old trials")
+    given = parser.parse_args(arguments)
+    _screen = Screen(sys.stderr)
+    try:
+        read_spec(given.study)  # before a server is started for a file that is wrong
+        end_orphaned_servers(Settings.resolve())
+        run_study(given.study, given.n_trials, given.max_parallel_trials, given.fork)
+    except SpecError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    except StudyflowError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 3 if error.retryable else 1
+    except OSError as error:
+        if not error.strerror:
+            raise
+        print(describe_os_error(error), file=sys.stderr)  # noqa: T201
+        return 3
+    except KeyboardInterrupt:
+        print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

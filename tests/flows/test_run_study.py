@@ -1,0 +1,185 @@
+"""The flow under a real Prefect server: what a person finds on the run's page."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from studyflow.errors import StorageUnavailable
+from studyflow.record import TrialRecord, TrialState
+from studyflow.trial import Cause
+
+ROOT = Path(__file__).parents[2]
+
+# Prefect and its server warn about their own dependencies; ours stay errors everywhere else.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
+
+SCRIPT = """
+from studyflow import sdk
+trial = sdk.current_trial()
+x = trial.params["x"]
+for step in range(3):
+    sdk.report(step, loss=abs(x) + 1 / (step + 1))
+print("training with", x)
+if x > 1.5:
+    raise RuntimeError("no such thing as x > 1.5")
+sdk.finish(loss=x * x)
+"""
+
+STUDY = """
+name: flow-test
+objectives: [{metric: loss, direction: minimize}]
+search_space: {x: {type: float, low: -2, high: 2}}
+enqueue: [{x: 1.75}, {x: 0.5}]
+sampler: {type: random, seed: 1}
+budget: {n_trials: 4, max_parallel_trials: 2}
+trial: {command: [python, train.py]}
+"""
+
+
+@pytest.fixture(scope="module")
+def flow_module() -> Iterator[ModuleType]:
+    """`flows/run_study.py` as Prefect loads it, over a server of the test's own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        spec = importlib.util.spec_from_file_location("run_study", ROOT / "flows" / "run_study.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["run_study"] = module
+        spec.loader.exec_module(module)
+        yield module
+        del sys.modules["run_study"]
+
+
+@pytest.fixture
+def study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "train.py").write_text(SCRIPT)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    monkeypatch.setenv("STUDYFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "study.yaml"
+
+
+def read_page(name: str, n_tasks: int = 4) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Return the newest flow run of a name, its task runs by name and its artifacts by key."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        ArtifactFilter,
+        ArtifactFilterFlowRunId,
+        FlowRunFilter,
+        FlowRunFilterId,
+        FlowRunFilterName,
+    )
+
+    async def read() -> tuple[Any, list[Any], list[Any]]:
+        async with get_client() as client:
+            runs = await client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name]))
+            )
+            run = runs[-1]
+            by_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+            for _ in range(60):  # task runs reach the database a moment later, as events
+                tasks = await client.read_task_runs(flow_run_filter=by_run)
+                if len(tasks) >= n_tasks and all(t.state and t.state.is_final() for t in tasks):
+                    break
+                await asyncio.sleep(0.5)
+            artifacts = await client.read_artifacts(
+                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+            )
+            return run, tasks, artifacts
+
+    run, tasks, artifacts = asyncio.run(read())
+    return run, {task.name: task for task in tasks}, {item.key: item for item in artifacts}
+
+
+def test_the_run_page_shows_trials_with_causes_progress_table_best_and_figures(
+    flow_module: ModuleType, study_file: Path
+) -> None:
+    best = flow_module.run_study(str(study_file))
+    run, tasks, artifacts = read_page("flow-test")
+    assert run.state.is_completed()
+    assert sorted(tasks) == ["trial-0000", "trial-0001", "trial-0002", "trial-0003"]
+    failed = tasks["trial-0000"].state
+    assert (failed.is_failed(), failed.name) == (True, "User-Error")
+    assert "no such thing as x > 1.5" in failed.message
+    assert tasks["trial-0001"].state.message == "ok: 0.25"
+    assert artifacts["flow-test-progress"].type == "progress"
+    assert artifacts["flow-test-progress"].data == 100.0
+    assert artifacts["flow-test-trials"].type == "table"
+    assert artifacts["flow-test-best"].type == "markdown"
+    assert artifacts["flow-test-convergence"].type == "image"
+    assert artifacts["flow-test-convergence"].data.startswith("data:image/png;base64,")
+    assert best["trial"] in (1, 2, 3)
+
+
+def test_the_command_line_run_of_the_same_file_gives_the_same_trials(
+    flow_module: ModuleType, study_file: Path, tmp_path: Path
+) -> None:
+    from click.testing import CliRunner
+
+    from studyflow.cli import main
+
+    flow_best = flow_module.run_study(str(study_file))
+    done = CliRunner().invoke(main, ["run", str(study_file), "--home", str(tmp_path / "other")])
+    assert done.exit_code == 0, done.output
+    shown = CliRunner().invoke(
+        main, ["best", str(study_file), "--json", "--home", str(tmp_path / "other")]
+    )
+    assert json.loads(shown.output)["params"] == flow_best["params"]
+
+
+def test_a_runner_that_fails_leaves_no_trial_task_waiting(
+    flow_module: ModuleType, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_after_a_launch(_spec: Any, _settings: Any, observer: Any, **_: Any) -> None:
+        observer.launched(TrialRecord(0, TrialState.RUNNING, {"x": 0.5}, attempt=1))
+        raise StorageUnavailable("The study storage does not answer.")
+
+    monkeypatch.setattr(flow_module.runner, "run_study", fail_after_a_launch)
+    study_file.write_text(STUDY.replace("flow-test", "flow-left"))
+    with pytest.raises(StorageUnavailable):
+        flow_module.run_study(str(study_file))
+    _, tasks, _ = read_page("flow-left", n_tasks=1)
+    assert tasks["trial-0000"].state.is_crashed()
+
+
+def test_a_wrong_study_file_ends_with_its_problems_before_a_server_starts(
+    flow_module: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("name: x\nobjectives: []\n")
+    assert flow_module.main([str(path)]) == 2
+    assert "search_space" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "name", "is_failed"),
+    [
+        (TrialState.COMPLETE, Cause.OK, "Completed", False),
+        (TrialState.PRUNED, Cause.PRUNED, "Pruned", False),
+        (TrialState.FAILED, Cause.CUDA_OOM, "Cuda-Oom", True),
+        (TrialState.FAILED, Cause.CANCELLED, "Cancelled", True),
+    ],
+)
+def test_a_trial_task_ends_in_a_state_that_names_the_cause(
+    flow_module: ModuleType, state: TrialState, cause: Cause, name: str, is_failed: bool
+) -> None:
+    record = TrialRecord(3, state, {}, values=(0.5,), cause=cause, message="why")
+    shown = flow_module.end_state(record)
+    assert (shown.name, shown.is_failed()) == (name, is_failed)
+    assert str(cause) in shown.message
+
+
+def test_artifact_keys_hold_only_what_prefect_takes(flow_module: ModuleType) -> None:
+    assert flow_module.artifact_key("CNN+LSTM (v2)", "best") == "cnn-lstm-v2-best"
+    assert flow_module.artifact_key("研究", "best") == "study-best"
