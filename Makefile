@@ -1,0 +1,45 @@
+# Everything works in a fresh clone with Python >= 3.11 and make; `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
+STUDY ?= images/cnn-lstm/study-short.yaml
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help study study-full ui test check format clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "studyflow needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (make PYTHON=python3.11 ...)")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+study: $(READY) ## Tune a CNN+LSTM under Prefect, a few minutes; STUDY=file runs another
+	$(BIN)/python flows/run_study.py $(STUDY)
+
+study-full: $(READY) ## The same study with its whole budget of 30 trials
+	$(BIN)/python flows/run_study.py images/cnn-lstm/study.yaml
+
+ui: $(READY) ## Show studies in Prefect's and MLflow's pages, until Ctrl-C
+	$(BIN)/studyflow ui --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment and all studies of this folder
+	rm -rf $(VENV) .studyflow build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
