@@ -11,7 +11,8 @@
     ├── StorageUnavailable   the study's storage does not answer                      (retryable)
     ├── SamplerError         a sampler was asked for something it cannot do
     ├── ExecutorError
-    │   └── ExecutorUnavailable   the place where trials run does not answer          (retryable)
+    │   ├── ExecutorUnavailable   the place where trials run does not answer          (retryable)
+    │   └── ExecutorBlocked       no trial of the study can start there
     ├── TrackingError
     │   └── TrackingUnavailable   MLflow does not answer                              (retryable)
     └── MissingExtra         an optional part of studyflow is not installed
@@ -110,6 +111,10 @@ class ExecutorUnavailable(ExecutorError):
     """The place where trials run does not answer."""
 
     retryable = True
+
+
+class ExecutorBlocked(ExecutorError):
+    """No attempt of the study can start here, whatever its parameters: the study stops."""
 
 
 class TrackingError(StudyflowError):

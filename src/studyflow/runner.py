@@ -118,7 +118,7 @@ def run_study(
             pruner=make_pruner(spec),
             fork_from=fork_from,
         )
-        executor = _make_executor(spec, study_folder, folder)
+        executor = make_executor(study, settings, folder, observer)
         tracker = make_tracker(settings, spec.name, observer)
         mirror = Mirror(
             tracker,
@@ -213,15 +213,48 @@ def open_executor(spec: StudySpec, settings: Settings) -> Executor:
     return LocalExecutor(spec.name, ("python",), root=root, cwd=root, timeout_seconds=None)
 
 
-def _make_executor(spec: StudySpec, study_folder: Path, folder: Path) -> LocalExecutor:
-    return LocalExecutor(
-        spec.name,
-        spec.trial.command,
-        root=study_folder,
-        cwd=folder,
-        env=spec.trial.env,
-        timeout_seconds=spec.trial.timeout_seconds,
-        gpus_per_trial=spec.trial.resources.gpu,
+def make_executor(
+    study: Study, settings: Settings, folder: Path, observer: Observer | None = None
+) -> Executor:
+    """Return the executor that the settings name, for the attempts of a study.
+
+    Args:
+        study: The study.
+        settings: Where trials run.
+        folder: Folder that relative paths in `trial.command` start from, locally.
+        observer: Hears of what cannot be had here.
+
+    Raises:
+        ExecutorError: Trials cannot run there.
+    """
+    spec, root = study.spec, settings.study_folder(study.spec.name)
+    if settings.executor == "local":
+        return LocalExecutor(
+            spec.name,
+            spec.trial.command,
+            root=root,
+            cwd=folder,
+            env=spec.trial.env,
+            timeout_seconds=spec.trial.timeout_seconds,
+            gpus_per_trial=spec.trial.resources.gpu,
+        )
+    # The client takes half a second to import, and most runners need none.
+    from studyflow.executors.kubernetes import KubernetesExecutor
+    from studyflow.executors.kubernetes.api import KubernetesApi
+
+    reached = settings.trial_tracking_uri or settings.tracking_uri
+    if observer is not None and (reached is None or not reached.startswith("http")):
+        observer.noted(
+            "MLflow is a file on this machine, which pods do not reach: no metrics by step, no "
+            "artifacts. Hint: set MLFLOW_TRACKING_URI to an MLflow server."
+        )
+    return KubernetesExecutor(
+        spec,
+        api=KubernetesApi(settings.namespace),
+        root=root,
+        image=study.pinned_image(),
+        on_image=study.pin_image,
+        tracking_uri=settings.trial_tracking_uri,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a study's things are kept: one folder on this machine, or servers by URL.
+"""Where a study's things are: one folder on this machine, or servers by URL; processes, or pods.
 
 Flags come before environment variables, and those before the embedded defaults.
 """
@@ -11,9 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, cast, get_args
 
+from studyflow.errors import StudyflowError
 from studyflow.storage import DEFAULT_FOLDER, default_storage_url
+
+ExecutorName = Literal["local", "kubernetes"]
+"""Where trials run: as processes of this machine, or as pods of a cluster."""
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -28,6 +32,12 @@ class Settings:
     """Storage of the studies."""
     tracking_uri: str | None
     """MLflow's address; `None` for the embedded database in `home`."""
+    executor: ExecutorName = "local"
+    """Where trials run. Not part of a study: the same file runs on a laptop and on a cluster."""
+    namespace: str | None = None
+    """Namespace of the trials' pods; `None` for the runner's own, or the kubeconfig's."""
+    trial_tracking_uri: str | None = None
+    """MLflow's address as pods reach it, where that differs from `tracking_uri`."""
 
     @classmethod
     def resolve(
@@ -36,19 +46,34 @@ class Settings:
         home: Path | None = None,
         storage: str | None = None,
         tracking: str | None = None,
+        executor: str | None = None,
+        namespace: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Settings:
         """Return the settings from flags, the environment and the defaults, in this order.
 
-        The environment's names are `STUDYFLOW_HOME`, `STUDYFLOW_STORAGE` and MLflow's own
+        The environment's names are `STUDYFLOW_HOME`, `STUDYFLOW_STORAGE`, `STUDYFLOW_EXECUTOR`,
+        `STUDYFLOW_NAMESPACE`, `STUDYFLOW_TRIAL_TRACKING_URI` and MLflow's own
         `MLFLOW_TRACKING_URI`.
+
+        Raises:
+            StudyflowError: There is no such executor.
         """
         env = os.environ if environment is None else environment
+        chosen = executor or env.get("STUDYFLOW_EXECUTOR") or "local"
+        if chosen not in get_args(ExecutorName):
+            raise StudyflowError(
+                f"There is no executor {chosen!r} (STUDYFLOW_EXECUTOR).",
+                hint=f"choose one of {', '.join(get_args(ExecutorName))}.",
+            )
         folder = (home or Path(env.get("STUDYFLOW_HOME") or DEFAULT_FOLDER)).absolute()
         return cls(
             home=folder,
             storage_url=storage or env.get("STUDYFLOW_STORAGE") or default_storage_url(folder),
             tracking_uri=tracking or env.get("MLFLOW_TRACKING_URI") or None,
+            executor=cast("ExecutorName", chosen),
+            namespace=namespace or env.get("STUDYFLOW_NAMESPACE") or None,
+            trial_tracking_uri=env.get("STUDYFLOW_TRIAL_TRACKING_URI") or None,
         )
 
     def study_folder(self, name: str) -> Path:

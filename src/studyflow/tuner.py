@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from studyflow.errors import ExecutorError, ExecutorUnavailable, StudyflowError
+from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, StudyflowError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observer import Observer, Observers, Progress
 from studyflow.record import TrialRecord, TrialState, best_records
@@ -123,6 +123,10 @@ class Tuner:
         self._progress_at = -math.inf
         self._is_refused = False
         """Whether the executor refused a launch in this turn, for now or for good."""
+        self._blocked: str | None = None
+        """Why no attempt of the study can start, whatever its parameters."""
+        self._waits_for_room = False
+        """Whether an attempt found no room in this turn."""
         self._notes: list[str] = []
         """What keeps the study from going on at full speed, as this turn found it."""
         self._said: frozenset[str] = frozenset()
@@ -157,9 +161,13 @@ class Tuner:
             self._add_note(f"{error} Running trials go on; no new ones start until it is back.")
             self._show_progress(force=False)
             return None
+        self._waits_for_room = any(status.waits_for_room for status in statuses.values())
         changed = self._watch(statuses)
+        if self._blocked is None:
+            changed |= self._relaunch(statuses)
         reason = self._reason_to_stop()
-        changed |= self._relaunch(statuses)
+        if self._blocked is not None:
+            changed |= self._withdraw_unlaunched(statuses)
         if reason is None:
             changed |= self._fill_slots()
         is_idle = not self._study.running()
@@ -229,7 +237,9 @@ class Tuner:
         assert status.outcome is not None, "an ended attempt has an outcome"
         outcome = self._with_tracked_metrics(record, status.outcome, status.exit_code)
         verdict = judge(self._spec, outcome)
-        if verdict.state is None:
+        if status.blocks_study:
+            self._block(record, outcome.message)
+        elif verdict.state is None:
             self._retry(record, verdict)
         else:
             self._record(record, verdict, outcome.metrics, _seconds(status))
@@ -287,6 +297,27 @@ class Tuner:
         )
         self._mirror.finish_trial(told)
         self._observer.recorded(told)
+
+    def _block(self, record: TrialRecord, message: str) -> None:
+        """Withdraw a trial that could not start, and start no other: each would fail alike.
+
+        Nothing of it ran, so it costs no budget.
+        """
+        self._blocked = message
+        verdict = Verdict(Cause.CANCELLED, TrialState.FAILED, f"It could not start. {message}")
+        self._record(record, verdict, {})
+
+    def _withdraw_unlaunched(self, statuses: Mapping[AttemptId, AttemptStatus]) -> bool:
+        """Withdraw the trials of a blocked study that wait for an attempt."""
+        waiting = [
+            record
+            for record in self._study.running()
+            if AttemptId(record.number, record.attempt) not in statuses
+            or record.attempt in record.lost_attempts
+        ]
+        for record in waiting:
+            self._block(record, self._blocked or "")
+        return bool(waiting)
 
     # ---- pruning ----------------------------------------------------------------------------
 
@@ -351,7 +382,12 @@ class Tuner:
     def _fill_slots(self) -> bool:
         changed = False
         # Refused: a suggestion made now would know less than one made when there is a place to run.
-        while not self._is_refused and self._has_slot() and self._study.room() > 0:
+        while (
+            not self._is_refused
+            and not self._waits_for_room
+            and self._has_slot()
+            and self._study.room() > 0
+        ):
             record = self._study.ask()
             if record is None:
                 break
@@ -395,6 +431,10 @@ class Tuner:
             self._is_refused = True
             self._add_note(str(error))
             return False
+        except ExecutorBlocked as error:
+            self._is_refused = True
+            self._block(record, str(error))
+            return True
         except ExecutorError as error:
             self._is_refused = True  # the stop rules see this failure before another trial follows
             self._record(record, Verdict(Cause.USER_ERROR, TrialState.FAILED, str(error)), {})
@@ -424,6 +464,8 @@ class Tuner:
     # ---- ending and showing -----------------------------------------------------------------
 
     def _reason_to_stop(self) -> TunerResult | None:
+        if self._blocked is not None:
+            return TunerResult(self._blocked, is_finished=False, is_failure=True)
         records = self._study.records()
         early: StopReason | None = stop_reason(self._spec, records, self._finished_before)
         if early is not None:

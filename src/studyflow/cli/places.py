@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from studyflow.errors import SpecError
 from studyflow.reports import StudyData
-from studyflow.settings import Settings
+from studyflow.settings import ExecutorName, Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import open_storage, redacted
 from studyflow.study import find_study, load_records
@@ -34,6 +34,23 @@ def place_options(command: _F) -> _F:
             "--home",
             type=click.Path(path_type=Path, file_okay=False),
             help="Folder for everything embedded; STUDYFLOW_HOME, else .studyflow.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def executor_options(command: _F) -> _F:
+    """Add `--executor` and `--namespace` to a command."""
+    for option in (
+        click.option(
+            "--namespace",
+            help="Kubernetes namespace of the trials; STUDYFLOW_NAMESPACE, else the kubeconfig's.",
+        ),
+        click.option(
+            "--executor",
+            type=click.Choice(get_args(ExecutorName)),
+            help="Run trials as local processes or as pods; STUDYFLOW_EXECUTOR, else local.",
         ),
     ):
         command = option(command)

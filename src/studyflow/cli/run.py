@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from studyflow.cli.places import load_study, place_options, settings_of
+from studyflow.cli.places import executor_options, load_study, place_options, settings_of
 from studyflow.errors import TrackingUnavailable
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -22,12 +22,15 @@ from studyflow.spec import StudySpec
     metavar="NAME",
     help="Start a new study of this name that takes over the old one's trials as far as they fit.",
 )
+@executor_options
 @place_options
 def run(
     study: Path,
     n_trials: int | None,
     max_parallel_trials: int | None,
     fork: str | None,
+    executor: str | None,
+    namespace: str | None,
     home: Path | None,
     storage: str | None,
     tracking_uri: str | None,
@@ -43,7 +46,13 @@ def run(
     from studyflow.terminal import make_view, print_result
 
     spec, fork_from = override(StudySpec.from_yaml(study), n_trials, max_parallel_trials, fork)
-    settings = settings_of(home, storage, tracking_uri)
+    settings = Settings.resolve(
+        home=home,
+        storage=storage,
+        tracking=tracking_uri,
+        executor=executor,
+        namespace=namespace,
+    )
     view = make_view(spec)
     with view.shown():
         result = run_study(

@@ -67,6 +67,11 @@ class AttemptStatus:
     """When the script began, seconds since the epoch."""
     ended_at: float | None = None
     """When the script ended, seconds since the epoch."""
+    waits_for_room: bool = False
+    """Whether it is pending because there is no room: further trials would only wait beside it."""
+    blocks_study: bool = False
+    """Whether it ended because no attempt of the study can start, whatever its parameters, such as
+    when a Secret that the study names does not exist. The outcome's message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,8 @@ class Executor(Protocol):
 
         Raises:
             ExecutorUnavailable: The place does not answer; the same call may succeed later.
-            ExecutorError: The attempt can never start, such as a program that does not exist.
+            ExecutorBlocked: No attempt of the study can start here.
+            ExecutorError: This attempt can never start, such as a program that does not exist.
         """
 
     def poll(self) -> Mapping[AttemptId, AttemptStatus]:

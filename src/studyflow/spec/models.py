@@ -12,11 +12,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from studyflow.space import Parameter, Real, Scalar, SearchSpace, Whole, broken_rule
+from studyflow.spec.kubernetes import KubernetesSpec
+from studyflow.spec.parts import QUANTITY, Part, Seconds, Text
 
 Direction = Literal["minimize", "maximize"]
 SamplerName = Literal["botorch", "gp", "tpe", "cmaes", "nsga2", "qmc", "random", "grid"]
@@ -30,26 +32,8 @@ NAME_LIMIT: Final = 200
 KEY_LIMIT: Final = 250
 """Longest name of a parameter or metric: MLflow's limit for a key."""
 
-LONGEST_SECONDS: Final = 1e9
-"""Longest time limit, about 31 years; Kubernetes keeps deadlines in 32 bits."""
 
-
-def _text(value: Any) -> Any:
-    """Return a number as text, so that `cpu: 2` is as good as `cpu: "2"`."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
-"""A text that may be written as a number."""
-
-Seconds = Annotated[Real, Field(gt=0, le=LONGEST_SECONDS)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ObjectiveSpec(_Part):
+class ObjectiveSpec(Part):
     """One number to optimise."""
 
     metric: str = Field(
@@ -61,7 +45,7 @@ class ObjectiveSpec(_Part):
     direction: Direction = Field(description="Whether small or large values are good.")
 
 
-class ConstraintSpec(_Part):
+class ConstraintSpec(Part):
     """A bound that a metric must keep for the trial to be feasible. Name `max`, `min` or both."""
 
     metric: str = Field(
@@ -103,7 +87,7 @@ class ConstraintSpec(_Part):
         return bounds
 
 
-class SamplerSpec(_Part):
+class SamplerSpec(Part):
     """Who suggests the next point. Any further field is an argument of that sampler.
 
     The arguments are listed in `studyflow.spec.arguments`.
@@ -122,7 +106,7 @@ class SamplerSpec(_Part):
         return dict(self.model_extra or {})
 
 
-class PrunerSpec(_Part):
+class PrunerSpec(Part):
     """Who stops hopeless trials early. Any further field is an argument of that pruner.
 
     The arguments are listed in `studyflow.spec.arguments`.
@@ -138,7 +122,7 @@ class PrunerSpec(_Part):
         return dict(self.model_extra or {})
 
 
-class BudgetSpec(_Part):
+class BudgetSpec(Part):
     """How much a study may spend."""
 
     n_trials: Whole = Field(
@@ -158,7 +142,7 @@ class BudgetSpec(_Part):
     )
 
 
-class StopSpec(_Part):
+class StopSpec(Part):
     """When to end before the budget is spent."""
 
     target: Real | None = Field(
@@ -177,7 +161,7 @@ class StopSpec(_Part):
     )
 
 
-class RetrySpec(_Part):
+class RetrySpec(Part):
     """How often a trial is attempted again when its attempt was lost to the infrastructure."""
 
     max_attempts: Whole = Field(
@@ -195,7 +179,7 @@ class RetrySpec(_Part):
     )
 
 
-class ResourcesSpec(_Part):
+class ResourcesSpec(Part):
     """What one trial needs. Locally only `gpu` has an effect: cards are handed out one a slot."""
 
     cpu: Text | None = Field(
@@ -203,14 +187,13 @@ class ResourcesSpec(_Part):
     )
     memory: Text | None = Field(
         default=None,
-        # Kubernetes writes kilo small and knows no B: 4K and 4GB would be refused by its API.
-        pattern=r"^\d+(\.\d+)?(k|[MGTP]|[KMGTP]i)?$",
+        pattern=QUANTITY,
         description="Memory in bytes, such as `4Gi` or `500M`.",
     )
     gpu: Whole = Field(default=0, ge=0, le=1024, description="GPUs for each trial.")
 
 
-class TrialSpec(_Part):
+class TrialSpec(Part):
     """How one trial is run."""
 
     command: tuple[Text, ...] = Field(
@@ -236,9 +219,12 @@ class TrialSpec(_Part):
     env: dict[str, Text] = Field(
         default_factory=dict, description="Environment variables for the script; no secrets here."
     )
+    kubernetes: KubernetesSpec = Field(
+        default_factory=KubernetesSpec, description="How its pod is made, on Kubernetes."
+    )
 
 
-class StudySpec(_Part):
+class StudySpec(Part):
     """One study: what to optimise, over what, by whom, for how long, and how a trial is run."""
 
     name: str = Field(

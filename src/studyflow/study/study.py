@@ -200,6 +200,18 @@ class Study:
         """Note which MLflow run shows a trial."""
         self._set_attrs(number, {form.RUN_ID: run_id})
 
+    def pinned_image(self) -> str | None:
+        """Return the study file's image by its digest, once a trial has shown which it is.
+
+        An image that was changed in the study file since is not pinned yet.
+        """
+        image, pinned = self.optuna_study.user_attrs.get(form.IMAGE, (None, None))
+        return pinned if image == self.spec.trial.image else None
+
+    def pin_image(self, pinned: str) -> None:
+        """Keep the study file's image by its digest: all trials run the same one."""
+        self.optuna_study.set_user_attr(form.IMAGE, [self.spec.trial.image, pinned])
+
     def report(self, number: int, points: Sequence[MetricPoint]) -> None:
         """Keep the reported values of the first objective, for pruners and plots.
 

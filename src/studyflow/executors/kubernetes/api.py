@@ -1,0 +1,346 @@
+"""What the executor asks of the Kubernetes API: eight requests, plain dictionaries, our own errors.
+
+The only place that imports the Kubernetes client. Its authentication and connections are used, its
+models are not: they refuse fields that are younger than themselves, in requests and in answers.
+
+Nothing here retries. A request that fails raises, and whoever called decides what follows; the
+runner's loop is the one place where anything is tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, MissingExtra
+
+CONNECT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 20.0
+"""Longest waits of one request; a write whose answer does not come is repeated by its name."""
+
+WATCH_SECONDS: Final = 60
+"""How long the server keeps a watch open. Also bounds how long a connection that died in silence
+goes unnoticed."""
+
+LIST_LIMIT: Final = 500
+"""Objects in one answer to a list; more come in pages."""
+
+_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+_PATHS: Final[Mapping[str, str]] = {
+    "jobs": "/apis/batch/v1/namespaces/{namespace}/jobs",
+    "pods": "/api/v1/namespaces/{namespace}/pods",
+    "events": "/api/v1/namespaces/{namespace}/events",
+}
+
+
+Event = tuple[str, dict[str, Any]]
+"""What happened, and the object as it is since."""
+
+
+class AlreadyExists(ExecutorError):
+    """An object of this name is there already."""
+
+
+class NotFound(ExecutorError):
+    """There is no object of this name."""
+
+
+class VersionTooOld(ExecutorError):
+    """The server no longer knows what happened since this version: list again."""
+
+
+class Refused(ExecutorBlocked):
+    """The server understood and refused, and would refuse the same again: rights, admission."""
+
+
+class ClusterApi(Protocol):
+    """The requests. `studyflow.testing.fake_cluster` has one in memory."""
+
+    namespace: str
+
+    def list_objects(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
+        """Return the objects, as they are now and not as some cache has them, and their version."""
+
+    def watch_objects(
+        self, kind: str, selector: str, version: str
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (`ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`, object) from a version on.
+
+        Ends after `WATCH_SECONDS`, or earlier without a reason.
+
+        Raises:
+            VersionTooOld: List again.
+        """
+
+    def create_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a Job and return it.
+
+        Raises:
+            AlreadyExists: There is one of that name.
+        """
+
+    def get_job(self, name: str) -> dict[str, Any] | None:
+        """Return a Job, or `None` when there is none."""
+
+    def patch_job(self, name: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Merge a patch into a Job and return it, or `None` when there is none."""
+
+    def delete_job(self, name: str) -> None:
+        """Delete a Job and, in the background, its pods; silent when there is none."""
+
+    def events(self, uid: str) -> list[dict[str, Any]]:
+        """Return the events about one object, oldest first; empty without the right to see them."""
+
+    def read_log(
+        self, pod: str, *, tail_lines: int | None = None, limit_bytes: int | None = None
+    ) -> bytes:
+        """Return the log of a pod's container; empty when there is none (any more)."""
+
+    def follow_log(self, pod: str) -> Iterator[bytes]:
+        """Yield the log of a pod's container as it is written, until the container ends."""
+
+    def close(self) -> None:
+        """Let go of the connections."""
+
+
+class KubernetesApi:
+    """`ClusterApi` over the official client.
+
+    Args:
+        namespace: Namespace of the trials; `None` for the pod's own, or that of the kubeconfig.
+        context: Context of the kubeconfig; `None` for its current one.
+
+    Raises:
+        MissingExtra: The client is not installed.
+        ExecutorError: There is neither a pod's service account nor a kubeconfig.
+    """
+
+    def __init__(self, namespace: str | None = None, context: str | None = None) -> None:
+        try:
+            from kubernetes import client, config
+        except ImportError as error:
+            raise MissingExtra("Running trials on Kubernetes", "kubernetes") from error
+        configuration = client.Configuration()
+        try:
+            # Chosen by what is there, not by what works: a runner in a pod never uses a kubeconfig
+            # that happens to lie in its image, unless it is told to.
+            if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                default = _NAMESPACE_FILE.read_text().strip()
+            else:
+                config.load_kube_config(  # type: ignore[no-untyped-call]
+                    context=context, client_configuration=configuration
+                )
+                _, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+                default = (active or {}).get("context", {}).get("namespace") or "default"
+        except (config.ConfigException, OSError, TypeError) as error:
+            raise ExecutorError(
+                f"No Kubernetes cluster is configured here: {error}.",
+                hint="set KUBECONFIG, or run inside a pod with a service account.",
+            ) from error
+        configuration.retries = False
+        self._client = client.ApiClient(configuration)
+        self.namespace = namespace or default
+        self.host = str(configuration.host)
+        self.n_requests: dict[str, int] = {}
+        """Requests so far, by verb and kind: what a study costs the API server."""
+
+    def list_objects(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
+        items: list[dict[str, Any]] = []
+        # No resourceVersion: the answer is read from etcd, so an object that is not in it is gone.
+        query = {"labelSelector": selector, "limit": LIST_LIMIT}
+        while True:
+            page = self._json("list", kind, "GET", query=query)
+            items += page.get("items") or []
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            query = {**query, "continue": metadata["continue"]}
+
+    def watch_objects(
+        self, kind: str, selector: str, version: str
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        query = {
+            "labelSelector": selector,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": WATCH_SECONDS,
+        }
+        for line in self._stream("watch", kind, query=query, read_seconds=WATCH_SECONDS + 15.0):
+            try:
+                event = json.loads(line)
+                kind_of_event, found = event["type"], event["object"]
+            except (ValueError, KeyError, TypeError):
+                return  # cut off in the middle: the next watch begins before it
+            if kind_of_event == "ERROR":
+                raise _failure(int(found.get("code") or 500), found, f"watch {kind}")
+            yield kind_of_event, found
+
+    def create_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        return self._json("create", "jobs", "POST", body=manifest)
+
+    def get_job(self, name: str) -> dict[str, Any] | None:
+        try:
+            return self._json("get", "jobs", "GET", name=name)
+        except NotFound:
+            return None
+
+    def patch_job(self, name: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            return self._json("patch", "jobs", "PATCH", name=name, body=patch)
+        except NotFound:
+            return None
+
+    def delete_job(self, name: str) -> None:
+        try:
+            options = {"propagationPolicy": "Background"}
+            self._json("delete", "jobs", "DELETE", name=name, body=options)
+        except NotFound:
+            pass
+
+    def events(self, uid: str) -> list[dict[str, Any]]:
+        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": LIST_LIMIT}
+        try:
+            found = self._json("list", "events", "GET", query=query).get("items") or []
+        except Refused:  # a right that only explains things is worth no failure
+            return []
+        return sorted(found, key=lambda event: str(event.get("lastTimestamp") or ""))
+
+    def read_log(
+        self, pod: str, *, tail_lines: int | None = None, limit_bytes: int | None = None
+    ) -> bytes:
+        query = {"tailLines": tail_lines, "limitBytes": limit_bytes}
+        try:
+            answer = self._request(
+                "log", "pods", "GET", name=pod, below="log", query=query, accept="*/*"
+            )
+            return bytes(answer.read() or b"")
+        except ExecutorError as error:
+            if isinstance(error, ExecutorUnavailable):
+                raise
+            return b""  # the container was never made, or its log went with its node
+
+    def follow_log(self, pod: str) -> Iterator[bytes]:
+        query = {"follow": "true"}
+        for line in self._stream(
+            "log", "pods", name=pod, below="log", query=query, read_seconds=None, accept="*/*"
+        ):
+            yield line + b"\n"
+
+    def close(self) -> None:
+        self._client.rest_client.pool_manager.clear()
+
+    # How a request is made
+
+    def _json(self, verb: str, kind: str, method: str, **options: Any) -> dict[str, Any]:
+        answer = self._request(verb, kind, method, **options)
+        try:
+            document = json.loads(answer.read() or b"{}")
+        except ValueError as error:
+            raise ExecutorUnavailable(
+                f"The Kubernetes API at {self.host} did not answer in JSON ({verb} {kind}).",
+                hint="is that the API server, or a proxy's error page?",
+            ) from error
+        return document if isinstance(document, dict) else {}
+
+    def _stream(
+        self, verb: str, kind: str, *, read_seconds: float | None, **options: Any
+    ) -> Iterator[bytes]:
+        """Yield the lines of an answer as they come."""
+        answer = self._request(verb, kind, "GET", read_seconds=read_seconds, **options)
+        response = answer.response
+        rest = b""
+        try:
+            for chunk in response.stream(65536, decode_content=False):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line for line in lines if line.strip())
+        except Exception as error:
+            raise self._unreachable(error, f"{verb} {kind}") from error
+        finally:
+            response.close()
+            response.release_conn()
+        if rest.strip():
+            yield rest
+
+    def _request(
+        self,
+        verb: str,
+        kind: str,
+        method: str,
+        *,
+        name: str | None = None,
+        below: str | None = None,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        accept: str = "application/json",
+        read_seconds: float | None = READ_SECONDS,
+    ) -> Any:
+        """Send one request and return the client's answer, whose status is a success."""
+        counted = f"{verb} {kind}"
+        self.n_requests[counted] = self.n_requests.get(counted, 0) + 1
+        path = "/".join(part for part in (_PATHS[kind], name, below) if part)
+        headers = {"Accept": accept}
+        if body is not None:
+            is_patch = method == "PATCH"
+            headers["Content-Type"] = (
+                "application/merge-patch+json" if is_patch else "application/json"
+            )
+        prepared = self._client.param_serialize(
+            method,
+            path.format(namespace=self.namespace),
+            query_params=[(k, v) for k, v in (query or {}).items() if v is not None],
+            header_params=headers,
+            body=None if body is None else dict(body),
+            auth_settings=["BearerToken"],
+        )
+        what = f"{verb} {kind}{f' {name}' if name else ''}"
+        try:
+            answer = self._client.call_api(
+                *prepared, _request_timeout=(CONNECT_SECONDS, read_seconds)
+            )
+        except Exception as error:  # urllib3's, ssl's and the client's own; none means "refused"
+            raise self._unreachable(error, what) from error
+        if not 200 <= answer.status < 300:
+            try:
+                status = json.loads(answer.read() or b"{}")  # type: ignore[no-untyped-call]
+            except ValueError:
+                status = {}
+            raise _failure(answer.status, status if isinstance(status, dict) else {}, what)
+        return answer
+
+    def _unreachable(self, error: Exception, what: str) -> ExecutorUnavailable:
+        return ExecutorUnavailable(
+            f"The Kubernetes API at {self.host} does not answer ({what}): {_short(error)}.",
+            hint="is the cluster up, and reachable from here?",
+        )
+
+
+def _failure(code: int, status: Mapping[str, Any], what: str) -> ExecutorError:
+    """Return the exception for an answer that is no success."""
+    message = str(status.get("message") or status.get("reason") or f"HTTP {code}")[:500]
+    if code == 404:
+        return NotFound(f"Cannot {what}: {message}")
+    if code == 409 and status.get("reason") == "AlreadyExists":
+        return AlreadyExists(f"Cannot {what}: {message}")
+    if code == 410:
+        return VersionTooOld(f"Cannot {what}: {message}")
+    if code == 403 and "exceeded quota" in message:
+        return ExecutorUnavailable(
+            f"Cannot {what} now: {message}",
+            hint="trials wait until the quota has room.",
+        )
+    if code in (401, 408, 409, 429) or code >= 500:
+        # 401: a token that is being renewed. 409: a conflict with somebody else's write.
+        return ExecutorUnavailable(f"Cannot {what} now: {code} {message}.")
+    hint = "does k8s/base/rbac.yaml grant it, and is it applied?" if code == 403 else None
+    return Refused(f"Cannot {what}: {code} {message}", hint=hint)
+
+
+def _short(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    return " ".join(str(reason).split())[:200]

@@ -1,0 +1,298 @@
+"""From a study and an attempt to the Job that runs it. Pure: the same input, the same manifest.
+
+Everything is a plain dictionary as the API takes it, so that `studyflow render` prints exactly what
+would be sent, and a golden test holds it.
+
+Newer fields are dropped silently by older servers, so nothing here depends on one: retries,
+deadlines and the meaning of an ending are the runner's, read from the pod's status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from studyflow.executors.kubernetes.names import (
+    STUDY_ANNOTATION,
+    attempt_labels,
+    job_name,
+    study_key,
+)
+from studyflow.executors.protocol import AttemptId
+from studyflow.spec import StudySpec
+from studyflow.spec.kubernetes import KubernetesSpec, VolumeSpec
+from studyflow.trial import TRIAL_VARIABLE, Trial
+
+CONTAINER: Final = "trial"
+"""Name of the one container; a patch in the study file finds it by this name."""
+
+TERMINATION_PATH: Final = "/dev/termination-log"
+"""Where `sdk.finish` writes: the kubelet puts the file's content into the pod's status."""
+
+CHECKPOINT_PATH: Final = "/var/run/studyflow/checkpoints"
+
+TTL_SECONDS: Final = 7 * 24 * 3600
+"""A Job is deleted when its outcome is recorded. This is the net under a runner that never comes
+back; a week leaves time to look at what its trials ended with."""
+
+START_ALLOWANCE_SECONDS: Final = 900
+"""Added to the trial's time limit for the pod's own deadline, which counts from the moment the node
+took it and so includes pulling the image. The executor ends a trial that is over its limit; this
+deadline frees the GPU when no runner is there to do so."""
+
+LONGEST_DEADLINE_SECONDS: Final = 2**31 - 1
+
+
+def place(trial: Trial, kubernetes: KubernetesSpec, tracking_uri: str | None = None) -> Trial:
+    """Return the attempt as its script in the pod will see it.
+
+    Args:
+        trial: The attempt.
+        kubernetes: How the study's pods are made.
+        tracking_uri: MLflow's address as pods reach it, if it is not the runner's.
+    """
+    tracking = trial.tracking
+    if tracking is not None and tracking_uri is not None:
+        tracking = replace(tracking, uri=tracking_uri)
+    if tracking is not None and not tracking.uri.startswith(("http://", "https://")):
+        tracking = None  # a database file of the runner's machine
+    return replace(
+        trial,
+        tracking=tracking,
+        outcome_path=TERMINATION_PATH,
+        metrics_path=None,
+        artifact_dir=None,
+        stop_path=None,
+        checkpoint_dir=None if kubernetes.checkpoints is None else CHECKPOINT_PATH,
+    )
+
+
+def build_job(spec: StudySpec, trial: Trial, *, image: str | None = None) -> dict[str, Any]:
+    """Return the Job of one attempt.
+
+    Args:
+        spec: The study; `trial.image` must be set.
+        trial: The attempt, as `place` returns it.
+        image: Image to run instead of the study file's: the same one by its digest.
+    """
+    kubernetes = spec.trial.kubernetes
+    attempt = AttemptId(trial.number, trial.attempt)
+    labels = attempt_labels(spec.name, attempt)
+    annotations = {STUDY_ANNOTATION: spec.name}
+    template = {
+        "metadata": {
+            "labels": {**kubernetes.labels, **labels},
+            "annotations": {**kubernetes.annotations, **annotations},
+        },
+        "spec": _pod(spec, trial, image or spec.trial.image or ""),
+    }
+    job: dict[str, Any] = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(spec.name, attempt),
+            "labels": dict(labels),
+            "annotations": dict(annotations),
+        },
+        "spec": {
+            # Attempts are the runner's: each has a Job of its own, and none is repeated here.
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "ttlSecondsAfterFinished": TTL_SECONDS,
+            "template": strategic_merge(template, kubernetes.pod_template),
+        },
+    }
+    if kubernetes.queue is not None:
+        job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = kubernetes.queue
+        job["spec"]["suspend"] = True  # Kueue starts it; a server that knows neither starts it now
+    return job
+
+
+def _pod(spec: StudySpec, trial: Trial, image: str) -> dict[str, Any]:
+    kubernetes = spec.trial.kubernetes
+    volumes, mounts = _volumes(kubernetes, trial)
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": kubernetes.stop_grace_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": kubernetes.run_as_user,
+            "runAsGroup": kubernetes.run_as_user,
+            "fsGroup": kubernetes.run_as_user,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": image,
+                "imagePullPolicy": kubernetes.image_pull_policy,
+                "command": list(spec.trial.command),
+                "env": _environment(spec, trial),
+                "resources": _resources(spec),
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": True,
+                    "runAsNonRoot": True,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "terminationMessagePath": TERMINATION_PATH,
+                "terminationMessagePolicy": "File",
+                "volumeMounts": mounts,
+            }
+        ],
+        "volumes": volumes,
+    }
+    if kubernetes.env_from_secrets:
+        pod["containers"][0]["envFrom"] = [
+            {"secretRef": {"name": name}} for name in kubernetes.env_from_secrets
+        ]
+    if spec.trial.timeout_seconds is not None:
+        deadline = int(spec.trial.timeout_seconds) + START_ALLOWANCE_SECONDS
+        pod["activeDeadlineSeconds"] = min(deadline, LONGEST_DEADLINE_SECONDS)
+    optional = {
+        "nodeSelector": dict(kubernetes.node_selector),
+        "tolerations": [dict(toleration) for toleration in kubernetes.tolerations],
+        "affinity": dict(kubernetes.affinity),
+        "priorityClassName": kubernetes.priority_class,
+        "serviceAccountName": kubernetes.service_account,
+        "imagePullSecrets": [{"name": name} for name in kubernetes.image_pull_secrets],
+    }
+    return pod | {key: value for key, value in optional.items() if value}
+
+
+def _environment(spec: StudySpec, trial: Trial) -> list[dict[str, Any]]:
+    variables = {
+        # A root file system that cannot be written to: caches and settings go to the scratch space.
+        "HOME": "/tmp",  # noqa: S108 - inside the pod
+        # A killed script loses what Python still buffers: the lines that say why.
+        "PYTHONUNBUFFERED": "1",
+        "MPLCONFIGDIR": "/tmp/matplotlib",  # noqa: S108
+        **spec.trial.env,
+    }
+    if trial.tracking is not None:
+        variables["MLFLOW_TRACKING_URI"] = trial.tracking.uri
+        variables["MLFLOW_RUN_ID"] = trial.tracking.run_id
+    # `$(NAME)` in a value would be expanded; `$$` is how the API wants a plain dollar.
+    plain = [{"name": k, "value": v.replace("$(", "$$(")} for k, v in variables.items()]
+    secret = [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": source.secret, "key": source.key}}}
+        for name, source in spec.trial.kubernetes.secret_env.items()
+    ]
+    document = {"name": TRIAL_VARIABLE, "value": trial.to_json().replace("$(", "$$(")}
+    return [*plain, *secret, document]
+
+
+def _resources(spec: StudySpec) -> dict[str, Any]:
+    wanted = spec.trial.resources
+    amounts = {
+        "cpu": wanted.cpu,
+        "memory": wanted.memory,
+        spec.trial.kubernetes.gpu_resource: str(wanted.gpu) if wanted.gpu else None,
+    }
+    given = {name: amount for name, amount in amounts.items() if amount is not None}
+    # Equal requests and limits: what a trial measures must not depend on its neighbours.
+    return {"requests": given, "limits": dict(given)} if given else {}
+
+
+def _volumes(
+    kubernetes: KubernetesSpec, trial: Trial
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "scratch", "emptyDir": {"sizeLimit": kubernetes.scratch}},
+        {
+            "name": "shared-memory",
+            "emptyDir": {"medium": "Memory", "sizeLimit": kubernetes.shared_memory},
+        },
+    ]
+    mounts: list[dict[str, Any]] = [
+        {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108 - inside the pod
+        # 64 MiB, the default, is too little for PyTorch's data loaders.
+        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+    ]
+    if kubernetes.checkpoints is not None:
+        claim = kubernetes.checkpoints
+        volumes.append({"name": "checkpoints", "persistentVolumeClaim": {"claimName": claim.claim}})
+        mounts.append(
+            {
+                "name": "checkpoints",
+                "mountPath": CHECKPOINT_PATH,
+                # Of the trial, not of the attempt: the next attempt goes on from here.
+                "subPath": f"{claim.sub_path.strip('/')}/{study_key(trial.study)}/{trial.number}",
+            }
+        )
+    for i, volume in enumerate(kubernetes.volumes):
+        name = f"volume-{i}"
+        volumes.append({"name": name, **_source(volume)})
+        mount: dict[str, Any] = {"name": name, "mountPath": volume.mount_path}
+        if volume.sub_path is not None:
+            mount["subPath"] = volume.sub_path
+        if volume.read_only:
+            mount["readOnly"] = True
+        mounts.append(mount)
+    return volumes, mounts
+
+
+def _source(volume: VolumeSpec) -> dict[str, Any]:
+    if volume.claim is not None:
+        source: dict[str, Any] = {"claimName": volume.claim}
+        if volume.read_only:
+            source["readOnly"] = True
+        return {"persistentVolumeClaim": source}
+    if volume.config_map is not None:
+        return {"configMap": {"name": volume.config_map}}
+    if volume.secret is not None:
+        return {"secret": {"secretName": volume.secret}}
+    return {"emptyDir": {"sizeLimit": volume.empty_dir}}
+
+
+_MERGE_KEYS: Final[Mapping[str, str]] = {
+    "containers": "name",
+    "initContainers": "name",
+    "env": "name",
+    "volumes": "name",
+    "volumeMounts": "mountPath",
+    "imagePullSecrets": "name",
+    "ports": "containerPort",
+    "hostAliases": "ip",
+    "topologySpreadConstraints": "topologyKey",
+}
+"""Lists whose entries are merged by a key, as the API's `patchMergeKey` says for pods. Other lists,
+such as `command` or `tolerations`, are replaced as a whole."""
+
+
+def strategic_merge(base: Any, patch: Any, name: str = "") -> Any:
+    """Return `base` changed by a strategic merge patch, as `kubectl patch` would for a pod.
+
+    Mappings are merged, `null` removes a key, `$patch: delete` removes an entry of a keyed list and
+    `$patch: replace` puts the patch in the place of a mapping. Neither argument is changed.
+    """
+    if isinstance(base, Mapping) and isinstance(patch, Mapping):
+        if patch.get("$patch") == "replace":
+            return {key: value for key, value in patch.items() if key != "$patch"}
+        merged = dict(base)
+        for key, value in patch.items():
+            if value is None:
+                merged.pop(key, None)
+            else:
+                merged[key] = strategic_merge(merged.get(key), value, key)
+        return merged
+    merge_key = _MERGE_KEYS.get(name)
+    if isinstance(base, list) and isinstance(patch, list | tuple) and merge_key is not None:
+        entries = list(base)
+        for change in patch:
+            own = change.get(merge_key) if isinstance(change, Mapping) else None
+            at = next((i for i, e in enumerate(entries) if e.get(merge_key) == own), None)
+            if isinstance(change, Mapping) and change.get("$patch") == "delete":
+                if at is not None:
+                    del entries[at]
+            elif at is None or own is None:
+                entries.append(change)
+            else:
+                entries[at] = strategic_merge(entries[at], change)
+        return entries
+    return patch

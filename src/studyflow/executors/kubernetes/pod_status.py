@@ -1,0 +1,411 @@
+"""What the state of a Job and its pod means for an attempt: state, cause, one sentence, a way out.
+
+Pure: takes what the API said, as dictionaries, and returns what to make of it, so that every rule
+is a row in the tests, among them statuses recorded from real clusters.
+
+An attempt is its Job's *first* pod. A pod that is deleted is replaced by the Job controller, and
+that second start must not count: the attempt then ends, and the executor fences the Job.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+from studyflow.executors.diagnosis import Ending, How, readable
+from studyflow.executors.protocol import AttemptState
+from studyflow.trial import Cause
+
+FENCE_ANNOTATION: Final = "studyflow.dev/ended"
+"""On a Job: what its attempt ends with, as decided by a runner (JSON of a `Fence`)."""
+
+LOST_SECONDS: Final = 60.0
+"""How much longer than its grace a pod may take to go before its node counts as lost."""
+
+QUIET_SECONDS: Final = 10.0
+"""How long a pod may be without a reason of its own before its events are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Why a runner ended an attempt. Stored on the Job, so that the next runner knows it too."""
+
+    how: How
+    cause: Cause
+    message: str
+
+    def to_json(self) -> str:
+        """Return the annotation's value."""
+        return json.dumps({"how": self.how, "cause": self.cause, "message": self.message[:1000]})
+
+    @classmethod
+    def read(cls, job: Mapping[str, Any]) -> Fence | None:
+        """Return the fence of a Job; `None` when it has none that can be read."""
+        text = (job["metadata"].get("annotations") or {}).get(FENCE_ANNOTATION)
+        try:
+            document = json.loads(text or "")
+            return cls(How(document["how"]), Cause(document["cause"]), str(document["message"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is known of one attempt at one moment."""
+
+    job: Mapping[str, Any]
+    """Its newest state, or its last."""
+    job_is_gone: bool = False
+    pod: Mapping[str, Any] | None = None
+    """The attempt's pod in its newest state, or its last; `None` when there was none yet."""
+    pod_is_gone: bool = False
+    events: Sequence[Mapping[str, Any]] = ()
+    """About the pod, or about the Job while there is no pod; oldest first."""
+    waiting_seconds: float = 0.0
+    """Since the attempt was first seen without a running container."""
+    leaving_seconds: float = 0.0
+    """Since its pod was first seen to be on its way out."""
+    grace_seconds: float = 30.0
+    image_pull_seconds: float = 300.0
+    pending_seconds: float = 3600.0
+    others_started: bool = False
+    """Whether any attempt of the study has run a container since this runner began."""
+    others_running: bool = False
+    """Whether another attempt of the study runs now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What to make of a sighting."""
+
+    state: AttemptState
+    reason: str = ""
+    """Why it has not begun, one sentence; empty when nothing is out of the ordinary."""
+    started_at: float | None = None
+    ended_at: float | None = None
+    ending: Ending | None = None
+    """How its container ended, for `diagnose`; `None` when `cause` says it all."""
+    outcome: bytes | None = None
+    """The termination message: what `sdk.finish` wrote."""
+    cause: Cause | None = None
+    """The cause, when neither script nor outcome has a say in it."""
+    message: str = ""
+    fence: Fence | None = None
+    """Write this on the Job: the attempt has ended and must not start anything more."""
+    blocks_study: bool = False
+    """Whether no attempt of the study can begin, whatever its parameters."""
+    waits_for_room: bool = False
+    """Whether it waits for a node or for quota: further trials would only wait beside it."""
+    wants_events: bool = False
+    """Whether its events would say more."""
+    image_id: str = field(default="", compare=False)
+
+
+def look(seen: Sighting) -> Look:
+    """Return what an attempt's Job and pod mean."""
+    fence = Fence.read(seen.job)
+    pod = seen.pod
+    terminated = None if pod is None else _container_state(pod).get("terminated")
+    if terminated is not None and pod is not None:
+        return _ended(pod, terminated, fence)
+    if pod is None or seen.pod_is_gone:
+        if fence is not None:
+            return _imposed(fence)
+        if seen.job_is_gone:
+            return _end(Cause.LOST, "Its Job was deleted by someone else.")
+        if pod is not None:
+            return _fenced(Cause.EVICTED, _why_deleted(pod))
+        return _without_pod(seen)
+    phase = (pod.get("status") or {}).get("phase")
+    if phase == "Failed":
+        return _failed_without_container(pod, fence)
+    if pod["metadata"].get("deletionTimestamp"):
+        return _leaving(seen, pod, fence)
+    if _container_state(pod).get("running"):
+        return Look(
+            AttemptState.RUNNING,
+            started_at=_seconds(_container_state(pod)["running"].get("startedAt")),
+            image_id=_image_id(pod),
+        )
+    if fence is not None:  # fenced, and the Job controller has not deleted the pod yet
+        return Look(AttemptState.PENDING, reason="It is being stopped.")
+    return _waiting(seen, pod)
+
+
+def _ended(pod: Mapping[str, Any], terminated: Mapping[str, Any], fence: Fence | None) -> Look:
+    code = _exit_code(terminated)
+    status = pod.get("status") or {}
+    message = str(terminated.get("message") or "")
+    started = terminated.get("reason") not in ("StartError", "ContainerCannotRun")
+    imposed = fence or _imposed_by_cluster(pod)
+    ending = Ending(
+        how=How.EXITED if imposed is None else imposed.how,
+        exit_code=code,
+        oom=terminated.get("reason") == "OOMKilled",
+        finished_first=_finished_unasked(message),
+        stop_cause=None if imposed is None else imposed.cause,
+        stop_reason="" if imposed is None else imposed.message,
+    )
+    look = Look(
+        AttemptState.ENDED,
+        started_at=_seconds(terminated.get("startedAt")),
+        ended_at=_seconds(terminated.get("finishedAt")),
+        ending=ending,
+        outcome=message.encode(errors="replace") if started else None,
+        image_id=_image_id(pod),
+    )
+    if not started:
+        return replace(
+            look,
+            ending=None,
+            cause=Cause.USER_ERROR,
+            message=f"The container could not start: {readable(message)}",
+        )
+    if imposed is not None and fence is None and status.get("phase") != "Succeeded":
+        # An eviction or a drain: durable on the Job before its replacement pod is noticed.
+        return replace(look, fence=imposed)
+    return look
+
+
+def _finished_unasked(message: str) -> bool:
+    """Return whether the script called finish() before it was asked to stop.
+
+    The SDK says so itself: clocks of nodes and runners differ.
+    """
+    try:
+        document = json.loads(message)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and not document.get("stopped", False)
+
+
+def _imposed_by_cluster(pod: Mapping[str, Any]) -> Fence | None:
+    """Return what the cluster ended a pod for; `None` when its container ended by itself."""
+    status = pod.get("status") or {}
+    reason, message = str(status.get("reason") or ""), readable(str(status.get("message") or ""))
+    disruption = next(
+        (
+            condition
+            for condition in status.get("conditions") or ()
+            if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True"
+        ),
+        None,
+    )
+    if reason == "DeadlineExceeded":
+        return Fence(How.TIMEOUT, Cause.TIMEOUT, message)
+    if reason == "Evicted":
+        if "ephemeral" in message or "EmptyDir" in message or "emptyDir" in message:
+            return Fence(
+                How.STOPPED,
+                Cause.USER_ERROR,
+                f"The trial wrote more than its disk space: {message} Hint: raise "
+                "trial.kubernetes.scratch, or write less.",
+            )
+        return Fence(How.STOPPED, Cause.EVICTED, message or "The node evicted it.")
+    if reason == "NodeLost":
+        return Fence(How.STOPPED, Cause.NODE_LOST, message or "Its node was lost.")
+    if reason in ("Preempting", "Preempted"):
+        return Fence(How.STOPPED, Cause.PREEMPTED, message or "It was preempted.")
+    if reason in ("Shutdown", "NodeShutdown", "Terminated"):
+        return Fence(How.STOPPED, Cause.EVICTED, f"Its node shut down. {message}".strip())
+    if disruption is not None:
+        why = str(disruption.get("reason") or "")
+        cause = {
+            "PreemptionByScheduler": Cause.PREEMPTED,
+            "DeletionByTaintManager": Cause.NODE_LOST,
+            "DeletionByPodGC": Cause.NODE_LOST,
+        }.get(why, Cause.EVICTED)
+        told = readable(str(disruption.get("message") or why))
+        return Fence(How.STOPPED, cause, told)
+    if pod["metadata"].get("deletionTimestamp"):
+        return Fence(How.STOPPED, Cause.EVICTED, _why_deleted(pod))
+    return None
+
+
+def _failed_without_container(pod: Mapping[str, Any], fence: Fence | None) -> Look:
+    """Judge a pod that failed before its container ran, or whose container nobody knows of."""
+    imposed = fence or _imposed_by_cluster(pod)
+    if imposed is not None:
+        return _fenced(imposed.cause, imposed.message)
+    status = pod.get("status") or {}
+    reason = str(status.get("reason") or "Failed")
+    message = readable(str(status.get("message") or ""))
+    # UnexpectedAdmissionError, OutOfcpu, OutOfnvidia.com/gpu, NodeAffinity, …: a race on the node.
+    return _fenced(Cause.EVICTED, f"The node refused the pod ({reason}). {message}".strip())
+
+
+def _leaving(seen: Sighting, pod: Mapping[str, Any], fence: Fence | None) -> Look:
+    """Judge a pod that was told to go and whose container has not ended yet."""
+    imposed = fence or _imposed_by_cluster(pod)
+    assert imposed is not None, "a pod with a deletion timestamp"
+    if seen.leaving_seconds > seen.grace_seconds + LOST_SECONDS:
+        if fence is not None:
+            return _imposed(fence)
+        return _fenced(
+            Cause.NODE_LOST,
+            f"Its pod does not end {seen.leaving_seconds:.0f} s after it was told to; its node "
+            f"{(pod.get('spec') or {}).get('nodeName', '')} does not answer.",
+        )
+    running = _container_state(pod).get("running") or {}
+    state = AttemptState.RUNNING if running else AttemptState.PENDING
+    # Fenced at once: the Job controller has made a second pod by now.
+    return Look(
+        state,
+        reason="" if running else "It is being stopped.",
+        started_at=_seconds(running.get("startedAt")),
+        fence=imposed if fence is None else None,
+    )
+
+
+def _waiting(seen: Sighting, pod: Mapping[str, Any]) -> Look:
+    """Judge a pod whose container has not begun."""
+    status = pod.get("status") or {}
+    scheduled: Mapping[str, Any] = next(
+        (c for c in status.get("conditions") or () if c.get("type") == "PodScheduled"), {}
+    )
+    if scheduled.get("status") == "False":
+        message = readable(str(scheduled.get("message") or "no node takes it"))
+        return _for_room(seen, f"Unschedulable: {message}")
+    waiting = _container_state(pod).get("waiting") or {}
+    reason = str(waiting.get("reason") or "")
+    message = readable(str(waiting.get("message") or ""))
+    image = _image(pod)
+    if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"):
+        told = f"The image {image} cannot be pulled: {message or reason}"
+        if seen.waiting_seconds < seen.image_pull_seconds:
+            return Look(AttemptState.PENDING, reason=told, wants_events=not message)
+        if not seen.others_started:
+            return _blocking(
+                Cause.IMAGE_PULL,
+                f"{told} Hint: is its name right, and does the node reach the registry and have "
+                "the pull secret (trial.kubernetes.image_pull_secrets)?",
+            )
+        return _fenced(Cause.IMAGE_PULL, told)
+    if reason in ("InvalidImageName", "ErrImageNeverPull", "ImageInspectError"):
+        return _blocking(Cause.IMAGE_PULL, f"The image {image} cannot be used: {message or reason}")
+    if reason in ("CreateContainerConfigError", "CreateContainerError"):
+        return _blocking(
+            Cause.USER_ERROR,
+            f"The container cannot be made: {message or reason}. Hint: does what "
+            "trial.kubernetes names exist in the trials' namespace?",
+        )
+    if seen.waiting_seconds < QUIET_SECONDS:
+        return Look(AttemptState.PENDING)
+    return _by_events(seen, "The container is being made")
+
+
+def _without_pod(seen: Sighting) -> Look:
+    """Judge a Job that has no pod yet."""
+    conditions = (seen.job.get("status") or {}).get("conditions") or ()
+    failed = next(
+        (c for c in conditions if c.get("type") == "Failed" and c.get("status") == "True"), None
+    )
+    if failed is not None:  # its pod was cleaned away before anybody looked
+        message = readable(str(failed.get("message") or failed.get("reason") or ""))
+        return _fenced(Cause.LOST, f"Its Job failed and its pod is gone. {message}".strip())
+    if (seen.job.get("spec") or {}).get("suspend"):
+        return Look(AttemptState.PENDING, reason="Suspended: its queue has not admitted it yet.")
+    if seen.waiting_seconds < QUIET_SECONDS / 5:
+        return Look(AttemptState.PENDING)
+    return _by_events(seen, "The Job has no pod yet")
+
+
+def _by_events(seen: Sighting, otherwise: str) -> Look:
+    """Judge by the newest warning among the events."""
+    warnings = [event for event in seen.events if event.get("type") == "Warning"]
+    if not warnings:
+        is_long = seen.waiting_seconds > 3 * QUIET_SECONDS
+        reason = f"{otherwise}, for {seen.waiting_seconds:.0f} s." if is_long else ""
+        return Look(AttemptState.PENDING, reason=reason, wants_events=True)
+    newest = warnings[-1]
+    reason, message = str(newest.get("reason") or ""), readable(str(newest.get("message") or ""))
+    if "exceeded quota" in message:
+        return _for_room(seen, f"Quota: {message}")
+    is_missing = re.search(r"not found|forbidden|violates|invalid", message, re.IGNORECASE)
+    if reason in ("FailedCreate", "FailedMount", "FailedAttachVolume") and is_missing:
+        return _blocking(
+            Cause.USER_ERROR,
+            f"No pod can be made ({reason}): {message} Hint: correct trial.kubernetes, or create "
+            "what it names.",
+        )
+    return Look(AttemptState.PENDING, reason=f"{reason}: {message}", wants_events=True)
+
+
+def _for_room(seen: Sighting, reason: str) -> Look:
+    if seen.waiting_seconds < seen.pending_seconds or seen.others_running:
+        return Look(AttemptState.PENDING, reason=reason, waits_for_room=True)
+    return _blocking(
+        Cause.UNSCHEDULABLE,
+        f"{reason} No trial found room for {seen.waiting_seconds:.0f} s "
+        "(trial.kubernetes.pending_timeout_seconds). Hint: ask for less, or make room.",
+    )
+
+
+def _imposed(fence: Fence) -> Look:
+    return _end(fence.cause, fence.message)
+
+
+def _end(cause: Cause, message: str) -> Look:
+    return Look(AttemptState.ENDED, cause=cause, message=message)
+
+
+def _fenced(cause: Cause, message: str) -> Look:
+    return Look(
+        AttemptState.ENDED,
+        cause=cause,
+        message=message,
+        fence=Fence(How.STOPPED, cause, message),
+    )
+
+
+def _blocking(cause: Cause, message: str) -> Look:
+    return Look(
+        AttemptState.ENDED,
+        cause=cause,
+        message=message,
+        fence=Fence(How.STOPPED, cause, message),
+        blocks_study=True,
+    )
+
+
+def _why_deleted(pod: Mapping[str, Any]) -> str:
+    node = (pod.get("spec") or {}).get("nodeName")
+    place = f" on node {node}" if node else ""
+    return f"Its pod{place} was deleted by someone else: an eviction, a drain, or a person."
+
+
+def _container_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the state of the trial's container; a sidecar's, if an admission added one, is not."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    own = next((s for s in statuses if s.get("name") == "trial"), None)
+    state = (own or {}).get("state") or {}
+    return state if isinstance(state, Mapping) else {}
+
+
+def _image(pod: Mapping[str, Any]) -> str:
+    containers = (pod.get("spec") or {}).get("containers") or ()
+    return str(next((c.get("image") for c in containers if c.get("name") == "trial"), ""))
+
+
+def _image_id(pod: Mapping[str, Any]) -> str:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return str(next((s.get("imageID") for s in statuses if s.get("name") == "trial"), "") or "")
+
+
+def _exit_code(terminated: Mapping[str, Any]) -> int | None:
+    """Return the exit code, negative for a signal, which container runtimes report as 128 more."""
+    code = terminated.get("exitCode")
+    if not isinstance(code, int):
+        return None
+    return -(code - 128) if 128 < code < 128 + 65 else code
+
+
+def _seconds(timestamp: Any) -> float | None:
+    try:
+        return datetime.fromisoformat(str(timestamp)).timestamp()
+    except ValueError:
+        return None
