@@ -1,9 +1,10 @@
 """The two documents that pass between a runner and a trial, and what an attempt can end with.
 
 A `Trial` travels to the training script as JSON in one environment variable; an `Outcome` comes
-back as a small JSON file (on Kubernetes: the termination message). Both carry a version, and
-readers refuse what they do not know. Everything read here comes from user code and is not trusted:
-size, depth, types and names are checked.
+back as a small JSON file (on Kubernetes: the termination message). Both carry a version: readers
+refuse one they do not know, and pass over fields they do not know, so optional ones may be added.
+Everything read here comes from user code and is not trusted: size, depth, types and names are
+checked.
 
 Standard library only: this module is part of every trial image.
 """
@@ -230,6 +231,9 @@ class Outcome:
     """Final metrics by name; the objectives and constraints are looked up here."""
     message: str = ""
     """One or two sentences for a human; empty when all went well."""
+    stopped: bool = False
+    """Whether the script had been told to stop, by SIGTERM or the stop file, before it called
+    `finish`: its metrics are then those of a training that was cut short."""
 
     def to_json(self) -> str:
         """Return the document, at most `OUTCOME_LIMIT_BYTES` long in UTF-8.
@@ -247,6 +251,8 @@ class Outcome:
                     "cause": self.cause.value,
                     "metrics": {name: _encode_float(v) for name, v in self.metrics.items()},
                     "message": message,
+                    # Absent when false: documents stay as they were before this field.
+                    **({"stopped": True} if self.stopped else {}),
                 },
                 allow_nan=False,
                 separators=(",", ":"),
@@ -295,6 +301,7 @@ class Outcome:
                 cause=cause,
                 metrics={_metric_name(k): _decode_float(v) for k, v in metrics.items()},
                 message=_storable(str(document.get("message", ""))[:MESSAGE_LIMIT_CHARS]),
+                stopped="stopped" in document and _typed(document, "stopped", bool),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DocumentError(f"The outcome document is malformed: {error!r}.") from error

@@ -53,6 +53,7 @@ outcomes = st.builds(
     cause=st.sampled_from(Cause),
     metrics=st.dictionaries(names.map(lambda name: name[:20]), values, max_size=4),
     message=texts,
+    stopped=st.booleans(),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
@@ -81,7 +82,11 @@ def test_an_outcome_survives(outcome: Outcome) -> None:
         outcome.number,
         outcome.attempt,
     )
-    assert (again.cause, again.message) == (outcome.cause, outcome.message)
+    assert (again.cause, again.message, again.stopped) == (
+        outcome.cause,
+        outcome.message,
+        outcome.stopped,
+    )
     assert again.metrics.keys() == outcome.metrics.keys()
     assert all(same(again.metrics[name], outcome.metrics[name]) for name in outcome.metrics)
 
@@ -111,7 +116,9 @@ def test_reading_anything_raises_only_document_errors(raw: bytes | str) -> None:
 
 @quick
 @given(
-    st.sampled_from(["study", "number", "attempt", "params", "cause", "metrics", "message"]),
+    st.sampled_from(
+        ["study", "number", "attempt", "params", "cause", "metrics", "message", "stopped"]
+    ),
     json_values,
 )
 def test_reading_a_document_with_one_wrong_field_raises_only_document_errors(

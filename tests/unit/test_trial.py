@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -143,11 +144,33 @@ def test_a_parameter_that_json_does_not_know_is_refused(value: Any) -> None:
         {"metrics": {"loss": None}},
         {"metrics": []},
         {"attempt": 1.0},
+        {"stopped": "yes"},
+        {"stopped": 1},
+        {"stopped": None},
     ],
 )
 def test_a_malformed_outcome_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(DocumentError):
         Outcome.from_json(json.dumps({**OUTCOME, **change}))
+
+
+def test_an_outcome_says_only_when_the_script_had_been_told_to_stop() -> None:
+    outcome = Outcome("mnist", 7, 1, Cause.OK, {"loss": 0.5})
+
+    assert json.loads(outcome.to_json()) == OUTCOME
+    assert Outcome.from_json(json.dumps(OUTCOME)) == outcome
+    stopped = dataclasses.replace(outcome, stopped=True)
+    assert json.loads(stopped.to_json()) == {**OUTCOME, "stopped": True}
+    assert Outcome.from_json(stopped.to_json()) == stopped
+
+
+def test_fields_that_a_later_studyflow_adds_are_passed_over() -> None:
+    later = {"colour": "blue", "node": {"name": "gpu-3"}}
+
+    assert Outcome.from_json(json.dumps({**OUTCOME, **later})) == Outcome.from_json(
+        json.dumps(OUTCOME)
+    )
+    assert Trial.from_json(json.dumps({**TRIAL, **later})) == Trial.from_json(json.dumps(TRIAL))
 
 
 @pytest.mark.parametrize(
@@ -209,6 +232,7 @@ def test_a_long_message_is_cut_so_that_the_metrics_fit() -> None:
         cause=Cause.USER_ERROR,
         metrics={f"metric_{i}": 0.1 for i in range(150)},
         message="é" * 5000,
+        stopped=True,
     )
 
     text = outcome.to_json()

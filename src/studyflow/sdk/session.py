@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -147,12 +147,13 @@ class Session:
     def finish(self, value: Any, metrics: Mapping[str, Any]) -> None:
         """Write the outcome."""
         trial = self._trial
+        stopped = self._is_told_to_stop()
         try:
             named = _name_value(value, metrics, trial)
             values = read_metrics("finish", named)
         except (TypeError, ValueError) as error:
             # The script may catch it; the study must still learn what came.
-            self._record(Cause.USER_ERROR, {}, str(error))
+            self._record(Cause.USER_ERROR, {}, str(error), stopped)
             raise
         if not self.speaks:
             return
@@ -168,9 +169,10 @@ class Session:
                 f"finish() was called without {_enumerate(missing)}; it got "
                 f"{_enumerate(list(values)) or 'nothing'}. Hint: the study file and the script "
                 "must use the same names.",
+                stopped,
             )
         else:
-            self._record(Cause.OK, values, "")
+            self._record(Cause.OK, values, "", stopped)
         self._has_finished = True
         self._flush()
 
@@ -186,10 +188,7 @@ class Session:
         """Return whether a stop was asked for."""
         if not self._listens_to_sigterm:
             self._listen_to_sigterm()
-        if self._sigterm_received:
-            return True
-        path = None if self._trial is None else self._trial.stop_path
-        return path is not None and Path(path).exists()
+        return self._is_told_to_stop()
 
     def artifact(self, path: Path, name: str | None) -> Path:
         """Copy a file or folder to the artifacts."""
@@ -259,11 +258,29 @@ class Session:
         except OSError as error:
             self._warn_once(f"metrics cannot be written: {error}")
 
-    def _record(self, cause: Cause, metrics: Mapping[str, float], message: str) -> None:
+    def _is_told_to_stop(self) -> bool:
+        path = None if self._trial is None else self._trial.stop_path
+        if self._sigterm_received or path is None:
+            return self._sigterm_received
+        try:
+            return Path(path).exists()
+        except OSError:  # a folder that may not be looked into is no reason to stop, or to fail
+            return False
+
+    def _record(
+        self,
+        cause: Cause,
+        metrics: Mapping[str, float],
+        message: str,
+        stopped: bool = False,
+    ) -> None:
         trial = self._trial
         if trial is None or trial.outcome_path is None or not self.speaks:
             return
-        text = _outcome_text(trial, cause, metrics, message)
+        text = _outcome_text(
+            trial,
+            Outcome(trial.study, trial.number, trial.attempt, cause, metrics, message, stopped),
+        )
         with self._lock:
             _write_outcome(Path(trial.outcome_path), text.encode())
 
@@ -383,21 +400,19 @@ def _name_value(value: Any, metrics: Mapping[str, Any], trial: Trial | None) -> 
     return {expected[0]: value, **metrics}
 
 
-def _outcome_text(trial: Trial, cause: Cause, metrics: Mapping[str, float], message: str) -> str:
+def _outcome_text(trial: Trial, outcome: Outcome) -> str:
     """Return the outcome document; of too many metrics, the expected ones."""
-    outcome = Outcome(trial.study, trial.number, trial.attempt, cause, metrics, message)
     try:
         return outcome.to_json()
     except DocumentError:
+        metrics = outcome.metrics
         expected = {name: metrics[name] for name in trial.metrics if name in metrics}
         note = (
             f"finish() kept the {len(expected)} metrics that the study expects and left out "
             f"{len(metrics) - len(expected)} others: an outcome has at most {OUTCOME_LIMIT_BYTES} "
             "bytes. Hint: report() the others."
         )
-        kept = Outcome(
-            trial.study, trial.number, trial.attempt, cause, expected, f"{message} {note}".strip()
-        )
+        kept = replace(outcome, metrics=expected, message=f"{outcome.message} {note}".strip())
         text = kept.to_json()  # raises: the study itself expects too many
         sys.stderr.write(f"studyflow: {note}\n")
         return text

@@ -363,6 +363,38 @@ def test_another_thread_may_ask_whether_to_stop() -> None:
     assert signal.getsignal(signal.SIGTERM) is previous
 
 
+def test_a_result_tells_whether_the_stop_file_came_before_it(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    current.finish(0.5, {})
+    assert not outcome(tmp_path).stopped
+    (tmp_path / "stop.json").touch()
+    assert not outcome(tmp_path).stopped
+    current.finish(0.4, {})
+    assert outcome(tmp_path) == Outcome("demo", 3, 1, Cause.OK, {"loss": 0.4}, stopped=True)
+
+
+def test_a_result_tells_whether_sigterm_came_before_it(tmp_path: Path) -> None:
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        current = session(tmp_path, stop_path=None)
+        current.should_stop()
+        signal.raise_signal(signal.SIGTERM)
+        current.finish(0.5, {f"class_{i}_accuracy": 0.123456789 for i in range(500)})
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert outcome(tmp_path).stopped
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
+
+
+def test_a_refused_result_tells_of_the_stop_too(tmp_path: Path) -> None:
+    (tmp_path / "stop.json").touch()
+    with pytest.raises(TypeError):
+        session(tmp_path).finish("0.5", {})
+    assert outcome(tmp_path).stopped
+    session(tmp_path, metrics=("loss", "ms")).finish(None, {"loss": 0.5})
+    assert (outcome(tmp_path).cause, outcome(tmp_path).stopped) == (Cause.BAD_METRIC, True)
+
+
 # Artifacts
 
 
