@@ -186,6 +186,37 @@ def test_an_outcome_file_that_can_only_be_written_in_place_is(
     assert [path.name for path in tmp_path.iterdir()] == ["outcome.json"]
 
 
+def test_a_pod_s_outcome_goes_into_its_termination_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A container without root finds the file in a folder where it may create nothing.
+    open_file = os.open
+
+    def open_only_the_file(path: Any, *arguments: Any) -> int:
+        if not Path(path).exists():
+            raise PermissionError(13, "Permission denied")
+        return open_file(path, *arguments)
+
+    log = tmp_path / "termination-log"
+    log.touch()
+    current = session(
+        tmp_path,
+        outcome_path=str(log),
+        metrics_path=None,
+        artifact_dir=None,
+        checkpoint_dir=None,
+        stop_path=None,
+    )
+    number = log.stat().st_ino
+    monkeypatch.setattr(os, "open", open_only_the_file)
+    current.report(0, {"loss": 1.0})
+    current.finish(0.5, {})
+    current.finish(0.25, {})
+    assert Outcome.from_json(log.read_bytes()).metrics == {"loss": 0.25}
+    assert log.stat().st_ino == number
+    assert [path.name for path in tmp_path.iterdir()] == ["termination-log"]
+
+
 # report
 
 
