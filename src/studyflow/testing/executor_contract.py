@@ -20,7 +20,7 @@ from typing import Protocol
 import pytest
 
 from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus, Executor
-from studyflow.trial import Cause, MetricPoint, Trial
+from studyflow.trial import Cause, Consequence, MetricPoint, Trial
 
 STUDY = "contract"
 METRIC = "loss"
@@ -350,7 +350,7 @@ class ExecutorContract:
         place.kill_behind_its_back(attempt)
         status = watch.until_ended(attempt)
         assert status.outcome is not None
-        assert status.outcome.cause is Cause.LOST
+        assert status.outcome.cause.consequence is Consequence.RETRY
         assert status.outcome.message != ""
         again = place.executor(Script.HANG)
         assert Watch(again, place.patience_seconds).until_ended(attempt).outcome == status.outcome
@@ -385,8 +385,6 @@ class ScriptContract(ExecutorContract):
             (Script.RAISE, Cause.USER_ERROR, 1, "ValueError: the data set is empty"),
             (Script.MEMORY_ERROR, Cause.HOST_OOM, 1, "MemoryError"),
             (Script.CUDA_ERROR, Cause.CUDA_OOM, 1, "CUDA out of memory"),
-            (Script.KILL_ITSELF, Cause.LOST, -9, "SIGKILL"),
-            (Script.SEGFAULT, Cause.USER_ERROR, -11, "SIGSEGV"),
             (Script.FINISH_WITHOUT_METRIC, Cause.BAD_METRIC, 0, "'loss'"),
             (Script.FINISH_WITH_TEXT, Cause.USER_ERROR, 1, "'0.5' (str)"),
             (Script.GARBAGE, Cause.BAD_METRIC, 0, '{"version'),
@@ -395,6 +393,23 @@ class ScriptContract(ExecutorContract):
         ids=lambda value: value.name if isinstance(value, Script) else "",
     )
     def test_a_script_without_a_result_ends_with_a_cause_and_a_sentence(
+        self, place: ExecutorPlace, script: Script, cause: Cause, exit_code: int, words: str
+    ) -> None:
+        status = self.run(place, script)
+        assert status.outcome is not None
+        assert status.outcome.cause is cause
+        assert words in status.outcome.message
+        assert status.exit_code == exit_code
+
+    @pytest.mark.parametrize(
+        ("script", "cause", "exit_code", "words"),
+        [
+            (Script.KILL_ITSELF, Cause.LOST, -9, "SIGKILL"),
+            (Script.SEGFAULT, Cause.USER_ERROR, -11, "SIGSEGV"),
+        ],
+        ids=lambda value: value.name if isinstance(value, Script) else "",
+    )
+    def test_a_script_killed_by_a_signal_ends_with_a_cause_and_the_signal_s_name(
         self, place: ExecutorPlace, script: Script, cause: Cause, exit_code: int, words: str
     ) -> None:
         status = self.run(place, script)
