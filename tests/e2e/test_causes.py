@@ -1,0 +1,223 @@
+"""What goes wrong with pods, on a real cluster: cause, sentence, and what follows for the study."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import image
+from tests.e2e.kubectl import Kubectl, until
+
+from studyflow.observer import Observer
+from studyflow.record import TrialRecord, TrialState
+from studyflow.runner import StudyResult, run_study
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+from studyflow.trial import Cause
+
+FINISH = "from studyflow import sdk\nsdk.finish(loss=sdk.current_trial().params['x'])\n"
+SLEEP = "import time\ntime.sleep(3600)\n"
+
+
+def study(script: str, *, n_trials: int = 1, parallel: int = 1, **trial: Any) -> StudySpec:
+    resources = {"cpu": "50m", "memory": "64Mi", **trial.pop("resources", {})}
+    return StudySpec.from_mapping(
+        {
+            "name": "causes",
+            "objectives": [{"metric": "loss", "direction": "minimize"}],
+            "search_space": {"x": {"type": "float", "low": 0, "high": 1}},
+            "sampler": {"type": "random", "seed": 0},
+            "retry": {"backoff_seconds": 0.1, "max_attempts": 3},
+            "budget": {"n_trials": n_trials, "max_parallel_trials": parallel},
+            "trial": {
+                "command": ["python", "-c", script],
+                "image": image("trial-base"),
+                "resources": resources,
+                **trial,
+            },
+        }
+    )
+
+
+class Story(Observer):
+    """What was told while the study ran."""
+
+    def __init__(self) -> None:
+        self.lost: list[str] = []
+        self.notes: list[str] = []
+        self.launches = 0
+
+    def launched(self, record: TrialRecord) -> None:
+        self.launches += 1
+
+    def attempt_lost(self, record: TrialRecord, message: str) -> None:
+        self.lost.append(message)
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
+
+    def has_noted(self, words: str) -> bool:
+        return any(words in note for note in self.notes)
+
+
+class Bench:
+    """Runs studies in the test's namespace."""
+
+    def __init__(self, namespace: str, home: Path) -> None:
+        self._settings = Settings(
+            home, f"sqlite:///{home}/studies.db", None, executor="kubernetes", namespace=namespace
+        )
+        self._home = home
+        self.story = Story()
+
+    def run(self, spec: StudySpec) -> StudyResult:
+        return run_study(spec, self._settings, self.story, folder=self._home)
+
+    def run_one(self, spec: StudySpec) -> TrialRecord:
+        [record] = self.run(spec).data.records
+        return record
+
+    @contextmanager
+    def running(self, spec: StudySpec) -> Iterator[Callable[[], StudyResult]]:
+        """Run a study beside the test's own steps; what is yielded waits for its end."""
+        results: list[StudyResult] = []
+        thread = threading.Thread(target=lambda: results.append(self.run(spec)))
+        thread.start()
+
+        def result() -> StudyResult:
+            thread.join(timeout=120)
+            assert results, "the study does not end"
+            return results[0]
+
+        yield result
+        result()
+
+
+@pytest.fixture
+def bench(namespace: str, tmp_path: Path) -> Bench:
+    return Bench(namespace, tmp_path)
+
+
+def running_pod(kubectl: Kubectl) -> str | None:
+    pods = kubectl.items("pods", "--field-selector", "status.phase=Running")
+    return next((pod["metadata"]["name"] for pod in pods), None)
+
+
+def test_a_trial_that_needs_too_much_memory_is_infeasible(bench: Bench, kubectl: Kubectl) -> None:
+    record = bench.run_one(study("x = bytearray(10**9)\n"))
+    assert (record.state, record.cause) == (TrialState.FAILED, Cause.HOST_OOM)
+    assert "64Mi" in record.message
+    assert kubectl.items("jobs") == []
+
+
+def test_an_image_that_does_not_exist_stops_the_study_with_its_name(bench: Bench) -> None:
+    spec = study(
+        FINISH,
+        n_trials=3,
+        image="registry.invalid/nobody/nothing:1",
+        kubernetes={"image_pull_timeout_seconds": 5},
+    )
+    result = bench.run(spec)
+    assert result.outcome.is_failure
+    assert "registry.invalid/nobody/nothing:1" in result.outcome.reason
+    assert [r.cause for r in result.data.records] == [Cause.CANCELLED]
+
+
+def test_more_gpus_than_any_node_has_wait_with_a_reason_and_no_further_trial(
+    bench: Bench, kubectl: Kubectl
+) -> None:
+    spec = study(
+        FINISH,
+        n_trials=3,
+        parallel=3,
+        resources={"gpu": 1000},
+        kubernetes={"pending_timeout_seconds": 8},
+    )
+    result = bench.run(spec)
+    assert bench.story.has_noted("Insufficient nvidia.com/gpu")
+    # All three were asked for before the first look; none follows, and none counts.
+    assert result.outcome.is_failure
+    assert "Insufficient nvidia.com/gpu" in result.outcome.reason
+    assert {r.cause for r in result.data.records} == {Cause.CANCELLED}
+    assert kubectl.items("jobs") == []
+
+
+def test_a_missing_secret_stops_the_study_at_once_and_is_named(
+    bench: Bench, kubectl: Kubectl
+) -> None:
+    wants = {"secret_env": {"TOKEN": {"secret": "the-token", "key": "value"}}}
+    result = bench.run(study(FINISH, n_trials=3, kubernetes=wants))
+    assert result.outcome.is_failure
+    assert '"the-token" not found' in result.outcome.reason
+    assert [r.cause for r in result.data.records] == [Cause.CANCELLED]
+    assert bench.story.launches == 1
+
+    kubectl("create", "secret", "generic", "the-token", "--from-literal=value=s3cret")
+    again = bench.run(study(FINISH, n_trials=3, kubernetes=wants))
+    assert [r.cause for r in again.data.records] == [Cause.CANCELLED, *[Cause.OK] * 3]
+
+
+def test_a_deleted_pod_is_another_attempt_of_the_same_trial(bench: Bench, kubectl: Kubectl) -> None:
+    # The first attempt hangs, the second finishes.
+    script = (
+        "from studyflow import sdk\ntrial = sdk.current_trial()\n"
+        "import time\ntime.sleep(3600 if trial.attempt == 1 else 0)\n" + FINISH
+    )
+    with bench.running(study(script, kubernetes={"stop_grace_seconds": 2})) as result:
+        pod = until(lambda: running_pod(kubectl), 60, "a running pod")
+        kubectl("delete", "pod", pod, "--wait=false")
+        [record] = result().data.records
+    assert (record.cause, record.attempt) == (Cause.OK, 2)
+    [lost] = bench.story.lost
+    assert lost.startswith("evicted: ")
+
+
+def test_a_deleted_job_is_another_attempt_of_the_same_trial(bench: Bench, kubectl: Kubectl) -> None:
+    script = (
+        "from studyflow import sdk\ntrial = sdk.current_trial()\n"
+        "import time\ntime.sleep(3600 if trial.attempt == 1 else 0)\n" + FINISH
+    )
+    with bench.running(study(script, kubernetes={"stop_grace_seconds": 2})) as result:
+        until(lambda: running_pod(kubectl), 60, "a running pod")
+        kubectl("delete", "jobs", "--all", "--wait=false")
+        [record] = result().data.records
+    assert (record.cause, record.attempt) == (Cause.OK, 2)
+    [lost] = bench.story.lost
+    assert "deleted by someone else" in lost
+
+
+def test_a_trial_over_its_time_is_infeasible_and_leaves_no_pod(
+    bench: Bench, kubectl: Kubectl
+) -> None:
+    record = bench.run_one(study(SLEEP, timeout_seconds=2, kubernetes={"stop_grace_seconds": 1}))
+    assert (record.state, record.cause) == (TrialState.FAILED, Cause.TIMEOUT)
+    kubectl("wait", "--for=delete", "pods", "--all", "--timeout=60s")
+
+
+def test_a_script_that_fails_ends_with_its_exit_code_and_last_line(
+    bench: Bench, tmp_path: Path
+) -> None:
+    record = bench.run_one(study("print('no such data set')\nraise SystemExit(3)\n"))
+    assert (record.state, record.cause) == (TrialState.FAILED, Cause.USER_ERROR)
+    assert "Exit code 3" in record.message
+    assert "no such data set" in record.message
+    log = tmp_path / "studies" / "causes" / "trials" / "0" / "attempt-1" / "log.txt"
+    assert log.read_text() == "no such data set\n"
+
+
+def test_a_quota_holds_trials_back_and_fails_none(bench: Bench, kubectl: Kubectl) -> None:
+    kubectl("create", "quota", "one", "--hard=pods=1")
+    result = bench.run(study(FINISH, n_trials=3, parallel=3))
+    assert [r.cause for r in result.data.records] == [Cause.OK] * 3
+    assert bench.story.lost == []
+
+
+def test_a_command_that_does_not_exist_is_a_user_error(bench: Bench) -> None:
+    spec = study(FINISH, command=["no-such-program"])
+    record = bench.run_one(spec)
+    assert record.cause is Cause.USER_ERROR
+    assert "no-such-program" in record.message
