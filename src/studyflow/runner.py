@@ -210,6 +210,11 @@ def open_executor(spec: StudySpec, settings: Settings) -> Executor:
     Whether the command could run here does not matter: a study is read from any folder.
     """
     root = settings.study_folder(spec.name)
+    if settings.executor == "kubernetes":
+        from studyflow.executors.kubernetes import KubernetesExecutor
+        from studyflow.executors.kubernetes.api import KubernetesApi
+
+        return KubernetesExecutor(spec, api=KubernetesApi(settings.namespace), root=root)
     return LocalExecutor(spec.name, ("python",), root=root, cwd=root, timeout_seconds=None)
 
 

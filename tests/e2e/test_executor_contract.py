@@ -99,6 +99,9 @@ class ReportingExecutor:
     def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
         return self._executor.read_log(attempt, offset=offset, limit_bytes=limit_bytes)
 
+    def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
+        return self._executor.follow_log(attempt)
+
     def close(self) -> None:
         self._executor.close()
 

@@ -74,6 +74,7 @@ _COMMANDS: Final = {
     "run": ("run", "sync"),
     "show": ("status", "best", "trials", "report"),
     "explain": ("explain",),
+    "pods": ("render", "logs"),
     "servers": ("ui",),
 }
 """The modules here and the commands that each one has."""

@@ -436,6 +436,19 @@ class LocalExecutor:
         except FileNotFoundError:
             return b""
 
+    def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
+        """Yield the log as it is written, until the attempt ends."""
+        offset = 0
+        while True:
+            # Looked at first: what is written until the end is read after it.
+            status = self.poll().get(attempt)
+            while piece := self.read_log(attempt, offset=offset):
+                offset += len(piece)
+                yield piece
+            if status is None or status.state is AttemptState.ENDED:
+                return
+            time.sleep(LOOK_SECONDS)
+
     def close(self) -> None:
         """Stop following the attempts; they go on."""
         for watched in self._attempts.values():

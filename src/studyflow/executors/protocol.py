@@ -18,7 +18,7 @@ An executor is used from one thread at a time.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -134,6 +134,12 @@ class Executor(Protocol):
 
     def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
         """Return up to `limit_bytes` of the attempt's log from a byte offset; empty at the end."""
+
+    def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
+        """Yield the attempt's log from its beginning and as it grows, until the attempt ends.
+
+        Waits for the next piece, so it is for a person who watches and not for a runner's loop.
+        """
 
     def close(self) -> None:
         """Release the executor's own resources. Attempts go on."""

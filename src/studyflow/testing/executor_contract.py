@@ -487,3 +487,11 @@ class ScriptContract(ExecutorContract):
         assert executor.read_log(attempt) == b"the data set is empty\n"
         assert executor.read_log(attempt, offset=4, limit_bytes=8) == b"data set"
         assert executor.read_log(attempt, offset=22) == b""
+
+    def test_the_log_can_be_followed_to_its_end(self, place: ExecutorPlace) -> None:
+        executor = place.executor(Script.EXIT_3)
+        attempt = executor.submit(a_trial())
+        assert b"".join(executor.follow_log(attempt)) == b"the data set is empty\n"
+        Watch(executor, place.patience_seconds).until_ended(attempt)
+        assert b"".join(executor.follow_log(attempt)) == b"the data set is empty\n"
+        assert b"".join(executor.follow_log(AttemptId(99, 1))) == b""

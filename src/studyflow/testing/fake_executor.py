@@ -16,7 +16,7 @@ runner after a crash would have: another executor object for the same attempts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -199,6 +199,9 @@ class FakeExecutor:
     ) -> bytes:
         """Return nothing: no script runs."""
         return b""
+
+    def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
+        return iter((self.read_log(attempt),))
 
     def close(self) -> None:
         """Do nothing; attempts go on."""

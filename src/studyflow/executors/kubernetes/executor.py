@@ -48,6 +48,9 @@ LOG_BYTES: Final = 16 << 20
 LOG_TAIL_BYTES: Final = 64 << 10
 """How much of a log is searched for the reason of a failure."""
 
+FOLLOW_SECONDS: Final = 1.0
+"""Longest pause between two looks at an attempt whose log is wanted and that has not begun."""
+
 LOG_TRIES: Final = 3
 """How often a log is asked for whose node does not answer."""
 
@@ -265,12 +268,16 @@ class KubernetesExecutor:
 
     def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
         """Yield the log as it is written, until the attempt ends."""
-        self.poll()
-        record = self._attempts.get(attempt)
-        if record is None or record.final is not None or record.pod is None:
-            yield self.read_log(attempt, limit_bytes=LOG_BYTES)
-        else:
-            yield from self._api.follow_log(record.pod)
+        while True:
+            self.poll()
+            record = self._attempts.get(attempt)
+            if record is None or record.final is not None:
+                yield self.read_log(attempt, limit_bytes=LOG_BYTES)
+                return
+            if record.state is AttemptState.RUNNING and record.pod is not None:
+                yield from self._api.follow_log(record.pod)
+                return
+            self.wait(FOLLOW_SECONDS)
 
     def close(self) -> None:
         """Stop following the cluster; attempts go on."""

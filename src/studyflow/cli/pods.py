@@ -1,0 +1,110 @@
+"""`studyflow render` and `studyflow logs`: what a trial's pod is made of, and what it says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import yaml
+
+from studyflow.cli.places import executor_options, load_study, place_options
+from studyflow.errors import ExecutorBlocked, StudyNotFound
+from studyflow.executors import AttemptId, Executor
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+from studyflow.trial import TrackingRef, Trial
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@place_options
+def render(study: Path, home: Path | None, storage: str | None, tracking_uri: str | None) -> None:
+    """Print the Kubernetes Job that a study file's first trial would become; start nothing.
+
+    Its parameters are the first enqueued point, or else the middle of the search space.
+    """
+    from studyflow.executors.kubernetes.manifest import build_job, place
+
+    spec = StudySpec.from_yaml(study)
+    if spec.trial.image is None:
+        raise ExecutorBlocked(
+            f"{study} names no image, and a trial on Kubernetes needs one.",
+            hint="set trial.image to an image that holds the script.",
+        )
+    settings = Settings.resolve(home=home, storage=storage, tracking=tracking_uri)
+    middle = spec.space.from_unit([0.5] * len(spec.space))
+    first = dict(spec.enqueue[0]) if spec.enqueue else {}
+    params = {**middle, **first}
+    active = {name: params[name] for name in spec.space.active(params)}
+    uri = settings.trial_tracking_uri or settings.tracking_uri
+    trial = Trial(
+        study=spec.name,
+        number=0,
+        params={**active, **spec.fixed},
+        budget=spec.trial.budget,
+        metrics=spec.metrics,
+        tracking=None if uri is None else TrackingRef(uri, "RUN-ID"),
+    )
+    job = build_job(spec, place(trial, spec.trial.kubernetes))
+    click.echo(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@click.command()
+@click.argument("study")
+@click.argument("trial", type=click.IntRange(min=0))
+@click.option("--attempt", type=click.IntRange(min=1), help="Which attempt; the newest by default.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends.")
+@executor_options
+@place_options
+def logs(
+    study: str,
+    trial: int,
+    attempt: int | None,
+    follow: bool,
+    executor: str | None,
+    namespace: str | None,
+    home: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Print what a trial of a study (file or name) has written; -f as it writes it."""
+    from studyflow.runner import open_executor
+
+    settings = Settings.resolve(
+        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
+    )
+    data = load_study(study, settings)
+    record = next((r for r in data.records if r.number == trial), None)
+    if record is None:
+        raise StudyNotFound(
+            f"The study {data.spec.name!r} has no trial {trial}; it has {len(data.records)}.",
+            hint=f"studyflow trials {study} lists them.",
+        )
+    wanted = AttemptId(trial, attempt or max(record.attempt, 1))
+    source = open_executor(data.spec, settings)
+    is_empty = True
+    try:
+        for piece in source.follow_log(wanted) if follow else _pieces(source, wanted):
+            is_empty = is_empty and not piece
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+    finally:
+        source.close()
+    if is_empty:
+        where = f", run {record.run_id}" if record.run_id else ""
+        click.echo(
+            f"Nothing here of trial {wanted.number}, attempt {wanted.attempt}. A finished trial's "
+            f"log is among the artifacts of its MLflow run{where}.",
+            err=True,
+        )
+
+
+def _pieces(source: Executor, attempt: AttemptId) -> Iterator[bytes]:
+    """Yield the log as it is now."""
+    source.poll()
+    offset = 0
+    while piece := source.read_log(attempt, offset=offset, limit_bytes=1 << 20):
+        offset += len(piece)
+        yield piece
