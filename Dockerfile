@@ -1,4 +1,5 @@
-# The orchestrator: studyflow with all its parts, and the flows. Trials run in images of their own.
+# The orchestrator: studyflow with all its parts, the flows, and what the cluster's servers run from:
+# Prefect's server and worker, and MLflow's server. Trials run in images of their own.
 #   docker build -t registry.example/studyflow/orchestrator:0.1.0 .
 # The builder's own pip settings say where packages come from.
 
@@ -8,6 +9,17 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
+# The packages that studyflow needs, from its metadata alone. A stage of its own, so that the next one
+# is built again when this list changes, and not whenever pyproject.toml does.
+FROM python:3.11-slim AS requirements
+COPY constraints.txt pyproject.toml /deps/
+RUN python -c "import tomllib; \
+extras = tomllib.load(open('/deps/pyproject.toml', 'rb'))['project']; \
+named = extras['dependencies'] + [r for rs in extras['optional-dependencies'].values() for r in rs]; \
+dev = set(extras['optional-dependencies']['dev']); \
+print('\n'.join(r for r in named if r not in dev and not r.startswith('studyflow')))" \
+    > /deps/requirements.txt
+
 FROM python:3.11-slim
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -15,21 +27,21 @@ ENV PYTHONUNBUFFERED=1 \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     MLFLOW_DISABLE_TELEMETRY=true \
     DO_NOT_TRACK=true
-# The packages that studyflow needs, from its metadata alone: a change of its code leaves this layer,
-# which is nearly all of the image, in the cache.
-COPY constraints.txt pyproject.toml /tmp/deps/
-RUN python -c "import tomllib; \
-extras = tomllib.load(open('/tmp/deps/pyproject.toml', 'rb'))['project']; \
-named = extras['dependencies'] + [r for rs in extras['optional-dependencies'].values() for r in rs]; \
-dev = set(extras['optional-dependencies']['dev']); \
-print('\n'.join(r for r in named if r not in dev and not r.startswith('studyflow')))" \
-    > /tmp/deps/requirements.txt \
-    && pip install --no-cache-dir --constraint /tmp/deps/constraints.txt \
-    --requirement /tmp/deps/requirements.txt
+COPY --from=requirements /deps/constraints.txt /deps/requirements.txt /tmp/deps/
+# MLflow reads an object store through a client that it does not bring along:
+#   --build-arg EXTRA_PACKAGES=boto3        S3; google-cloud-storage, azure-storage-blob for others
+ARG EXTRA_PACKAGES=""
+# Nearly all of the image; a change of studyflow's code leaves it in the cache.
+RUN pip install --no-cache-dir --constraint /tmp/deps/constraints.txt \
+    --requirement /tmp/deps/requirements.txt ${EXTRA_PACKAGES}
 COPY --from=wheel /wheels /tmp/wheels
 RUN pip install --no-cache-dir --no-deps /tmp/wheels/*.whl
 WORKDIR /opt/studyflow
 COPY flows flows
+# The examples, under the names that the deployment's parameter `study` takes.
+COPY images/blackbox/study.yaml studies/blackbox.yaml
+COPY images/cnn-lstm/study.yaml studies/cnn-lstm.yaml
+COPY images/cnn-lstm/study-short.yaml studies/cnn-lstm-short.yaml
 RUN mkdir -p /var/lib/studyflow && chown 10001:10001 /var/lib/studyflow
 # A number, so that Kubernetes can tell that it is not root (`runAsNonRoot`).
 USER 10001:10001
