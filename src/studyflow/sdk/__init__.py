@@ -93,8 +93,10 @@ def finish(value: SupportsFloat | None = None, /, **metrics: SupportsFloat) -> N
 def should_stop() -> bool:
     """Return whether the training ought to end: the study stopped it, or its machine goes away.
 
-    The first call, from the main thread, makes SIGTERM a request; without it SIGTERM kills. What
-    the script does after True is up to it: save a checkpoint and leave within the grace.
+    The first call, from the main thread, makes SIGTERM a request; without it SIGTERM kills, in a
+    container too once the script has called any function of this module. What the script does after
+    True is up to it: save a checkpoint and leave within the grace. `finish` then tells the study
+    that the training was cut short.
     """
     return session().should_stop()
 

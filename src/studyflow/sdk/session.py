@@ -6,6 +6,7 @@ others, a process of each data loader too.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import json
@@ -42,6 +43,15 @@ PARAMS_VARIABLE: Final = "STUDYFLOW_PARAMS"
 
 FLUSH_SECONDS: Final = 10.0
 """Longest wait for MLflow when the script finishes or ends; metrics still unsent then are lost."""
+
+FIRST_PID: Final = 1
+"""Number of the first process of a container. The kernel gives it no signal that it handles by
+default: SIGTERM leaves it running until the grace is over and SIGKILL comes."""
+
+END_SECONDS: Final = FLUSH_SECONDS + 5.0
+"""Longest time between SIGTERM and the end of a container's first process: for its `finally` blocks
+and the flush, and against a script that catches `SystemExit` or waits for a thread. Half of the
+grace that Kubernetes gives by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,10 @@ class Session:
         self._has_finished = False
         self._sigterm_received = False
         self._listens_to_sigterm = False
+        self._is_ending = False
+        self._sigterm_before: Any = signal.SIG_DFL
+        self._restores_after_fork = False
+        self._forks = threading.local()
         self._sender: MlflowSender | None = None
         self._flush_seconds_left = FLUSH_SECONDS
         self._temporary: Path | None = None
@@ -189,6 +203,22 @@ class Session:
         if not self._listens_to_sigterm:
             self._listen_to_sigterm()
         return self._is_told_to_stop()
+
+    def end_on_sigterm(self, pid: int) -> None:
+        """Make SIGTERM end this process if it is its container's first and handles it by default.
+
+        `should_stop` makes a request of it instead. A script that installs a handler of its own
+        keeps that.
+
+        Args:
+            pid: Number of this process.
+        """
+        if (
+            pid == FIRST_PID
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        ):
+            self._handle_sigterm(self._end)
 
     def artifact(self, path: Path, name: str | None) -> Path:
         """Copy a file or folder to the artifacts."""
@@ -310,14 +340,51 @@ class Session:
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may; its next call does it
         self._listens_to_sigterm = True
-        previous = signal.getsignal(signal.SIGTERM)
+        self._handle_sigterm(self._remember_sigterm)
 
-        def remember(number: int, frame: FrameType | None) -> None:
-            self._sigterm_received = True
-            if callable(previous):
-                previous(number, frame)
+    def _handle_sigterm(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        previous = signal.signal(signal.SIGTERM, handler)
+        if previous != self._end:
+            self._sigterm_before = previous
+        if not self._restores_after_fork:
+            self._restores_after_fork = True
+            # Without this `terminate()` would not end data loaders and other forked processes. It
+            # may come as soon as the process is there; so SIGTERM waits until that can be killed.
+            os.register_at_fork(
+                before=self._hold_sigterm,
+                after_in_parent=self._release_sigterm,
+                after_in_child=self._restore_sigterm,
+            )
 
-        signal.signal(signal.SIGTERM, remember)
+    def _hold_sigterm(self) -> None:
+        self._forks.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def _release_sigterm(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._forks.mask)
+
+    def _restore_sigterm(self) -> None:
+        is_ours = signal.getsignal(signal.SIGTERM) in (self._end, self._remember_sigterm)
+        if is_ours and self._sigterm_before is not None:  # None: was not installed from Python
+            signal.signal(signal.SIGTERM, self._sigterm_before)
+        self._release_sigterm()
+
+    def _remember_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self._sigterm_received = True
+        if callable(self._sigterm_before):
+            self._sigterm_before(number, frame)
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        """End the process as SIGTERM ends others, with what is to be done at exit done."""
+        self._sigterm_received = True
+        # A handler that was installed over this one and calls it expects nothing: in any other
+        # process it would have found the default there, which cannot be called.
+        if self._is_ending or signal.getsignal(signal.SIGTERM) != self._end:
+            return
+        self._is_ending = True
+        # threading.Thread takes locks, which the code that the signal interrupted may hold.
+        with contextlib.suppress(RuntimeError):
+            _thread.start_new_thread(_exit_late, (128 + number,))
+        raise SystemExit(128 + number)
 
     _has_warned = False
 
@@ -332,8 +399,11 @@ _session: Session | None = None
 _session_lock = threading.Lock()
 
 
-def session() -> Session:
+def session(pid: int | None = None) -> Session:
     """Return this process's session; the first call reads the environment.
+
+    Args:
+        pid: Number of this process; `None` to ask the system.
 
     Raises:
         DocumentError: `STUDYFLOW_TRIAL` cannot be read.
@@ -348,7 +418,13 @@ def session() -> Session:
                 atexit.register(_session.close)
                 if trial is not None:
                     _record_crashes_of(_session)
+                    _session.end_on_sigterm(os.getpid() if pid is None else pid)
     return _session
+
+
+def _exit_late(code: int) -> None:
+    time.sleep(END_SECONDS)
+    os._exit(code)
 
 
 def _record_crashes_of(current: Session) -> None:

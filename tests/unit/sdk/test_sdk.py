@@ -126,6 +126,61 @@ def test_importing_the_sdk_costs_little() -> None:
     assert int(count) < 80
 
 
+AS_FIRST_PROCESS = """
+    import atexit, signal, sys, time
+    from studyflow.sdk.session import session
+    sys.modules["studyflow.sdk.session"].END_SECONDS = 0.5
+    atexit.register(print, "atexit")
+    session(pid=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "printed"),
+    [
+        (
+            """
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                print("finally")
+            """,
+            "finally\natexit\n",
+        ),
+        (
+            """
+            while True:
+                try:
+                    signal.raise_signal(signal.SIGTERM)
+                    time.sleep(0.1)
+                except BaseException:
+                    print("caught", flush=True)
+            """,
+            "caught\n",
+        ),
+        (
+            """
+            import threading
+            threading.Thread(target=time.sleep, args=(60,)).start()
+            signal.raise_signal(signal.SIGTERM)
+            """,
+            "",
+        ),
+    ],
+    ids=["plain", "catches all", "waits for a thread"],
+)
+def test_sigterm_ends_a_container_s_first_process(
+    tmp_path: Path, source: str, printed: str
+) -> None:
+    trial = Trial("demo", 0, {}, metrics=("loss",), outcome_path=str(tmp_path / "outcome"))
+    result = run(
+        textwrap.dedent(AS_FIRST_PROCESS) + textwrap.dedent(source),
+        {TRIAL_VARIABLE: trial.to_json()},
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (143, printed, "")
+    assert not (tmp_path / "outcome").exists()
+
+
 def test_a_closed_pipe_does_not_stop_a_training() -> None:
     result = run(
         """

@@ -394,6 +394,86 @@ def test_another_thread_may_ask_whether_to_stop() -> None:
     assert signal.getsignal(signal.SIGTERM) is previous
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_terminate_ends_processes_forked_after_the_question() -> None:
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        session().should_stop()
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_a_process_that_is_not_its_container_s_first_dies_of_sigterm_by_itself(
+    tmp_path: Path,
+) -> None:
+    session(tmp_path).end_on_sigterm(pid=2)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_script_s_own_handler_stays_in_a_container_s_first_process(tmp_path: Path) -> None:
+    previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        session(tmp_path).end_on_sigterm(pid=1)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_another_thread_leaves_signals_alone(tmp_path: Path) -> None:
+    thread = threading.Thread(target=session(tmp_path).end_on_sigterm, args=(1,))
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_ends_a_container_s_first_process_once(tmp_path: Path) -> None:
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        current = session(tmp_path)
+        current.end_on_sigterm(pid=1)
+        with pytest.raises(SystemExit) as caught:
+            signal.raise_signal(signal.SIGTERM)
+        assert caught.value.code == 143
+        signal.raise_signal(signal.SIGTERM)
+        current.finish(0.5, {})
+        assert outcome(tmp_path).stopped
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_a_handler_over_that_of_a_container_s_first_process_decides(tmp_path: Path) -> None:
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        current = session(tmp_path)
+        current.end_on_sigterm(pid=1)
+        below: Any = signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, lambda *arguments: below(*arguments))
+        signal.raise_signal(signal.SIGTERM)
+        assert current.should_stop()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_the_question_makes_a_request_of_sigterm_in_a_container_s_first_process(
+    tmp_path: Path,
+) -> None:
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        current = session(tmp_path)
+        current.end_on_sigterm(pid=1)
+        assert not current.should_stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert current.should_stop()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def test_a_result_tells_whether_the_stop_file_came_before_it(tmp_path: Path) -> None:
     current = session(tmp_path)
     current.finish(0.5, {})
