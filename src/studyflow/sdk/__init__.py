@@ -13,10 +13,10 @@ print a line. To run it by hand with given parameters:
 
     STUDYFLOW_PARAMS='{"learning_rate": 0.01}' python train.py
 
-Nothing but a wrong argument makes the training fail here, and only `finish` waits for a network, a
-few seconds at most. All may be called from any thread. In processes forked from the training, such
-as data loaders, and in ranks other than 0 (`RANK`, as torchrun sets it) the functions check their
-arguments and say nothing.
+Nothing but a wrong argument makes the training fail here. Only two functions wait for a network:
+`finish`, a few seconds at most, and, where trial and runner share no folder, `artifact`. All may be
+called from any thread. In processes forked from the training, such as data loaders, and in ranks
+other than 0 (`RANK`, as torchrun sets it) the functions check their arguments and say nothing.
 """
 
 from __future__ import annotations
@@ -104,10 +104,17 @@ def should_stop() -> bool:
 def artifact(path: str | os.PathLike[str], name: str | None = None) -> Path:
     """Add a copy of a file or folder to the artifacts of the trial's MLflow run.
 
-    A copy of the same name is replaced. Returns where it is; outside a study, the path itself.
+    The file may be overwritten afterwards. A copy of the same name is replaced. Returns where the
+    copy is, or the path itself where there is none on this machine: outside a study, and in a pod.
+
+    A pod uploads to MLflow while it waits: 10 minutes at most for a file or folder, with three
+    tries of each request, and about 3 minutes when MLflow stops answering, once; from then on 10
+    seconds for each artifact until it is back. What does not get there is told on standard error
+    and fails nothing. Of an earlier folder of that name, files that the new one lacks stay in
+    MLflow.
 
     Args:
-        path: File or folder.
+        path: File or folder, links followed.
         name: Name among the artifacts, may hold slashes; `None` for the last part of the path.
 
     Raises:

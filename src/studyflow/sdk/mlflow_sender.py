@@ -150,7 +150,7 @@ class MlflowSender:
                     REQUEST_SECONDS,
                 )
             except Exception as error:  # noqa: BLE001 - later points may get through
-                sent = _is_refused(error)
+                sent = is_refused(error)
                 self._warn(f"MLflow does not take metrics: {error}")
                 pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
                 if sent:
@@ -188,7 +188,7 @@ class MlflowSender:
             sys.stderr.write(f"studyflow: {text[:300]}; the training goes on.\n")
 
 
-def _is_refused(error: Exception) -> bool:
+def is_refused(error: Exception) -> bool:
     """Return whether the server understood the request and would refuse it again."""
     return isinstance(error, urllib.error.HTTPError) and error.code not in _WORTH_ANOTHER_TRY
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,10 +32,12 @@ from studyflow.trial import (
     MetricPoint,
     Outcome,
     ParamValue,
+    TrackingRef,
     Trial,
 )
 
 if TYPE_CHECKING:
+    from studyflow.sdk.mlflow_artifacts import ArtifactUploader
     from studyflow.sdk.mlflow_sender import MlflowSender
 
 PARAMS_VARIABLE: Final = "STUDYFLOW_PARAMS"
@@ -108,6 +110,7 @@ class Session:
         self._restores_after_fork = False
         self._forks = threading.local()
         self._sender: MlflowSender | None = None
+        self._uploader: ArtifactUploader | None = None
         self._flush_seconds_left = FLUSH_SECONDS
         self._temporary: Path | None = None
 
@@ -221,7 +224,7 @@ class Session:
             self._handle_sigterm(self._end)
 
     def artifact(self, path: Path, name: str | None) -> Path:
-        """Copy a file or folder to the artifacts."""
+        """Copy a file or folder to the artifacts, or upload it where there is no common folder."""
         if not path.exists():
             raise FileNotFoundError(f"artifact: there is nothing at {path}.")
         relative = Path(path.resolve().name if name is None else name)
@@ -229,8 +232,12 @@ class Session:
             raise ValueError(
                 f"artifact: the name must stay within the artifact folder, not {name!r}."
             )
+        if not self.speaks:
+            return path
         folder = None if self._trial is None else self._trial.artifact_dir
-        if folder is None or not self.speaks:
+        if folder is None:
+            if (uploader := self._artifact_uploader()) is not None:
+                uploader.upload(path, PurePosixPath(relative.as_posix()))
             return path
         target = Path(folder) / relative
         if path.resolve() == target.resolve():
@@ -271,6 +278,8 @@ class Session:
         if os.getpid() != self._pid:
             return
         self._flush()
+        if self._uploader is not None:
+            self._uploader.close()
         if self._temporary is not None:
             import shutil
 
@@ -315,8 +324,8 @@ class Session:
             _write_outcome(Path(trial.outcome_path), text.encode())
 
     def _mlflow_sender(self) -> MlflowSender | None:
-        tracking = None if self._trial is None else self._trial.tracking
-        if tracking is None or not tracking.uri.startswith(("http://", "https://")):
+        tracking = self._reachable_tracking()
+        if tracking is None:
             return None
         with self._lock:
             if self._sender is None:
@@ -326,6 +335,27 @@ class Session:
                     tracking.uri, tracking.run_id, credentials(self._environment)
                 )
             return self._sender
+
+    def _artifact_uploader(self) -> ArtifactUploader | None:
+        tracking = self._reachable_tracking()
+        if tracking is None:
+            return None
+        with self._lock:
+            if self._uploader is None:
+                from studyflow.sdk.mlflow_artifacts import ArtifactUploader
+                from studyflow.sdk.mlflow_sender import credentials
+
+                self._uploader = ArtifactUploader(
+                    tracking.uri, tracking.run_id, credentials(self._environment)
+                )
+            return self._uploader
+
+    def _reachable_tracking(self) -> TrackingRef | None:
+        """Return the run, if the trial can write to it: a folder or database is the runner's."""
+        tracking = None if self._trial is None else self._trial.tracking
+        if tracking is None or not tracking.uri.startswith(("http://", "https://")):
+            return None
+        return tracking
 
     def _flush(self) -> None:
         """Wait for MLflow; all waits of a process together are bounded."""

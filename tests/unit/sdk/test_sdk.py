@@ -97,7 +97,7 @@ def test_only_the_standard_library_and_two_modules_are_needed(tmp_path: Path) ->
         import sys
         from studyflow import sdk
         sdk.current_trial(); sdk.report(0, loss=1.0); sdk.finish(loss=1.0)
-        import studyflow.sdk.mlflow_sender
+        import studyflow.sdk.mlflow_artifacts, studyflow.sdk.mlflow_sender
         print(sorted({name.split(".")[0] for name in sys.modules} - sys.stdlib_module_names))
         """,
         {"PYTHONPATH": str(tmp_path)},

@@ -1,0 +1,324 @@
+"""Uploads files to an MLflow run by plain HTTP, where trial and runner share no file system.
+
+Uploads are synchronous: a script may overwrite a file as soon as `artifact` has returned, and a
+thread that reads it later would have to copy it first, which a pod may have no room for. So a
+training does wait for its artifacts, but each wait is bounded, an MLflow that does not answer costs
+little after the first time, and nothing that goes wrong reaches the training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Final, TypeVar
+from urllib.parse import quote, urlsplit
+
+from studyflow.sdk.mlflow_sender import is_refused
+
+UPLOAD_SECONDS: Final = 600.0
+"""Longest upload of one file or folder; what is unsent then is left out. Enough for 5 GB over
+100 Mbit/s."""
+
+LOOK_SECONDS: Final = 10.0
+"""Longest wait for the answer to where a run's artifacts belong. This is the first request, and the
+first again after a failure: so an MLflow that hangs costs this much for each artifact."""
+
+STALL_SECONDS: Final = 60.0
+"""Longest wait for an upload to go on, and for its answer: a server may first pass a large file on
+to an object store."""
+
+PAUSES_SECONDS: Final = (1.0, 2.0)
+"""Pauses before a request is repeated, so there are three tries; only one while MLflow is down."""
+
+CHUNK_BYTES: Final = 256 * 1024
+
+_SERVED: Final = "/api/2.0/mlflow-artifacts/artifacts"
+
+_Result = TypeVar("_Result")
+
+
+class _NotSentError(Exception):
+    """Something did not reach MLflow; the next file may. The message is the reason."""
+
+
+class _UnreachableError(_NotSentError):
+    """MLflow does not answer or the time is over: the next file would not reach it either."""
+
+
+def upload_address(tracking_uri: str, artifact_uri: str) -> str | None:
+    """Return the address below which a run's artifacts are uploaded by PUT.
+
+    `None` where MLflow's server does not take them: each client writes to the store by itself.
+
+    Args:
+        tracking_uri: Where MLflow answers, `http` or `https`.
+        artifact_uri: Where the run says that its artifacts are.
+    """
+    place = urlsplit(artifact_uri)
+    if place.scheme in ("http", "https"):
+        return artifact_uri.rstrip("/")
+    if place.scheme != "mlflow-artifacts":
+        return None
+    server = urlsplit(tracking_uri)
+    path = place.path.removeprefix(_SERVED).strip("/")
+    root = f"{server.scheme}://{place.netloc or server.netloc}{server.path.rstrip('/')}{_SERVED}"
+    return f"{root}/{quote(path, safe='/%')}".rstrip("/")
+
+
+class ArtifactUploader:
+    """Uploads the artifacts of one run, from any thread; never raises.
+
+    Args:
+        uri: Tracking URI, `http` or `https`.
+        run_id: The run that the artifacts belong to.
+        headers: Credentials.
+    """
+
+    def __init__(self, uri: str, run_id: str, headers: Mapping[str, str]) -> None:
+        self._uri = uri.rstrip("/")
+        self._run_id = run_id
+        self._headers = dict(headers)
+        self._place: str | None = None
+        self._is_down = False
+        self._lock = threading.Lock()
+        self._failed = 0
+
+    def upload(self, path: Path, name: PurePosixPath) -> None:
+        """Upload a file, or all files below a folder, as artifacts of that name.
+
+        Returns when they are there, when MLflow will not have them, or when `UPLOAD_SECONDS` are
+        over and the request at that moment has stalled.
+        """
+        deadline = time.monotonic() + UPLOAD_SECONDS
+        try:
+            place = self._place or self._look(deadline)
+            address = upload_address(self._uri, place)
+            if address is None:
+                self._log_with_client(place, path, name, deadline)
+            elif path.is_dir():
+                self._put_folder(address, path, name, deadline)
+            else:
+                self._put_file(address, path, name, deadline)
+        except Exception as error:  # noqa: BLE001 - no chart or model is worth a training
+            self._tell(name, _reason(error))
+
+    def close(self) -> None:
+        """Say how many artifacts are missing if it was said of the first only."""
+        if self._failed > 1:
+            _warn(f"{self._failed} artifacts in all did not reach MLflow.")
+
+    def _look(self, deadline: float) -> str:
+        """Return where the run's artifacts belong, and remember it until MLflow fails."""
+        address = f"{self._uri}/api/2.0/mlflow/runs/get?run_id={quote(self._run_id, safe='')}"
+
+        def ask() -> bytes:
+            request = urllib.request.Request(address, headers=self._headers)
+            with urllib.request.urlopen(request, timeout=LOOK_SECONDS) as answer:
+                content: bytes = answer.read()
+                return content
+
+        answer = self._repeat(ask, deadline)
+        try:
+            place = json.loads(answer)["run"]["info"]["artifact_uri"]
+        except (ValueError, LookupError, TypeError):
+            place = None
+        if not place or not isinstance(place, str):
+            raise _NotSentError(f"what answers at {self._uri} is not MLflow")
+        self._place = place
+        return place
+
+    def _put_folder(self, address: str, folder: Path, name: PurePosixPath, deadline: float) -> None:
+        problems = []
+        count = 0
+        for file in _files(folder):
+            relative = PurePosixPath(*file.relative_to(folder).parts)
+            count += 1
+            try:
+                self._put_file(address, file, name / relative, deadline)
+            except _UnreachableError as error:
+                raise _UnreachableError(f"at {relative}: {error}") from error
+            except (_NotSentError, OSError, ValueError) as error:
+                problems.append(f"{relative}: {_reason(error)}")
+        if problems:
+            raise _NotSentError(f"{len(problems)} of {count} files, the first {problems[0]}")
+
+    def _put_file(self, address: str, file: Path, name: PurePosixPath, deadline: float) -> None:
+        if not file.is_file():
+            raise _NotSentError("it is no regular file")
+        target = f"{address}/{quote(name.as_posix(), safe='/')}"
+        with file.open("rb") as stream:
+            self._repeat(lambda: self._put(target, stream, deadline), deadline)
+
+    def _put(self, address: str, stream: BinaryIO, deadline: float) -> None:
+        stream.seek(0)
+        size = os.fstat(stream.fileno()).st_size
+        headers = {
+            **self._headers,
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(size),
+        }
+        request = urllib.request.Request(
+            address, data=_chunks(stream, size, deadline), headers=headers, method="PUT"
+        )
+        with urllib.request.urlopen(request, timeout=STALL_SECONDS) as answer:
+            answer.read(65536)
+
+    def _repeat(self, ask: Callable[[], _Result], deadline: float) -> _Result:
+        """Return what a request returns; repeat it while that may help.
+
+        Raises:
+            _NotSentError: It was refused, for good.
+        """
+        pauses = iter(() if self._is_down else PAUSES_SECONDS)
+        while True:
+            try:
+                result = ask()
+            except (OSError, http.client.HTTPException) as error:
+                reason = _reason(error)
+                if is_refused(error):
+                    self._is_down = False
+                    raise _NotSentError(reason) from error
+                pause = next(pauses, None)
+                if pause is None or time.monotonic() + pause > deadline:
+                    self._is_down, self._place = True, None
+                    raise _UnreachableError(reason) from error
+                time.sleep(pause)
+            else:
+                self._is_down = False
+                return result
+
+    def _log_with_client(
+        self, place: str, path: Path, name: PurePosixPath, deadline: float
+    ) -> None:
+        scheme = urlsplit(place).scheme
+        way_out = "start the server with `mlflow server --serve-artifacts`"
+        if scheme in ("", "file"):
+            # MLflow's client would write them to a folder of this machine.
+            raise _NotSentError(f"the run keeps them in a folder of its server: {way_out}")
+        try:
+            mlflow = importlib.import_module("mlflow")
+        except ImportError as error:
+            raise _NotSentError(
+                f"the run keeps them in {scheme}: and its server does not pass them on: "
+                f"{way_out}, or install mlflow in the trial's image"
+            ) from error
+        client = mlflow.MlflowClient(tracking_uri=self._uri)
+        try:
+            _within(
+                deadline - time.monotonic(), lambda: _log_artifact(client, self._run_id, path, name)
+            )
+        except ImportError as error:  # such as boto3, which MLflow does not bring
+            raise _NotSentError(
+                f"{scheme}: needs more than mlflow in the trial's image ({error}): install that, "
+                f"or {way_out}"
+            ) from error
+
+    def _tell(self, name: PurePosixPath, reason: str) -> None:
+        with self._lock:
+            self._failed += 1
+            is_first = self._failed == 1
+        if is_first:
+            _warn(f"artifact {str(name)!r} did not reach MLflow: {reason}; the training goes on.")
+
+
+def _log_artifact(client: Any, run_id: str, path: Path, name: PurePosixPath) -> None:
+    if path.is_dir():
+        client.log_artifacts(run_id, str(path), str(name))
+        return
+    import tempfile
+
+    folder = None if name.parent == PurePosixPath() else str(name.parent)
+    with tempfile.TemporaryDirectory(prefix="studyflow-artifact-") as named:
+        # The client takes the name from the file.
+        link = Path(named) / name.name
+        link.symlink_to(path.resolve())
+        client.log_artifact(run_id, str(link), folder)
+
+
+def _within(seconds: float, work: Callable[[], None]) -> None:
+    """Do something that may hang; stop waiting for it in time."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="studyflow-artifact", daemon=True)
+    thread.start()
+    thread.join(max(0.0, seconds))
+    if thread.is_alive():
+        raise _UnreachableError(_too_long())
+    if errors:
+        raise errors[0]
+
+
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield what is no folder, links followed, in the order of names."""
+    real = folder.resolve()
+    if real in above:  # a link to a folder that holds it
+        return
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            yield from _files(entry, (*above, real))
+        else:
+            yield entry
+
+
+def _chunks(stream: BinaryIO, size: int, deadline: float) -> Iterator[bytes]:
+    """Yield the first bytes of a file, as many as were announced: it may grow meanwhile."""
+    left = size
+    while left:
+        if time.monotonic() > deadline:
+            raise _UnreachableError(_too_long())
+        chunk = stream.read(min(CHUNK_BYTES, left))
+        if not chunk:
+            raise _NotSentError("it became shorter while it was sent")
+        left -= len(chunk)
+        yield chunk
+
+
+def _too_long() -> str:
+    return f"it took longer than {UPLOAD_SECONDS:g} s"
+
+
+def _reason(error: BaseException) -> str:
+    """Return a short text of what went wrong; of an HTTP error with what the server says."""
+    if isinstance(error, urllib.error.HTTPError):
+        with error, contextlib.suppress(OSError, http.client.HTTPException):
+            return _shown(f"HTTP {error.code} {error.reason}: {_message(error.read(4096))}")
+        return f"HTTP {error.code} {error.reason}"
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    text = _shown(str(cause)) or type(cause).__name__
+    if isinstance(cause, BrokenPipeError | ConnectionResetError):
+        # A proxy that finds a body too large answers and hangs up before it was sent.
+        text += " (is there a limit to the size of a request, such as an ingress has?)"
+    return text
+
+
+def _message(body: bytes) -> str:
+    """Return MLflow's message from a JSON answer, or the text itself."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        return str(json.loads(body)["message"])
+    return body.decode(errors="replace")
+
+
+def _shown(text: str) -> str:
+    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return plain.rstrip(".: ")[:300]
+
+
+def _warn(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"studyflow: {text}\n")
