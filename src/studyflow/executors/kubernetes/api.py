@@ -61,6 +61,8 @@ class ClusterApi(Protocol):
     """The requests. `studyflow.testing.fake_cluster` has one in memory."""
 
     namespace: str
+    n_requests: dict[str, int]
+    """Requests so far, by verb and kind, such as `list pods`."""
 
     def list_objects(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
         """Return the objects, as they are now and not as some cache has them, and their version."""

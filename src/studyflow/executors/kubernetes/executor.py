@@ -131,6 +131,11 @@ class KubernetesExecutor:
         """No limit of its own: what has no room waits, and says so."""
         return None
 
+    @property
+    def n_requests(self) -> Mapping[str, int]:
+        """Requests to the API server so far, by verb and kind."""
+        return self._api.n_requests
+
     def submit(self, trial: Trial) -> AttemptId:
         """Create the attempt's Job, or adopt the one that exists already.
 
