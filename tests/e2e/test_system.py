@@ -1,0 +1,323 @@
+"""The whole system in a cluster: `kubectl apply -k k8s/overlays/local`, then what a user does.
+
+Everything runs in the namespace of the overlay, `studyflow`, which stays afterwards.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from sqlalchemy.pool import NullPool
+from tests.e2e.conftest import image
+from tests.e2e.kubectl import Kubectl, until
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = "studyflow"
+TRIALS = "app.kubernetes.io/component=trial"
+RUNNERS = "app.kubernetes.io/component=runner"
+
+
+class Stack:
+    """The cluster's servers, as a user reaches them."""
+
+    def __init__(self, kubectl: Kubectl, storage_url: str, mlflow_url: str) -> None:
+        self.kubectl = kubectl
+        self.storage_url = storage_url
+        self.mlflow = MlflowClient(mlflow_url)
+
+    def start(self, study: dict[str, Any], **parameters: Any) -> str:
+        """Trigger the deployment; return the flow run's id."""
+        given = json.dumps({"study": yaml.safe_dump(study), **parameters})
+        said = self.prefect("deployment", "run", "run-study/run-study", "--params", given)
+        found = re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", said)
+        assert found, said
+        return found[0]
+
+    def prefect(self, *arguments: str) -> str:
+        """Run Prefect's command line beside its worker."""
+        pod = ("deploy/studyflow-worker", "-c", "prefect-worker")
+        return self.kubectl("exec", *pod, "--", "prefect", "--no-prompt", *arguments)
+
+    def flow_state(self, flow_run: str) -> str:
+        said: dict[str, Any] = json.loads(
+            self.prefect("flow-run", "inspect", flow_run, "--output", "json")
+        )
+        return str(said["state"]["type"])
+
+    def until_ended(self, flow_run: str, seconds: float = 240.0) -> str:
+        """Return the type of the flow run's final state."""
+
+        def look() -> str | None:
+            state = self.flow_state(flow_run)
+            return state if state in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+        return until(look, seconds, f"the end of flow run {flow_run}")
+
+    def trials(self, study: str) -> list[optuna.trial.FrozenTrial]:
+        storage = optuna.storages.RDBStorage(
+            self.storage_url, engine_kwargs={"poolclass": NullPool}, skip_table_creation=True
+        )
+        loaded = optuna.load_study(study_name=study, storage=storage)
+        trials = loaded.get_trials(deepcopy=False)
+        storage.remove_session()
+        return trials
+
+    def runs(self, study: str) -> dict[int, Run]:
+        """Return the MLflow run of every trial."""
+        experiment = self.mlflow.get_experiment_by_name(study)
+        if experiment is None:
+            return {}
+        found = self.mlflow.search_runs([experiment.experiment_id], max_results=1000)
+        return {
+            int(run.data.tags["studyflow.trial"]): run
+            for run in found
+            if run.data.tags.get("studyflow.role") == "trial"
+        }
+
+    def pods(self, study: str, *phases: str) -> list[dict[str, Any]]:
+        """Return the trial pods of a study."""
+        from studyflow.executors.kubernetes.names import study_selector
+
+        found = self.kubectl.items("pods", "-l", study_selector(study))
+        return [pod for pod in found if not phases or pod["status"].get("phase") in phases]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    kubectl = Kubectl(NAMESPACE)
+    kubectl("apply", "-k", str(ROOT / "k8s" / "overlays" / "local"))
+    for what in ("statefulset/postgres", "deploy/prefect-server", "deploy/mlflow"):
+        kubectl("rollout", "status", what, "--timeout=110s")
+    kubectl("rollout", "status", "deploy/studyflow-worker", "--timeout=110s")
+    secret = json.loads(kubectl("get", "secret", "studyflow", "-o", "json"))["data"]
+    storage_url = base64.b64decode(secret["storage-url"]).decode()
+    with forwarded("svc/postgres", 5432) as postgres, forwarded("svc/mlflow", 5000) as mlflow:
+        here = storage_url.replace("@postgres:5432/", f"@127.0.0.1:{postgres}/")
+        yield Stack(kubectl, here, f"http://127.0.0.1:{mlflow}")
+
+
+@contextmanager
+def forwarded(target: str, port: int) -> Iterator[int]:
+    """Make a service's port reachable from this machine; give the local port."""
+    command = ["kubectl", "-n", NAMESPACE, "port-forward", target, f":{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:(\d+)", line)
+        assert found, line
+        yield int(found[1])
+        process.terminate()
+
+
+def study(name: str, *, n_trials: int, parallel: int, **trial: Any) -> dict[str, Any]:
+    """Return a study of the example `blackbox` under a name that no other run has."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / "images/blackbox/study.yaml").read_text())
+    document["name"] = f"{name}-{uuid.uuid4().hex[:6]}"
+    document["budget"] = {"n_trials": n_trials, "max_parallel_trials": parallel}
+    document["trial"] |= {
+        "image": image("blackbox"),
+        "resources": {"cpu": "100m", "memory": "128Mi", "gpu": 1},
+        **trial,
+    }
+    return document
+
+
+def finishing_after(seconds: float) -> list[str]:
+    script = (
+        f"import time\nfrom studyflow import sdk\np = sdk.current_trial().params\n"
+        f"time.sleep({seconds})\nsdk.finish(value=-p['x'] ** 2 - (p['y'] - 1) ** 2 + 1)\n"
+    )
+    return ["python", "-c", script]
+
+
+def test_a_study_of_gpu_pods_runs_from_a_deployment(stack: Stack) -> None:
+    document = study("twelve", n_trials=12, parallel=4)
+    name = document["name"]
+    most = 0
+    is_over = threading.Event()
+
+    def count_active() -> None:
+        nonlocal most
+        while not is_over.is_set():
+            most = max(most, len(stack.pods(name, "Pending", "Running")))
+            time.sleep(0.2)
+
+    counter = threading.Thread(target=count_active)
+    counter.start()
+    try:
+        state = stack.until_ended(stack.start(document))
+    finally:
+        is_over.set()
+        counter.join()
+    assert state == "COMPLETED"
+    assert 2 <= most <= 4
+    trials, runs = stack.trials(name), stack.runs(name)
+    assert [t.state.name for t in trials] == ["COMPLETE"] * 12
+    assert {n: run.data.metrics["value"] for n, run in runs.items()} == pytest.approx(
+        {t.number: t.value for t in trials}
+    )
+    experiment = stack.mlflow.get_experiment_by_name(name)
+    assert experiment is not None
+    [parent] = stack.mlflow.search_runs(
+        [experiment.experiment_id], "tags.`studyflow.role` = 'study'"
+    )
+    files = {file.path for file in stack.mlflow.list_artifacts(parent.info.run_id)}
+    assert {"best_config.yaml", "report.html"} <= files
+    assert parent.data.metrics["best_value"] == max(t.value or -9.0 for t in trials)
+    until(lambda: not stack.pods(name), 60, "no pod left")
+    jobs = stack.kubectl.items("jobs", "-l", TRIALS)
+    assert [job for job in jobs if name in job["metadata"]["name"]] == []
+
+
+def cnn_lstm(name: str, **changes: Any) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(
+        (ROOT / "images/cnn-lstm/study-short.yaml").read_text()
+    )
+    document["name"] = f"{name}-{uuid.uuid4().hex[:6]}"
+    document["search_space"].pop("epochs")
+    document |= {"fixed": {"epochs": 150}, "budget": {"n_trials": 1}, **changes}
+    document["trial"] |= {
+        "image": image("cnn-lstm"),
+        "resources": {"cpu": "500m", "memory": "1Gi", "gpu": 1},
+        "timeout_seconds": 200,
+    }
+    return document
+
+
+def test_a_training_shows_its_metrics_while_it_runs_and_keeps_its_model(stack: Stack) -> None:
+    document = cnn_lstm("training", pruner={"type": "none"})
+    flow_run = stack.start(document)
+
+    def points_while_running() -> int | None:
+        run = stack.runs(document["name"]).get(0)
+        if run is None or run.info.status != "RUNNING":
+            return None
+        points = stack.mlflow.get_metric_history(run.info.run_id, "val_loss")
+        return len(points) if len(points) > 1 else None
+
+    assert until(points_while_running, 120, "metrics of a running trial") >= 2
+    assert stack.until_ended(flow_run) == "COMPLETED"
+    run = stack.runs(document["name"])[0]
+    points = stack.mlflow.get_metric_history(run.info.run_id, "val_loss")
+    assert {point.step for point in points} == set(range(150))
+    assert {"model.pt"} <= {f.path for f in stack.mlflow.list_artifacts(run.info.run_id)}
+
+
+def test_a_hopeless_trial_s_pod_is_stopped(stack: Stack) -> None:
+    # No loss is below 0: every trial is given up at its first look.
+    document = cnn_lstm("hopeless", pruner={"type": "threshold", "upper": 0.0})
+    assert stack.until_ended(stack.start(document)) == "COMPLETED"
+    [trial] = stack.trials(document["name"])
+    assert trial.state.name == "PRUNED"
+    assert stack.runs(document["name"])[0].data.tags["studyflow.cause"] == "pruned"
+    assert max(trial.intermediate_values) < 149, "it was stopped before its last epoch"
+    until(lambda: not stack.pods(document["name"]), 60, "no pod left")
+
+
+def test_a_flow_whose_pod_is_killed_is_replaced_and_adopts_its_trials(stack: Stack) -> None:
+    document = study(
+        "killed", n_trials=6, parallel=2, command=finishing_after(8.0), image=image("trial-base")
+    )
+    name = document["name"]
+    flow_run = stack.start(document)
+    until(lambda: len(stack.pods(name, "Running")) == 2, 120, "two running trials")
+    before = {pod["metadata"]["uid"] for pod in stack.pods(name, "Running")}
+    for runner in stack.kubectl.items("pods", "-l", RUNNERS):
+        if runner["status"].get("phase") == "Running":
+            stack.kubectl(
+                *("delete", "pod", runner["metadata"]["name"], "--force", "--grace-period=0")
+            )
+    until(lambda: stack.pods(name, "Succeeded"), 60, "a trial that ended without a runner")
+    assert before == {pod["metadata"]["uid"] for pod in stack.pods(name)}, "nobody restarted them"
+    stack.start(document)
+    until(
+        lambda: sum(t.state.is_finished() for t in stack.trials(name)) == 6, 240, "six trials told"
+    )
+    trials = stack.trials(name)
+    assert [t.state.name for t in trials] == ["COMPLETE"] * 6
+    assert {t.user_attrs["attempt"] for t in trials} == {1}, "adopted, not repeated"
+    until(lambda: not stack.pods(name), 90, "no pod left")
+    stack.until_ended(flow_run)
+
+
+def test_a_cancelled_flow_leaves_no_pod_and_keeps_what_was_finished(stack: Stack) -> None:
+    document = study(
+        "cancelled",
+        n_trials=20,
+        parallel=2,
+        command=finishing_after(4.0),
+        image=image("trial-base"),
+    )
+    name = document["name"]
+    flow_run = stack.start(document)
+    until(
+        lambda: (
+            any(t.state.is_finished() for t in stack.trials(name))
+            and len(stack.pods(name, "Running")) == 2
+            if stack.runs(name)
+            else None
+        ),
+        150,
+        "a finished and two running trials",
+    )
+    stack.prefect("flow-run", "cancel", flow_run)
+    until(lambda: not stack.pods(name), 120, "no pod left")
+    assert stack.until_ended(flow_run) == "CANCELLED"
+    trials = stack.trials(name)
+    assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL"}
+    assert {t.user_attrs["cause"] for t in trials if t.state.name == "FAIL"} <= {"cancelled"}
+    assert any(t.state.name == "COMPLETE" for t in trials)
+
+
+def test_a_trial_has_no_token_and_no_way_to_the_servers(stack: Stack) -> None:
+    script = """
+import os, socket
+from studyflow import sdk
+
+def reaches(host, port):
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError:
+        return 0.0
+    return 1.0
+
+api = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
+sdk.finish(
+    value=0.0,
+    token=float(os.path.exists("/var/run/secrets/kubernetes.io/serviceaccount/token")),
+    secrets=float(any("STORAGE" in name or "PASSWORD" in name for name in os.environ)),
+    kubernetes=reaches(api, 443),
+    postgres=reaches("postgres", 5432),
+    prefect=reaches("prefect", 4200),
+    mlflow=reaches("mlflow", 5000),
+)
+"""
+    document = study(
+        "hostile",
+        n_trials=1,
+        parallel=1,
+        command=["python", "-c", script],
+        image=image("trial-base"),
+    )
+    assert stack.until_ended(stack.start(document)) == "COMPLETED"
+    metrics = stack.runs(document["name"])[0].data.metrics
+    assert (metrics["token"], metrics["secrets"], metrics["mlflow"]) == (0.0, 0.0, 1.0)
+    reached = {name for name in ("kubernetes", "postgres", "prefect") if metrics[name]}
+    if reached == {"kubernetes", "postgres", "prefect"}:
+        pytest.skip("this cluster's network does not enforce policies; the manifests are checked")
+    assert reached == set()
