@@ -6,9 +6,16 @@ READY := $(VENV)/.ready
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
 STUDY ?= images/cnn-lstm/study-short.yaml
+# Anything that understands `--file`, `--tag` and a context: docker build, podman build, buildah build,
+# docker buildx build --push; with options, such as the builds of torch for CUDA:
+#   make images BUILD="docker build --build-arg TORCH_INDEX=..."
+BUILD ?= docker build
+REGISTRY ?= registry.example/studyflow
+TAG ?= 0.1.0
+TRIAL_IMAGES := trial-base blackbox cnn-lstm
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help study study-full ui test check format clean
+.PHONY: help study study-full ui images test check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -27,6 +34,14 @@ study-full: $(READY) ## The same study with its whole budget of 30 trials
 
 ui: $(READY) ## Show studies in Prefect's and MLflow's pages, until Ctrl-C
 	$(BIN)/studyflow ui --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+
+images: $(addprefix image-,orchestrator $(TRIAL_IMAGES)) ## Build all images; BUILD, REGISTRY, TAG
+
+image-orchestrator:
+	$(BUILD) --file Dockerfile --tag $(REGISTRY)/orchestrator:$(TAG) .
+
+$(addprefix image-,$(TRIAL_IMAGES)): image-%:
+	$(BUILD) --file images/$*/Dockerfile --tag $(REGISTRY)/$*:$(TAG) .
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest

@@ -47,9 +47,10 @@ def own_image(pod: str, namespace: str) -> str:
     """Return the image that this pod runs: flow runs get the same, by digest if it has one."""
     from kubernetes import client, config
 
-    config.load_incluster_config()
+    config.load_incluster_config()  # type: ignore[no-untyped-call]
     spec = client.CoreV1Api().read_namespaced_pod(pod, namespace, _request_timeout=30).spec
-    return str(spec.init_containers[0].image if spec.init_containers else spec.containers[0].image)
+    assert spec is not None, "a pod has a spec"
+    return str(spec.containers[0].image)
 
 
 def wait_for_server(
@@ -67,7 +68,8 @@ def wait_for_server(
     while (problem := prefect.api_healthcheck()) is not None:
         if clock() >= end:
             raise TimeoutError(
-                f"Prefect's server at {prefect.api_url} does not answer after {seconds:.0f} s: {problem}"
+                f"Prefect's server at {prefect.api_url} does not answer after {seconds:.0f} s: "
+                f"{problem}"
             )
         sleep(2.0)
 

