@@ -15,7 +15,7 @@ TAG ?= 0.1.0
 TRIAL_IMAGES := trial-base blackbox cnn-lstm
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help study study-full ui images test check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
+.PHONY: help study study-full ui images test test-cluster check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -45,6 +45,10 @@ $(addprefix image-,$(TRIAL_IMAGES)): image-%:
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
+
+test-cluster: $(READY) ## Run the tests that need a cluster: the one of KUBECONFIG, with the images there
+	STUDYFLOW_CLUSTER_TESTS=1 STUDYFLOW_TEST_REGISTRY=$(REGISTRY) STUDYFLOW_TEST_TAG=$(TAG) \
+		$(BIN)/python -m pytest tests/e2e
 
 check: $(READY) ## Lint, types, import contracts
 	$(BIN)/ruff check .
