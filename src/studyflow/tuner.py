@@ -235,6 +235,8 @@ class Tuner:
 
     def _take_end(self, record: TrialRecord, attempt: AttemptId, status: AttemptStatus) -> None:
         assert status.outcome is not None, "an ended attempt has an outcome"
+        if not self._executor.brings_points and status.started_at is not None:
+            self._read_points(record)  # what came after the last look, and all of it unpruned
         outcome = self._with_tracked_metrics(record, status.outcome, status.exit_code)
         verdict = judge(self._spec, outcome)
         if status.blocks_study:
@@ -345,6 +347,9 @@ class Tuner:
         self._tracker_read_at[record.number] = now + self._settings.tracker_poll_seconds
         if first_look or record.number in self._last_metrics:
             return  # the SDK's reports arrive by themselves
+        self._read_points(record)
+
+    def _read_points(self, record: TrialRecord) -> None:
         points = self._mirror.read_points(record, self._spec.objectives[0].metric)
         self._study.report(record.number, points)
 

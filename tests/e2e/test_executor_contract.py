@@ -68,6 +68,10 @@ class ReportingExecutor:
     def slots(self) -> int | None:
         return self._executor.slots
 
+    @property
+    def brings_points(self) -> bool:
+        return True
+
     def submit(self, trial: Trial) -> AttemptId:
         return self._executor.submit(trial)
 

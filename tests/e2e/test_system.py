@@ -215,6 +215,8 @@ def test_a_training_shows_its_metrics_while_it_runs_and_keeps_its_model(stack: S
     run = stack.runs(document["name"])[0]
     points = stack.mlflow.get_metric_history(run.info.run_id, "val_loss")
     assert {point.step for point in points} == set(range(150))
+    [trial] = stack.trials(document["name"])
+    assert set(trial.intermediate_values) == set(range(150)), "the report's curves need them too"
     assert {"model.pt"} <= {f.path for f in stack.mlflow.list_artifacts(run.info.run_id)}
 
 

@@ -885,3 +885,14 @@ def test_the_real_mirror_shows_in_the_end_what_the_storage_holds() -> None:
     assert {n: run.record for n, run in tracker.runs.items()} == {r.number: r for r in records}
     assert {run.status for run in tracker.runs.values()} == {"FINISHED"}
     assert {run.opened for run in tracker.runs.values()} == {2}
+
+
+def test_reports_that_went_straight_to_mlflow_are_in_the_study_when_a_trial_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeExecutor, "brings_points", False)
+    rig = Rig(make_spec(budget={"n_trials": 1}))
+    rig.picture.logged = {"loss": [3.0, 2.0]}
+    rig.drive()
+    [record] = rig.check()
+    assert record.intermediate == {0: 3.0, 1: 2.0}

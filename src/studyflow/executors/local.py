@@ -298,6 +298,11 @@ class LocalExecutor:
         """How many attempts find cards at once; `None` where cards are no limit."""
         return self._slots
 
+    @property
+    def brings_points(self) -> bool:
+        """Reports come through a file of the attempt."""
+        return True
+
     def submit(self, trial: Trial) -> AttemptId:
         """Start an attempt, or adopt the one that exists already.
 

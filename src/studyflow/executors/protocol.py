@@ -94,6 +94,10 @@ class Executor(Protocol):
     def slots(self) -> int | None:
         """How many attempts can run at once here; `None` for no limit of its own."""
 
+    @property
+    def brings_points(self) -> bool:
+        """Whether `poll` brings what trials report; else they report straight to MLflow."""
+
     def submit(self, trial: Trial) -> AttemptId:
         """Start an attempt, or adopt the one that exists already.
 

@@ -125,6 +125,11 @@ class FakeExecutor:
         """How many attempts can run at once; `None` for no limit."""
         return self._slots
 
+    @property
+    def brings_points(self) -> bool:
+        """Reports come by `poll`."""
+        return True
+
     def submit(self, trial: Trial) -> AttemptId:
         """Start an attempt, or adopt the one that exists already."""
         self._answer()

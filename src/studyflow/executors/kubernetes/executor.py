@@ -136,6 +136,11 @@ class KubernetesExecutor:
         """Requests to the API server so far, by verb and kind."""
         return self._api.n_requests
 
+    @property
+    def brings_points(self) -> bool:
+        """Trials report to MLflow, which the runner asks for what pruners and plots need."""
+        return False
+
     def submit(self, trial: Trial) -> AttemptId:
         """Create the attempt's Job, or adopt the one that exists already.
 
