@@ -12,10 +12,12 @@ STUDY ?= images/cnn-lstm/study-short.yaml
 BUILD ?= docker build
 REGISTRY ?= registry.example/studyflow
 TAG ?= 0.1.0
+KUBECTL ?= kubectl
+OVERLAY ?= local
 TRIAL_IMAGES := trial-base blackbox cnn-lstm
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help study study-full ui images test test-cluster check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
+.PHONY: help study study-full ui images deploy test test-cluster check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -42,6 +44,10 @@ image-orchestrator:
 
 $(addprefix image-,$(TRIAL_IMAGES)): image-%:
 	$(BUILD) --file images/$*/Dockerfile --tag $(REGISTRY)/$*:$(TAG) .
+
+deploy: ## Set up everything on the cluster that kubectl points to, and wait; OVERLAY=local
+	$(KUBECTL) apply -k k8s/overlays/$(OVERLAY)
+	$(KUBECTL) --namespace studyflow wait --for condition=Available --timeout 15m deployment --all
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest
