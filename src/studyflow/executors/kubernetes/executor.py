@@ -87,6 +87,8 @@ class KubernetesExecutor:
         on_image: Is told the image by its digest once the first pod shows it.
         clock: Seconds, monotonic.
         wall_clock: Seconds since the epoch, for attempts that another runner started.
+        is_threaded: False in tests: nothing follows the cluster by itself, and every call first
+            takes in what has happened.
 
     Raises:
         ExecutorBlocked: The study names no image.
@@ -103,6 +105,7 @@ class KubernetesExecutor:
         tracking_uri: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        is_threaded: bool = True,
     ) -> None:
         if spec.trial.image is None:
             raise ExecutorBlocked(
@@ -119,8 +122,11 @@ class KubernetesExecutor:
         self._wall_clock = wall_clock
         self._changed = threading.Event()
         selector = study_selector(spec.name)
-        self._jobs = Reflector(api, "jobs", selector, self._changed.set, clock)
-        self._pods = Reflector(api, "pods", selector, self._changed.set, clock)
+        self._is_threaded = is_threaded
+        self._jobs, self._pods = (
+            Reflector(api, kind, selector, self._changed.set, clock, is_threaded=is_threaded)
+            for kind in ("jobs", "pods")
+        )
         self._attempts: dict[AttemptId, _Attempt] = {}
         self._forgotten: set[AttemptId] = set()
         self._has_started = False
@@ -209,7 +215,8 @@ class KubernetesExecutor:
 
     def wait(self, timeout_seconds: float) -> None:
         """Return when the cluster reported a change, at the latest after the given time."""
-        self._changed.wait(timeout_seconds)
+        if self._is_threaded:
+            self._changed.wait(timeout_seconds)
         self._changed.clear()
 
     def stop(self, attempt: AttemptId, cause: Cause, reason: str) -> None:

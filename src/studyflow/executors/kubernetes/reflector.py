@@ -39,6 +39,7 @@ class Reflector:
         selector: Label selector.
         on_change: Called from the watching thread after every change.
         clock: Seconds, monotonic.
+        is_threaded: False in tests: nothing follows by itself, and every `start` takes a `step`.
     """
 
     def __init__(
@@ -48,12 +49,15 @@ class Reflector:
         selector: str,
         on_change: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_threaded: bool = True,
     ) -> None:
         self._api = api
         self._kind = kind
         self._selector = selector
         self._on_change = on_change
         self._clock = clock
+        self._is_threaded = is_threaded
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Any]] = {}
         self._gone: dict[str, dict[str, Any]] = {}
@@ -61,6 +65,8 @@ class Reflector:
         self._listed_at = 0.0
         self._failing_since: float | None = None
         self._failure: ExecutorError | None = None
+        self._pause = FIRST_PAUSE_SECONDS
+        self._is_started = False
         self._is_closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -71,12 +77,16 @@ class Reflector:
             ExecutorUnavailable: The API server does not answer.
             ExecutorError: It refuses.
         """
-        if self._thread is None:
+        if not self._is_started:
             self.relist()
-            self._thread = threading.Thread(
-                target=self._run, name=f"studyflow-{self._kind}", daemon=True
-            )
-            self._thread.start()
+            self._is_started = True
+            if self._is_threaded:
+                self._thread = threading.Thread(
+                    target=self._run, name=f"studyflow-{self._kind}", daemon=True
+                )
+                self._thread.start()
+        elif not self._is_threaded:
+            self.step()
 
     def close(self) -> None:
         """Stop following. The thread ends with its watch; nobody waits for it."""
@@ -158,35 +168,41 @@ class Reflector:
             return
         self._objects[name] = item
 
+    def step(self) -> float:
+        """List if that is due, watch until the watch ends; return the pause that must follow."""
+        try:
+            if self._version is None or self._clock() - self._listed_at > RELIST_SECONDS:
+                self.relist()
+                self._on_change()
+            began = self._clock()
+            self.follow()
+            self._pause = FIRST_PAUSE_SECONDS
+            # A server that ends watches at once must not be asked without a pause.
+            return FIRST_PAUSE_SECONDS if self._clock() - began < 1.0 else 0.0
+        except VersionTooOld:
+            self._version = None
+            return FIRST_PAUSE_SECONDS
+        except ExecutorError as error:
+            with self._lock:
+                self._failure = error
+                if self._failing_since is None:
+                    self._failing_since = self._clock()
+            pause = self._back_off()
+            _log.info("%s: %s; trying again in %.1f s", self._kind, error.message, pause)
+            return pause
+        except Exception:  # noqa: BLE001 - the thread must survive what it does not know
+            _log.warning("%s: the watch failed", self._kind, exc_info=True)
+            return self._back_off()
+
+    def _back_off(self) -> float:
+        self._version = None  # whatever happened meanwhile, a list knows
+        pause = self._pause
+        self._pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        return pause
+
     def _run(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
         while not self._is_closing.is_set():
-            try:
-                if self._version is None or self._clock() - self._listed_at > RELIST_SECONDS:
-                    self.relist()
-                    self._on_change()
-                began = self._clock()
-                self.follow()
-                pause = FIRST_PAUSE_SECONDS
-                if self._clock() - began < 1.0:  # a server that ends watches at once
-                    self._is_closing.wait(FIRST_PAUSE_SECONDS)
-            except VersionTooOld:
-                self._version = None
-                self._is_closing.wait(FIRST_PAUSE_SECONDS)
-            except ExecutorError as error:
-                with self._lock:
-                    self._failure = error
-                    if self._failing_since is None:
-                        self._failing_since = self._clock()
-                _log.info("%s: %s; trying again in %.1f s", self._kind, error.message, pause)
-                self._version = None  # whatever happened meanwhile, a list knows
-                self._is_closing.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            except Exception:  # noqa: BLE001 - the thread must survive what it does not know
-                _log.warning("%s: the watch failed", self._kind, exc_info=True)
-                self._version = None
-                self._is_closing.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            self._is_closing.wait(self.step())
 
 
 def _number(item: dict[str, Any]) -> int:
