@@ -6,13 +6,17 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from studyflow.executors import AttemptId, Executor
+from studyflow.executors import AttemptFiles, AttemptId, AttemptStatus, Executor
+from studyflow.executors.kubernetes import KubernetesExecutor
+from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.local import LocalExecutor
+from studyflow.spec import StudySpec
 from studyflow.testing.executor_contract import (
     METRIC,
     STUDY,
@@ -22,8 +26,9 @@ from studyflow.testing.executor_contract import (
     ScriptContract,
 )
 from studyflow.testing.fake_clock import FakeClock
+from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 from studyflow.testing.fake_executor import FOREVER, FakeExecutor, FakeMachine
-from studyflow.trial import Cause
+from studyflow.trial import Cause, MetricPoint, Outcome, Trial
 
 COUNT_STARTS = """\
 import json, os
@@ -125,3 +130,147 @@ class TestFakeExecutor(ExecutorContract):
     @pytest.fixture
     def place(self) -> ExecutorPlace:
         return FakePlace()
+
+
+class Kubelet:
+    """Runs the containers of a fake cluster as the scripts would run, one step a look."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+        self.script = Script.FINISH
+        self.reports: dict[AttemptId, list[MetricPoint]] = {}
+        """What the scripts sent to MLflow."""
+
+    def step(self) -> None:
+        """Take every pod one step further: made, running, ended."""
+        for name in self.cluster.pod_names():
+            pod = self.cluster.pod(name)
+            labels = pod["metadata"]["labels"]
+            attempt = AttemptId(
+                int(labels["studyflow.dev/trial"]), int(labels["studyflow.dev/attempt"])
+            )
+            if "containerStatuses" not in pod["status"]:
+                self.cluster.schedule(name)
+            elif pod["status"]["phase"] == "Pending":
+                self.cluster.start(name)
+                self.report(attempt)
+            elif pod["status"]["phase"] == "Running" and self.script is Script.FINISH:
+                self.report(attempt)
+                self.report(attempt)
+                outcome = Outcome(STUDY, attempt.number, attempt.attempt, Cause.OK, {METRIC: 0.5})
+                self.cluster.finish(name, message=outcome)
+
+    def report(self, attempt: AttemptId) -> None:
+        points = self.reports.setdefault(attempt, [])
+        points.append(MetricPoint(METRIC, len(points), 1 / (len(points) + 1), 0))
+
+
+class ReportingExecutor:
+    """An executor whose `poll` lets time pass, and adds what the scripts sent to MLflow."""
+
+    def __init__(self, executor: KubernetesExecutor, kubelet: Kubelet) -> None:
+        self._executor = executor
+        self._kubelet = kubelet
+        self._seen: dict[AttemptId, int] = {}
+
+    @property
+    def slots(self) -> int | None:
+        return self._executor.slots
+
+    def submit(self, trial: Trial) -> AttemptId:
+        return self._executor.submit(trial)
+
+    def poll(self) -> Mapping[AttemptId, AttemptStatus]:
+        self._kubelet.step()
+        found = self._executor.poll()
+        return {a: replace(status, points=self._new_points(a)) for a, status in found.items()}
+
+    def _new_points(self, attempt: AttemptId) -> tuple[MetricPoint, ...]:
+        points = self._kubelet.reports.get(attempt, [])
+        new = points[self._seen.get(attempt, 0) :]
+        self._seen[attempt] = len(points)
+        return tuple(new)
+
+    def wait(self, timeout_seconds: float) -> None:
+        self._executor.wait(timeout_seconds)
+        self._kubelet.cluster.advance(timeout_seconds)
+
+    def stop(self, attempt: AttemptId, cause: Cause, reason: str) -> None:
+        self._executor.stop(attempt, cause, reason)
+
+    def forget(self, attempt: AttemptId) -> None:
+        self._executor.forget(attempt)
+
+    def files(self, attempt: AttemptId) -> AttemptFiles:
+        return self._executor.files(attempt)
+
+    def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
+        return self._executor.read_log(attempt, offset=offset, limit_bytes=limit_bytes)
+
+    def close(self) -> None:
+        self._executor.close()
+
+
+class FakeClusterPlace:
+    """Pods of a fake cluster, under a clock that moves when somebody waits."""
+
+    patience_seconds = 1.0
+
+    def __init__(self, folder: Path, cluster: FakeCluster) -> None:
+        self._folder = folder
+        self._kubelet = Kubelet(cluster)
+
+    def executor(
+        self,
+        script: Script,
+        *,
+        timeout_seconds: float | None = None,
+        stop_grace_seconds: float = 0.2,
+    ) -> Executor:
+        self._kubelet.script = script
+        cluster = self._kubelet.cluster
+        spec = StudySpec.from_mapping(
+            {
+                "name": STUDY,
+                "objectives": [{"metric": METRIC, "direction": "minimize"}],
+                "search_space": {"x": {"type": "float", "low": 0, "high": 2}},
+                "budget": {"n_trials": 3},
+                "trial": {
+                    "command": ["python", "train.py"],
+                    "image": "registry.example/demo:1",
+                    "timeout_seconds": timeout_seconds,
+                    # Whole seconds, as the API wants them.
+                    "kubernetes": {"stop_grace_seconds": max(1, round(stop_grace_seconds))},
+                },
+            }
+        )
+        executor = KubernetesExecutor(
+            spec,
+            api=FakeClusterApi(cluster),
+            root=self._folder,
+            clock=cluster.clock,
+            wall_clock=cluster.clock,
+            is_threaded=False,
+        )
+        return ReportingExecutor(executor, self._kubelet)
+
+    def kill_behind_its_back(self, attempt: AttemptId) -> None:
+        self._kubelet.cluster.delete_pod(job_name(STUDY, attempt), grace_seconds=0)
+
+    def starts(self, attempt: AttemptId) -> int:
+        started = self._kubelet.cluster.started
+        return sum(name.startswith(f"{job_name(STUDY, attempt)}-") for name in started)
+
+
+class TestKubernetesExecutor(ExecutorContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> ExecutorPlace:
+        return FakeClusterPlace(tmp_path, FakeCluster())
+
+
+class TestKubernetesExecutorWithSlowPods(ExecutorContract):
+    """Containers that use up their grace: what happens between a stop and its end."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> ExecutorPlace:
+        return FakeClusterPlace(tmp_path, FakeCluster(ends_when_told=False))
