@@ -118,7 +118,10 @@ def look(seen: Sighting) -> Look:
         if seen.job_is_gone:
             return _end(Cause.LOST, "Its Job was deleted by someone else.")
         if pod is not None:
-            return _fenced(Cause.EVICTED, _why_deleted(pod))
+            imposed = _imposed_by_cluster(pod)
+            if imposed is None:
+                return _fenced(Cause.EVICTED, _why_deleted(pod))
+            return _fenced(imposed.cause, imposed.message)
         return _without_pod(seen)
     phase = (pod.get("status") or {}).get("phase")
     if phase == "Failed":
