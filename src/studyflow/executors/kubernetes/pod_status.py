@@ -123,12 +123,14 @@ def look(seen: Sighting) -> Look:
                 return _fenced(Cause.EVICTED, _why_deleted(pod))
             return _fenced(imposed.cause, imposed.message)
         return _without_pod(seen)
-    phase = (pod.get("status") or {}).get("phase")
-    if phase == "Failed":
+    is_running = bool(_container_state(pod).get("running"))
+    has_failed = (pod.get("status") or {}).get("phase") == "Failed"
+    if has_failed and not is_running:
         return _failed_without_container(pod, fence)
-    if pod["metadata"].get("deletionTimestamp"):
+    # Kubelets before 1.22 call a pod failed before they end its container.
+    if has_failed or pod["metadata"].get("deletionTimestamp"):
         return _leaving(seen, pod, fence)
-    if _container_state(pod).get("running"):
+    if is_running:
         return Look(
             AttemptState.RUNNING,
             started_at=_seconds(_container_state(pod)["running"].get("startedAt")),
@@ -232,19 +234,19 @@ def _imposed_by_cluster(pod: Mapping[str, Any]) -> Fence | None:
 def _failed_without_container(pod: Mapping[str, Any], fence: Fence | None) -> Look:
     """Judge a pod that failed before its container ran, or whose container nobody knows of."""
     imposed = fence or _imposed_by_cluster(pod)
-    if imposed is not None:
-        return _fenced(imposed.cause, imposed.message)
-    status = pod.get("status") or {}
-    reason = str(status.get("reason") or "Failed")
-    message = readable(str(status.get("message") or ""))
-    # UnexpectedAdmissionError, OutOfcpu, OutOfnvidia.com/gpu, NodeAffinity, …: a race on the node.
-    return _fenced(Cause.EVICTED, f"The node refused the pod ({reason}). {message}".strip())
+    if imposed is None:
+        return _fenced(Cause.EVICTED, _why_refused(pod))
+    if fence is None and imposed.how is How.TIMEOUT:
+        # The pod's deadline counts from before its image is pulled and its volumes are mounted.
+        return _fenced(Cause.EVICTED, f"Its container never began. {imposed.message}".strip())
+    return _fenced(imposed.cause, imposed.message)
 
 
 def _leaving(seen: Sighting, pod: Mapping[str, Any], fence: Fence | None) -> Look:
     """Judge a pod that was told to go and whose container has not ended yet."""
-    imposed = fence or _imposed_by_cluster(pod)
-    assert imposed is not None, "a pod with a deletion timestamp"
+    imposed = (
+        fence or _imposed_by_cluster(pod) or Fence(How.STOPPED, Cause.EVICTED, _why_refused(pod))
+    )
     if seen.leaving_seconds > seen.grace_seconds + LOST_SECONDS:
         if fence is not None:
             return _imposed(fence)
@@ -379,6 +381,14 @@ def _why_deleted(pod: Mapping[str, Any]) -> str:
     node = (pod.get("spec") or {}).get("nodeName")
     place = f" on node {node}" if node else ""
     return f"Its pod{place} was deleted by someone else: an eviction, a drain, or a person."
+
+
+def _why_refused(pod: Mapping[str, Any]) -> str:
+    # UnexpectedAdmissionError, OutOfcpu, OutOfnvidia.com/gpu, NodeAffinity, …: a race on the node.
+    status = pod.get("status") or {}
+    reason = str(status.get("reason") or "Failed")
+    message = readable(str(status.get("message") or ""))
+    return f"The node refused the pod ({reason}). {message}".strip()
 
 
 def _container_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -207,6 +207,35 @@ def test_a_pod_that_ran_into_its_own_deadline_is_over_its_time_limit() -> None:
     assert found.fence.how is How.TIMEOUT
 
 
+@pytest.mark.parametrize(
+    "pod", [failed("DeadlineExceeded", "too long"), waiting("ContainerCreating")]
+)
+def test_a_deadline_before_the_container_began_is_not_the_parameters_fault(
+    pod: dict[str, Any],
+) -> None:
+    pod["status"] |= {"phase": "Failed", "reason": "DeadlineExceeded", "message": "too long"}
+
+    found = look(see(pod))
+
+    assert final(found).cause is Cause.EVICTED
+    assert "never began" in final(found).message
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [("DeadlineExceeded", Cause.TIMEOUT), ("Evicted", Cause.EVICTED), ("New", Cause.EVICTED)],
+)
+def test_a_pod_that_failed_while_its_container_still_runs_has_not_ended(
+    reason: str, cause: Cause
+) -> None:
+    """Kubelets before 1.22 say so before they kill the container, which may yet finish."""
+    found = look(see(running(phase="Failed", reason=reason)))
+
+    assert found.state is RUNNING
+    assert found.fence is not None
+    assert found.fence.cause is cause
+
+
 def test_a_sidecar_is_not_the_trial() -> None:
     pod = running()
     done = {"terminated": {"exitCode": 0}}
@@ -349,6 +378,14 @@ def test_a_pod_that_was_deleted_by_hand_ends_the_attempt_and_fences_its_job() ->
     assert (found.state, found.cause) == (ENDED, Cause.EVICTED)
     assert "node-3 was deleted" in found.message
     assert found.fence is not None
+
+
+def test_a_pod_that_is_gone_keeps_the_reason_it_was_deleted_for() -> None:
+    preempted = look(see(running(**disrupted("PreemptionByScheduler")), pod_is_gone=True))
+    collected = look(see(running(leaving=True, **disrupted("DeletionByPodGC")), pod_is_gone=True))
+
+    assert preempted.cause is Cause.PREEMPTED
+    assert collected.cause is Cause.NODE_LOST
 
 
 def test_a_failed_job_without_a_pod_is_lost() -> None:
