@@ -22,7 +22,7 @@ from typing import Any, Final
 from studyflow.errors import DocumentError, ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors.diagnosis import Ending, How, diagnose
 from studyflow.executors.kubernetes.api import AlreadyExists, ClusterApi
-from studyflow.executors.kubernetes.manifest import CONTAINER, build_job, place
+from studyflow.executors.kubernetes.manifest import CONTAINER, build_job, place, unescaped
 from studyflow.executors.kubernetes.names import attempt_of, job_name, study_selector
 from studyflow.executors.kubernetes.pod_status import (
     FENCE_ANNOTATION,
@@ -505,7 +505,7 @@ class KubernetesExecutor:
             containers = job["spec"]["template"]["spec"]["containers"]
             own = next(c for c in containers if c["name"] == CONTAINER)
             text = next(v["value"] for v in own["env"] if v["name"] == TRIAL_VARIABLE)
-            return Trial.from_json(text.replace("$$(", "$("))
+            return Trial.from_json(unescaped(text))
         except (KeyError, StopIteration, TypeError, DocumentError):
             _log.warning("the Job %s holds no trial", job["metadata"].get("name"))
             return None

@@ -110,6 +110,19 @@ def build_job(spec: StudySpec, trial: Trial, *, image: str | None = None) -> dic
     return job
 
 
+def escaped(text: str) -> str:
+    """Return what the kubelet turns into `text` again.
+
+    In commands and variables it expands `$(NAME)`, and makes one dollar of two wherever they stand.
+    """
+    return text.replace("$", "$$")
+
+
+def unescaped(text: str) -> str:
+    """Return what `escaped` was given."""
+    return text.replace("$$", "$")
+
+
 def _pod(spec: StudySpec, trial: Trial, image: str) -> dict[str, Any]:
     kubernetes = spec.trial.kubernetes
     volumes, mounts = _volumes(kubernetes, trial)
@@ -130,7 +143,7 @@ def _pod(spec: StudySpec, trial: Trial, image: str) -> dict[str, Any]:
                 "name": CONTAINER,
                 "image": image,
                 "imagePullPolicy": kubernetes.image_pull_policy,
-                "command": list(spec.trial.command),
+                "command": [escaped(word) for word in spec.trial.command],
                 "env": _environment(spec, trial),
                 "resources": _resources(spec),
                 "securityContext": {
@@ -177,13 +190,12 @@ def _environment(spec: StudySpec, trial: Trial) -> list[dict[str, Any]]:
     if trial.tracking is not None:
         variables["MLFLOW_TRACKING_URI"] = trial.tracking.uri
         variables["MLFLOW_RUN_ID"] = trial.tracking.run_id
-    # `$(NAME)` in a value would be expanded; `$$` is how the API wants a plain dollar.
-    plain = [{"name": k, "value": v.replace("$(", "$$(")} for k, v in variables.items()]
+    plain = [{"name": name, "value": escaped(value)} for name, value in variables.items()]
     secret = [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": source.secret, "key": source.key}}}
         for name, source in spec.trial.kubernetes.secret_env.items()
     ]
-    document = {"name": TRIAL_VARIABLE, "value": trial.to_json().replace("$(", "$$(")}
+    document = {"name": TRIAL_VARIABLE, "value": escaped(trial.to_json())}
     return [*plain, *secret, document]
 
 
