@@ -9,7 +9,7 @@ deadlines and the meaning of an ending are the runner's, read from the pod's sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -283,28 +283,37 @@ def strategic_merge(base: Any, patch: Any, name: str = "") -> Any:
     Mappings are merged, `null` removes a key, `$patch: delete` removes an entry of a keyed list and
     `$patch: replace` puts the patch in the place of a mapping. Neither argument is changed.
     """
-    if isinstance(base, Mapping) and isinstance(patch, Mapping):
-        if patch.get("$patch") == "replace":
-            return {key: value for key, value in patch.items() if key != "$patch"}
-        merged = dict(base)
-        for key, value in patch.items():
+    if isinstance(patch, Mapping):
+        changes = {key: value for key, value in patch.items() if key != "$patch"}
+        keeps = isinstance(base, Mapping) and patch.get("$patch") != "replace"
+        merged = dict(base) if keeps else {}
+        for key, value in changes.items():
             if value is None:
                 merged.pop(key, None)
             else:
                 merged[key] = strategic_merge(merged.get(key), value, key)
         return merged
-    merge_key = _MERGE_KEYS.get(name)
-    if isinstance(base, list) and isinstance(patch, list | tuple) and merge_key is not None:
-        entries = list(base)
-        for change in patch:
-            own = change.get(merge_key) if isinstance(change, Mapping) else None
-            at = next((i for i, e in enumerate(entries) if e.get(merge_key) == own), None)
-            if isinstance(change, Mapping) and change.get("$patch") == "delete":
-                if at is not None:
-                    del entries[at]
-            elif at is None or own is None:
-                entries.append(change)
-            else:
-                entries[at] = strategic_merge(entries[at], change)
-        return entries
+    if isinstance(patch, list | tuple) and name in _MERGE_KEYS:
+        return _merge_entries(base if isinstance(base, list) else [], patch, _MERGE_KEYS[name])
     return patch
+
+
+def _merge_entries(base: list[Any], patch: Sequence[Any], merge_key: str) -> list[Any]:
+    entries = list(base)
+    for change in patch:
+        own = change.get(merge_key) if isinstance(change, Mapping) else None
+        at = next((i for i, entry in enumerate(entries) if own == _get(entry, merge_key)), None)
+        if own is None:
+            entries.append(change)  # of no form that the API takes; it says so better than we could
+        elif change.get("$patch") == "delete":
+            if at is not None:
+                del entries[at]
+        elif at is None:
+            entries.append(strategic_merge(None, change))
+        else:
+            entries[at] = strategic_merge(entries[at], change)
+    return entries
+
+
+def _get(entry: Any, key: str) -> Any:
+    return entry.get(key) if isinstance(entry, Mapping) else None
