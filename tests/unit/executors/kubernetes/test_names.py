@@ -23,7 +23,7 @@ from studyflow.executors.kubernetes.names import (
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 
-STUDIES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=600)
+STUDIES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=600)
 ATTEMPTS = st.builds(AttemptId, st.integers(0, 10**9), st.integers(1, 10**6))
 
 
