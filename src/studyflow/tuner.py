@@ -165,9 +165,9 @@ class Tuner:
         changed = self._watch(statuses)
         if self._blocked is None:
             changed |= self._relaunch(statuses)
-        reason = self._reason_to_stop()
-        if self._blocked is not None:
+        else:  # not in the turn that learns of it: what that turn launched is in no status yet
             changed |= self._withdraw_unlaunched(statuses)
+        reason = self._reason_to_stop()
         if reason is None:
             changed |= self._fill_slots()
         is_idle = not self._study.running()

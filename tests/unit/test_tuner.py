@@ -10,8 +10,8 @@ import optuna
 import pytest
 from tests.unit.study.studies import make_spec, open_study
 
-from studyflow.errors import ExecutorError, ExecutorUnavailable
-from studyflow.executors import AttemptId
+from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
+from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.observer import Observer, Progress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
@@ -478,6 +478,143 @@ def test_an_attempt_that_can_never_start_fails_its_trial_and_alike_ones_the_stud
     assert "Trials 0, 1, 2, 3, 4 failed alike (user-error)" in result.reason
     assert rig.machine.submitted == []
     rig.check(n_counted=5)
+
+
+# ---- studies that cannot start, and attempts that find no room --------------------------------
+
+
+class Overlaid:
+    """An executor that shows some attempts otherwise than they are, and blocks some submits."""
+
+    def __init__(self, inner: FakeExecutor) -> None:
+        self._inner = inner
+        self.statuses: dict[AttemptId, AttemptStatus] = {}
+        self.blocked: set[int] = set()
+        """Trials whose submit says that no attempt of the study can start."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def poll(self) -> Mapping[AttemptId, AttemptStatus]:
+        found = self._inner.poll()
+        return {attempt: self.statuses.get(attempt, status) for attempt, status in found.items()}
+
+    def submit(self, trial: Trial) -> AttemptId:
+        if trial.number in self.blocked:
+            raise ExecutorBlocked("403 forbidden.", hint="is the Role applied?")
+        return self._inner.submit(trial)
+
+    def block(self, attempt: AttemptId, message: str) -> None:
+        """End an attempt as one that cannot start."""
+        self._inner.lose(attempt)
+        self.statuses[attempt] = AttemptStatus(
+            AttemptState.ENDED,
+            outcome=Outcome("demo", attempt.number, attempt.attempt, Cause.USER_ERROR, {}, message),
+            blocks_study=True,
+        )
+
+
+def overlaid(spec: StudySpec, **executor: Any) -> Rig:
+    rig = Rig(spec, **executor)
+    rig.executor = Overlaid(rig.executor)
+    return rig
+
+
+def test_a_study_that_cannot_start_ends_with_the_reason_and_costs_no_budget() -> None:
+    rig = overlaid(parallel(3))
+    rig.executor.blocked = set(range(100))
+
+    result = rig.drive()
+
+    assert result == TunerResult(
+        "403 forbidden. Hint: is the Role applied?", is_finished=False, is_failure=True
+    )
+    (record,) = rig.check(n_counted=0)
+    assert (record.cause, record.state) == (Cause.CANCELLED, TrialState.FAILED)
+    assert record.message.startswith("It could not start. 403 forbidden.")
+    assert rig.diary.told == [record]
+    assert rig.picture.finished == [0]
+
+    rig.executor.blocked = set()
+    assert rig.drive().is_finished
+    assert [r.cause for r in rig.check()] == [Cause.CANCELLED, *[Cause.OK] * 6]
+
+
+def test_an_attempt_that_blocks_the_study_is_withdrawn_and_running_trials_finish() -> None:
+    spec = parallel(3, n_trials=9, retry={"backoff_seconds": 1000})
+    rig = overlaid(spec, objective=None)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    rig.executor.lose(AttemptId(2, 1))  # would wait for its next attempt
+    rig.executor.block(AttemptId(0, 1), 'secret "token" not found')
+
+    rig.turns(tuner, 3)
+    assert rig.machine.running() == [AttemptId(1, 1)]
+    rig.executor.finish(AttemptId(1, 1), 0.5)
+    result = tuner.turn()
+
+    assert result == TunerResult('secret "token" not found', is_finished=False, is_failure=True)
+    records = rig.check(n_counted=1)
+    assert [r.cause for r in records] == [Cause.CANCELLED, Cause.OK, Cause.CANCELLED]
+    assert [r.state for r in records] == [
+        TrialState.FAILED,
+        TrialState.COMPLETE,
+        TrialState.FAILED,
+    ]
+    assert len(rig.machine.submitted) == 3
+    assert sorted(r.number for r in rig.diary.told) == [0, 1, 2]
+
+
+def test_an_attempt_launched_in_the_turn_that_finds_the_study_blocked_is_not_abandoned() -> None:
+    rig = overlaid(parallel(2, n_trials=4), objective=None)
+    study = rig.study()
+    for _ in range(2):  # what a runner leaves that is killed before it submits
+        record = study.ask()
+        assert record is not None
+        study.begin_attempt(record.number, 1)
+    rig.executor.blocked = {1}
+    tuner = rig.tuner()
+
+    rig.turns(tuner, 3)
+
+    assert rig.machine.running() == [AttemptId(0, 1)]
+    rig.executor.finish(AttemptId(0, 1), 0.5)
+    result = tuner.turn()
+    assert result is not None
+    assert result.is_failure
+    assert [r.cause for r in rig.check(n_counted=1)] == [Cause.OK, Cause.CANCELLED]
+
+
+def test_a_trial_whose_job_vanishes_from_a_blocked_study_is_withdrawn() -> None:
+    rig = overlaid(parallel(2, n_trials=4), objective=None)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    rig.executor.block(AttemptId(0, 1), "no")
+    rig.turns(tuner, 1)
+    del rig.machine.attempts[AttemptId(1, 1)]
+
+    result = tuner.turn()
+
+    assert result is not None
+    assert result.is_failure
+    assert [r.cause for r in rig.check(n_counted=0)] == [Cause.CANCELLED, Cause.CANCELLED]
+
+
+def test_while_an_attempt_finds_no_room_no_further_trial_is_asked_for() -> None:
+    rig = overlaid(parallel(4, n_trials=8), objective=None)
+    waits = AttemptStatus(AttemptState.PENDING, reason="No GPU.", waits_for_room=True)
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    rig.executor.statuses[AttemptId(3, 1)] = waits
+    rig.executor.finish(AttemptId(0, 1), 0.5)
+
+    rig.turns(tuner, 5)
+
+    assert len(rig.study().records()) == 4
+    assert rig.diary.notes == ["Trial 3 waits: No GPU."]
+    rig.executor.statuses.clear()
+    rig.turns(tuner, 1)
+    assert len(rig.study().records()) == 5
 
 
 # ---- stopping early ---------------------------------------------------------------------------
