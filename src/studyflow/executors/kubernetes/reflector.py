@@ -129,14 +129,14 @@ class Reflector:
     def relist(self) -> None:
         """Replace everything by what a full list says."""
         items, version = self._api.list_objects(self._kind, self._selector)
+        listed = {item["metadata"]["name"]: item for item in items}
         with self._lock:
-            before = self._objects
-            self._objects = {}
-            for item in items:
-                self._take(item)
-            for name, item in before.items():
-                if name not in self._objects:
+            for name, item in self._objects.items():
+                if _number(item) > _number_of(version) >= 0:
+                    listed[name] = item  # written while the list was under way, or it was stale
+                elif name not in listed:
                     self._gone[name] = item
+            self._objects = listed
             self._version = version
             self._listed_at = self._clock()
             self._failing_since = self._failure = None
@@ -150,9 +150,7 @@ class Reflector:
             with self._lock:
                 self._failing_since = self._failure = None
                 if event == "DELETED":
-                    name = item["metadata"]["name"]
-                    self._objects.pop(name, None)
-                    self._gone[name] = item
+                    self._take_end(item)
                 elif event in ("ADDED", "MODIFIED"):
                     self._take(item)
                 self._version = item["metadata"].get("resourceVersion", self._version)
@@ -167,6 +165,14 @@ class Reflector:
         if known is not None and _number(known) > _number(item) >= 0:
             return
         self._objects[name] = item
+
+    def _take_end(self, item: dict[str, Any]) -> None:
+        name = item["metadata"]["name"]
+        known = self._objects.get(name)
+        if known is not None and _number(known) > _number(item) >= 0:
+            return  # there is a new object of this name
+        self._objects.pop(name, None)
+        self._gone[name] = item
 
     def step(self) -> float:
         """List if that is due, watch until the watch ends; return the pause that must follow."""
@@ -206,5 +212,8 @@ class Reflector:
 
 
 def _number(item: dict[str, Any]) -> int:
-    version = str(item["metadata"].get("resourceVersion", ""))
+    return _number_of(str(item["metadata"].get("resourceVersion", "")))
+
+
+def _number_of(version: str) -> int:
     return int(version) if version.isdecimal() else -1
