@@ -12,6 +12,7 @@ watches and lists serve all trials together. Events are asked for only about wha
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +30,9 @@ from studyflow.executors.kubernetes.pod_status import (
     Fence,
     Look,
     Sighting,
+    Wait,
     look,
+    wait_of,
 )
 from studyflow.executors.kubernetes.reflector import Reflector
 from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
@@ -60,8 +63,9 @@ class _Attempt:
     """What this executor object remembers of one attempt."""
 
     trial: Trial
-    seen_at: float
-    """When it was first seen, on the executor's clock; the others likewise."""
+    waiting_since: float
+    """Since when it waits for what it waits for, on the executor's clock; the others likewise."""
+    wait: Wait = Wait.POD
     is_own: bool = False
     """Whether this object created its Job."""
     pod: str | None = None
@@ -129,6 +133,8 @@ class KubernetesExecutor:
         )
         self._attempts: dict[AttemptId, _Attempt] = {}
         self._forgotten: set[AttemptId] = set()
+        self._ran_at = -math.inf
+        """When any attempt was last seen running."""
         self._has_started = False
         """Whether a container of this study has begun while this object looked."""
 
@@ -318,6 +324,9 @@ class KubernetesExecutor:
         is_leaving = pod is not None and bool(pod["metadata"].get("deletionTimestamp"))
         if is_leaving and record.leaving_since is None:
             record.leaving_since = now
+        wait = wait_of(job, pod)
+        if wait is not record.wait:
+            record.wait, record.waiting_since = wait, now
         kubernetes = self._spec.trial.kubernetes
         seen = Sighting(
             job=job,
@@ -325,7 +334,8 @@ class KubernetesExecutor:
             pod=pod,
             pod_is_gone=pod_is_gone,
             events=record.events,
-            waiting_seconds=now - record.seen_at,
+            waiting_seconds=now - record.waiting_since,
+            stalled_seconds=now - self._ran_at,
             leaving_seconds=0.0 if record.leaving_since is None else now - record.leaving_since,
             grace_seconds=float(kubernetes.stop_grace_seconds),
             image_pull_seconds=kubernetes.image_pull_timeout_seconds,
@@ -345,6 +355,8 @@ class KubernetesExecutor:
         if found.started_at is not None and found.state is not AttemptState.PENDING:
             self._has_started = True
         self._learn_image(found.image_id)
+        if AttemptState.RUNNING in (record.state, found.state):
+            self._ran_at = now
         record.state = found.state
         if found.state is AttemptState.RUNNING and not is_leaving:
             self._enforce_time_limit(attempt, record, found)

@@ -9,7 +9,9 @@ that second start must not count: the attempt then ends, and the executor fences
 
 from __future__ import annotations
 
+import enum
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +30,8 @@ LOST_SECONDS: Final = 60.0
 
 QUIET_SECONDS: Final = 10.0
 """How long a pod may be without a reason of its own before its events are asked for."""
+
+_PULL_FAILURES: Final = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ class Sighting:
     events: Sequence[Mapping[str, Any]] = ()
     """About the pod, or about the Job while there is no pod; oldest first."""
     waiting_seconds: float = 0.0
-    """Since the attempt was first seen without a running container."""
+    """Since the attempt was first seen to wait for what it waits for now: see `wait_of`."""
+    stalled_seconds: float = math.inf
+    """Since any attempt of the study was last seen running; infinite when none ever was."""
     leaving_seconds: float = 0.0
     """Since its pod was first seen to be on its way out."""
     grace_seconds: float = 30.0
@@ -103,6 +109,29 @@ class Look:
     wants_events: bool = False
     """Whether its events would say more."""
     image_id: str = field(default="", compare=False)
+
+
+class Wait(enum.StrEnum):
+    """What an attempt that has not begun waits for; each has a patience of its own."""
+
+    QUEUE = "queue"
+    """A queue's admission of its Job."""
+    POD = "pod"
+    """The Job controller, or whatever keeps it from making the pod."""
+    ROOM = "room"
+    """A node."""
+    IMAGE = "image"
+    CONTAINER = "container"
+
+
+def wait_of(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Wait:
+    """Return what an attempt waits for, if it waits at all."""
+    if pod is None:
+        return Wait.QUEUE if (job.get("spec") or {}).get("suspend") else Wait.POD
+    if _scheduled(pod).get("status") == "False":
+        return Wait.ROOM
+    reason = (_container_state(pod).get("waiting") or {}).get("reason")
+    return Wait.IMAGE if reason in _PULL_FAILURES else Wait.CONTAINER
 
 
 def look(seen: Sighting) -> Look:
@@ -268,10 +297,7 @@ def _leaving(seen: Sighting, pod: Mapping[str, Any], fence: Fence | None) -> Loo
 
 def _waiting(seen: Sighting, pod: Mapping[str, Any]) -> Look:
     """Judge a pod whose container has not begun."""
-    status = pod.get("status") or {}
-    scheduled: Mapping[str, Any] = next(
-        (c for c in status.get("conditions") or () if c.get("type") == "PodScheduled"), {}
-    )
+    scheduled = _scheduled(pod)
     if scheduled.get("status") == "False":
         message = readable(str(scheduled.get("message") or "no node takes it"))
         return _for_room(seen, f"Unschedulable: {message}")
@@ -279,7 +305,7 @@ def _waiting(seen: Sighting, pod: Mapping[str, Any]) -> Look:
     reason = str(waiting.get("reason") or "")
     message = readable(str(waiting.get("message") or ""))
     image = _image(pod)
-    if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"):
+    if reason in _PULL_FAILURES:
         told = f"The image {image} cannot be pulled: {message or reason}"
         if seen.waiting_seconds < seen.image_pull_seconds:
             return Look(AttemptState.PENDING, reason=told, wants_events=not message)
@@ -341,11 +367,13 @@ def _by_events(seen: Sighting, otherwise: str) -> Look:
 
 
 def _for_room(seen: Sighting, reason: str) -> Look:
-    if seen.waiting_seconds < seen.pending_seconds or seen.others_running:
+    # When the last of the others ends, the scheduler needs a moment to give its place away.
+    stalled_seconds = min(seen.waiting_seconds, seen.stalled_seconds)
+    if seen.others_running or stalled_seconds < seen.pending_seconds:
         return Look(AttemptState.PENDING, reason=reason, waits_for_room=True)
     return _blocking(
         Cause.UNSCHEDULABLE,
-        f"{reason} No trial found room for {seen.waiting_seconds:.0f} s "
+        f"{reason} No trial found room for {stalled_seconds:.0f} s "
         "(trial.kubernetes.pending_timeout_seconds). Hint: ask for less, or make room.",
     )
 
@@ -389,6 +417,11 @@ def _why_refused(pod: Mapping[str, Any]) -> str:
     reason = str(status.get("reason") or "Failed")
     message = readable(str(status.get("message") or ""))
     return f"The node refused the pod ({reason}). {message}".strip()
+
+
+def _scheduled(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return next((c for c in conditions if c.get("type") == "PodScheduled"), {})
 
 
 def _container_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:

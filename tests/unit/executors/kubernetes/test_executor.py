@@ -1,0 +1,688 @@
+"""The executor over a fake cluster: what it asks for, what it makes of it, and what survives it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
+from studyflow.executors import AttemptId, AttemptState, AttemptStatus
+from studyflow.executors.kubernetes import KubernetesExecutor
+from studyflow.executors.kubernetes.api import Refused
+from studyflow.executors.kubernetes.names import job_name
+from studyflow.executors.kubernetes.pod_status import LOST_SECONDS, Fence
+from studyflow.spec import StudySpec
+from studyflow.testing.fake_cluster import DIGEST, FakeCluster, FakeClusterApi
+from studyflow.trial import Cause, Outcome, Trial
+
+AWAY = ExecutorUnavailable("The API does not answer.")
+FIRST = AttemptId(0, 1)
+JOB = job_name("demo", FIRST)
+
+
+def a_spec(kubernetes: dict[str, Any] | None = None, **trial: Any) -> StudySpec:
+    return StudySpec.from_mapping(
+        {
+            "name": "demo",
+            "objectives": [{"metric": "loss", "direction": "minimize"}],
+            "search_space": {"x": {"type": "float", "low": 0, "high": 1}},
+            "budget": {"n_trials": 3},
+            "trial": {
+                "command": ["python", "train.py"],
+                "image": "registry.example/demo:1",
+                "kubernetes": {"stop_grace_seconds": 10, **(kubernetes or {})},
+                **trial,
+            },
+        }
+    )
+
+
+def a_trial(number: int = 0, attempt: int = 1, **params: Any) -> Trial:
+    return Trial("demo", number, params or {"x": 0.5}, attempt=attempt, metrics=("loss",))
+
+
+def done(number: int = 0, attempt: int = 1, **changes: Any) -> Outcome:
+    return Outcome("demo", number, attempt, Cause.OK, {"loss": 0.25}, **changes)
+
+
+class Runner:
+    """One executor over the rig's cluster, with an API client of its own."""
+
+    def __init__(self, rig: Rig, spec: StudySpec, **options: Any) -> None:
+        self.cluster = rig.cluster
+        self.api = FakeClusterApi(rig.cluster)
+        self.executor = KubernetesExecutor(
+            spec,
+            api=self.api,
+            root=rig.folder,
+            clock=rig.cluster.clock,
+            wall_clock=rig.cluster.clock,
+            is_threaded=False,
+            **options,
+        )
+
+    def look(self, attempt: AttemptId = FIRST) -> AttemptStatus:
+        return self.executor.poll()[attempt]
+
+    def outcome(self, attempt: AttemptId = FIRST) -> Outcome:
+        """Return how an attempt ended, which may take several looks."""
+        for _ in range(5):
+            status = self.look(attempt)
+            if status.outcome is not None:
+                return status.outcome
+        raise AssertionError(f"it has not ended: {status}")
+
+
+class Rig:
+    def __init__(self, folder: Path, **cluster: Any) -> None:
+        self.folder = folder
+        self.cluster = FakeCluster(**cluster)
+
+    def runner(self, spec: StudySpec | None = None, **options: Any) -> Runner:
+        return Runner(self, spec or a_spec(), **options)
+
+    def fence(self) -> Fence:
+        fence = Fence.read(self.cluster.job(JOB))
+        assert fence is not None
+        return fence
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Rig:
+    """A cluster whose containers use up their grace."""
+    return Rig(tmp_path, ends_when_told=False)
+
+
+# ---- what a trial costs -----------------------------------------------------------------------
+
+
+def test_an_ordinary_trial_costs_few_requests_and_looking_costs_none(rig: Rig) -> None:
+    n_trials, n_looks = 10, 20
+    runner = rig.runner()
+    runner.executor.poll()
+    for number in range(n_trials):
+        attempt = runner.executor.submit(a_trial(number))
+        for _ in range(n_looks):
+            runner.executor.poll()
+        rig.cluster.start(job_name("demo", attempt))
+        rig.cluster.write_log(job_name("demo", attempt), "hello\n")
+        for _ in range(n_looks):
+            runner.executor.poll()
+        rig.cluster.finish(job_name("demo", attempt), message=done(number))
+        assert runner.outcome(attempt).cause is Cause.OK
+        runner.executor.forget(attempt)
+    runner.executor.poll()
+
+    counts = Counter(runner.api.n_requests)
+    lists = {kind: counts.pop(f"list {kind}") for kind in ("jobs", "pods")}
+    # Without threads every look is a watch; with them one stays open for a minute.
+    watches = counts.pop("watch jobs") + counts.pop("watch pods")
+    per_trial = sum(counts.values()) / n_trials
+    assert lists == {"jobs": 1, "pods": 1}
+    assert watches > n_looks
+    assert per_trial <= 6, f"{per_trial:g} requests a trial: {dict(counts)}"
+    assert per_trial == 3, f"create, log, delete; but {per_trial:g} a trial: {dict(counts)}"
+    assert rig.cluster.job_names() == rig.cluster.pod_names() == []
+
+
+def test_nothing_of_forgotten_attempts_is_kept(rig: Rig) -> None:
+    runner = rig.runner()
+    for number in range(5):
+        attempt = runner.executor.submit(a_trial(number))
+        runner.executor.poll()
+        rig.cluster.start(job_name("demo", attempt))
+        rig.cluster.finish(job_name("demo", attempt), message=done(number))
+        runner.outcome(attempt)
+        runner.executor.forget(attempt)
+        assert dict(runner.executor.poll()) == {}
+    runner.executor.poll()
+
+    for reflector in (runner.executor._jobs, runner.executor._pods):
+        assert reflector.objects() == reflector.gone() == {}
+    assert runner.executor._attempts == {}
+
+
+def test_the_image_is_pinned_once_a_pod_has_shown_its_digest(rig: Rig) -> None:
+    told: list[str] = []
+    runner = rig.runner(on_image=told.append)
+    for number in range(2):
+        runner.executor.submit(a_trial(number))
+        rig.cluster.start(job_name("demo", AttemptId(number, 1)))
+        runner.executor.poll()
+
+    images = [
+        rig.cluster.job(name)["spec"]["template"]["spec"]["containers"][0]["image"]
+        for name in rig.cluster.job_names()
+    ]
+    pinned = f"registry.example/demo@{DIGEST}"
+    assert images == ["registry.example/demo:1", pinned]
+    assert told == [pinned]
+    again = rig.runner(image=pinned)
+    again.executor.submit(a_trial(2))
+    job = rig.cluster.job(job_name("demo", AttemptId(2, 1)))
+    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == pinned
+
+
+@pytest.mark.parametrize("image_id", ["", "sha256:0123", "docker://sha256:0123"])
+def test_an_image_that_was_never_pulled_has_no_digest_to_pin(rig: Rig, image_id: str) -> None:
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    pod = rig.cluster.pod(JOB)
+    pod["status"]["containerStatuses"][0]["imageID"] = image_id
+    rig.cluster.change_pod(JOB, pod["status"])
+    runner.executor.poll()
+    runner.executor.submit(a_trial(1))
+
+    job = rig.cluster.job(job_name("demo", AttemptId(1, 1)))
+    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/demo:1"
+
+
+def test_a_study_without_an_image_cannot_start(rig: Rig) -> None:
+    with pytest.raises(ExecutorBlocked, match=r"trial\.image"):
+        rig.runner(a_spec(image=None))
+
+
+# ---- submitting -------------------------------------------------------------------------------
+
+
+def test_a_job_that_exists_already_is_adopted(rig: Rig) -> None:
+    first, second = rig.runner(), rig.runner()
+    second.executor.poll()  # its watch has not seen what follows
+    first.executor.submit(a_trial())
+    second.executor._jobs.start = lambda: None  # type: ignore[method-assign]
+
+    assert second.executor.submit(a_trial()) == FIRST
+    assert second.api.n_requests["create jobs"] == 1
+    assert second.api.n_requests["get jobs"] == 1
+    assert len(rig.cluster.pod_names()) == 1
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+def test_a_create_without_an_answer_is_repeated_and_never_doubled(rig: Rig, is_after: bool) -> None:
+    runner = rig.runner()
+    runner.api.interrupt("create jobs", AWAY, is_after=is_after)
+    with pytest.raises(ExecutorUnavailable):
+        runner.executor.submit(a_trial())
+    assert len(rig.cluster.job_names()) == is_after
+
+    assert runner.executor.submit(a_trial()) == FIRST
+    assert len(rig.cluster.job_names()) == len(rig.cluster.pod_names()) == 1
+    assert runner.look().state is AttemptState.PENDING
+
+
+def test_a_job_that_vanishes_between_create_and_get_is_tried_again(rig: Rig) -> None:
+    other, runner = rig.runner(), rig.runner()
+    runner.executor.poll()
+    other.executor.submit(a_trial())
+    runner.executor._jobs.start = lambda: None  # type: ignore[method-assign]
+    runner.api.interrupt("get jobs", lambda: rig.cluster.delete_job(JOB))
+
+    with pytest.raises(ExecutorUnavailable, match="existed and is gone"):
+        runner.executor.submit(a_trial())
+    assert runner.executor.submit(a_trial()) == FIRST
+
+
+def test_another_trials_job_of_this_name_is_refused_with_the_way_out(rig: Rig) -> None:
+    rig.runner().executor.submit(a_trial(x=0.1))
+    runner = rig.runner()
+
+    with pytest.raises(ExecutorBlocked, match="runs another trial") as caught:
+        runner.executor.submit(a_trial(x=0.2))
+    assert f"kubectl -n trials delete job {JOB}" in str(caught.value)
+    assert len(rig.cluster.pod_names()) == 1
+
+
+def test_a_job_that_holds_no_trial_is_refused_and_ignored(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    FakeClusterApi(rig.cluster).patch_job(JOB, {"spec": {"template": {"spec": {"containers": []}}}})
+    another = rig.runner()
+    with caplog.at_level(logging.WARNING):
+        assert dict(another.executor.poll()) == {}
+    assert f"the Job {JOB} holds no trial" in caplog.text
+    with pytest.raises(ExecutorBlocked, match="another trial"):
+        another.executor.submit(a_trial())
+
+
+def test_a_trial_of_another_study_is_refused(rig: Rig) -> None:
+    with pytest.raises(ExecutorError, match="study 'demo'; the trial is of 'other'"):
+        rig.runner().executor.submit(Trial("other", 0, {}))
+
+
+def test_parameters_that_look_like_references_are_the_same_trial_when_adopted(rig: Rig) -> None:
+    trial = a_trial(x="$(HOME) $$ $$(x)")
+    rig.runner().executor.submit(trial)
+    assert rig.runner().executor.submit(trial) == FIRST
+
+
+def test_a_refusal_and_an_outage_are_passed_on(rig: Rig) -> None:
+    runner = rig.runner()
+    runner.api.go_away()
+    for call in (runner.executor.poll, lambda: runner.executor.submit(a_trial())):
+        with pytest.raises(ExecutorUnavailable):
+            call()
+    runner.api.come_back()
+    runner.api.interrupt("create jobs", Refused("Cannot create jobs: 403"))
+    with pytest.raises(ExecutorBlocked, match="403"):
+        runner.executor.submit(a_trial())
+
+
+# ---- ends -------------------------------------------------------------------------------------
+
+
+def test_an_attempt_without_outcome_is_judged_by_its_log(rig: Rig) -> None:
+    runner = rig.runner(a_spec(resources={"memory": "4Gi"}))
+    ends: dict[int, tuple[dict[str, Any], Cause, str]] = {
+        0: ({"exit_code": 1}, Cause.USER_ERROR, "Last line: KeyError: 'lr'"),
+        1: ({"exit_code": 137, "reason": "OOMKilled"}, Cause.HOST_OOM, "Its limit is 4Gi"),
+        2: ({"exit_code": 0}, Cause.BAD_METRIC, "sdk.finish"),
+        3: ({"exit_code": 0, "message": done(7)}, Cause.BAD_METRIC, "refused"),
+    }
+    for number, (how, cause, words) in ends.items():
+        attempt = runner.executor.submit(a_trial(number))
+        name = job_name("demo", attempt)
+        rig.cluster.start(name)
+        rig.cluster.write_log(name, "Traceback ...\nKeyError: 'lr'\n")
+        rig.cluster.finish(name, **how)
+        outcome = runner.outcome(attempt)
+        assert (outcome.cause, words in outcome.message) == (cause, True), outcome
+        log = runner.executor.files(attempt).log
+        assert log is not None
+        assert log.read_text() == "Traceback ...\nKeyError: 'lr'\n"
+
+
+@pytest.mark.parametrize("n_failures", [1, 2, 3, 9])
+def test_an_end_is_told_once_its_log_is_there_or_was_asked_for_three_times(
+    rig: Rig, n_failures: int
+) -> None:
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    rig.cluster.write_log(JOB, "hello\n")
+    rig.cluster.finish(JOB, message=done())
+    runner.api.interrupt("log pods", AWAY, times=n_failures)
+
+    states = [runner.look().state for _ in range(5)]
+
+    n_tries = min(n_failures + 1, 3)
+    n_waits = n_tries - 1
+    ended, running = AttemptState.ENDED, AttemptState.RUNNING
+    assert states == [running] * n_waits + [ended] * (5 - n_waits)
+    assert runner.api.n_requests["log pods"] == n_tries
+    assert runner.outcome().cause is Cause.OK
+    assert (runner.executor.files(FIRST).log is not None) == (n_failures < 3)
+
+
+def test_the_log_is_read_from_the_pod_while_it_runs_and_from_the_file_after(rig: Rig) -> None:
+    runner = rig.runner()
+    executor = runner.executor
+    executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    rig.cluster.write_log(JOB, "one\ntwo\n")
+    executor.poll()
+    assert executor.read_log(FIRST, offset=4) == b"two\n"
+    assert b"".join(executor.follow_log(FIRST)) == b"one\ntwo\n"
+    rig.cluster.finish(JOB, message=done())
+    runner.outcome()
+    executor.forget(FIRST)
+    executor.poll()
+
+    assert executor.read_log(FIRST, offset=4, limit_bytes=2) == b"tw"
+    assert b"".join(rig.runner().executor.follow_log(FIRST)) == b"one\ntwo\n"
+
+
+def test_a_second_pod_of_a_job_changes_nothing(slow: Rig) -> None:
+    runner = slow.runner()
+    runner.executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    assert runner.look().state is AttemptState.RUNNING
+    slow.cluster.is_controller_stopped = True
+    slow.cluster.delete_pod(JOB, grace_seconds=0)
+    slow.cluster.is_controller_stopped = False
+    slow.cluster.reconcile()
+    slow.cluster.start(JOB)
+    slow.cluster.finish(JOB, message=done())
+
+    assert runner.outcome().cause is Cause.EVICTED
+    assert slow.fence().cause is Cause.EVICTED
+
+
+def test_an_evicted_pods_replacement_is_taken_away_again(slow: Rig) -> None:
+    runner = slow.runner()
+    runner.executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    runner.executor.poll()
+    slow.cluster.preempt(JOB)
+    assert len(slow.cluster.pod_names()) == 2, "the Job controller does not wait"
+
+    assert runner.look().state is AttemptState.RUNNING
+
+    assert len(slow.cluster.pod_names()) == 1
+    assert slow.fence().cause is Cause.PREEMPTED
+    slow.cluster.advance(11)
+    assert runner.outcome().cause is Cause.PREEMPTED
+    assert slow.cluster.pod_names() == []
+
+
+def test_a_job_deleted_by_hand_is_attempted_again(rig: Rig) -> None:
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    runner.executor.poll()
+    rig.cluster.delete_job(JOB)
+
+    outcome = runner.outcome()
+    assert outcome.cause.is_infrastructure
+    assert "deleted by someone else" in outcome.message
+    runner.executor.forget(FIRST)
+    assert dict(runner.executor.poll()) == {}
+
+
+def test_a_lost_node_ends_the_attempt_after_grace_and_patience(rig: Rig) -> None:
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    runner.executor.poll()
+    rig.cluster.lose_node()
+    assert runner.look().state is AttemptState.RUNNING
+    runner.api.interrupt("log pods", AWAY, times=None)
+    rig.cluster.advance(10 + LOST_SECONDS)
+    assert runner.look().state is AttemptState.RUNNING
+    rig.cluster.advance(1)
+
+    assert runner.outcome().cause in (Cause.NODE_LOST, Cause.EVICTED)
+    assert rig.fence().cause is runner.outcome().cause
+
+
+# ---- what does not start ----------------------------------------------------------------------
+
+
+def wait_for_room(rig: Rig) -> None:
+    rig.cluster.unschedulable(JOB)
+
+
+def pull(rig: Rig) -> None:
+    rig.cluster.fail_pull(JOB)
+
+
+@pytest.mark.parametrize(
+    ("hold", "seconds", "cause"),
+    [(wait_for_room, 3600.0, Cause.UNSCHEDULABLE), (pull, 300.0, Cause.IMAGE_PULL)],
+)
+def test_what_does_not_start_for_long_stops_the_study(
+    rig: Rig, hold: Callable[[Rig], None], seconds: float, cause: Cause
+) -> None:
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    hold(rig)
+    runner.look()
+    rig.cluster.advance(seconds - 1)
+    status = runner.look()
+    assert (status.state, status.blocks_study) == (AttemptState.PENDING, False)
+    assert status.waits_for_room is (cause is Cause.UNSCHEDULABLE)
+    assert status.reason
+    rig.cluster.advance(2)
+
+    status = runner.look()
+    assert status.blocks_study
+    assert status.outcome is not None
+    assert status.outcome.cause is cause
+    assert rig.cluster.pod_names() == []
+    runner.executor.forget(FIRST)
+    assert rig.cluster.job_names() == []
+
+
+def test_each_wait_has_its_own_time(rig: Rig) -> None:
+    """An image that cannot be pulled at once is no reason to give up after a long queue."""
+    runner = rig.runner(a_spec({"queue": "team-a"}))
+    runner.executor.submit(a_trial())
+    assert "Suspended" in runner.look().reason
+    rig.cluster.advance(1e6)
+    assert "Suspended" in runner.look().reason
+
+    rig.cluster.unsuspend(JOB)
+    rig.cluster.unschedulable(JOB)
+    assert runner.look().waits_for_room
+    rig.cluster.advance(3000)
+    assert runner.look().waits_for_room
+    rig.cluster.fail_pull(JOB)
+    assert runner.look().state is AttemptState.PENDING
+    rig.cluster.hold(JOB, "ImagePullBackOff", "manifest unknown")
+    rig.cluster.advance(200)
+    assert runner.look().state is AttemptState.PENDING
+    rig.cluster.advance(101)
+    assert runner.look().blocks_study
+
+
+def test_a_trial_that_waited_beside_others_is_not_given_up_when_they_end(rig: Rig) -> None:
+    runner = rig.runner()
+    other = runner.executor.submit(a_trial(1))
+    rig.cluster.start(job_name("demo", other))
+    runner.executor.submit(a_trial())
+    rig.cluster.unschedulable(JOB)
+    for _ in range(5):
+        rig.cluster.advance(3000)
+        assert runner.look().waits_for_room
+    rig.cluster.finish(job_name("demo", other), message=done(1))
+
+    for _ in range(3):  # the scheduler needs its time, too
+        assert runner.look().state is AttemptState.PENDING
+        rig.cluster.advance(1)
+    rig.cluster.start(JOB)
+    assert runner.look().state is AttemptState.RUNNING
+
+
+def test_events_are_asked_for_once_in_a_while_only(rig: Rig) -> None:
+    rig.cluster.refuse_pods("exceeded quota: gpus, requested: 1, used: 4, limited: 4")
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    assert runner.look().reason == ""
+    for _ in range(40):
+        rig.cluster.advance(1)
+        runner.look()
+
+    assert "exceeded quota: gpus" in runner.look().reason
+    assert runner.look().waits_for_room
+    assert runner.api.n_requests["list events"] <= 4
+    rig.cluster.allow_pods()
+    rig.cluster.start(JOB)
+    assert runner.look().state is AttemptState.RUNNING
+
+
+def test_a_policy_that_refuses_the_pod_stops_the_study_with_the_rule(rig: Rig) -> None:
+    rig.cluster.refuse_pods('violates PodSecurity "restricted:latest": runAsNonRoot != true')
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    runner.look()
+    rig.cluster.advance(5)
+
+    status = runner.look()
+    assert status.blocks_study
+    assert status.outcome is not None
+    assert "runAsNonRoot" in status.outcome.message
+
+
+def test_without_an_answer_about_events_it_only_waits(rig: Rig) -> None:
+    rig.cluster.refuse_pods("violates PodSecurity")
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    runner.look()
+    rig.cluster.advance(5)
+    runner.api.interrupt("list events", AWAY)
+    assert runner.look().state is AttemptState.PENDING
+
+
+# ---- time limits ------------------------------------------------------------------------------
+
+
+def test_a_trial_over_its_time_is_fenced_and_its_log_kept(slow: Rig) -> None:
+    runner = slow.runner(a_spec(timeout_seconds=60))
+    runner.executor.submit(a_trial())
+    slow.cluster.advance(1000)  # waiting costs no time
+    slow.cluster.start(JOB)
+    slow.cluster.write_log(JOB, "epoch 1\n")
+    runner.look()
+    slow.cluster.advance(59)
+    assert runner.look().state is AttemptState.RUNNING
+    assert slow.cluster.job(JOB)["spec"]["parallelism"] == 1
+    slow.cluster.advance(1)
+    slow.cluster.is_controller_stopped = True
+    for _ in range(5):
+        assert runner.look().state is AttemptState.RUNNING
+
+    assert slow.cluster.job(JOB)["spec"]["parallelism"] == 0
+    assert slow.fence().cause is Cause.TIMEOUT
+    assert runner.api.n_requests["patch jobs"] == 1
+    assert runner.api.n_requests["log pods"] == 1, "not at every look until the pod goes"
+    slow.cluster.is_controller_stopped = False
+    slow.cluster.reconcile()
+    slow.cluster.advance(11)
+    outcome = runner.outcome()
+    assert outcome.cause is Cause.TIMEOUT
+    assert "60 s" in outcome.message
+    assert runner.executor.read_log(FIRST) == b"epoch 1\n"
+
+
+def test_an_adopted_attempts_time_limit_counts_from_its_start(slow: Rig) -> None:
+    slow.runner(a_spec(timeout_seconds=60)).executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    slow.cluster.advance(50)
+    runner = slow.runner(a_spec(timeout_seconds=60))
+    runner.look()
+    assert slow.cluster.job(JOB)["spec"]["parallelism"] == 1
+    slow.cluster.advance(11)
+    runner.look()
+    assert slow.fence().cause is Cause.TIMEOUT
+
+
+def test_a_result_that_was_there_before_the_time_was_up_counts(slow: Rig) -> None:
+    runner = slow.runner(a_spec(timeout_seconds=60))
+    runner.executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    runner.look()
+    slow.cluster.advance(61)
+    runner.look()
+    slow.cluster.finish(JOB, exit_code=143, message=done())
+    assert runner.outcome().metrics == {"loss": 0.25}
+
+
+# ---- stopping and forgetting ------------------------------------------------------------------
+
+
+def test_a_stop_is_one_patch_and_the_first_one_counts(slow: Rig) -> None:
+    runner = slow.runner()
+    runner.executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    slow.cluster.write_log(JOB, "epoch 1\n")
+    runner.look()
+    runner.executor.stop(FIRST, Cause.PRUNED, "worse than the median")
+    runner.executor.stop(FIRST, Cause.CANCELLED, "second")
+    slow.runner().executor.stop(FIRST, Cause.CANCELLED, "third")
+    assert runner.look().state is AttemptState.RUNNING
+    slow.cluster.finish(JOB, exit_code=143, message=done(stopped=True))
+
+    outcome = runner.outcome()
+    assert (outcome.cause, outcome.message) == (Cause.PRUNED, "worse than the median")
+    assert runner.api.n_requests["patch jobs"] == 1
+    assert runner.executor.read_log(FIRST) == b"epoch 1\n"
+
+
+def test_a_runner_that_comes_later_knows_what_an_attempt_was_stopped_for(slow: Rig) -> None:
+    first = slow.runner()
+    first.executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    first.look()
+    first.executor.stop(FIRST, Cause.PRUNED, "worse than the median")
+    first.executor.close()
+    assert first.api.is_closed
+    slow.cluster.advance(11)
+    assert slow.cluster.pod_names() == []
+
+    outcome = slow.runner().outcome()
+    assert (outcome.cause, outcome.message) == (Cause.PRUNED, "worse than the median")
+
+
+def test_a_stop_that_gets_no_answer_can_be_repeated(slow: Rig) -> None:
+    runner = slow.runner()
+    runner.executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    runner.look()
+    runner.api.interrupt("patch jobs", AWAY, is_after=True)
+    with pytest.raises(ExecutorUnavailable):
+        runner.executor.stop(FIRST, Cause.PRUNED, "first")
+    runner.executor.stop(FIRST, Cause.PRUNED, "first")
+    slow.cluster.advance(11)
+    assert runner.outcome().message == "first"
+
+
+def test_forgetting_is_idempotent_and_another_try_after_an_outage(rig: Rig) -> None:
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    rig.cluster.finish(JOB, message=done())
+    runner.outcome()
+    runner.api.interrupt("delete jobs", AWAY)
+    with pytest.raises(ExecutorUnavailable):
+        runner.executor.forget(FIRST)
+    assert runner.outcome().cause is Cause.OK
+    runner.executor.forget(FIRST)
+    runner.executor.forget(FIRST)
+
+    assert runner.api.n_requests["delete jobs"] == 2
+    assert dict(runner.executor.poll()) == {}
+    assert rig.cluster.job_names() == []
+
+
+def test_an_attempt_that_runs_cannot_be_forgotten_not_even_by_a_new_runner(rig: Rig) -> None:
+    first = rig.runner()
+    first.executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    for runner in (first, rig.runner()):
+        with pytest.raises(ExecutorError, match="has not ended"):
+            runner.executor.forget(FIRST)
+    assert rig.cluster.job_names() == [JOB]
+
+
+def test_an_outage_of_a_minute_is_no_news_and_a_longer_one_is(rig: Rig) -> None:
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    runner.look()
+    runner.api.go_away()
+    assert runner.look().state is AttemptState.RUNNING
+    rig.cluster.advance(59)
+    assert runner.look().state is AttemptState.RUNNING
+    rig.cluster.finish(JOB, message=done())
+    rig.cluster.advance(2)
+    with pytest.raises(ExecutorUnavailable, match="Since 61 s"):
+        runner.look()
+    runner.api.come_back()
+    assert runner.outcome().cause is Cause.OK
+
+
+def test_waiting_ends_with_a_change_or_with_its_time(rig: Rig) -> None:
+    api = FakeClusterApi(rig.cluster, watch_seconds=5.0)
+    executor = KubernetesExecutor(a_spec(), api=api, root=rig.folder)
+    assert executor.slots is None
+    executor.submit(a_trial())
+    executor.wait(0.01)
+    rig.cluster.start(JOB)
+    for _ in range(100):
+        executor.wait(1.0)
+        if executor.poll()[FIRST].state is AttemptState.RUNNING:
+            break
+    assert executor.poll()[FIRST].state is AttemptState.RUNNING
+    executor.close()
+    rig.cluster.finish(JOB)
