@@ -201,14 +201,11 @@ class KubernetesExecutor:
         self._jobs.check()
         self._pods.check()
         jobs, gone = self._jobs.objects(), self._jobs.gone()
+        self._drop_forgotten()
         statuses: dict[AttemptId, AttemptStatus] = {}
         for name, job in sorted({**gone, **jobs}.items()):
-            attempt = attempt_of(job["metadata"].get("labels") or {})
-            if attempt is None:
-                continue
-            if attempt in self._forgotten:
-                if name in gone:
-                    self._jobs.drop(name)
+            attempt = _attempt_of(job)
+            if attempt is None or attempt in self._forgotten:
                 continue
             record = self._attempts.get(attempt)
             if record is None:
@@ -309,6 +306,13 @@ class KubernetesExecutor:
         self._api.close()
 
     # Looking
+
+    def _drop_forgotten(self) -> None:
+        """Let go of what was deleted after its attempt had been forgotten."""
+        for reflector in (self._jobs, self._pods):
+            for name, item in reflector.gone().items():
+                if _attempt_of(item) in self._forgotten:
+                    reflector.drop(name)
 
     def _start(self) -> None:
         self._jobs.start()
@@ -521,3 +525,7 @@ class KubernetesExecutor:
         except (KeyError, StopIteration, TypeError, DocumentError):
             _log.warning("the Job %s holds no trial", job["metadata"].get("name"))
             return None
+
+
+def _attempt_of(item: Mapping[str, Any]) -> AttemptId | None:
+    return attempt_of(item["metadata"].get("labels") or {})
