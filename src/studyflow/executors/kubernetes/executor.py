@@ -249,14 +249,15 @@ class KubernetesExecutor:
         name = job_name(self._spec.name, attempt)
         job = self._jobs.objects().get(name)
         record = self._attempts.get(attempt)
-        if job is not None and record is not None and record.final is None:
+        if job is not None and (record is None or record.final is None):
             self.poll()
-            if record.final is None:
+            record = self._attempts.get(attempt)
+            if record is not None and record.final is None:
                 raise ExecutorError(
                     f"Attempt {attempt} has not ended and cannot be forgotten.",
                     hint="stop it and wait for its end.",
                 )
-        if job is not None:
+        if job is not None and record is not None:  # a Job without one is not ours
             self._api.delete_job(name)
         self._forgotten.add(attempt)
         self._jobs.drop(name)
