@@ -364,7 +364,8 @@ class KubernetesExecutor:
             self._ran_at = now
         record.state = found.state
         if found.state is AttemptState.RUNNING and not is_leaving:
-            self._enforce_time_limit(attempt, record, found)
+            is_fenced = Fence.read(job) is not None
+            self._enforce_time_limit(attempt, record, found, is_fenced=is_fenced)
         if found.state is not AttemptState.ENDED:
             return AttemptStatus(
                 found.state,
@@ -415,14 +416,17 @@ class KubernetesExecutor:
             return False
         return True
 
-    def _enforce_time_limit(self, attempt: AttemptId, record: _Attempt, found: Look) -> None:
+    def _enforce_time_limit(
+        self, attempt: AttemptId, record: _Attempt, found: Look, *, is_fenced: bool
+    ) -> None:
         limit = self._spec.trial.timeout_seconds
         if record.running_since is None:
             record.running_since = self._clock()
             if not record.is_own and found.started_at is not None:
                 # Another runner saw it begin. A clock that is wrong only moves this one limit.
                 record.running_since -= max(self._wall_clock() - found.started_at, 0.0)
-        if limit is None or self._clock() - record.running_since < limit:
+        is_over = limit is not None and self._clock() - record.running_since >= limit
+        if not is_over or is_fenced:
             return
         self._save_log(attempt, record)
         over = diagnose(Ending(How.TIMEOUT, timeout_seconds=limit), None, "", record.trial)
