@@ -221,7 +221,7 @@ class KubernetesApi:
             answer = self._request(
                 "log", "pods", "GET", name=pod, below="log", query=query, accept="*/*"
             )
-            return bytes(answer.read() or b"")
+            return self._body(answer, f"log pods {pod}")
         except ExecutorError as error:
             if isinstance(error, ExecutorUnavailable):
                 raise
@@ -242,7 +242,7 @@ class KubernetesApi:
     def _json(self, verb: str, kind: str, method: str, **options: Any) -> dict[str, Any]:
         answer = self._request(verb, kind, method, **options)
         try:
-            document = json.loads(answer.read() or b"{}")
+            document = json.loads(self._body(answer, f"{verb} {kind}") or b"{}")
         except ValueError as error:
             raise ExecutorUnavailable(
                 f"The Kubernetes API at {self.host} did not answer in JSON ({verb} {kind}).",
@@ -309,11 +309,17 @@ class KubernetesApi:
             raise self._unreachable(error, what) from error
         if not 200 <= answer.status < 300:
             try:
-                status = json.loads(answer.read() or b"{}")  # type: ignore[no-untyped-call]
+                status = json.loads(self._body(answer, what) or b"{}")
             except ValueError:
                 status = {}
             raise _failure(answer.status, status if isinstance(status, dict) else {}, what)
         return answer
+
+    def _body(self, answer: Any, what: str) -> bytes:
+        try:
+            return bytes(answer.read() or b"")
+        except Exception as error:  # a connection that breaks in the middle of the answer
+            raise self._unreachable(error, what) from error
 
     def _unreachable(self, error: Exception, what: str) -> ExecutorUnavailable:
         return ExecutorUnavailable(
