@@ -184,7 +184,12 @@ class KubernetesApi:
             yield kind_of_event, found
 
     def create_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        return self._json("create", "jobs", "POST", body=manifest)
+        try:
+            return self._json("create", "jobs", "POST", body=manifest)
+        except NotFound as error:
+            raise Refused(
+                error.message, hint="does the namespace exist (STUDYFLOW_NAMESPACE)?"
+            ) from error
 
     def get_job(self, name: str) -> dict[str, Any] | None:
         try:
