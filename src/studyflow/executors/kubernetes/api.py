@@ -173,7 +173,8 @@ class KubernetesApi:
             "resourceVersion": version,
             "timeoutSeconds": WATCH_SECONDS,
         }
-        for line in self._stream("watch", kind, query=query, read_seconds=WATCH_SECONDS + 15.0):
+        chunks = self._stream("watch", kind, query=query, read_seconds=WATCH_SECONDS + 15.0)
+        for line in _lines(chunks):
             try:
                 event = json.loads(line)
                 kind_of_event, found = event["type"], event["object"]
@@ -234,10 +235,9 @@ class KubernetesApi:
 
     def follow_log(self, pod: str) -> Iterator[bytes]:
         query = {"follow": "true"}
-        for line in self._stream(
+        yield from self._stream(
             "log", "pods", name=pod, below="log", query=query, read_seconds=None, accept="*/*"
-        ):
-            yield line + b"\n"
+        )
 
     def close(self) -> None:
         self._client.rest_client.pool_manager.clear()
@@ -258,21 +258,16 @@ class KubernetesApi:
     def _stream(
         self, verb: str, kind: str, *, read_seconds: float | None, **options: Any
     ) -> Iterator[bytes]:
-        """Yield the lines of an answer as they come."""
+        """Yield an answer in pieces as they come."""
         answer = self._request(verb, kind, "GET", read_seconds=read_seconds, **options)
         response = answer.response
-        rest = b""
         try:
-            for chunk in response.stream(65536, decode_content=False):
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from (line for line in lines if line.strip())
+            yield from response.stream(65536, decode_content=False)
         except Exception as error:
             raise self._unreachable(error, f"{verb} {kind}") from error
         finally:
             response.close()
             response.release_conn()
-        if rest.strip():
-            yield rest
 
     def _request(
         self,
@@ -331,6 +326,21 @@ class KubernetesApi:
             f"The Kubernetes API at {self.host} does not answer ({what}): {_short(error)}.",
             hint="is the cluster up, and reachable from here?",
         )
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the lines that are not blank; the last one may have no end."""
+    parts: list[bytes] = []
+    for chunk in chunks:
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            line = b"".join((*parts, end))
+            parts.clear()
+            if line.strip():
+                yield line
+        parts.append(rest)
+    if last := b"".join(parts).strip():
+        yield last
 
 
 def _failure(code: int, status: Mapping[str, Any], what: str) -> ExecutorError:
