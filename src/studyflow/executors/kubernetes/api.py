@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import yaml
+
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, MissingExtra
 
 CONNECT_SECONDS: Final = 5.0
@@ -139,7 +141,7 @@ class KubernetesApi:
                 )
                 _, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
                 default = (active or {}).get("context", {}).get("namespace") or "default"
-        except (config.ConfigException, OSError, TypeError) as error:
+        except (config.ConfigException, OSError, TypeError, yaml.YAMLError) as error:
             raise ExecutorError(
                 f"No Kubernetes cluster is configured here: {error}.",
                 hint="set KUBECONFIG, or run inside a pod with a service account.",
