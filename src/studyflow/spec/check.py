@@ -126,6 +126,7 @@ def _check_sections(data: Mapping[Any, Any]) -> tuple[Draft, list[Finding]]:
         trial=whole["trial"],
         tags=_names_at(data, "tags"),
         env=_names_at(data, "trial", "env"),
+        secret_env=_names_at(data, "trial", "kubernetes", "secret_env"),
     )
     return draft, findings
 
@@ -439,8 +440,10 @@ def _field(model: type[BaseModel], keys: Path) -> tuple[type[BaseModel] | None, 
     """
     owner: type[BaseModel] | None = model
     info: FieldInfo | None = None
+    is_name = False
     for part in keys:
-        if isinstance(part, int):
+        if isinstance(part, int) or is_name:
+            is_name = False
             continue
         if owner is None or part not in owner.model_fields:
             return owner, None
@@ -449,13 +452,14 @@ def _field(model: type[BaseModel], keys: Path) -> tuple[type[BaseModel] | None, 
         if inner is None and part is not keys[-1]:
             return None, info
         owner = inner or owner
+        is_name = inner is not None and get_origin(info.annotation) is dict
     return owner, info
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType, tuple, Annotated):
+    elif get_origin(annotation) in (Union, types.UnionType, tuple, dict, Annotated):
         for inner in get_args(annotation):
             yield from _models_in(inner)
 

@@ -10,7 +10,6 @@ from studyflow.space import Whole, broken_rule
 from studyflow.spec.parts import QUANTITY, Part, Seconds, Text
 
 _DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
-_VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 ObjectName = Annotated[str, Field(pattern=_DNS_NAME)]
 """Name of a Kubernetes object: small letters, digits, dashes and dots."""
@@ -49,7 +48,7 @@ class VolumeSpec(Part):
                 f"name one of {', '.join(sources)}",
             )
         taken = self.mount_path.rstrip("/")
-        if taken in RESERVED_PATHS or not taken:
+        if taken in ("", *RESERVED_PATHS) or taken.startswith("/var/run/studyflow/"):
             raise broken_rule(
                 f"a volume must not be mounted at {self.mount_path}, which every trial's pod has",
                 "mount it elsewhere; `scratch` and `shared_memory` set the sizes of those",
@@ -98,7 +97,7 @@ class KubernetesSpec(Part):
     image_pull_secrets: tuple[ObjectName, ...] = Field(
         default=(), description="Secrets for the registry."
     )
-    secret_env: dict[Annotated[str, Field(pattern=_VARIABLE)], SecretKeySpec] = Field(
+    secret_env: dict[str, SecretKeySpec] = Field(
         default_factory=dict, description="Environment variables from Secrets, by variable."
     )
     env_from_secrets: tuple[ObjectName, ...] = Field(

@@ -76,6 +76,8 @@ class Draft:
     """Names of the tags."""
     env: tuple[str, ...] = ()
     """Names of the environment variables."""
+    secret_env: tuple[str, ...] = ()
+    """Names of those that come from Secrets."""
 
 
 def broken_rules(draft: Draft) -> tuple[Finding, ...]:
@@ -344,20 +346,30 @@ def _pruner(draft: Draft) -> Iterator[Finding]:
 
 
 def _environment(draft: Draft) -> Iterator[Finding]:
-    for name in draft.env:
-        path: Path = ("trial", "env", name)
-        if not name or name[0] not in _ENV_FIRST or not _ENV_OTHER.issuperset(name):
+    secret: Path = ("trial", "kubernetes", "secret_env")
+    for section, names in ((("trial", "env"), draft.env), (secret, draft.secret_env)):
+        for name in names:
+            path: Path = (*section, name)
+            if not name or name[0] not in _ENV_FIRST or not _ENV_OTHER.issuperset(name):
+                yield Finding(
+                    path,
+                    "the name of an environment variable must hold letters, digits and '_' only "
+                    f"and not begin with a digit, but it is {name[:60]!r}",
+                    "rename it",
+                    is_about_key=True,
+                )
+            elif name.startswith("STUDYFLOW_"):
+                yield Finding(
+                    path,
+                    f"names with STUDYFLOW_ are reserved, but this one is {name!r}",
+                    "rename it",
+                    is_about_key=True,
+                )
+    for name in draft.secret_env:
+        if name in draft.env:
             yield Finding(
-                path,
-                "the name of an environment variable must hold letters, digits and '_' only and "
-                f"not begin with a digit, but it is {name[:60]!r}",
-                "rename it",
-                is_about_key=True,
-            )
-        elif name.startswith("STUDYFLOW_"):
-            yield Finding(
-                path,
-                f"names with STUDYFLOW_ are reserved, but this one is {name!r}",
-                "rename it",
+                (*secret, name),
+                f"a variable must have one value, but {name!r} stands in trial.env too",
+                "remove one of them",
                 is_about_key=True,
             )
