@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studyflow.embedded import prefect_api_file, prefect_environment, running_prefect_api
+from studyflow.errors import StudyflowError
 from studyflow.settings import Settings
 
 HOME = Path("/data/home")
@@ -43,6 +44,30 @@ def test_an_empty_variable_is_none() -> None:
     empty = dict.fromkeys(("STUDYFLOW_HOME", "STUDYFLOW_STORAGE", "MLFLOW_TRACKING_URI"), "")
 
     assert Settings.resolve(environment=empty) == Settings.resolve(environment={})
+
+
+def test_where_trials_run_is_chosen_by_flag_then_environment_then_here() -> None:
+    environment = {
+        "STUDYFLOW_EXECUTOR": "kubernetes",
+        "STUDYFLOW_NAMESPACE": "trials",
+        "STUDYFLOW_TRIAL_TRACKING_URI": "http://mlflow.hpo:5000",
+    }
+
+    found = Settings.resolve(environment=environment)
+    assert (found.executor, found.namespace) == ("kubernetes", "trials")
+    assert found.trial_tracking_uri == "http://mlflow.hpo:5000"
+    flags = Settings.resolve(executor="local", namespace="mine", environment=environment)
+    assert (flags.executor, flags.namespace) == ("local", "mine")
+    empty = Settings.resolve(environment=dict.fromkeys(environment, ""))
+    assert (empty.executor, empty.namespace, empty.trial_tracking_uri) == ("local", None, None)
+
+
+@pytest.mark.parametrize("name", ["docker", "Kubernetes", "k8s"])
+def test_an_executor_that_does_not_exist_is_refused_with_those_that_do(name: str) -> None:
+    for arguments in ({"executor": name}, {"environment": {"STUDYFLOW_EXECUTOR": name}}):
+        with pytest.raises(StudyflowError, match=f"no executor '{name}'") as caught:
+            Settings.resolve(**{"environment": {}, **arguments})  # type: ignore[arg-type]
+        assert "choose one of local, kubernetes" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["cnn-lstm", "a", "A_b.c-1", "x" * 60])

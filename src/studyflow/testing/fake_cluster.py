@@ -21,6 +21,7 @@ being deleted is replaced at once, and an evicted pod shows no container.
 from __future__ import annotations
 
 import copy
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -334,7 +335,7 @@ class FakeCluster:
 
     def _create_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         with self._changed:
-            job: dict[str, Any] = copy.deepcopy(dict(manifest))
+            job: dict[str, Any] = json.loads(json.dumps(manifest))  # as it goes over the wire
             name = job["metadata"]["name"]
             if name in self._objects["jobs"]:
                 raise AlreadyExists(f'Cannot create jobs: jobs.batch "{name}" already exists')
@@ -354,7 +355,7 @@ class FakeCluster:
             job = self._objects["jobs"].get(name)
             if job is None:
                 return None
-            changed: dict[str, Any] = merge_patch(job, patch)
+            changed: dict[str, Any] = merge_patch(job, json.loads(json.dumps(patch)))
             self._write("jobs", "MODIFIED", changed)
             answer = copy.deepcopy(changed)  # before the controller has seen it
             self._reconcile()
