@@ -44,9 +44,11 @@ _log = logging.getLogger(__name__)
 EVENTS_SECONDS: Final = 15.0
 """Pause between two looks at the events of an attempt that does not start."""
 
-LOG_LINES: Final = 50_000
+LOG_LINES: Final = (50_000, 1_000, 20)
 LOG_BYTES: Final = 16 << 20
-"""How much of a log is fetched at the end: the last lines, of them at most so many bytes."""
+"""How much of a log is fetched at the end: the last lines, of them at most so many bytes. Kubelets
+count bytes from the first of these lines on, so what is longer is asked for again with fewer: how a
+script ended stands in its last lines."""
 
 LOG_TAIL_BYTES: Final = 64 << 10
 """How much of a log is searched for the reason of a failure."""
@@ -498,7 +500,10 @@ class KubernetesExecutor:
             return True
         record.log_tries += 1
         try:
-            text = self._api.read_log(record.pod, tail_lines=LOG_LINES, limit_bytes=LOG_BYTES)
+            for n_lines in LOG_LINES:
+                text = self._api.read_log(record.pod, tail_lines=n_lines, limit_bytes=LOG_BYTES)
+                if len(text) < LOG_BYTES:
+                    break
         except ExecutorUnavailable as error:
             _log.info("trial %s: its log cannot be read: %s", attempt, error.message)
             return False

@@ -326,6 +326,23 @@ def test_an_end_is_told_once_its_log_is_there_or_was_asked_for_three_times(
     assert (runner.executor.files(FIRST).log is not None) == (n_failures < 3)
 
 
+def test_of_a_log_that_is_too_long_the_end_is_kept(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studyflow.executors.kubernetes.executor.LOG_BYTES", 100_000)
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    rig.cluster.write_log(JOB, f"{'.' * 98}\n" * 5_000 + "KeyError: 'lr'\n")
+    rig.cluster.finish(JOB, exit_code=1)
+
+    assert "Last line: KeyError: 'lr'" in runner.outcome().message
+    log = runner.executor.files(FIRST).log
+    assert log is not None
+    assert log.stat().st_size == 999 * 99 + 15
+    assert runner.api.n_requests["log pods"] == 2
+
+
 def test_the_log_is_read_from_the_pod_while_it_runs_and_from_the_file_after(rig: Rig) -> None:
     runner = rig.runner()
     executor = runner.executor
