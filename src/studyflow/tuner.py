@@ -117,6 +117,8 @@ class Tuner:
         self._finished_before = frozenset(r.number for r in study.records() if is_counted(r))
         self._launched: set[AttemptId] = set()
         self._stopping: set[AttemptId] = set()
+        self._unforgotten: set[AttemptId] = set()
+        """Ended attempts that the executor could not let go of yet."""
         self._retry_at: dict[int, float] = {}
         self._tracker_read_at: dict[int, float] = {}
         self._last_metrics: dict[int, dict[str, float]] = {}
@@ -170,7 +172,8 @@ class Tuner:
         reason = self._reason_to_stop()
         if reason is None:
             changed |= self._fill_slots()
-        is_idle = not self._study.running()
+        self._unforgotten &= statuses.keys()
+        is_idle = not self._study.running() and not self._unforgotten
         self._show_progress(force=changed or (is_idle and reason is not None))
         return reason if is_idle else None
 
@@ -464,7 +467,10 @@ class Tuner:
         try:
             self._executor.forget(attempt)
         except ExecutorUnavailable as error:
+            self._unforgotten.add(attempt)
             self._add_note(str(error))  # the next turn finds it stale and tries again
+        else:
+            self._unforgotten.discard(attempt)
 
     # ---- ending and showing -----------------------------------------------------------------
 

@@ -457,6 +457,19 @@ def test_an_outage_during_any_call_does_not_end_the_runner(call: str) -> None:
     assert len({r.number for r in rig.diary.told}) == len(rig.diary.told) == 6
 
 
+def test_a_study_does_not_end_while_a_job_of_it_could_not_be_deleted() -> None:
+    rig = Rig(parallel(1, n_trials=1))
+    rig.executor = Refusing(rig.executor, "forget")
+    tuner = rig.tuner()
+    rig.turns(tuner, 5)
+    assert [r.state for r in rig.study().records()] == [TrialState.COMPLETE]
+    assert rig.diary.notes == ["Quota: no room for another pod."]
+
+    rig.executor.refused = False
+    assert tuner.drive().is_finished
+    rig.check()
+
+
 def test_a_lost_attempt_that_cannot_be_forgotten_yet_is_lost_once() -> None:
     rig = Rig(parallel(1, n_trials=1, retry={"backoff_seconds": 1}), objective=losing(1))
     inner = rig.executor
