@@ -483,7 +483,10 @@ class KubernetesExecutor:
         if self._image is not None or "@" in image or "@sha256:" not in image_id:
             return
         # Docker's shim wrote `docker-pullable://` in front.
-        self._image = image_id.rpartition("://")[2]
+        shown = image_id.rpartition("://")[2]
+        if _repository(shown) != _repository(image):
+            return  # loaded by hand, or from a mirror: no name that other nodes could pull
+        self._image = shown
         _log.info("the image %s is %s", image, self._image)
         if self._on_image is not None:
             self._on_image(self._image)
@@ -539,3 +542,14 @@ class KubernetesExecutor:
 
 def _attempt_of(item: Mapping[str, Any]) -> AttemptId | None:
     return attempt_of(item["metadata"].get("labels") or {})
+
+
+def _repository(image: str) -> str:
+    """Return an image's name in full, without tag and digest."""
+    folder, slash, last = image.partition("@")[0].rpartition("/")
+    host = folder.partition("/")[0]
+    if not folder:
+        folder, slash = "docker.io/library", "/"
+    elif not ("." in host or ":" in host or host == "localhost"):
+        folder = f"docker.io/{folder}"
+    return f"{folder}{slash}{last.partition(':')[0]}"

@@ -173,9 +173,26 @@ def test_the_image_is_pinned_once_a_pod_has_shown_its_digest(rig: Rig) -> None:
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == pinned
 
 
-@pytest.mark.parametrize("image_id", ["", "sha256:0123", "docker://sha256:0123"])
-def test_an_image_that_was_never_pulled_has_no_digest_to_pin(rig: Rig, image_id: str) -> None:
-    runner = rig.runner()
+@pytest.mark.parametrize(
+    ("image", "image_id", "pinned"),
+    [
+        ("r.example/demo:1", "", None),
+        ("r.example/demo:1", "sha256:0123", None),
+        ("r.example/demo:1", "docker://sha256:0123", None),
+        ("r.example/demo:1", "r.example/demo@sha256:0123", "r.example/demo@sha256:0123"),
+        ("r:5000/demo", "docker-pullable://r:5000/demo@sha256:0123", "r:5000/demo@sha256:0123"),
+        ("demo", "docker.io/library/demo@sha256:0123", "docker.io/library/demo@sha256:0123"),
+        ("me/demo:1", "docker.io/me/demo@sha256:0123", "docker.io/me/demo@sha256:0123"),
+        ("localhost/demo:1", "localhost/demo@sha256:0123", "localhost/demo@sha256:0123"),
+        # The node had the same content under another name, which other nodes may not reach.
+        ("demo:1", "docker.io/library/import-2026-01-01@sha256:0123", None),
+        ("r.example/demo:1", "mirror.example/demo@sha256:0123", None),
+    ],
+)
+def test_an_image_is_pinned_when_the_node_shows_its_digest_under_its_name(
+    rig: Rig, image: str, image_id: str, pinned: str | None
+) -> None:
+    runner = rig.runner(a_spec(image=image))
     runner.executor.submit(a_trial())
     rig.cluster.start(JOB)
     pod = rig.cluster.pod(JOB)
@@ -185,7 +202,7 @@ def test_an_image_that_was_never_pulled_has_no_digest_to_pin(rig: Rig, image_id:
     runner.executor.submit(a_trial(1))
 
     job = rig.cluster.job(job_name("demo", AttemptId(1, 1)))
-    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/demo:1"
+    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == (pinned or image)
 
 
 def test_a_study_without_an_image_cannot_start(rig: Rig) -> None:
