@@ -177,6 +177,10 @@ class ReportingExecutor:
     def slots(self) -> int | None:
         return self._executor.slots
 
+    @property
+    def brings_points(self) -> bool:
+        return True
+
     def submit(self, trial: Trial) -> AttemptId:
         return self._executor.submit(trial)
 
@@ -206,6 +210,9 @@ class ReportingExecutor:
 
     def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
         return self._executor.read_log(attempt, offset=offset, limit_bytes=limit_bytes)
+
+    def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
+        return self._executor.follow_log(attempt)
 
     def close(self) -> None:
         self._executor.close()
