@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -221,3 +223,39 @@ def test_a_command_that_does_not_exist_is_a_user_error(bench: Bench) -> None:
     record = bench.run_one(spec)
     assert record.cause is Cause.USER_ERROR
     assert "no-such-program" in record.message
+
+
+def test_dollars_reach_the_script_as_they_are(bench: Bench) -> None:
+    strange = "$$ $(HOME) $HOME ${HOME} `id` \"quoted\" 'too'\n✓"
+    script = (
+        "import os, sys\nfrom studyflow import sdk\n"
+        "given = (sys.argv[1], os.environ['STRANGE'], sdk.current_trial().params['text'])\n"
+        "print(repr(given))\n"
+        f"sdk.finish(loss=float(given != ({strange!r},) * 3))\n"
+    )
+    spec = study(script, command=["python", "-c", script, strange], env={"STRANGE": strange})
+    spec = StudySpec.from_mapping(
+        {**spec.model_dump(mode="json", exclude_unset=True), "fixed": {"text": strange}}
+    )
+    assert bench.run_one(spec).values == (0.0,)
+
+
+def test_a_running_trial_s_log_is_followed_from_the_command_line(
+    bench: Bench, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    script = (
+        "import time\nfor i in range(5): print('line', i, flush=True); time.sleep(1)\n" + FINISH
+    )
+    with bench.running(study(script)) as result:
+        until(lambda: running_pod(kubectl), 60, "a running pod")
+        storage = ("--home", str(tmp_path), "--storage", f"sqlite:///{tmp_path}/studies.db")
+        where = ("--executor", "kubernetes", "--namespace", kubectl.namespace, *storage)
+        done = subprocess.run(
+            [sys.executable, "-m", "studyflow", "logs", "causes", "0", "-f", *where],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stdout.splitlines() == [f"line {i}" for i in range(5)]
+        result()
