@@ -53,7 +53,7 @@ if __name__ == "__main__" and sys.stderr.isatty():
     # A person watches the live view; log lines still reach Prefect's page.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
 
-from prefect import flow, get_run_logger, task  # noqa: E402
+from prefect import Flow, flow, get_run_logger, task  # noqa: E402
 from prefect.artifacts import (  # noqa: E402
     create_image_artifact,
     create_markdown_artifact,
@@ -69,7 +69,7 @@ from prefect.client.schemas.filters import (  # noqa: E402
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import State, StateType  # noqa: E402
+from prefect.client.schemas.objects import FlowRun, State, StateType  # noqa: E402
 from prefect.context import FlowRunContext  # noqa: E402
 from prefect.futures import PrefectFuture  # noqa: E402
 from prefect.states import Completed, Crashed, Failed  # noqa: E402
@@ -244,11 +244,25 @@ _TASK_RUNNER = cast(
 )
 
 
+def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """End what a cancelled run could not end in time: Prefect kills it after 30 seconds.
+
+    Prefect calls this in a process of its own, so it finds its work by the run's parameters.
+    """
+    given = flow_run.parameters
+    spec, folder = read_spec(given["study"])
+    spec, _ = override(
+        spec, given.get("n_trials"), given.get("max_parallel_trials"), given.get("fork")
+    )
+    runner.cancel_study(spec, Settings.resolve(), Observer(), folder=folder)
+
+
 @flow(
     name="run-study",
     flow_run_name=flow_run_name,
     task_runner=_TASK_RUNNER,
     retries=0,
+    on_cancellation=[end_trials],
 )
 def run_study(
     study: str,

@@ -103,8 +103,57 @@ def run_study(
     Raises:
         StudyflowError: The study cannot be run; nothing that was computed is lost.
     """
-    _quiet_optuna()
     observer = Observers(observer)
+    with _opened(spec, settings, observer, folder, fork_from, tuner_settings, on_executor) as run:
+        try:
+            outcome = run.tuner.drive()
+        except BaseException:
+            _close_interrupted(run.study, run.mirror, settings, observer)
+            raise
+        return _close(run.study, run.mirror, settings, outcome, observer)
+
+
+def cancel_study(spec: StudySpec, settings: Settings, observer: Observer, *, folder: Path) -> None:
+    """End the running attempts of a study whose runner was killed, and record their trials.
+
+    What is finished stays; the study can go on later.
+
+    Args:
+        spec: The study file.
+        settings: Where storage, MLflow and files are.
+        observer: Hears of everything.
+        folder: Folder that relative paths in `trial.command` start from.
+
+    Raises:
+        StudyflowError: The attempts cannot be ended.
+    """
+    observer = Observers(observer)
+    with _opened(spec, settings, observer, folder) as run:
+        run.tuner.cancel()
+        _close_interrupted(run.study, run.mirror, settings, observer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a runner needs, put together."""
+
+    study: Study
+    mirror: Mirror
+    tuner: Tuner
+
+
+@contextmanager
+def _opened(
+    spec: StudySpec,
+    settings: Settings,
+    observer: Observer,
+    folder: Path,
+    fork_from: str | None = None,
+    tuner_settings: TunerSettings | None = None,
+    on_executor: Callable[[Executor], None] | None = None,
+) -> Iterator[_Run]:
+    """Open a study as its only runner on this machine, and let go of everything at the end."""
+    _quiet_optuna()
     study_folder = settings.study_folder(spec.name)
     study_folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -119,9 +168,8 @@ def run_study(
             fork_from=fork_from,
         )
         executor = make_executor(study, settings, folder, observer)
-        tracker = make_tracker(settings, spec.name, observer)
         mirror = Mirror(
-            tracker,
+            make_tracker(settings, spec.name, observer),
             source=study.record,
             files=lambda record: attempt_files(executor, record),
         )
@@ -130,15 +178,13 @@ def run_study(
         try:
             mirror.open_study(study_card(spec), _opening_patience(settings))
             mirror.resume(study.records())
-            tuner = Tuner(
-                study, executor, mirror, observer, settings=tuner_settings or TunerSettings()
+            yield _Run(
+                study,
+                mirror,
+                Tuner(
+                    study, executor, mirror, observer, settings=tuner_settings or TunerSettings()
+                ),
             )
-            try:
-                outcome = tuner.drive()
-            except BaseException:
-                _close_interrupted(study, mirror, settings, observer)
-                raise
-            return _close(study, mirror, settings, outcome, observer)
         finally:
             mirror.close(CLOSE_SECONDS)
             executor.close()

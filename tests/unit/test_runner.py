@@ -15,10 +15,11 @@ from tests.unit.cli.test_cli import DOCUMENT, write_study
 from studyflow import runner
 from studyflow.observer import Observer
 from studyflow.record import TrialState
-from studyflow.runner import make_tracker, run_study
+from studyflow.runner import cancel_study, make_tracker, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.tracking.memory import MemoryTracker
+from studyflow.trial import Cause
 from studyflow.tuner import Tuner
 
 
@@ -125,3 +126,18 @@ def test_an_interrupted_study_keeps_why_it_was_interrupted(
 
     with pytest.raises(KeyboardInterrupt):
         run_study(tiny(tmp_path), settings, Observer(), folder=tmp_path)
+
+
+def test_trials_of_a_killed_runner_can_be_cancelled(settings: Settings, tmp_path: Path) -> None:
+    spec = tiny(tmp_path)
+    (tmp_path / "train.py").write_text("import time\ntime.sleep(600)\n")
+    with runner._opened(spec, settings, Observer(), tmp_path) as killed:
+        while not killed.study.running():
+            assert killed.tuner.turn() is None
+
+    cancel_study(spec, settings, Observer(), folder=tmp_path)
+
+    with runner._opened(spec, settings, Observer(), tmp_path) as later:
+        assert {r.cause for r in later.study.records()} == {Cause.CANCELLED}
+        assert later.study.room() == spec.budget.n_trials, "they cost no budget"
+    assert list((settings.study_folder("tiny") / "open").iterdir()) == [], "no attempt is left"
