@@ -36,8 +36,6 @@ SEED: Final = "studyflow:seed"
 """Study attribute: the seed drawn when the study file names none."""
 IMAGE: Final = "studyflow:image"
 """Study attribute: [image of the study file, the same image by its digest]."""
-ENQUEUED: Final = "studyflow:enqueued"
-"""Study attribute: how many points of `enqueue:` are in the queue or tried."""
 FORKED_FROM: Final = "studyflow:forked-from"
 """Study attribute: name of the study whose trials were taken over."""
 

@@ -313,10 +313,19 @@ class Study:
         )
 
     def _enqueue(self) -> None:
-        done = int(self.optuna_study.user_attrs.get(form.ENQUEUED, 0))
-        for position, point in enumerate(self.spec.enqueue[done:], start=done + 1):
-            self.optuna_study.enqueue_trial(dict(point), skip_if_exists=True)
-            self.optuna_study.set_user_attr(form.ENQUEUED, position)
+        """Queue the points to try first that no trial stands for.
+
+        A cancelled trial does not: its point was never evaluated.
+        """
+        known = [
+            frozen.system_attrs.get("fixed_params", frozen.params)
+            for frozen in self._frozen()
+            if frozen.user_attrs.get(form.CAUSE) != Cause.CANCELLED
+        ]
+        for point in self.spec.enqueue:
+            if not any(_is_same_point(point, other) for other in known):
+                self.optuna_study.enqueue_trial(dict(point))
+                known.append(dict(point))
 
     def _to_record(self, frozen: FrozenTrial) -> TrialRecord:
         """Return the record of a trial; finished ones never change, so they are made once."""
@@ -333,6 +342,14 @@ class Study:
     @property
     def _storage(self) -> optuna.storages.BaseStorage:
         return self.optuna_study._storage
+
+
+def _is_same_point(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    # `True` equals 1 in Python, yet they are two choices; a float written as 1 comes back as 1.0.
+    return a.keys() == b.keys() and all(
+        isinstance(value, bool) is isinstance(b[name], bool) and value == b[name]
+        for name, value in a.items()
+    )
 
 
 def study_names(storage: optuna.storages.BaseStorage) -> tuple[str, ...]:

@@ -270,6 +270,22 @@ def test_points_added_to_the_file_later_are_enqueued_then() -> None:
     assert [r.params["x"] for r in run_all(open_study(longer, kept))] == [0.7]
 
 
+def test_enqueued_points_whose_trials_were_cancelled_are_tried_when_the_study_goes_on() -> None:
+    kept = storage()
+    spec = make_spec(enqueue=[{"x": 0.1}, {"x": 1}], budget={"n_trials": 3})
+    interrupted = open_study(spec, kept)
+    asked = [interrupted.ask(), interrupted.ask()]
+    interrupted.tell(0, complete(1.0))
+    for record in asked[1:]:
+        assert record is not None
+        interrupted.tell(record.number, failed(Cause.CANCELLED))
+
+    later = open_study(spec, kept)
+
+    assert [r.params["x"] for r in run_all(later)][:1] == [1.0]
+    assert [r.params["x"] for r in open_study(spec, kept).records()].count(1.0) == 2
+
+
 # ---- asking -----------------------------------------------------------------------------------
 
 
