@@ -22,7 +22,15 @@ from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observer import Observer, Observers, Progress
 from studyflow.record import TrialRecord, TrialState, best_records
-from studyflow.study import StopReason, Study, Verdict, is_counted, judge, stop_reason
+from studyflow.study import (
+    StopReason,
+    Study,
+    Verdict,
+    describe_fruitless,
+    is_counted,
+    judge,
+    stop_reason,
+)
 from studyflow.trial import Cause, MetricPoint, Outcome, TrackingRef, Trial
 
 _log = logging.getLogger(__name__)
@@ -482,6 +490,9 @@ class Tuner:
         if early is not None:
             return TunerResult(early.message, is_finished=True, is_failure=early.is_failure)
         if self._n_counted() >= self._study.n_trials:
+            if not best_records(records, self._spec.directions):
+                fruitless = describe_fruitless(self._spec, records)
+                return TunerResult(fruitless, is_finished=True, is_failure=True)
             return TunerResult(f"All {self._study.n_trials} trials are finished.", is_finished=True)
         limit = self._spec.budget.timeout_seconds
         if limit is not None and self._clock() - self._started >= limit:

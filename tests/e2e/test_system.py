@@ -223,7 +223,8 @@ def test_a_training_shows_its_metrics_while_it_runs_and_keeps_its_model(stack: S
 def test_a_hopeless_trial_s_pod_is_stopped(stack: Stack) -> None:
     # No loss is below 0: every trial is given up at its first look.
     document = cnn_lstm("hopeless", pruner={"type": "threshold", "upper": 0.0})
-    assert stack.until_ended(stack.start(document)) == "COMPLETED"
+    # A study of pruned trials has no result.
+    assert stack.until_ended(stack.start(document)) == "FAILED"
     [trial] = stack.trials(document["name"])
     assert trial.state.name == "PRUNED"
     assert stack.runs(document["name"])[0].data.tags["studyflow.cause"] == "pruned"
@@ -238,14 +239,11 @@ def test_a_flow_whose_pod_is_killed_is_replaced_and_adopts_its_trials(stack: Sta
     name = document["name"]
     flow_run = stack.start(document)
     until(lambda: len(stack.pods(name, "Running")) == 2, 120, "two running trials")
-    before = {pod["metadata"]["uid"] for pod in stack.pods(name, "Running")}
     for runner in stack.kubectl.items("pods", "-l", RUNNERS):
         if runner["status"].get("phase") == "Running":
             stack.kubectl(
                 *("delete", "pod", runner["metadata"]["name"], "--force", "--grace-period=0")
             )
-    until(lambda: stack.pods(name, "Succeeded"), 60, "a trial that ended without a runner")
-    assert before == {pod["metadata"]["uid"] for pod in stack.pods(name)}, "nobody restarted them"
     stack.start(document)
     until(
         lambda: sum(t.state.is_finished() for t in stack.trials(name)) == 6, 240, "six trials told"

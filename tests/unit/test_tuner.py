@@ -307,7 +307,8 @@ def test_a_trial_whose_attempts_are_all_lost_fails_with_the_last_cause() -> None
     result = rig.drive()
 
     assert result.is_finished
-    assert not result.is_failure
+    assert result.is_failure
+    assert "mend the place where trials run" in result.reason
     assert {(r.cause, r.state, r.attempt) for r in rig.check()} == {
         (Cause.EVICTED, TrialState.FAILED, 3)
     }
@@ -1046,3 +1047,26 @@ def test_reports_that_went_straight_to_mlflow_are_in_the_study_when_a_trial_ends
     rig.drive()
     [record] = rig.check()
     assert record.intermediate == {0: 3.0, 1: 2.0}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Cause.BAD_METRIC, "4 of them ended as bad-metric"),
+        (Cause.NAN, "4 of them ended as nan"),
+    ],
+)
+def test_a_study_without_any_result_says_so_and_how_to_go_on(outcome: Cause, words: str) -> None:
+    rig = Rig(make_spec(budget={"n_trials": 4}), objective=lambda params: outcome)
+
+    result = rig.drive()
+
+    assert (result.is_finished, result.is_failure) == (True, True)
+    assert words in result.reason
+    assert "--n-trials 8" in result.reason
+
+
+def test_failures_alike_that_used_up_the_budget_say_how_to_go_on() -> None:
+    rig = Rig(make_spec(budget={"n_trials": 5}), objective=lambda params: Cause.USER_ERROR)
+
+    assert "run the study with --n-trials 10" in rig.drive().reason

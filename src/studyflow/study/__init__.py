@@ -4,6 +4,7 @@ from studyflow.study.study import Study, find_study, load_records, study_names
 from studyflow.study.verdict import (
     StopReason,
     Verdict,
+    describe_fruitless,
     is_counted,
     judge,
     n_trials_to_finish,
@@ -14,6 +15,7 @@ __all__ = [
     "StopReason",
     "Study",
     "Verdict",
+    "describe_fruitless",
     "find_study",
     "is_counted",
     "judge",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -123,8 +124,43 @@ def stop_reason(
     return (
         _target_reached(spec, finished)
         or _no_improvement(spec, finished)
-        or _alike_failures(spec, [r for r in finished if r.number not in finished_before])
+        or _alike_failures(
+            spec,
+            [r for r in finished if r.number not in finished_before],
+            is_budget_spent=len(finished) >= n_trials_to_finish(spec),
+        )
     )
+
+
+def describe_fruitless(spec: StudySpec, records: Sequence[TrialRecord]) -> str:
+    """Return what became of a study whose budget is spent and that has no feasible trial."""
+    finished = [record for record in records if is_counted(record)]
+    kinds = Counter(_fate(record) for record in finished)
+    fate, n = kinds.most_common(1)[0]
+    example = next(r for r in finished if _fate(r) == fate)
+    if example.cause is not None and example.cause.is_infrastructure:
+        hint = "mend the place where trials run."
+    elif fate == "pruned":
+        hint = "is the pruner too strict, or its warm-up too short?"
+    elif fate == "infeasible":
+        hint = "are the constraints' bounds too tight?"
+    else:
+        hint = "mend the script or the search space."
+    message = f": {example.message.rstrip('.')}" if example.message else ""
+    return (
+        f"All {len(finished)} trials are finished and none gave a feasible value; {n} of them "
+        f"ended as {fate}{message}. Hint: {hint} Then {_more_trials(spec)} goes on."
+    )
+
+
+def _fate(record: TrialRecord) -> str:
+    if record.state is TrialState.COMPLETE:
+        return "infeasible"
+    return str(record.cause or record.state.value)
+
+
+def _more_trials(spec: StudySpec) -> str:
+    return f"--n-trials {2 * n_trials_to_finish(spec)}"
 
 
 def _target_reached(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopReason | None:
@@ -160,7 +196,9 @@ def _no_improvement(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopRea
     return StopReason(f"No improvement in the last {patience} finished trials.")
 
 
-def _alike_failures(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopReason | None:
+def _alike_failures(
+    spec: StudySpec, finished: Sequence[TrialRecord], *, is_budget_spent: bool
+) -> StopReason | None:
     latest = finished[-spec.stop.alike_failures :]
     if len(latest) < spec.stop.alike_failures:
         return None
@@ -169,10 +207,11 @@ def _alike_failures(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopRea
     if len({failure_signature(record) for record in latest}) > 1:
         return None
     numbers = ", ".join(str(record.number) for record in latest)
+    again = f"run the study with {_more_trials(spec)}" if is_budget_spent else "run the study again"
     return StopReason(
         f"Trials {numbers} failed alike ({latest[-1].cause}): {latest[-1].message} "
-        "Hint: the script or its environment is broken, whatever the parameters; mend it and run "
-        "the study again.",
+        "Hint: the script or its environment is broken, whatever the parameters; mend it and "
+        f"{again}.",
         is_failure=True,
     )
 
