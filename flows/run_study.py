@@ -15,9 +15,11 @@ import base64
 import os
 import queue
 import re
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
@@ -30,6 +32,7 @@ from studyflow import runner
 from studyflow.embedded import end_orphaned_servers, prefect_environment
 from studyflow.errors import SpecError, StudyflowError, StudyStopped, describe_os_error
 from studyflow.executors import AttemptId, Executor
+from studyflow.interrupt import Terminated, raise_on_sigterm
 from studyflow.observer import Observer, Observers, Progress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData, best_config, summary_markdown, trial_rows
@@ -386,6 +389,31 @@ class Screen:
             print_result(result, Console())
 
 
+def start_embedded_server() -> None:
+    """Start Prefect's temporary server, where no other is configured.
+
+    Prefect would start it by itself, and as part of the terminal's process group: Ctrl-C would end
+    it first, and the flow would wait minutes for a server that does not come back. Started by a
+    thread that blocks SIGINT, it blocks it too. It ends when Python does, after Prefect's threads
+    have sent it the last log lines.
+    """
+    if not _embedded or "PREFECT_API_URL" in os.environ:
+        return
+    from prefect.server.api.server import SubprocessASGIServer  # takes seconds to import
+
+    def block_interrupts() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    server = SubprocessASGIServer()
+    with ThreadPoolExecutor(1, initializer=block_interrupts) as starter:
+        start = starter.submit(copy_context().run, server.start)
+        try:
+            start.result()
+        except BaseException:
+            server.stop()  # so that the thread does not wait for it any longer
+            raise
+
+
 _screen = Screen()
 """Set by `main`: a flow's parameters are shown in the UI and cannot carry a terminal."""
 
@@ -400,9 +428,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fork", metavar="NAME", help="new study that takes over the old trials")
     given = parser.parse_args(arguments)
     _screen = Screen(sys.stderr)
+    raise_on_sigterm()
     try:
         read_spec(given.study)  # before a server is started for a file that is wrong
         end_orphaned_servers(Settings.resolve())
+        start_embedded_server()
         run_study(given.study, given.n_trials, given.max_parallel_trials, given.fork)
     except SpecError as error:
         print(error, file=sys.stderr)  # noqa: T201
@@ -415,7 +445,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(describe_os_error(error), file=sys.stderr)  # noqa: T201
         return 3
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
         return 130
     return 0

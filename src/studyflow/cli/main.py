@@ -10,7 +10,6 @@ from typing import Any, Final
 import click
 
 from studyflow import __version__
-from studyflow.cli.interrupt import Terminated, raise_on_sigterm
 from studyflow.errors import (
     MissingExtra,
     SpecError,
@@ -19,6 +18,7 @@ from studyflow.errors import (
     StudyNotFound,
     describe_os_error,
 )
+from studyflow.interrupt import Terminated, raise_on_sigterm
 
 EXIT_FAILED: Final = 1
 """The study ended without a result, or its trials cannot work."""

@@ -19,10 +19,10 @@ from typing import Final
 
 import click
 
-from studyflow.cli.interrupt import Terminated
 from studyflow.cli.places import settings_of
 from studyflow.embedded import prefect_api_file, prefect_environment
 from studyflow.errors import ExecutorUnavailable, MissingExtra
+from studyflow.interrupt import Terminated
 from studyflow.settings import Settings
 
 START_SECONDS: Final = 180.0
