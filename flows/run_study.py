@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import logging
 import os
 import queue
 import re
@@ -28,9 +29,9 @@ from uuid import UUID
 
 from rich.console import Console
 
-from studyflow import runner
+from studyflow import exits, runner
 from studyflow.embedded import end_orphaned_servers, prefect_environment
-from studyflow.errors import SpecError, StudyflowError, StudyStopped, describe_os_error
+from studyflow.errors import StudyflowError, StudyStopped, describe_os_error
 from studyflow.executors import AttemptId, Executor
 from studyflow.interrupt import Terminated, raise_on_sigterm
 from studyflow.observer import Observer, Observers, Progress
@@ -87,6 +88,13 @@ LOG_TAIL_BYTES = 16_384
 ARTIFACT_SECONDS = 5.0
 """Shortest pause between two updates of the progress artifact."""
 
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    """Drop what Prefect says of each failed trial, with an empty stack trace, before its state."""
+    return not str(record.msg).startswith("Task run failed with")
+
+
+logging.getLogger("prefect.task_runs").addFilter(_tells_something)
 
 TrialEnd = queue.SimpleQueue[tuple[TrialRecord | None, str]]
 """Tells a trial's task its recorded trial and the log's last lines, or `None` when the runner
@@ -272,8 +280,11 @@ def run_study(
     n_trials: int | None = None,
     max_parallel_trials: int | None = None,
     fork: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """Run a study to its budget, or go on with it, and return its best configuration.
+
+    What is wrong with the study, or ends it without a result, is the message of the failed state:
+    an exception would show a person a stack trace of ours.
 
     Args:
         study: Path of a study file, or its YAML text.
@@ -281,28 +292,62 @@ def run_study(
         max_parallel_trials: Trials that run at once; the file's number by default.
         fork: Start a new study of this name that takes over the old one's trials.
     """
+    try:
+        result = _run(study, n_trials, max_parallel_trials, fork)
+    except StudyflowError as error:
+        return _failed(error)
+    publish(result)
+    _screen.print(result)
+    if result.outcome.is_failure:
+        return _failed(StudyStopped(result.outcome.reason))
+    return best_config(result.data)
+
+
+def _failed(error: StudyflowError) -> State[Any]:
+    _screen.error = error
+    return Failed(message=str(error))
+
+
+def _run(
+    study: str, n_trials: int | None, max_parallel_trials: int | None, fork: str | None
+) -> StudyResult:
+    """Run a study and show it on the flow run's page."""
     spec, folder = read_spec(study)
     spec, fork_from = override(spec, n_trials, max_parallel_trials, fork)
+    settings = Settings.resolve()
     logger = get_run_logger()
     view = PrefectView(spec)
     lines = PlainView(spec, lambda line: logger.info("%s", line))
     try:
         with _screen.shown(spec) as screen_view:
-            result = runner.run_study(
+            return runner.run_study(
                 spec,
-                Settings.resolve(),
+                settings,
                 Observers(view, lines, screen_view),
                 folder=folder,
                 fork_from=fork_from,
                 on_executor=view.take_over,
+                ends_trials=lambda: settings.executor == "local" or is_cancelled(),
             )
     finally:
         view.close()
-    publish(result)
-    _screen.print(result)
-    if result.outcome.is_failure:
-        raise StudyStopped(result.outcome.reason)
-    return best_config(result.data)
+
+
+def is_cancelled() -> bool:
+    """Whether this flow run was cancelled; else its pod is evicted, drained or replaced.
+
+    Its trials then go on in their own pods, and the next pod of this flow run finds them.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return True
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(context.flow_run.id).state
+    except Exception as error:  # noqa: BLE001 - Prefect away: nobody asked for an end
+        get_run_logger().warning("Prefect does not say whether this run is cancelled: %s", error)
+        return False
+    return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
 
 def close_dead_runs(name: str) -> None:
@@ -372,6 +417,10 @@ class Screen:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
+        self.error: StudyflowError | None = None
+        """What ended the flow."""
+        self.has_printed = False
+        """Whether a result was printed, which says how the study ended."""
 
     @contextmanager
     def shown(self, spec: StudySpec) -> Iterator[Observer]:
@@ -387,6 +436,7 @@ class Screen:
         """Print what came out and where to look."""
         if self._stream is not None:
             print_result(result, Console())
+            self.has_printed = True
 
 
 def start_embedded_server() -> None:
@@ -409,6 +459,11 @@ def start_embedded_server() -> None:
         start = starter.submit(copy_context().run, server.start)
         try:
             start.result()
+        except RuntimeError as error:
+            raise StudyflowError(
+                f"Prefect's temporary server did not start: {error}",
+                hint="is the machine very busy? Run it again, or without Prefect: studyflow run.",
+            ) from error
         except BaseException:
             server.stop()  # so that the thread does not wait for it any longer
             raise
@@ -430,24 +485,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _screen = Screen(sys.stderr)
     raise_on_sigterm()
     try:
-        read_spec(given.study)  # before a server is started for a file that is wrong
+        # Before a server is started for a file or a flag that is wrong.
+        override(read_spec(given.study)[0], given.n_trials, given.max_parallel_trials, given.fork)
         end_orphaned_servers(Settings.resolve())
         start_embedded_server()
-        run_study(given.study, given.n_trials, given.max_parallel_trials, given.fork)
-    except SpecError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
+        run_study(
+            given.study,
+            given.n_trials,
+            given.max_parallel_trials,
+            given.fork,
+            return_state=True,
+        )
+        if _screen.error is not None:
+            raise _screen.error
     except StudyflowError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 3 if error.retryable else 1
+        if not _screen.has_printed:  # a study's result says how it ended
+            print(error, file=sys.stderr)  # noqa: T201
+        return exits.exit_code(error)
     except OSError as error:
         if not error.strerror:
             raise
         print(describe_os_error(error), file=sys.stderr)  # noqa: T201
-        return 3
+        return exits.UNAVAILABLE
     except (KeyboardInterrupt, Terminated):
         print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
-        return 130
+        return exits.INTERRUPTED
     return 0
 
 

@@ -85,6 +85,7 @@ def run_study(
     fork_from: str | None = None,
     tuner_settings: TunerSettings | None = None,
     on_executor: Callable[[Executor], None] | None = None,
+    ends_trials: Callable[[], bool] = lambda: True,
 ) -> StudyResult:
     """Run a study to the end of its budget and return what came out.
 
@@ -99,12 +100,15 @@ def run_study(
         fork_from: Study whose trials a new one takes over.
         tuner_settings: Numbers of the loop.
         on_executor: Is given the executor before the first trial, for reading logs.
+        ends_trials: Asked when this runner is told to end: whether its trials end with it.
 
     Raises:
         StudyflowError: The study cannot be run; nothing that was computed is lost.
     """
     observer = Observers(observer)
-    with _opened(spec, settings, observer, folder, fork_from, tuner_settings, on_executor) as run:
+    with _opened(
+        spec, settings, observer, folder, fork_from, tuner_settings, on_executor, ends_trials
+    ) as run:
         try:
             outcome = run.tuner.drive()
         except BaseException:
@@ -151,6 +155,7 @@ def _opened(
     fork_from: str | None = None,
     tuner_settings: TunerSettings | None = None,
     on_executor: Callable[[Executor], None] | None = None,
+    ends_trials: Callable[[], bool] = lambda: True,
 ) -> Iterator[_Run]:
     """Open a study as its only runner on this machine, and let go of everything at the end."""
     _quiet_optuna()
@@ -182,7 +187,12 @@ def _opened(
                 study,
                 mirror,
                 Tuner(
-                    study, executor, mirror, observer, settings=tuner_settings or TunerSettings()
+                    study,
+                    executor,
+                    mirror,
+                    observer,
+                    settings=tuner_settings or TunerSettings(),
+                    ends_trials=ends_trials,
                 ),
             )
         finally:

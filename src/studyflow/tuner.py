@@ -102,6 +102,8 @@ class Tuner:
         observer: Hears of everything.
         settings: Numbers of the loop.
         clock: Seconds, monotonic.
+        ends_trials: Asked when the runner is told to end: whether the running attempts end with it.
+            Else they go on for the next runner.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Tuner:
         *,
         settings: TunerSettings = TunerSettings(),
         clock: Callable[[], float] = time.monotonic,
+        ends_trials: Callable[[], bool] = lambda: True,
     ) -> None:
         self._study = study
         self._spec = study.spec
@@ -121,6 +124,7 @@ class Tuner:
         self._observer = Observers(observer)
         self._settings = settings
         self._clock = clock
+        self._ends_trials = ends_trials
         self._started = clock()
         self._finished_before = frozenset(r.number for r in study.records() if is_counted(r))
         self._launched: set[AttemptId] = set()
@@ -146,8 +150,8 @@ class Tuner:
         """Run the study to its end.
 
         Ctrl-C, SIGTERM turned into an exception and Prefect's cancellation stop the running
-        attempts and record them as cancelled before they go on. Any other exception leaves the
-        attempts running for the next runner.
+        attempts and record them as cancelled before they go on, if `ends_trials` says so. Any other
+        exception leaves the attempts running for the next runner.
         """
         try:
             while (result := self.turn()) is None:
@@ -156,7 +160,8 @@ class Tuner:
             raise
         except BaseException:
             try:
-                self.cancel()
+                if self._ends_trials():
+                    self.cancel()
             except StudyflowError as error:
                 _log.warning("Left the running attempts to the next runner: %s", error)
             raise

@@ -147,8 +147,9 @@ def test_a_runner_that_fails_leaves_no_trial_task_waiting(
 
     monkeypatch.setattr(flow_module.runner, "run_study", fail_after_a_launch)
     study_file.write_text(STUDY.replace("flow-test", "flow-left"))
-    with pytest.raises(StorageUnavailable):
-        flow_module.run_study(str(study_file))
+    state = flow_module.run_study(str(study_file), return_state=True)
+    assert state.is_failed()
+    assert state.message == "The study storage does not answer."
     _, tasks, _ = read_page("flow-left", n_tasks=1)
     assert tasks["trial-0000"].state.is_crashed()
 
@@ -160,6 +161,28 @@ def test_a_wrong_study_file_ends_with_its_problems_before_a_server_starts(
     path.write_text("name: x\nobjectives: []\n")
     assert flow_module.main([str(path)]) == 2
     assert "search_space" in capsys.readouterr().err
+
+
+def test_a_changed_study_ends_as_on_the_command_line_without_a_stack_trace(
+    flow_module: ModuleType, study_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = STUDY.replace("flow-test", "flow-changed").replace("n_trials: 4", "n_trials: 1")
+    study_file.write_text(one)
+    assert flow_module.main([str(study_file)]) == 1, "its one trial fails"
+    study_file.write_text(one.replace("high: 2", "high: 3"))
+    assert flow_module.main([str(study_file)]) == 2
+    shown = capfd.readouterr().err
+    assert "search_space.x.high: 2.0 → 3.0" in shown
+    assert "Traceback" not in shown
+    assert "NoneType" not in shown
+
+
+@pytest.mark.parametrize("n_trials", ["-1", "0"])
+def test_a_wrong_flag_ends_before_a_server_starts(
+    flow_module: ModuleType, study_file: Path, n_trials: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert flow_module.main([str(study_file), "--n-trials", n_trials]) == 2
+    assert "budget.n_trials" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1049,6 +1049,24 @@ def test_reports_that_went_straight_to_mlflow_are_in_the_study_when_a_trial_ends
     assert record.intermediate == {0: 3.0, 1: 2.0}
 
 
+def test_a_runner_that_only_makes_way_for_another_leaves_its_trials_running() -> None:
+    rig = Rig(parallel(2, n_trials=2), objective=None)
+    study = rig.study()
+    tuner = Tuner(
+        study, rig.executor, rig.picture, rig.diary, clock=rig.clock, ends_trials=lambda: False
+    )
+
+    def interrupt(timeout_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    rig.executor.wait = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        tuner.drive()
+
+    assert len(study.running()) == 2
+    assert {s.state for s in rig.executor.poll().values()} == {AttemptState.RUNNING}
+
+
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [

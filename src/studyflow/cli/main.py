@@ -9,25 +9,9 @@ from typing import Any, Final
 
 import click
 
-from studyflow import __version__
-from studyflow.errors import (
-    MissingExtra,
-    SpecError,
-    StudyflowError,
-    StudyMismatch,
-    StudyNotFound,
-    describe_os_error,
-)
+from studyflow import __version__, exits
+from studyflow.errors import MissingExtra, StudyflowError, describe_os_error
 from studyflow.interrupt import Terminated, raise_on_sigterm
-
-EXIT_FAILED: Final = 1
-"""The study ended without a result, or its trials cannot work."""
-EXIT_BAD_INPUT: Final = 2
-"""The study file, a flag or a name is wrong; nothing was started."""
-EXIT_UNAVAILABLE: Final = 3
-"""Something is away; the same command goes on later. Nothing is lost."""
-EXIT_INTERRUPTED: Final = 130
-"""Ctrl-C or SIGTERM: running trials were stopped, finished ones are kept."""
 
 
 class _Commands(click.Group):
@@ -38,19 +22,17 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (KeyboardInterrupt, Terminated):
             click.echo("Interrupted; finished trials are kept. Run it again to go on.", err=True)
-            ctx.exit(EXIT_INTERRUPTED)
+            ctx.exit(exits.INTERRUPTED)
         except StudyflowError as error:
             if ctx.params.get("debug"):
                 raise
             click.echo(str(error), err=True)
-            if isinstance(error, SpecError | StudyMismatch | StudyNotFound):
-                ctx.exit(EXIT_BAD_INPUT)
-            ctx.exit(EXIT_UNAVAILABLE if error.retryable else EXIT_FAILED)
+            ctx.exit(exits.exit_code(error))
         except OSError as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError) or not error.strerror:
                 raise
             click.echo(describe_os_error(error), err=True)
-            ctx.exit(EXIT_UNAVAILABLE)
+            ctx.exit(exits.UNAVAILABLE)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
