@@ -64,17 +64,31 @@ def redacted(url: str) -> str:
     return f"{scheme}{separator}{user}:***@{place}" if ":" in credentials else url
 
 
-def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """Return the storage behind a URL, created if it is not there yet.
+def open_storage(url: str, *, create: bool = True) -> optuna.storages.BaseStorage:
+    """Return the storage behind a URL.
+
+    Args:
+        url: Where it is.
+        create: Make it if it is not there yet. Without it, for who only reads, a file that is not
+            there is an empty storage, and nothing is written beside one that is.
 
     Raises:
         StorageUnavailable: The database does not answer, or the file cannot be opened.
         MissingExtra: The database's driver is not installed.
         StudyError: The URL is none, or the tables are of another version of Optuna.
     """
+    if not create and (path := _file_of(url)) is not None and not path.exists():
+        return optuna.storages.InMemoryStorage()
     if url.startswith(_JOURNAL):
-        return _open_journal(Path(url.removeprefix(_JOURNAL)))
+        return _open_journal(Path(url.removeprefix(_JOURNAL)), is_reader=not create)
     return _open_database(url)
+
+
+def _file_of(url: str) -> Path | None:
+    """Return the file of an embedded storage; `None` for a server."""
+    if url.startswith(_JOURNAL):
+        return Path(url.removeprefix(_JOURNAL))
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
 
 
 @contextmanager
@@ -120,24 +134,26 @@ class ProcessLock(JournalFileOpenLock):
             self._file = None
 
 
-def _open_journal(path: Path) -> optuna.storages.JournalStorage:
+def _open_journal(path: Path, *, is_reader: bool) -> optuna.storages.JournalStorage:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = ProcessLock(path.with_name(f"{path.name}.lock"))
-        lock.acquire()
-        try:
-            _repair_tail(path)
-        finally:
-            lock.release()
+        if not is_reader:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            try:
+                _repair_tail(path)
+            finally:
+                lock.release()
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
     except OSError as error:
         raise StorageUnavailable(
             f"Cannot open the study file {path}: {error.strerror}.",
             hint="is the folder writable, and the disk not full?",
         ) from error
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise StorageUnavailable(
-            f"The study file {path} is damaged: line {_damaged_line(path)} is not JSON.",
+            f"The study file {path} is damaged: line {_damaged_line(path)} is not one of Optuna's "
+            "operations.",
             hint="mend or remove that line; each line is one operation.",
         ) from error
 
@@ -163,12 +179,14 @@ def _repair_tail(path: Path) -> None:
 
 
 def _damaged_line(path: Path) -> int:
-    """Return the number of the first line that is not JSON, from 1; 0 when each one is."""
+    """Return the number of the first line that is no operation, from 1; 0 when each one is."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                json.loads(line)
+                operation = json.loads(line)
             except ValueError:
+                return number
+            if not isinstance(operation, dict) or "op_code" not in operation:
                 return number
     return 0
 

@@ -21,6 +21,7 @@ from studyflow.storage import (
     redacted,
     storage_errors,
 )
+from studyflow.study import study_names
 
 
 def journal(folder: Path, n_trials: int = 3) -> Path:
@@ -278,3 +279,32 @@ def test_a_database_that_fails_in_the_middle_of_a_study_can_be_waited_for(tmp_pa
     storage.engine.dispose()
     assert f"{url} failed: no such table: trials." in str(caught.value)
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize("line", ['{"op": 1}', "[1]", "null", "garbage"])
+def test_a_damaged_journal_is_refused_with_the_number_of_the_line(
+    tmp_path: Path, line: str
+) -> None:
+    url = default_storage_url(tmp_path)
+    optuna.create_study(study_name="kept", storage=open_storage(url))
+    with (tmp_path / "studies.journal").open("a") as journal:
+        journal.write(f"{line}\n{line}\n")
+    with pytest.raises(StorageUnavailable, match=r"damaged: line 2 is not one of Optuna's"):
+        open_storage(url)
+
+
+@pytest.mark.parametrize("url", ["journal", "sqlite"])
+def test_who_only_reads_leaves_no_file_behind(tmp_path: Path, url: str) -> None:
+    home = tmp_path / "home"
+    place = default_storage_url(home) if url == "journal" else f"sqlite:///{home}/studies.db"
+    assert study_names(open_storage(place, create=False)) == ()
+    assert not home.exists()
+
+
+def test_a_journal_is_read_without_a_lock_file_beside_it(tmp_path: Path) -> None:
+    url = default_storage_url(tmp_path)
+    optuna.create_study(study_name="kept", storage=open_storage(url))
+    for lock in tmp_path.glob("*.lock"):
+        lock.unlink()
+    assert study_names(open_storage(url, create=False)) == ("kept",)
+    assert list(tmp_path.glob("*.lock")) == []

@@ -72,7 +72,8 @@ def load_study(study: str, settings: Settings) -> StudyData:
     path = Path(study)
     from_file = StudySpec.from_yaml(path) if path.suffix in (".yaml", ".yml") else None
     stored = find_study(
-        study if from_file is None else from_file.name, open_storage(settings.storage_url)
+        study if from_file is None else from_file.name,
+        open_storage(settings.storage_url, create=False),
     )
     spec, records = load_records(stored)
     if spec is None:

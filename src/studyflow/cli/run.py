@@ -73,7 +73,7 @@ def sync(
     from studyflow.study import study_names
 
     settings = settings_of(home, storage, tracking_uri)
-    names = [study] if study else study_names(open_storage(settings.storage_url))
+    names = [study] if study else study_names(open_storage(settings.storage_url, create=False))
     for name in names:
         click.echo(_sync_one(name, settings))
 

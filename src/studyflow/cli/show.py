@@ -65,7 +65,7 @@ def status(
 
 
 def _all_statuses(settings: Settings) -> list[dict[str, Any]]:
-    storage = open_storage(settings.storage_url)
+    storage = open_storage(settings.storage_url, create=False)
     rows = []
     for name in study_names(storage):
         stored = find_study(name, storage)
