@@ -69,6 +69,8 @@ class StudyResult:
     n_unsent: int = 0
     """Trials, and pictures of the whole study, that MLflow does not have completely yet; `studyflow
     sync` sends them."""
+    refusal: str | None = None
+    """Why MLflow refuses the whole study; `None` when it does not, or is only away."""
 
     @property
     def spec(self) -> StudySpec:
@@ -334,13 +336,15 @@ def _close(
     observer.noted("Writing the report.")
     report = _build_report(data, settings, links)
     mirror.close_study(study_summary(data, report, finished=outcome.is_finished, links=links))
+    n_unsent = mirror.flush(flush_seconds)
     return StudyResult(
         data=data,
         outcome=outcome,
         report=report,
         tracking_uri=mirror.tracker.uri,
         run_url=run_url,
-        n_unsent=mirror.flush(flush_seconds),
+        n_unsent=n_unsent,
+        refusal=mirror.refusal,
     )
 
 

@@ -262,7 +262,14 @@ def print_result(result: StudyResult, console: Console, *, ui_hint: str = "make 
         highlight=False,
         soft_wrap=True,
     )
-    if result.n_unsent:
+    if result.refusal is not None:
+        console.print(
+            f"[yellow]MLflow refused the study: {escape(result.refusal)}[/]\n"
+            "[yellow]Nothing is lost. Correct MLFLOW_TRACKING_URI (a folder needs "
+            "MLFLOW_ALLOW_FILE_STORE=true), then: studyflow sync[/]",
+            highlight=False,
+        )
+    elif result.n_unsent:
         console.print(
             f"[yellow]MLflow does not have everything yet ({result.n_unsent} parts are left); "
             "nothing is lost. Send the rest when it is back: studyflow sync[/]"

@@ -146,10 +146,11 @@ def describe_fruitless(spec: StudySpec, records: Sequence[TrialRecord]) -> str:
         hint = "are the constraints' bounds too tight?"
     else:
         hint = "mend the script or the search space."
-    message = f": {example.message.rstrip('.')}" if example.message else ""
+    told, _, own_hint = example.message.partition(" Hint: ")
+    message = f": {told.rstrip('.')}" if told else ""
     return (
         f"All {len(finished)} trials are finished and none gave a feasible value; {n} of them "
-        f"ended as {fate}{message}. Hint: {hint} Then {_more_trials(spec)} goes on."
+        f"ended as {fate}{message}. Hint: {own_hint or hint} Then {_more_trials(spec)} goes on."
     )
 
 

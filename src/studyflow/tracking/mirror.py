@@ -151,6 +151,8 @@ class Mirror:
         self._successes = 0
         self._last_error: str | None = None
         self._away_since: float | None = None
+        self._refusal: str | None = None
+        """Why the tracker refuses the whole study, as for an address that can be none."""
         self._pause = retry_seconds[0]
         self._next_at = 0.0
         self._flushing = 0
@@ -163,6 +165,12 @@ class Mirror:
     def tracker(self) -> Tracker:
         """The tracker that is kept up to date."""
         return self._tracker
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the tracker refuses the whole study; `None` when it does not, or is only away."""
+        with self._changed:
+            return self._refusal
 
     @property
     def status(self) -> MirrorStatus:
@@ -257,11 +265,14 @@ class Mirror:
             for behind in self._trials.values():
                 behind.not_before = 0.0
             self._flushing += 1
+            self._refusal = None  # one more try, and no more than that
         try:
             self._wake()
             with self._changed:
                 if self._is_threaded and not self._is_closed:
-                    self._changed.wait_for(self._is_idle, timeout_seconds)
+                    self._changed.wait_for(
+                        lambda: self._is_idle() or self._refusal is not None, timeout_seconds
+                    )
                 return self._pending()
         finally:
             with self._changed:
@@ -305,6 +316,7 @@ class Mirror:
         except StudyflowError as error:
             if number is None:
                 self._went_away(error, None)
+                self._refusal = None if error.retryable else str(error)
             elif error.retryable:  # the storage is away, not the tracker
                 self._postpone(number, self._trials[number])
             else:
@@ -535,6 +547,7 @@ class Mirror:
             if self._away_since is not None:
                 _log.info("Tracking is back after %.0f s.", self._clock() - self._away_since)
             self._away_since = None
+            self._refusal = None
             self._pause = self._retry_seconds[0]
 
     def _refuse(self, number: int | None, text: str) -> None:

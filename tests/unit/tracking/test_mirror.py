@@ -486,3 +486,17 @@ def test_points_that_are_there_are_not_sent_again(place: Place) -> None:
     place.write(0, points(0, 1500))
     chunks = list(missing_points(place.memory, running(0), place.metrics_file(0)))
     assert [point for chunk in chunks for point in chunk] == points(0, 1500)[1400:]
+
+
+@pytest.mark.timeout(20)
+def test_nobody_waits_for_a_tracker_that_refuses_the_study(place: Place) -> None:
+    def refuse(method: str, number: int | None) -> None:
+        raise TrackingError("MLflow at bogus://x refused: no such scheme")
+
+    place.tracker.before = refuse
+    mirror = place.mirror(is_threaded=True)
+    assert mirror.open_study(card(), 5.0) is None
+    mirror.finish_trial(place.end(0))
+    assert mirror.flush(60.0) == 2
+    assert mirror.refusal == "MLflow at bogus://x refused: no such scheme"
+    mirror.close(0.0)
