@@ -6,13 +6,13 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from studyflow.trial import TRIAL_VARIABLE, Trial
+from studyflow.trial import TRIAL_VARIABLE, ParamValue, Trial
 
 IMAGES = Path(__file__).parents[3] / "images"
 
@@ -72,7 +72,7 @@ def make_trial() -> MakeTrial:
     """Makes a trial whose files lie in a given folder."""
 
     def make(
-        folder: Path, params: dict[str, float], metric: str, budget: int | None = None
+        folder: Path, params: Mapping[str, ParamValue], metric: str, budget: int | None = None
     ) -> Trial:
         (folder / "artifacts").mkdir()
         return Trial(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = ["blackbox", "cnn-lstm"]
+EXAMPLES = ["blackbox", "cnn-lstm", "weights"]
 TRIALS = ["trial-base", *EXAMPLES]
 IMAGES = [*TRIALS, ".."]
 """With the orchestrator, whose Dockerfile lies at the top."""
@@ -100,6 +100,8 @@ def test_the_orchestrator_brings_the_examples_studies(images: Path) -> None:
         "images/blackbox/study.yaml": "studies/blackbox.yaml",
         "images/cnn-lstm/study.yaml": "studies/cnn-lstm.yaml",
         "images/cnn-lstm/study-short.yaml": "studies/cnn-lstm-short.yaml",
+        "images/weights/study.yaml": "studies/weights.yaml",
+        "images/weights/study-settings.yaml": "studies/weights-settings.yaml",
     }
     assert "COPY flows flows" in instructions(images, "..")
 
