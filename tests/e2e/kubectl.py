@@ -26,7 +26,7 @@ class Kubectl:
             capture_output=True,
             text=True,
             input=stdin,
-            timeout=120,
+            timeout=400,
             check=False,
         )
         if done.returncode:

@@ -102,8 +102,8 @@ def stack() -> Iterator[Stack]:
     kubectl = Kubectl(NAMESPACE)
     kubectl("apply", "-k", str(ROOT / "k8s" / "overlays" / "local"))
     for what in ("statefulset/postgres", "deploy/prefect-server", "deploy/mlflow"):
-        kubectl("rollout", "status", what, "--timeout=110s")
-    kubectl("rollout", "status", "deploy/studyflow-worker", "--timeout=110s")
+        kubectl("rollout", "status", what, "--timeout=300s")
+    kubectl("rollout", "status", "deploy/studyflow-worker", "--timeout=300s")
     secret = json.loads(kubectl("get", "secret", "studyflow", "-o", "json"))["data"]
     storage_url = base64.b64decode(secret["storage-url"]).decode()
     with forwarded("svc/postgres", 5432) as postgres, forwarded("svc/mlflow", 5000) as mlflow:

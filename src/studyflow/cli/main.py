@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import sys
 from typing import Any, Final
@@ -41,6 +42,9 @@ class _Commands(click.Group):
 def main(debug: bool) -> None:
     """Tune hyperparameters: on this machine, or on a GPU cluster."""
     raise_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # without UTF-8 no ★ is shown, and nothing fails
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -311,3 +312,19 @@ def test_a_grid_is_finished_with_its_last_point(tmp_path: Path) -> None:
 
     assert n_trials_to_finish(spec) == 2
     assert study_card(spec).n_trials == 2
+
+
+def test_a_terminal_without_utf_8_is_no_reason_to_fail(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for command in (["run", "study.yaml"], ["trials", "study.yaml"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "studyflow", *command, "--home", str(tmp_path / "home")],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr
