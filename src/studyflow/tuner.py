@@ -498,7 +498,11 @@ class Tuner:
             if not best_records(records, self._spec.directions):
                 fruitless = describe_fruitless(self._spec, records)
                 return TunerResult(fruitless, is_finished=True, is_failure=True)
-            return TunerResult(f"All {self._study.n_trials} trials are finished.", is_finished=True)
+            n_taken = sum(record.is_taken_over for record in records)
+            new, taken = (" new", f" ({n_taken} were taken over)") if n_taken else ("", "")
+            return TunerResult(
+                f"All {self._n_counted()}{new} trials are finished{taken}.", is_finished=True
+            )
         limit = self._spec.budget.timeout_seconds
         if limit is not None and self._clock() - self._started >= limit:
             return TunerResult(

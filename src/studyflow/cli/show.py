@@ -82,10 +82,12 @@ def _status(data: StudyData) -> dict[str, Any]:
         for cause, n in data.causes.items()
         if cause.consequence not in (Consequence.TELL, Consequence.END)
     }
+    n_finished = sum(is_counted(record) for record in data.records)
     return {
         "study": data.spec.name,
-        "n_trials": n_trials_to_finish(data.spec),
-        "n_finished": sum(is_counted(record) for record in data.records),
+        # An earlier run may have been given more trials than the file has now.
+        "n_trials": max(n_trials_to_finish(data.spec), n_finished),
+        "n_finished": n_finished,
         "n_running": sum(record.state is TrialState.RUNNING for record in data.records),
         "best": [_record_json(data, record) for record in data.best],
         "problems": problems,

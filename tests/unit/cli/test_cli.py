@@ -176,6 +176,7 @@ def test_a_study_from_its_file_to_its_report(tmp_path: Path) -> None:
     assert "search_space.x.high: 1.0 → 2.0" in refused.stderr
     forked = invoke("run", changed, "--fork", "tiny-2", "--n-trials", "1")
     assert forked.exit_code == 0, forked.output
+    assert "All 1 new trials are finished (" in forked.stdout
     assert len(json.loads(invoke("trials", "tiny-2", "--json").stdout)) == 5
 
 
