@@ -146,14 +146,10 @@ JOBS = {
     "verbs": ["create", "get", "list", "watch", "delete"],
 }
 TRIAL_JOBS = {**JOBS, "verbs": ["create", "get", "list", "watch", "patch", "delete"]}
+TRIAL_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
 PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
 LOGS = {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}
 EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]}
-QUOTAS = {
-    "apiGroups": [""],
-    "resources": ["resourcequotas", "limitranges"],
-    "verbs": ["get", "list"],
-}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -166,7 +162,7 @@ def test_rights_are_exactly_these(folder: str, render: Render) -> None:
     }
 
     assert {name: role["rules"] for name, role in named(manifests, "Role").items()} == {
-        "studyflow-runner": [TRIAL_JOBS, PODS, LOGS, EVENTS, QUOTAS],
+        "studyflow-runner": [TRIAL_JOBS, TRIAL_PODS, LOGS, EVENTS],
         "studyflow-worker": [JOBS, PODS, LOGS],
     }
     assert bindings == {
