@@ -44,6 +44,7 @@ COPY images/cnn-lstm/study.yaml studies/cnn-lstm.yaml
 COPY images/cnn-lstm/study-short.yaml studies/cnn-lstm-short.yaml
 COPY images/weights/study.yaml studies/weights.yaml
 COPY images/weights/study-settings.yaml studies/weights-settings.yaml
+COPY images/epidemic/study.yaml studies/epidemic.yaml
 RUN mkdir -p /var/lib/studyflow && chown 10001:10001 /var/lib/studyflow
 # A number, so that Kubernetes can tell that it is not root (`runAsNonRoot`).
 USER 10001:10001

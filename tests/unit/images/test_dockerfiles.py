@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = ["blackbox", "cnn-lstm", "weights"]
+EXAMPLES = ["blackbox", "cnn-lstm", "weights", "epidemic"]
 TRIALS = ["trial-base", *EXAMPLES]
 IMAGES = [*TRIALS, ".."]
 """With the orchestrator, whose Dockerfile lies at the top."""
@@ -102,6 +102,7 @@ def test_the_orchestrator_brings_the_examples_studies(images: Path) -> None:
         "images/cnn-lstm/study-short.yaml": "studies/cnn-lstm-short.yaml",
         "images/weights/study.yaml": "studies/weights.yaml",
         "images/weights/study-settings.yaml": "studies/weights-settings.yaml",
+        "images/epidemic/study.yaml": "studies/epidemic.yaml",
     }
     assert "COPY flows flows" in instructions(images, "..")
 
