@@ -5,13 +5,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from scipy.optimize import dual_annealing
 
+from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause, MetricPoint, Outcome
 
@@ -289,3 +292,57 @@ def test_no_median_is_told_of_runs_that_had_ended(compare: ModuleType) -> None:
 
     assert compare.median_at(curves, 100) == "4"
     assert compare.median_at(curves, 101) == "-"
+
+
+def finished(number: int, metrics: dict[str, float], **params: float | str) -> TrialRecord:
+    return TrialRecord(number, TrialState.COMPLETE, params, metrics=metrics, run_id=f"run-{number}")
+
+
+def test_compare_draws_what_the_tracker_has_and_attaches_it(
+    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [
+        finished(0, {"loss": 3.0, "evaluations": 101.0}, optimizer="adam"),
+        finished(1, {"loss": 1.0, "evaluations": 900.0}, optimizer="cmaes"),
+        TrialRecord(2, TrialState.FAILED, {"optimizer": "pso"}),
+    ]
+    tracker = SimpleNamespace(
+        uri="memory", read_points=lambda record, metric: [MetricPoint(metric, 1, 9.0, 0)]
+    )
+    attached = []
+    monkeypatch.setenv("STUDYFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(compare, "find_study", lambda name, storage: None)
+    monkeypatch.setattr(compare, "load_records", lambda study: (None, records))
+    monkeypatch.setattr(compare, "make_tracker", lambda settings, name: tracker)
+    monkeypatch.setattr(compare, "attach", lambda *arguments: attached.append(arguments))
+    picture = tmp_path / "curves.png"
+
+    done = CliRunner().invoke(compare.main, ["--output", str(picture)], catch_exceptions=False)
+
+    assert done.exit_code == 0, done.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert attached == [("memory", "run-0", picture)]
+    assert [line.split()[:2] for line in done.output.splitlines()[1:3]] == [
+        ["adam", "3"],
+        ["cmaes", "1"],
+    ]
+
+
+def test_confirm_tries_defaults_and_the_best_settings_on_new_starting_points(
+    load_script: LoadScript, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirm = load_script("weights", "confirm.py")
+    own: dict[str, Any] = {"optimizer": "cmaes", "n_starts": 10, "max_evaluations": 60}
+    records = [
+        finished(0, {"log10_loss": 2.0, "loss": 100.0}, cmaes_sigma=0.9, **own),
+        finished(1, {"log10_loss": 1.0, "loss": 10.0}, cmaes_sigma=0.2, **own),
+    ]
+    monkeypatch.setenv("STUDYFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(confirm, "find_study", lambda name, storage: None)
+    monkeypatch.setattr(confirm, "load_records", lambda study: (None, records))
+
+    done = CliRunner().invoke(confirm.main, ["--starts", "2"], catch_exceptions=False)
+
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[1].split()[:3] == ["cmaes", "2", "10"]
+    assert done.output.splitlines()[2] == "    cmaes_sigma: 0.2"
