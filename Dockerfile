@@ -45,6 +45,8 @@ COPY images/cnn-lstm/study-short.yaml studies/cnn-lstm-short.yaml
 COPY images/weights/study.yaml studies/weights.yaml
 COPY images/weights/study-settings.yaml studies/weights-settings.yaml
 COPY images/epidemic/study.yaml studies/epidemic.yaml
+COPY images/fusion/study.yaml studies/fusion.yaml
+COPY images/fusion/study-short.yaml studies/fusion-short.yaml
 RUN mkdir -p /var/lib/studyflow && chown 10001:10001 /var/lib/studyflow
 # A number, so that Kubernetes can tell that it is not root (`runAsNonRoot`).
 USER 10001:10001

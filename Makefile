@@ -14,7 +14,7 @@ REGISTRY ?= registry.example/studyflow
 TAG ?= 0.1.0
 KUBECTL ?= kubectl
 OVERLAY ?= local
-TRIAL_IMAGES := trial-base blackbox cnn-lstm weights epidemic
+TRIAL_IMAGES := trial-base blackbox cnn-lstm weights epidemic fusion
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help study study-full ui images deploy test test-cluster check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))

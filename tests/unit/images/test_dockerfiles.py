@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = ["blackbox", "cnn-lstm", "weights", "epidemic"]
+EXAMPLES = ["blackbox", "cnn-lstm", "weights", "epidemic", "fusion"]
 TRIALS = ["trial-base", *EXAMPLES]
 IMAGES = [*TRIALS, ".."]
 """With the orchestrator, whose Dockerfile lies at the top."""
@@ -103,6 +103,8 @@ def test_the_orchestrator_brings_the_examples_studies(images: Path) -> None:
         "images/weights/study.yaml": "studies/weights.yaml",
         "images/weights/study-settings.yaml": "studies/weights-settings.yaml",
         "images/epidemic/study.yaml": "studies/epidemic.yaml",
+        "images/fusion/study.yaml": "studies/fusion.yaml",
+        "images/fusion/study-short.yaml": "studies/fusion-short.yaml",
     }
     assert "COPY flows flows" in instructions(images, "..")
 
