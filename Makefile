@@ -54,7 +54,7 @@ test: $(READY) ## Run the tests
 
 test-cluster: $(READY) ## Run the tests that need a cluster: the one of KUBECONFIG, with the images there
 	STUDYFLOW_CLUSTER_TESTS=1 STUDYFLOW_TEST_REGISTRY=$(REGISTRY) STUDYFLOW_TEST_TAG=$(TAG) \
-		$(BIN)/python -m pytest tests/e2e
+		$(BIN)/python -m pytest tests/e2e $(PYTEST)
 
 check: $(READY) ## Lint, types, import contracts
 	$(BIN)/ruff check .

@@ -354,6 +354,16 @@ class ExecutorContract:
         assert status.outcome.message != ""
         again = place.executor(Script.HANG)
         assert Watch(again, place.patience_seconds).until_ended(attempt).outcome == status.outcome
+
+    def test_an_attempt_killed_behind_its_back_is_not_started_again(
+        self, place: ExecutorPlace
+    ) -> None:
+        executor = place.executor(Script.HANG)
+        attempt = executor.submit(a_trial())
+        watch = Watch(executor, place.patience_seconds)
+        watch.until_reported(attempt)
+        place.kill_behind_its_back(attempt)
+        watch.until_ended(attempt)
         assert place.starts(attempt) == 1
 
     def test_a_hanging_attempt_ends_at_its_time_limit(self, place: ExecutorPlace) -> None:
