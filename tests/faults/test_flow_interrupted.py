@@ -58,6 +58,8 @@ class Flow:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                # Tests that run in the background of a script inherit that Ctrl-C is ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property
