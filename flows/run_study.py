@@ -295,17 +295,22 @@ def run_study(
     try:
         result = _run(study, n_trials, max_parallel_trials, fork)
     except StudyflowError as error:
-        return _failed(error)
+        return _failed(error, str(error))
+    except OSError as error:
+        if not error.strerror:
+            raise
+        return _failed(error, describe_os_error(error))
     publish(result)
     _screen.print(result)
     if result.outcome.is_failure:
-        return _failed(StudyStopped(result.outcome.reason))
+        stopped = StudyStopped(result.outcome.reason)
+        return _failed(stopped, str(stopped))
     return best_config(result.data)
 
 
-def _failed(error: StudyflowError) -> State[Any]:
+def _failed(error: StudyflowError | OSError, message: str) -> State[Any]:
     _screen.error = error
-    return Failed(message=str(error))
+    return Failed(message=message)
 
 
 def _run(
@@ -417,8 +422,8 @@ class Screen:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
-        self.error: StudyflowError | None = None
-        """What ended the flow."""
+        self.error: StudyflowError | OSError | None = None
+        """What ended the flow, if that is something a person can mend."""
         self.has_printed = False
         """Whether a result was printed, which says how the study ended."""
 
@@ -489,7 +494,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         override(read_spec(given.study)[0], given.n_trials, given.max_parallel_trials, given.fork)
         end_orphaned_servers(Settings.resolve())
         start_embedded_server()
-        run_study(
+        state: State[Any] = run_study(
             given.study,
             given.n_trials,
             given.max_parallel_trials,
@@ -510,7 +515,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Terminated):
         print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
         return exits.INTERRUPTED
-    return 0
+    # Failed for another reason: a fault of ours, of which Prefect has logged the stack trace.
+    return 0 if state.is_completed() else exits.FAILED
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib.util
 import json
 import sys
@@ -175,6 +176,32 @@ def test_a_changed_study_ends_as_on_the_command_line_without_a_stack_trace(
     assert "search_space.x.high: 2.0 → 3.0" in shown
     assert "Traceback" not in shown
     assert "NoneType" not in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "is_traced"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/home"), 3, False),
+        (ValueError("a fault of ours"), 1, True),
+    ],
+)
+def test_no_error_inside_the_flow_ends_it_well(
+    flow_module: ModuleType,
+    study_file: Path,
+    error: Exception,
+    code: int,
+    is_traced: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(flow_module.runner, "run_study", fail)
+    assert flow_module.main([str(study_file)]) == code
+    shown = capfd.readouterr().err
+    assert str(getattr(error, "strerror", error)) in shown
+    assert ("Traceback" in shown) is is_traced
 
 
 @pytest.mark.parametrize("n_trials", ["-1", "0"])
