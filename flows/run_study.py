@@ -89,12 +89,17 @@ ARTIFACT_SECONDS = 5.0
 """Shortest pause between two updates of the progress artifact."""
 
 
-def _tells_something(record: logging.LogRecord) -> bool:
-    """Drop what Prefect says of each failed trial, with an empty stack trace, before its state."""
+def _keep_calm(record: logging.LogRecord) -> bool:
+    """Make a failed trial news, not an error: a terminal would show that amid the live view.
+
+    Of the two records that Prefect makes, the first repeats the second with an empty stack trace.
+    """
+    if str(record.msg).startswith("Finished in state"):
+        record.levelno, record.levelname = logging.INFO, "INFO"
     return not str(record.msg).startswith("Task run failed with")
 
 
-logging.getLogger("prefect.task_runs").addFilter(_tells_something)
+logging.getLogger("prefect.task_runs").addFilter(_keep_calm)
 
 TrialEnd = queue.SimpleQueue[tuple[TrialRecord | None, str]]
 """Tells a trial's task its recorded trial and the log's last lines, or `None` when the runner

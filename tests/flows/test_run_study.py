@@ -179,10 +179,10 @@ def test_a_changed_study_ends_as_on_the_command_line_without_a_stack_trace(
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "is_traced"),
+    ("error", "code", "told", "logged"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "/data/home"), 3, False),
-        (ValueError("a fault of ours"), 1, True),
+        (OSError(errno.ENOSPC, "Disk full", "/data"), 3, "Cannot use /data: Disk full.", ""),
+        (ValueError("a fault of ours"), 1, "", "Traceback"),
     ],
 )
 def test_no_error_inside_the_flow_ends_it_well(
@@ -190,18 +190,20 @@ def test_no_error_inside_the_flow_ends_it_well(
     study_file: Path,
     error: Exception,
     code: int,
-    is_traced: bool,
+    told: str,
+    logged: str,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(flow_module.runner, "run_study", fail)
     assert flow_module.main([str(study_file)]) == code
-    shown = capfd.readouterr().err
-    assert str(getattr(error, "strerror", error)) in shown
-    assert ("Traceback" in shown) is is_traced
+    assert told in capsys.readouterr().err
+    assert logged in caplog.text
+    assert ("Traceback" in caplog.text) is bool(logged)
 
 
 @pytest.mark.parametrize("n_trials", ["-1", "0"])
@@ -228,6 +230,20 @@ def test_a_trial_task_ends_in_a_state_that_names_the_cause(
     shown = flow_module.end_state(record)
     assert (shown.name, shown.is_failed()) == (name, is_failed)
     assert str(cause) in shown.message
+
+
+def test_a_failed_trial_is_no_error_of_the_flow(
+    flow_module: ModuleType,
+    study_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(flow_module, "_screen", flow_module.Screen())
+    study_file.write_text(STUDY.replace("flow-test", "flow-quiet"))
+    flow_module.run_study(str(study_file))
+    ends = [r for r in caplog.records if "User-Error" in r.getMessage()]
+    assert [(r.levelname, r.getMessage()[:18]) for r in ends] == [("INFO", "Finished in state ")]
+    assert "NoneType: None" not in caplog.text
 
 
 def test_artifact_keys_hold_only_what_prefect_takes(flow_module: ModuleType) -> None:
