@@ -27,6 +27,7 @@ from studyflow.study import (
     Study,
     Verdict,
     describe_fruitless,
+    describe_time_limit,
     is_counted,
     judge,
     stop_reason,
@@ -505,10 +506,10 @@ class Tuner:
             )
         limit = self._spec.budget.timeout_seconds
         if limit is not None and self._clock() - self._started >= limit:
-            return TunerResult(
-                f"The time budget of {limit:g} s is spent (budget.timeout_seconds).",
-                is_finished=False,
-            )
+            if not best_records(records, self._spec.directions):
+                fruitless = describe_fruitless(self._spec, records, time_is_up=True)
+                return TunerResult(fruitless, is_finished=False, is_failure=True)
+            return TunerResult(f"{describe_time_limit(self._spec)}.", is_finished=False)
         return None
 
     def _n_counted(self) -> int:

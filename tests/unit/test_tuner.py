@@ -681,6 +681,35 @@ def test_the_time_budget_lets_running_trials_finish() -> None:
     rig.check(n_counted=6)
 
 
+def test_a_time_budget_that_brings_no_value_is_a_failure_with_its_cause() -> None:
+    def objective(_: Params) -> Any:
+        raise KeyError("val_loss")
+
+    spec = make_spec(budget={"n_trials": 100, "timeout_seconds": 25}, stop={"alike_failures": 50})
+    rig = Rig(spec, duration=10.0, objective=objective)
+
+    result = rig.drive()
+
+    assert (result.is_finished, result.is_failure) == (False, True)
+    assert result.reason.startswith(
+        "The time budget of 25 s is spent (budget.timeout_seconds) and none of 3 finished trials "
+        "gave a feasible value; 3 of them ended as user-error: "
+    )
+    assert result.reason.endswith("Then run the study again.")
+
+
+def test_a_time_budget_that_ends_before_any_trial_is_a_failure() -> None:
+    rig = Rig(make_spec(budget={"n_trials": 100, "timeout_seconds": 0.001}), duration=10.0)
+    tuner = rig.tuner()
+    rig.clock.advance(1.0)
+
+    result = tuner.turn()
+
+    assert result is not None
+    assert result.is_failure
+    assert "before any trial was finished" in result.reason
+
+
 # ---- pruning ----------------------------------------------------------------------------------
 
 PRUNED = {"pruner": {"type": "median", "n_startup_trials": 2, "n_warmup_steps": 0}}

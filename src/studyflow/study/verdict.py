@@ -127,14 +127,27 @@ def stop_reason(
         or _alike_failures(
             spec,
             [r for r in finished if r.number not in finished_before],
-            is_budget_spent=len(finished) >= n_trials_to_finish(spec),
+            again=_again(spec, len(finished)),
         )
     )
 
 
-def describe_fruitless(spec: StudySpec, records: Sequence[TrialRecord]) -> str:
-    """Return what became of a study whose budget is spent and that has no feasible trial."""
+def describe_fruitless(
+    spec: StudySpec, records: Sequence[TrialRecord], *, time_is_up: bool = False
+) -> str:
+    """Return what became of a study whose budget is spent and that has no feasible trial.
+
+    Args:
+        spec: The study.
+        records: Its trials in any order and state.
+        time_is_up: Whether the budget is the time's, not that of trials.
+    """
     finished = [record for record in records if is_counted(record)]
+    if not finished:
+        return (
+            f"{describe_time_limit(spec)} before any trial was finished. "
+            "Hint: raise it, or run the study again."
+        )
     kinds = Counter(_fate(record) for record in finished)
     fate, n = kinds.most_common(1)[0]
     example = next(r for r in finished if _fate(r) == fate)
@@ -148,10 +161,20 @@ def describe_fruitless(spec: StudySpec, records: Sequence[TrialRecord]) -> str:
         hint = "mend the script or the search space."
     told, _, own_hint = example.message.partition(" Hint: ")
     message = f": {told.rstrip('.')}" if told else ""
-    return (
-        f"All {len(finished)} trials are finished and none gave a feasible value; {n} of them "
-        f"ended as {fate}{message}. Hint: {own_hint or hint} Then {_more_trials(spec)} goes on."
+    ended = (
+        f"{describe_time_limit(spec)} and none of {len(finished)} finished trials"
+        if time_is_up
+        else f"All {len(finished)} trials are finished and none"
     )
+    return (
+        f"{ended} gave a feasible value; {n} of them ended as {fate}{message}. "
+        f"Hint: {own_hint or hint} Then {_again(spec, len(finished))}."
+    )
+
+
+def describe_time_limit(spec: StudySpec) -> str:
+    """Return that a study's time is up, without a full stop."""
+    return f"The time budget of {spec.budget.timeout_seconds:g} s is spent (budget.timeout_seconds)"
 
 
 def _fate(record: TrialRecord) -> str:
@@ -160,8 +183,13 @@ def _fate(record: TrialRecord) -> str:
     return str(record.cause or record.state.value)
 
 
-def _more_trials(spec: StudySpec) -> str:
-    return f"--n-trials {2 * n_trials_to_finish(spec)}"
+def _again(spec: StudySpec, n_finished: int) -> str:
+    """Return how a study goes on: failed trials have used up budget too."""
+    if n_finished < n_trials_to_finish(spec):
+        return "run the study again"
+    if n_trials_to_finish(spec) < spec.budget.n_trials:  # a grid has no further points
+        return "run the study under another name"
+    return f"run the study with --n-trials {n_finished + spec.budget.n_trials}"
 
 
 def _target_reached(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopReason | None:
@@ -198,7 +226,7 @@ def _no_improvement(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopRea
 
 
 def _alike_failures(
-    spec: StudySpec, finished: Sequence[TrialRecord], *, is_budget_spent: bool
+    spec: StudySpec, finished: Sequence[TrialRecord], *, again: str
 ) -> StopReason | None:
     latest = finished[-spec.stop.alike_failures :]
     if len(latest) < spec.stop.alike_failures:
@@ -208,7 +236,6 @@ def _alike_failures(
     if len({failure_signature(record) for record in latest}) > 1:
         return None
     numbers = ", ".join(str(record.number) for record in latest)
-    again = f"run the study with {_more_trials(spec)}" if is_budget_spent else "run the study again"
     return StopReason(
         f"Trials {numbers} failed alike ({latest[-1].cause}): {latest[-1].message} "
         "Hint: the script or its environment is broken, whatever the parameters; mend it and "

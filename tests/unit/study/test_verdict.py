@@ -9,7 +9,13 @@ import pytest
 from tests.unit.study.studies import make_spec, outcome, record
 
 from studyflow.record import TrialState
-from studyflow.study import StopReason, is_counted, judge, stop_reason
+from studyflow.study import (
+    StopReason,
+    describe_fruitless,
+    is_counted,
+    judge,
+    stop_reason,
+)
 from studyflow.study.verdict import failure_signature
 from studyflow.trial import Cause, Consequence
 
@@ -254,6 +260,27 @@ def test_failures_that_stopped_an_earlier_runner_do_not_stop_the_next() -> None:
     assert stop_reason(spec, [*old, *again[:2]], before) is None
     assert stop_reason(spec, [*old, *again], before) is not None
     assert stop_reason(spec, [*old, record(2, 0.05)], before) is not None, "a target stays reached"
+
+
+def test_the_flag_that_goes_on_counts_what_is_finished_beyond_the_files_budget() -> None:
+    spec = make_spec(budget={"n_trials": 3})
+
+    text = describe_fruitless(spec, [record(i, message="ValueError") for i in range(8)])
+
+    assert text.endswith("Then run the study with --n-trials 11.")
+
+
+def test_a_grid_without_a_result_goes_on_under_another_name() -> None:
+    units = {"type": "int", "low": 1, "high": 2}
+    spec = make_spec(
+        search_space={"units": units}, sampler={"type": "grid"}, stop={"alike_failures": 2}
+    )
+    failures = [record(i, message="ValueError") for i in range(2)]
+    reason = stop_reason(spec, failures)
+
+    assert describe_fruitless(spec, failures).endswith("Then run the study under another name.")
+    assert reason is not None
+    assert reason.message.endswith("mend it and run the study under another name.")
 
 
 def test_a_failure_signature_ignores_numbers_only() -> None:
