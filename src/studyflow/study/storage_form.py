@@ -25,6 +25,8 @@ SECONDS: Final = "trained_seconds"
 RUN_ID: Final = "mlflow_run_id"
 TAKEN_OVER: Final = "taken_over_from"
 """Name of the study that a trial was copied from; such trials use up no budget."""
+POINT: Final = "fixed_params"
+"""System attribute in which Optuna keeps the point that a trial was enqueued with."""
 SUGGESTION: Final = "studyflow:suggestion"
 """System attribute that the BoTorch sampler writes."""
 

@@ -318,9 +318,9 @@ class Study:
         A cancelled trial does not: its point was never evaluated.
         """
         known = [
-            frozen.system_attrs.get("fixed_params", frozen.params)
+            frozen.system_attrs.get(form.POINT, frozen.params)
             for frozen in self._frozen()
-            if frozen.user_attrs.get(form.CAUSE) != Cause.CANCELLED
+            if not _is_cancelled(frozen)
         ]
         for point in self.spec.enqueue:
             if not any(_is_same_point(point, other) for other in known):
@@ -342,6 +342,10 @@ class Study:
     @property
     def _storage(self) -> optuna.storages.BaseStorage:
         return self.optuna_study._storage
+
+
+def _is_cancelled(frozen: FrozenTrial) -> bool:
+    return frozen.state.is_finished() and frozen.user_attrs.get(form.CAUSE) == Cause.CANCELLED
 
 
 def _is_same_point(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -434,8 +438,9 @@ def _take_over(spec: StudySpec, source: optuna.Study, target: optuna.Study) -> N
         params = {name: value for name, value in frozen.params.items() if name in space}
         attrs = {k: v for k, v in frozen.user_attrs.items() if k != form.RUN_ID}  # its old run
         fits = frozen.state.is_finished() and not space.problems(params)
-        if not fits or frozen.user_attrs.get(form.CAUSE) == Cause.CANCELLED:
+        if not fits or _is_cancelled(frozen):
             continue
+        point = frozen.system_attrs.get(form.POINT)
         taken += 1
         if taken > there:  # the others were copied before a crash, in this same order
             target.add_trial(
@@ -446,6 +451,7 @@ def _take_over(spec: StudySpec, source: optuna.Study, target: optuna.Study) -> N
                     values=frozen.values,
                     intermediate_values=frozen.intermediate_values,
                     user_attrs={**attrs, form.TAKEN_OVER: source.study_name},
+                    system_attrs={} if point is None else {form.POINT: point},
                     constraints=frozen.constraints or None,
                 )
             )

@@ -286,6 +286,37 @@ def test_enqueued_points_whose_trials_were_cancelled_are_tried_when_the_study_go
     assert [r.params["x"] for r in open_study(spec, kept).records()].count(1.0) == 2
 
 
+def test_a_point_whose_runner_was_killed_while_cancelling_it_is_not_enqueued_twice() -> None:
+    kept = storage()
+    spec = make_spec(enqueue=[{"x": 0.1}])
+    study = open_study(spec, kept)
+    assert study.ask() is not None
+    # The cause is written first and the state last; the next runner does both again.
+    study.optuna_study._storage.set_trial_user_attr(
+        study.optuna_study.trials[0]._trial_id, "cause", Cause.CANCELLED.value
+    )
+
+    assert [r.state for r in open_study(spec, kept).records()] == [TrialState.RUNNING]
+
+
+def test_a_fork_does_not_repeat_an_enqueued_point_that_it_took_over() -> None:
+    kept = storage()
+    points = [{"optimizer": "sgd"}, {"x": 0.25, "optimizer": "adam"}, {"optimizer": "adam"}]
+    source = open_study(make_spec(search_space=CONDITIONAL, enqueue=points), kept)
+    for verdict in (complete(1.0), complete(2.0), failed(Cause.CANCELLED)):
+        asked = source.ask()
+        assert asked is not None
+        source.tell(asked.number, verdict)
+
+    fork = forked(kept, search_space=CONDITIONAL, enqueue=points)
+
+    assert [r.state for r in fork.records()] == [
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+        TrialState.WAITING,
+    ]
+
+
 # ---- asking -----------------------------------------------------------------------------------
 
 
