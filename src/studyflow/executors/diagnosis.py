@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from studyflow.errors import DocumentError
@@ -99,6 +99,11 @@ def diagnose(ending: Ending, outcome_bytes: bytes | None, log_tail: str, trial: 
     ):
         return _outcome(trial, *_imposed(ending))
     if document is not None:
+        if document.cause is Cause.OK and ending.how is How.EXITED and ending.exit_code:
+            # The values stand, yet what follows may have been meant to count: saving a model.
+            _, what = _judge_exit(ending, log_tail, trial)
+            said = f"{document.message} After finish() the script failed: {what}".strip()
+            return replace(document, message=said[:MESSAGE_LIMIT_CHARS])
         return document
     if ending.how is How.LOST:
         return _outcome(

@@ -38,8 +38,8 @@ PRUNED = Ending(
     [
         # What finish() said stands, whatever came after it.
         (EXITED, DONE, "", Cause.OK, ""),
-        (Ending(How.EXITED, exit_code=1), DONE, "crash at exit", Cause.OK, ""),
-        (Ending(How.EXITED, exit_code=-11), DONE, "", Cause.OK, ""),
+        (Ending(How.EXITED, exit_code=1), DONE, "crash at exit", Cause.OK, "After finish() the script failed: Exit code 1. Last line: crash at exit"),
+        (Ending(How.EXITED, exit_code=-11), DONE, "", Cause.OK, "Killed by SIGSEGV"),
         (Ending(How.EXITED, exit_code=-9, oom=True), DONE, "", Cause.OK, ""),
         (Ending(How.LOST), DONE, "", Cause.OK, ""),
         (Ending(How.TIMEOUT, finished_first=True), DONE, "", Cause.OK, ""),
