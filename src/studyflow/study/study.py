@@ -407,12 +407,17 @@ def _check_identity(spec: StudySpec, study: optuna.Study) -> None:
     if stored is None and not differences:
         study.set_user_attr(form.IDENTITY, spec.identity())
     if differences:
+        old = [] if stored is None else [o["metric"] for o in stored["objectives"]]
+        can_fork = old == [objective.metric for objective in spec.objectives]
         raise StudyMismatch(
             f"The study {spec.name!r} exists and differs from the study file in what makes its "
             "trials comparable:",
             differences=differences,
             hint="undo the change, or start a new study that takes over the trials that fit: "
-            f"--fork NEW-NAME (its old trials stay in {spec.name!r}).",
+            f"--fork NEW-NAME (its old trials stay in {spec.name!r})."
+            if can_fork
+            else f"undo the change, or give the study file another name: the trials of "
+            f"{spec.name!r} have other metrics, so none could be taken over.",
         )
 
 

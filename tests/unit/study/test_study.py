@@ -76,6 +76,19 @@ def test_a_study_file_of_another_identity_is_refused_with_the_difference(
     assert "--fork" in str(caught.value)
 
 
+def test_other_metrics_are_no_reason_to_offer_a_fork_that_takes_over_nothing() -> None:
+    kept = storage()
+    open_study(make_spec(), kept)
+
+    with pytest.raises(StudyMismatch) as caught:
+        open_study(make_spec(objectives=[{"metric": "error", "direction": "minimize"}]), kept)
+
+    assert caught.value.hint == (
+        "undo the change, or give the study file another name: the trials of 'demo' have other "
+        "metrics, so none could be taken over."
+    )
+
+
 @pytest.mark.parametrize(
     "changes",
     [
