@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# The contract suites are shipped with the package: their failures are to show values all the same.
+pytest.register_assert_rewrite("studyflow.testing")
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 

@@ -371,6 +371,16 @@ class Session:
             return  # only the main thread may; its next call does it
         self._listens_to_sigterm = True
         self._handle_sigterm(self._remember_sigterm)
+        atexit.register(self._ignore_sigterm)
+
+    def _ignore_sigterm(self) -> None:
+        """Let a script that is leaving leave: a request that comes now would kill it.
+
+        Python gives signals back their default action while it shuts down, before the script's last
+        objects are gone.
+        """
+        if signal.getsignal(signal.SIGTERM) == self._remember_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _handle_sigterm(self, handler: Callable[[int, FrameType | None], None]) -> None:
         previous = signal.signal(signal.SIGTERM, handler)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -382,6 +383,26 @@ def test_sigterm_asks_to_stop_and_reaches_the_script_s_own_handler() -> None:
         assert received == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+GOODBYE = """\
+import os, signal
+from studyflow import sdk
+
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM, write=os.write):
+        kill(pid, number)
+        write(1, b"goodbye")
+
+last = Last()
+sdk.should_stop()
+"""
+"""Gets its SIGTERM when Python shuts down and handles signals no more."""
+
+
+def test_sigterm_does_not_kill_a_script_that_is_leaving_already() -> None:
+    done = subprocess.run([sys.executable, "-c", GOODBYE], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"goodbye"), done.stderr
 
 
 def test_another_thread_may_ask_whether_to_stop() -> None:
