@@ -37,10 +37,18 @@ from studyflow.samplers.encoding import (
     single_value,
 )
 from studyflow.samplers.explanation import Suggestion, encode_suggestion
-from studyflow.samplers.history import History, encode_draw, read_history, union_space
+from studyflow.samplers.history import (
+    FIXED_ATTR,
+    History,
+    encode_draw,
+    read_history,
+    trials_before,
+    union_space,
+)
 from studyflow.samplers.ladder import Rung, descend
+from studyflow.samplers.landscape import Landscape, landscape
 from studyflow.samplers.model import Structure
-from studyflow.samplers.proposal import Proposal, Request, propose
+from studyflow.samplers.proposal import Proposal, Request, believe, propose
 from studyflow.samplers.startup import startup_point
 
 _logger = logging.getLogger(__name__)
@@ -192,6 +200,59 @@ class BoTorchSampler(BaseSampler):
         encoding = Encoding((dimension,), ())
         return dimension.decode(float(encoding.from_unit(generator.random((1, 1)))[0, 0]))
 
+    def landscape(
+        self,
+        study: Study,
+        points: Sequence[Mapping[str, Any]],
+        *,
+        before: int | None = None,
+    ) -> Landscape | None:
+        """Return what the model said of some points when a trial was suggested.
+
+        It is found again from the study as it stood then: what finished later counts as running,
+        and what started later is left out. At the trial's own parameters the acquisition is
+        therefore the one that its explanation stores.
+
+        Args:
+            study: A study with one objective.
+            points: Values of every parameter of the space, inactive ones too.
+            before: Number of the trial; `None` for what the model says of the study as it is now.
+
+        Returns:
+            `None` where no model is asked: the trial is part of the start-up, or it would be.
+
+        Raises:
+            ValueError: The study has several objectives.
+            LinAlgError: The model could not be fitted.
+        """
+        if len(study.directions) > 1:
+            raise ValueError(
+                f"landscape: needs a study with one objective; this one has {len(study.directions)}"
+                "."
+            )
+        trials = study.get_trials(deepcopy=False)
+        if before is not None:
+            trials = trials_before(trials, before)
+        number = len(trials) if before is None else before
+        space = dict(self._search_space or union_space(trials))
+        space = {name: space[name] for name in sorted(space) if not space[name].single()}
+        encoding, history = self._read(trials, number, space, study.directions)
+        if not self._is_model_due(history, number, len(encoding.dimensions)):
+            return None
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            belief = believe(
+                history, encoding, self._request(number, study.directions, {}), structure="ard"
+            )
+            return landscape(
+                belief,
+                encoding,
+                encoding.encode_all(points),
+                n_data=len(history.codes),
+                n_pending=len(history.pending),
+            )
+
     def _suggest(
         self,
         trials: Sequence[FrozenTrial],
@@ -231,15 +292,9 @@ class BoTorchSampler(BaseSampler):
         facts: dict[str, Any],
     ) -> dict[str, Any]:
         """Return parameters by the model of this structure, or space-filling ones for `None`."""
-        conditions: Conditions = (
-            learn_conditions(space, _evidence(trials, space))
-            if self._conditions is None
-            else self._conditions
-        )
-        encoding = make_encoding(space, conditions)
-        history = read_history(trials, encoding, space, directions, for_trial=trial.number)
+        encoding, history = self._read(trials, trial.number, space, directions)
         facts.update(n_data=len(history.codes), n_pending=len(history.pending))
-        given = encoding.encode(trial.system_attrs.get("fixed_params") or {})
+        given = encoding.encode(trial.system_attrs.get(FIXED_ATTR) or {})
         fixed = {int(i): float(given[i]) for i in np.flatnonzero(~np.isnan(given))}
 
         facts["startup"] = structure is not None and not self._is_model_due(
@@ -256,19 +311,40 @@ class BoTorchSampler(BaseSampler):
         )
         codes = filling
         if structure is not None and not facts["startup"]:
-            seeds = self._entropy(trial.number, "model").generate_state(2)
-            request = Request(
-                maximize=tuple(d is StudyDirection.MAXIMIZE for d in directions),
-                exact=self._deterministic,
-                fixed=fixed,
-                fantasy_seed=int(seeds[0]),
-                search_seed=int(seeds[1]),
-                device=self._device,
-            )
+            request = self._request(trial.number, directions, fixed)
             proposal = propose(history, encoding, request, structure=structure)
             facts.update(_facts_of(proposal))
             codes = proposal.codes
         return self._complete(trial, encoding, codes, space)
+
+    def _read(
+        self,
+        trials: Sequence[FrozenTrial],
+        number: int,
+        space: Mapping[str, BaseDistribution],
+        directions: Sequence[StudyDirection],
+    ) -> tuple[Encoding, History]:
+        """Return the space as the model sees it, and what a trial of this number is based on."""
+        conditions: Conditions = (
+            learn_conditions(space, _evidence(trials, space))
+            if self._conditions is None
+            else self._conditions
+        )
+        encoding = make_encoding(space, conditions)
+        return encoding, read_history(trials, encoding, space, directions, for_trial=number)
+
+    def _request(
+        self, number: int, directions: Sequence[StudyDirection], fixed: Mapping[int, float]
+    ) -> Request:
+        seeds = self._entropy(number, "model").generate_state(2)
+        return Request(
+            maximize=tuple(d is StudyDirection.MAXIMIZE for d in directions),
+            exact=self._deterministic,
+            fixed=fixed,
+            fantasy_seed=int(seeds[0]),
+            search_seed=int(seeds[1]),
+            device=self._device,
+        )
 
     def _complete(
         self,

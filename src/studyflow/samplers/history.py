@@ -6,10 +6,12 @@ suggestion repeatable. Running trials appear in `pending` only; no count of data
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +29,8 @@ PARAMETER_CAUSES: Final = frozenset({"host-oom", "cuda-oom", "nan", "timeout"})
 DRAW_ATTR: Final = "studyflow:draw"
 """Trial system attribute with the parameters drawn at ask time. Optuna stores a parameter only when
 training code suggests it; until then this tells other workers where the trial will be."""
+FIXED_ATTR: Final = "fixed_params"
+"""Trial system attribute in which Optuna keeps the parameters of an enqueued trial."""
 MAX_ATTR_LENGTH: Final = 1020
 """Some database storages keep 2048 characters of an attribute, and quoting doubles its quotes."""
 
@@ -79,12 +83,37 @@ def union_space(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
     return space
 
 
+def trials_before(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
+    """Return the trials as they stood when the trial of this number started, itself left out.
+
+    Args:
+        trials: All trials of the study, any state.
+        number: One of theirs, of a trial that has started.
+    """
+    began = next(trial.datetime_start for trial in trials if trial.number == number)
+    assert began is not None, "the trial has started"
+    return [_as_of(trial, began) for trial in trials if trial.number < number]
+
+
+def _as_of(trial: FrozenTrial, moment: datetime) -> FrozenTrial:
+    if trial.datetime_complete is not None and trial.datetime_complete <= moment:
+        return trial
+    then = copy.copy(trial)
+    then.state, then.values = TrialState.RUNNING, None
+    if trial.datetime_start is None or trial.datetime_start > moment:  # enqueued and still waiting
+        then.state, then.params, then.distributions = TrialState.WAITING, {}, {}
+        then.system_attrs = {
+            key: value for key, value in trial.system_attrs.items() if key == FIXED_ATTR
+        }
+    return then
+
+
 def known_parameters(trial: FrozenTrial) -> dict[str, Any]:
     """Return what is known of a trial's parameters: stored, fixed when enqueued, or drawn.
 
     Drawn values are in Optuna's internal representation; `pending_codes` decodes them.
     """
-    fixed = trial.system_attrs.get("fixed_params") or {}
+    fixed = trial.system_attrs.get(FIXED_ATTR) or {}
     return {**fixed, **trial.params}
 
 

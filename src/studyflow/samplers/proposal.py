@@ -65,6 +65,19 @@ class Proposal:
     is_repeat: bool
 
 
+@dataclass(frozen=True)
+class Belief:
+    """The models of a history, and what they make of every point of the space."""
+
+    outcomes: tuple[Outcome, ...]
+    """By objective: the scale that its model is on."""
+    models: tuple[GaussianProcess, ...]
+    acquisition: Acquisition
+    effort: SearchEffort
+    anchors: FloatArray
+    """Codes of the finished points around which to search, `a x d`."""
+
+
 def propose(
     history: History, encoding: Encoding, request: Request, *, structure: Structure
 ) -> Proposal:
@@ -82,6 +95,33 @@ def propose(
     Raises:
         LinAlgError: A model could not be fitted.
     """
+    belief = believe(history, encoding, request, structure=structure)
+    candidate = search(
+        belief.acquisition,
+        encoding,
+        anchors=belief.anchors,
+        tried=history.tried,
+        pending=history.pending,
+        fixed=request.fixed,
+        generator=np.random.default_rng(request.search_seed),
+        effort=belief.effort,
+    )
+    return Proposal(
+        codes=candidate.codes,
+        objectives=tuple(
+            _explain(model, outcome, encoding, candidate)
+            for model, outcome in zip(belief.models, belief.outcomes, strict=True)
+        ),
+        acquisition=belief.acquisition.name,
+        acquisition_value=candidate.value,
+        is_repeat=candidate.is_repeat,
+    )
+
+
+def believe(
+    history: History, encoding: Encoding, request: Request, *, structure: Structure
+) -> Belief:
+    """Return what the models say before a point is chosen; arguments and errors as `propose`."""
     outcomes = [
         make_outcome(history.values[:, k], maximize=maximize)
         for k, maximize in enumerate(request.maximize)
@@ -107,26 +147,12 @@ def propose(
     terms = _feasibility(history, encoding, structure)
     pending = encoding.features(history.pending)
     acquisition, effort = _acquisition(models, eligible, terms, pending, request)
-
-    candidate = search(
-        acquisition,
-        encoding,
-        anchors=_anchors(history.codes[rows], models[0], merged_into, may_be_best),
-        tried=history.tried,
-        pending=history.pending,
-        fixed=request.fixed,
-        generator=np.random.default_rng(request.search_seed),
+    return Belief(
+        outcomes=tuple(outcomes),
+        models=tuple(models),
+        acquisition=acquisition,
         effort=effort,
-    )
-    return Proposal(
-        codes=candidate.codes,
-        objectives=tuple(
-            _explain(model, outcome, encoding, candidate)
-            for model, outcome in zip(models, outcomes, strict=True)
-        ),
-        acquisition=acquisition.name,
-        acquisition_value=candidate.value,
-        is_repeat=candidate.is_repeat,
+        anchors=_anchors(history.codes[rows], models[0], merged_into, may_be_best),
     )
 
 
