@@ -244,7 +244,8 @@ def study_summary(
     files: dict[str, Path] = {}
     if report is not None:
         files = {"report.html": report.html}
-        files |= {f"figures/{path.name}": path for path in report.figures.values()}
+        pictures = [*report.figures.values(), *([report.animation] if report.animation else [])]
+        files |= {f"figures/{path.name}": path for path in pictures}
     return StudySummary(
         finished=finished,
         best=data.best,

@@ -181,6 +181,7 @@ def report(
             "html": str(written.html),
             "figures": {name: str(path) for name, path in written.figures.items()},
             "files": {name: str(path) for name, path in written.files.items()},
+            "animation": None if written.animation is None else str(written.animation),
             "omitted": dict(written.omitted),
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))

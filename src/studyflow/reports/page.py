@@ -27,6 +27,8 @@ from studyflow.space import CategoricalParameter
 if TYPE_CHECKING:
     import jinja2
 
+    from studyflow.reports.replay import Replay
+
 _LOG: Final = logging.getLogger(__name__)
 
 INTERACTIVE_LIMIT: Final = 30_000
@@ -47,6 +49,8 @@ class Report:
     """`trials.csv`, `best_config.yaml` and `best_config.json` by name."""
     omitted: Mapping[str, str]
     """Figures that were not drawn, by name, with the reason."""
+    animation: Path | None = None
+    """GIF of how model and acquisition function moved, for studies of one or two parameters."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class _Drawn:
     @property
     def source(self) -> str:
         """The picture as a data URL."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+        return _data_url(self.png)
 
     @property
     def is_interactive(self) -> bool:
@@ -94,8 +98,14 @@ def build_report(
     environment = _environment()
     generated_at = time.time() if generated_at is None else generated_at
     drawn, omitted = _draw(data)
+    replay = _replay(data)
     pictures = folder / "figures"
     pictures.mkdir(parents=True, exist_ok=True)
+    animation = pictures / "replay.gif"
+    if replay is None:
+        animation.unlink(missing_ok=True)
+    else:
+        animation.write_bytes(replay.gif())
     for name in omitted:
         (pictures / f"{name}.png").unlink(missing_ok=True)
     paths = {figure.name: pictures / f"{figure.name}.png" for figure in drawn}
@@ -110,11 +120,17 @@ def build_report(
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", errors="replace", newline="")
     page = folder / "report.html"
-    context = _context(data, drawn, omitted, links or {}, generated_at)
+    context = _context(data, drawn, omitted, replay, links or {}, generated_at)
     rendered = environment.get_template("report.html.j2").render(context)
     # `replace`: a message of a script may hold half a surrogate pair.
     page.write_text(rendered, encoding="utf-8", errors="replace")
-    return Report(page, paths, {name: folder / name for name in texts}, omitted)
+    return Report(
+        page,
+        paths,
+        {name: folder / name for name in texts},
+        omitted,
+        animation=None if replay is None else animation,
+    )
 
 
 def _environment() -> jinja2.Environment:
@@ -156,10 +172,27 @@ def _draw(data: StudyData) -> tuple[list[_Drawn], dict[str, str]]:
     return drawn, omitted
 
 
+def _replay(data: StudyData) -> Replay | None:
+    """Return the search as pictures; nothing for studies that have none, which are most."""
+    from studyflow.reports.replay import replay
+
+    try:
+        found = replay(data)
+    except Exception:  # noqa: BLE001 - a picture is never worth a study's report
+        _LOG.warning("the replay of study %r failed", data.spec.name, exc_info=True)
+        return None
+    return None if isinstance(found, Omitted) else found
+
+
+def _data_url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
 def _context(
     data: StudyData,
     drawn: list[_Drawn],
     omitted: Mapping[str, str],
+    replay: Replay | None,
     links: Mapping[str, str],
     generated_at: float,
 ) -> dict[str, Any]:
@@ -175,6 +208,8 @@ def _context(
         "facts": _facts(data),
         "best_yaml": tables.best_config_yaml(data),
         "figures": drawn,
+        "replay": replay,
+        "data_url": _data_url,
         "omitted": [(FIGURES[name].title, reason) for name, reason in omitted.items()],
         "names": tables.parameter_names(data),
         "describe_state": tables.describe_state,

@@ -1,6 +1,6 @@
 """One study over Optuna's storage: ask, report, tell; the only writer of it."""
 
-from studyflow.study.study import Study, find_study, load_records, study_names
+from studyflow.study.study import Study, find_study, load_records, seed_of, study_names
 from studyflow.study.verdict import (
     StopReason,
     Verdict,
@@ -23,6 +23,7 @@ __all__ = [
     "judge",
     "load_records",
     "n_trials_to_finish",
+    "seed_of",
     "stop_reason",
     "study_names",
 ]

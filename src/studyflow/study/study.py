@@ -96,13 +96,9 @@ class Study:
         _check_identity(spec, study)
         if fork_from is not None and _may_take_over(study):
             _take_over(spec, find_study(fork_from, storage), study)
-        seed = spec.sampler.seed
-        if seed is None:
-            seed = study.user_attrs.get(form.SEED)
-        if seed is None:
-            seed = random.SystemRandom().randrange(2**32)
-            study.set_user_attr(form.SEED, seed)
-        kept_seed = int(seed)
+        if spec.sampler.seed is None and form.SEED not in study.user_attrs:
+            study.set_user_attr(form.SEED, random.SystemRandom().randrange(2**32))
+        kept_seed = seed_of(spec, study)
         study.sampler = make_sampler(kept_seed, len(study.get_trials(deepcopy=False)))
         opened = cls(spec, study)
         opened._renew_sampler = lambda number: make_sampler(kept_seed, number)
@@ -342,6 +338,12 @@ class Study:
     @property
     def _storage(self) -> optuna.storages.BaseStorage:
         return self.optuna_study._storage
+
+
+def seed_of(spec: StudySpec, study: optuna.Study) -> int:
+    """Return the seed of a stored study's sampler: the file's, or the one drawn when it began."""
+    seed = spec.sampler.seed
+    return int(study.user_attrs.get(form.SEED, 0) if seed is None else seed)
 
 
 def _is_cancelled(frozen: FrozenTrial) -> bool:

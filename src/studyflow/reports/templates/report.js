@@ -38,6 +38,53 @@
     });
   }
 
+  // The replay: one picture at a time, by slider, buttons, arrow keys or clock.
+  const replay = document.getElementById("replay");
+  if (replay) {
+    const frames = Array.from(replay.querySelectorAll("img"));
+    const tools = html("div", null, null, "chart-tools");
+    const button = (text, name, act) => {
+      const made = html("button", tools, text);
+      made.type = "button";
+      made.setAttribute("aria-label", name);
+      made.addEventListener("click", act);
+      return made;
+    };
+    const slider = document.createElement("input");
+    Object.assign(slider, { type: "range", min: 0, max: frames.length - 1, value: frames.length - 1 });
+    slider.setAttribute("aria-label", "Picture");
+    const count = html("span", null);
+    let clock = null;
+    const show = (index) => {
+      frames.forEach((frame, i) => { frame.hidden = i !== index; });
+      slider.value = index;
+      slider.setAttribute("aria-valuetext", frames[index].alt);
+      count.textContent = `${index + 1} of ${frames.length}`;
+    };
+    const rest = () => {
+      clearInterval(clock);
+      clock = null;
+      play.textContent = "▶ Play";
+    };
+    const step = (by) => { rest(); show(Math.min(Math.max(Number(slider.value) + by, 0), frames.length - 1)); };
+    button("‹", "Previous picture", () => step(-1));
+    tools.appendChild(slider);
+    button("›", "Next picture", () => step(1));
+    const play = button("▶ Play", "Play or pause", () => {
+      if (clock !== null) { rest(); return; }
+      if (Number(slider.value) === frames.length - 1) show(0);
+      play.textContent = "❚❚ Pause";
+      clock = setInterval(() => {
+        if (Number(slider.value) === frames.length - 1) rest();
+        else show(Number(slider.value) + 1);
+      }, 900);
+    });
+    tools.appendChild(count);
+    slider.addEventListener("input", () => { rest(); show(Number(slider.value)); });
+    replay.prepend(tools);
+    show(frames.length - 1);
+  }
+
   // The table of trials: sorting by any column, filtering by text.
   const table = document.getElementById("trial-table");
   if (table) {
