@@ -176,7 +176,7 @@ def _opened(
         )
         executor = make_executor(study, settings, folder, observer)
         mirror = Mirror(
-            make_tracker(settings, spec.name, observer),
+            make_tracker(settings, spec, observer),
             source=study.record,
             files=lambda record: attempt_files(executor, record),
         )
@@ -206,7 +206,7 @@ def _opening_patience(settings: Settings) -> float:
     return EMBEDDED_OPENING_SECONDS if settings.tracking_uri is None else OPENING_SECONDS
 
 
-def make_tracker(settings: Settings, study: str, observer: Observer | None = None) -> Tracker:
+def make_tracker(settings: Settings, spec: StudySpec, observer: Observer | None = None) -> Tracker:
     """Return the tracker of a study: MLflow by URI or embedded; in memory without MLflow."""
     if importlib.util.find_spec("mlflow") is None:
         from studyflow.tracking.memory import MemoryTracker
@@ -217,10 +217,13 @@ def make_tracker(settings: Settings, study: str, observer: Observer | None = Non
     from studyflow.tracking.mlflow import MLflowTracker, embedded_uri
 
     if settings.tracking_uri is not None:
-        return MLflowTracker(settings.tracking_uri, study)
+        return MLflowTracker(settings.tracking_uri, spec.name, experiment=spec.experiment)
     settings.home.mkdir(parents=True, exist_ok=True)
     return MLflowTracker(
-        embedded_uri(settings.home), study, artifact_root=settings.home / "mlartifacts"
+        embedded_uri(settings.home),
+        spec.name,
+        experiment=spec.experiment,
+        artifact_root=settings.home / "mlartifacts",
     )
 
 

@@ -80,7 +80,9 @@ def test_a_broken_terminal_does_not_end_a_study(settings: Settings, tmp_path: Pa
 def test_without_mlflow_results_are_tracked_in_memory(settings: Settings) -> None:
     notes = Notes()
 
-    assert isinstance(make_tracker(settings, "tiny", notes), MemoryTracker)
+    assert isinstance(
+        make_tracker(settings, StudySpec.from_mapping(DOCUMENT), notes), MemoryTracker
+    )
     assert len(notes.notes) == 1
 
 

@@ -92,7 +92,7 @@ def _sync_one(study: str, settings: Settings) -> str:
     from studyflow.tracking.mirror import sync_study
 
     data = load_study(study, settings)
-    tracker = make_tracker(settings, data.spec.name)
+    tracker = make_tracker(settings, data.spec)
     executor = open_executor(data.spec, settings)
     report = build_report(data, settings.report_folder(data.spec.name))
     finished = sum(is_counted(r) for r in data.records) >= n_trials_to_finish(data.spec)

@@ -41,6 +41,18 @@ _ADAPTERS: Final[Mapping[str, TypeAdapter[Any]]] = {
     for name, info in StudySpec.model_fields.items()
 }
 
+_WHOLE_SECTIONS: Final = (
+    "name",
+    "description",
+    "tags",
+    "experiment",
+    "budget",
+    "stop",
+    "retry",
+    "trial",
+)
+"""Sections that are checked by their model alone."""
+
 _ABSENT: Final = object()
 
 
@@ -96,10 +108,7 @@ def _unstorable_texts(data: Any, path: Path) -> Iterator[Finding]:
 
 def _check_sections(data: Mapping[Any, Any]) -> tuple[Draft, list[Finding]]:
     findings = list(_check_keys(data, (), StudySpec))
-    whole = {
-        name: _check_whole(data, name, findings)
-        for name in ("name", "description", "tags", "budget", "stop", "retry", "trial")
-    }
+    whole = {name: _check_whole(data, name, findings) for name in _WHOLE_SECTIONS}
     objectives = _check_items(data, "objectives", ObjectiveSpec, findings)
     constraints = _check_items(data, "constraints", ConstraintSpec, findings)
     enqueue = _check_items(data, "enqueue", None, findings)
@@ -109,6 +118,7 @@ def _check_sections(data: Mapping[Any, Any]) -> tuple[Draft, list[Finding]]:
     listed = data.get("objectives")
     draft = Draft(
         name=whole["name"],
+        experiment=whole["experiment"],
         objectives=objectives or {},
         n_objectives=len(listed) if isinstance(listed, list | tuple) else None,
         constraints=constraints or {},

@@ -237,6 +237,13 @@ class StudySpec(Part):
     tags: dict[str, Text] = Field(
         default_factory=dict, description="Labels for people; see MLflow."
     )
+    experiment: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=NAME_LIMIT,
+        description="MLflow experiment that shows the study; by default one of its own, by its "
+        "name. Studies that name the same one stand side by side there.",
+    )
     objectives: tuple[ObjectiveSpec, ...] = Field(
         min_length=1, description="What to optimise; two or more make a multi-objective study."
     )

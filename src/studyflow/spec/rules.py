@@ -48,6 +48,7 @@ class Draft:
     """The parts of a study that are free of problems of their own."""
 
     name: str | None = None
+    experiment: str | None = None
     objectives: Mapping[int, ObjectiveSpec] = field(default_factory=dict)
     """By position; the missing ones have problems."""
     n_objectives: int | None = None
@@ -134,6 +135,8 @@ def _names(draft: Draft) -> Iterator[Finding]:
     for path, name, is_key in named:
         if problem := name_problem(name):
             yield Finding(path, *problem, is_about_key=is_key)
+    if draft.experiment is not None and (problem := name_problem(draft.experiment, NAME_LIMIT)):
+        yield Finding(("experiment",), *problem)
     if draft.name is None:
         return
     if problem := name_problem(draft.name, NAME_LIMIT):

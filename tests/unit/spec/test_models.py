@@ -36,6 +36,7 @@ def test_defaults() -> None:
         "name": "mnist",
         "description": "",
         "tags": {},
+        "experiment": None,
         "objectives": [{"metric": "loss", "direction": "minimize"}],
         "constraints": [],
         "search_space": {
