@@ -38,6 +38,7 @@ COPY --from=wheel /wheels /tmp/wheels
 RUN pip install --no-cache-dir --no-deps /tmp/wheels/*.whl
 WORKDIR /opt/studyflow
 COPY flows flows
+COPY prefect.yaml ./
 # The examples, under the names that the deployment's parameter `study` takes.
 COPY images/blackbox/study.yaml studies/blackbox.yaml
 COPY images/cnn-lstm/study.yaml studies/cnn-lstm.yaml

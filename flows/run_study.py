@@ -1,6 +1,6 @@
 """The flow `run_study`: one study under Prefect, each trial as one task run.
 
-    python flows/run_study.py study.yaml [--n-trials N] [--max-parallel-trials N]
+    python flows/run_study.py study.yaml [--n-trials N] [--max-parallel-trials N] [...]
 
 Without a configured server Prefect runs embedded; `studyflow ui` shows the runs afterwards, or as
 they go. The same engine without Prefect: `studyflow run study.yaml`.
@@ -23,24 +23,30 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Annotated, Any, TextIO, cast, get_args
 from uuid import UUID
 
+from pydantic import Field, WithJsonSchema
 from rich.console import Console
 
 from studyflow import exits, runner
+from studyflow.catalogue import study_files
 from studyflow.embedded import end_orphaned_servers, prefect_environment
-from studyflow.errors import StudyflowError, StudyStopped, describe_os_error
+from studyflow.errors import SpecError, StudyflowError, StudyStopped, describe_os_error
 from studyflow.executors import AttemptId, Executor
 from studyflow.interrupt import Terminated, raise_on_sigterm
 from studyflow.observer import Observer, Observers, Progress
 from studyflow.record import TrialRecord, TrialState
+from studyflow.recurrence import EachRun, Occasion, study_name, study_of_run
 from studyflow.reports import StudyData, best_config, summary_markdown, trial_rows
 from studyflow.reports.tables import TrialRow
 from studyflow.runner import StudyResult, override
 from studyflow.settings import Settings
-from studyflow.spec import StudySpec
+from studyflow.spec import LONGEST_SECONDS, SamplerName, StudySpec
+from studyflow.storage import open_storage, storage_errors
 from studyflow.terminal import PlainView, make_view, print_result
 
 # Prefect reads its settings when it is imported.
@@ -60,6 +66,7 @@ if __name__ == "__main__" and sys.stderr.isatty():
 from prefect import Flow, flow, get_run_logger, task  # noqa: E402
 from prefect.artifacts import (  # noqa: E402
     create_image_artifact,
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -157,6 +164,14 @@ class PrefectView(Observer):
         if _embedded:
             close_dead_runs(self._spec.name)
 
+    def tracked(self, url: str) -> None:
+        create_link_artifact(
+            link=url,
+            link_text=f"{self._spec.name} in MLflow",
+            key=artifact_key(self._spec.name, "mlflow"),
+            description="Parent run of the study: its trials are nested below it.",
+        )
+
     def launched(self, record: TrialRecord) -> None:
         if record.number in self._tasks:
             return
@@ -243,13 +258,72 @@ def read_spec(study: str) -> tuple[StudySpec, Path]:
     return StudySpec.from_yaml(path), path.parent.absolute()
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run was asked for: the parameters of the flow."""
+
+    study: str
+    n_trials: int | None = None
+    max_parallel_trials: int | None = None
+    sampler: SamplerName | None = None
+    timeout_seconds: float | None = None
+    each_run: EachRun = "finish"
+    fork: str | None = None
+
+    @classmethod
+    def of(cls, run: FlowRun) -> Request:
+        """Return what a flow run was asked for, as Prefect keeps it."""
+        return cls(**run.parameters)
+
+    def read(self) -> tuple[StudySpec, str | None, Path]:
+        """Return the study with this run's numbers, the study to fork from and the file's folder.
+
+        Raises:
+            SpecError: The file or one of the numbers is wrong.
+        """
+        if self.fork is not None and self.each_run != "finish":
+            raise SpecError(
+                f"fork names one new study ({self.fork!r}) and each_run={self.each_run!r} says "
+                "which study every run is about. Hint: leave one of them out; each_run='warm' "
+                "takes over the last study's trials into a new one each time."
+            )
+        spec, folder = read_spec(self.study)
+        spec, fork_from = override(
+            spec,
+            self.n_trials,
+            self.max_parallel_trials,
+            self.fork,
+            self.sampler,
+            self.timeout_seconds,
+        )
+        return spec, fork_from, folder
+
+    def renamed(self, occasion: Occasion) -> tuple[StudySpec, Path]:
+        """Return the study that a run is about, by name, and the file's folder."""
+        spec, _, folder = self.read()
+        name = study_name(spec.name, self.each_run, occasion.due)
+        return spec.model_copy(update={"name": name}), folder
+
+
+def occasion_of(run: FlowRun | None) -> Occasion:
+    """Return the occasion of a flow run; a process that replaces a killed one gets the same."""
+    if run is None:
+        return Occasion("direct", datetime.now(UTC))
+    return Occasion(str(run.id), run.expected_start_time or run.created or datetime.now(UTC))
+
+
+def current_run() -> FlowRun | None:
+    """Return the flow run that this code runs in, if any."""
+    context = FlowRunContext.get()
+    return None if context is None else context.flow_run
+
+
 def flow_run_name() -> str:
     """Return the study's name, for Prefect's list of runs."""
-    from prefect.runtime import flow_run
-
-    parameters = flow_run.get_parameters()
+    run = current_run()
     try:
-        return read_spec(parameters["study"])[0].name
+        assert run is not None, "Prefect names a run within it"
+        return Request.of(run).renamed(occasion_of(run))[0].name
     except StudyflowError:
         return "study"
 
@@ -265,12 +339,26 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
 
     Prefect calls this in a process of its own, so it finds its work by the run's parameters.
     """
-    given = flow_run.parameters
-    spec, folder = read_spec(given["study"])
-    spec, _ = override(
-        spec, given.get("n_trials"), given.get("max_parallel_trials"), given.get("fork")
-    )
+    spec, folder = Request.of(flow_run).renamed(occasion_of(flow_run))
     runner.cancel_study(spec, Settings.resolve(), Observer(), folder=folder)
+
+
+def study_schema(folder: Path) -> dict[str, Any]:
+    """Return the JSON schema of the parameter `study`: a file of this folder, or anything else."""
+    files = study_files(folder)
+    text = {"title": "text or path", "type": "string"}
+    if not files:
+        return text
+    # The text comes first: the older of Prefect's two pages shows a path that is no choice as the
+    # first one, and would lose it there.
+    return {"anyOf": [text, {"title": "file", "type": "string", "enum": list(files)}]}
+
+
+# What the form of a deployment shows of the parameters: Prefect makes it from these types.
+StudyParameter = Annotated[str, WithJsonSchema(study_schema(Path.cwd()))]
+TrialsParameter = Annotated[int, Field(ge=1, le=1_000_000)]
+ParallelParameter = Annotated[int, Field(ge=1, le=10_000)]
+SecondsParameter = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 
 
 @flow(
@@ -281,10 +369,13 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
     on_cancellation=[end_trials],
 )
 def run_study(
-    study: str,
-    n_trials: int | None = None,
-    max_parallel_trials: int | None = None,
+    study: StudyParameter,
+    n_trials: TrialsParameter | None = None,
+    max_parallel_trials: ParallelParameter | None = None,
     fork: str | None = None,
+    sampler: SamplerName | None = None,
+    timeout_seconds: SecondsParameter | None = None,
+    each_run: EachRun = "finish",
 ) -> dict[str, Any] | State[Any]:
     """Run a study to its budget, or go on with it, and return its best configuration.
 
@@ -293,12 +384,21 @@ def run_study(
 
     Args:
         study: Path of a study file, or its YAML text.
-        n_trials: Finish this many trials in all; the file's number by default.
+        n_trials: Finish this many trials in all; the file's number by default. With each_run: this
+            many in every run.
         max_parallel_trials: Trials that run at once; the file's number by default.
         fork: Start a new study of this name that takes over the old one's trials.
+        sampler: Who suggests the next point; the file's sampler by default.
+        timeout_seconds: After this long, start no further trial; the file's time by default.
+        each_run: finish takes the study to its number of trials; continue adds that many to it;
+            fresh makes a new study, named with the date; warm makes a new study that takes over
+            the trials of the last one.
     """
+    request = Request(
+        study, n_trials, max_parallel_trials, sampler, timeout_seconds, each_run, fork
+    )
     try:
-        result = _run(study, n_trials, max_parallel_trials, fork)
+        result = _run(request)
     except StudyflowError as error:
         return _failed(error, str(error))
     except OSError as error:
@@ -318,13 +418,19 @@ def _failed(error: StudyflowError | OSError, message: str) -> State[Any]:
     return Failed(message=message)
 
 
-def _run(
-    study: str, n_trials: int | None, max_parallel_trials: int | None, fork: str | None
-) -> StudyResult:
+def _run(request: Request) -> StudyResult:
     """Run a study and show it on the flow run's page."""
-    spec, folder = read_spec(study)
-    spec, fork_from = override(spec, n_trials, max_parallel_trials, fork)
+    runner.quiet_optuna()
+    spec, fork_from, folder = request.read()
     settings = Settings.resolve()
+    if request.each_run != "finish":
+        with storage_errors(settings.storage_url):
+            spec, fork_from = study_of_run(
+                spec,
+                request.each_run,
+                occasion_of(current_run()),
+                open_storage(settings.storage_url),
+            )
     logger = get_run_logger()
     view = PrefectView(spec)
     lines = PlainView(spec, lambda line: logger.info("%s", line))
@@ -348,12 +454,12 @@ def is_cancelled() -> bool:
 
     Its trials then go on in their own pods, and the next pod of this flow run finds them.
     """
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
+    run = current_run()
+    if run is None:
         return True
     try:
         with get_client(sync_client=True) as client:
-            state = client.read_flow_run(context.flow_run.id).state
+            state = client.read_flow_run(run.id).state
     except Exception as error:  # noqa: BLE001 - Prefect away: nobody asked for an end
         get_run_logger().warning("Prefect does not say whether this run is cancelled: %s", error)
         return False
@@ -365,8 +471,8 @@ def close_dead_runs(name: str) -> None:
 
     Called by the study's only runner on this machine, so whoever started them is dead.
     """
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
+    run = current_run()
+    if run is None:
         return
     message = "Its process was killed; a later run took over the study."
     with get_client(sync_client=True) as client:
@@ -375,7 +481,7 @@ def close_dead_runs(name: str) -> None:
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
         )
         for dead in client.read_flow_runs(flow_run_filter=running):
-            if dead.id != context.flow_run.id:
+            if dead.id != run.id:
                 crashed: State[Any] = Crashed(message=message)
                 client.set_flow_run_state(dead.id, crashed, force=True)
 
@@ -395,6 +501,13 @@ def publish(result: StudyResult) -> None:
             key=artifact_key(name, "best"),
             description=f"Best configuration of {name}",
         )
+        if result.run_url and result.report is not None:
+            create_link_artifact(
+                link=f"{result.run_url}/artifacts/{result.report.html.name}",
+                link_text=f"Report of {name}",
+                key=artifact_key(name, "report"),
+                description="The whole study on one page.",
+            )
         figures = {} if result.report is None else result.report.figures
         for figure, path in figures.items():
             picture = base64.b64encode(path.read_bytes()).decode()
@@ -491,21 +604,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--n-trials", type=int, help="finish this many trials in all")
     parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")
     parser.add_argument("--fork", metavar="NAME", help="new study that takes over the old trials")
+    parser.add_argument("--sampler", choices=get_args(SamplerName), help="who suggests")
+    parser.add_argument("--timeout-seconds", type=float, help="start no trial after this long")
+    parser.add_argument(
+        "--each-run", choices=get_args(EachRun), default="finish", help="which study a run is about"
+    )
     given = parser.parse_args(arguments)
     _screen = Screen(sys.stderr)
     raise_on_sigterm()
     try:
         # Before a server is started for a file or a flag that is wrong.
-        override(read_spec(given.study)[0], given.n_trials, given.max_parallel_trials, given.fork)
+        Request(**vars(given)).read()
         end_orphaned_servers(Settings.resolve())
         start_embedded_server()
-        state: State[Any] = run_study(
-            given.study,
-            given.n_trials,
-            given.max_parallel_trials,
-            given.fork,
-            return_state=True,
-        )
+        state: State[Any] = run_study(**vars(given), return_state=True)
         if _screen.error is not None:
             raise _screen.error
     except StudyflowError as error:

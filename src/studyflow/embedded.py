@@ -48,16 +48,26 @@ def prefect_environment(
 
 
 def prefect_api_file(settings: Settings) -> Path:
-    """Return the file in which `studyflow ui` leaves its server's address."""
+    """Return the file in which `studyflow ui` leaves the addresses of its servers."""
     return settings.home / "prefect" / "server.json"
 
 
 def running_prefect_api(settings: Settings) -> str | None:
     """Return the address of the Prefect server that `studyflow ui` runs, or `None`."""
+    return _announced(settings, "api")
+
+
+def running_mlflow_pages(settings: Settings) -> str | None:
+    """Return the address of the MLflow server that `studyflow ui` runs, or `None`."""
+    return _announced(settings, "mlflow")
+
+
+def _announced(settings: Settings, what: str) -> str | None:
+    """Return one of the addresses that `studyflow ui` left, while it runs."""
     try:
         document = json.loads(prefect_api_file(settings).read_text())
         os.kill(int(document["pid"]), 0)
-        return str(document["api"])
+        return str(document[what])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 

@@ -37,6 +37,9 @@ class Observer:
     and never stops a study.
     """
 
+    def tracked(self, url: str) -> None:
+        """The study's run in MLflow can be opened at this address."""
+
     def launched(self, record: TrialRecord) -> None:
         """An attempt of a trial was started or, after a restart of the runner, found running."""
 
@@ -61,6 +64,9 @@ class Observers(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
+
+    def tracked(self, url: str) -> None:
+        self._tell("tracked", url)
 
     def launched(self, record: TrialRecord) -> None:
         self._tell("launched", record)

@@ -20,6 +20,7 @@ from typing import Final
 
 import optuna
 
+from studyflow.embedded import running_mlflow_pages
 from studyflow.errors import SpecError
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
@@ -28,7 +29,7 @@ from studyflow.record import TrialRecord
 from studyflow.reports import Report, StudyData, build_report, summary_markdown
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
-from studyflow.spec import StudySpec
+from studyflow.spec import SamplerName, StudySpec
 from studyflow.storage import open_storage, storage_errors
 from studyflow.study import Study, n_trials_to_finish
 from studyflow.tracking import StudyCard, StudySummary, Tracker
@@ -65,7 +66,7 @@ class StudyResult:
     """Figures, tables and the page; `None` when there was nothing to show."""
     tracking_uri: str
     run_url: str | None
-    """The parent run in a browser; `None` for an embedded MLflow, which `make ui` opens."""
+    """The parent run in a browser; `None` for an embedded MLflow, unless `studyflow ui` runs."""
     n_unsent: int = 0
     """Trials, and pictures of the whole study, that MLflow does not have completely yet; `studyflow
     sync` sends them."""
@@ -160,7 +161,7 @@ def _opened(
     ends_trials: Callable[[], bool] = lambda: True,
 ) -> Iterator[_Run]:
     """Open a study as its only runner on this machine, and let go of everything at the end."""
-    _quiet_optuna()
+    quiet_optuna()
     study_folder = settings.study_folder(spec.name)
     study_folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -184,6 +185,8 @@ def _opened(
             on_executor(executor)
         try:
             mirror.open_study(study_card(spec), _opening_patience(settings))
+            if (url := mirror.tracker.run_url()) is not None:
+                observer.tracked(url)
             mirror.resume(study.records())
             yield _Run(
                 study,
@@ -224,6 +227,7 @@ def make_tracker(settings: Settings, spec: StudySpec, observer: Observer | None 
         spec.name,
         experiment=spec.experiment,
         artifact_root=settings.home / "mlartifacts",
+        pages=running_mlflow_pages(settings),
     )
 
 
@@ -410,7 +414,7 @@ def _standby_message(path: Path) -> str:
     return f"A runner drives this study already ({who}); standing by to take over when it ends."
 
 
-def _quiet_optuna() -> None:
+def quiet_optuna() -> None:
     """Leave the story to our own log: Optuna's repeats it, and says less."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -420,6 +424,8 @@ def override(
     n_trials: int | None = None,
     max_parallel_trials: int | None = None,
     fork: str | None = None,
+    sampler: SamplerName | None = None,
+    timeout_seconds: float | None = None,
 ) -> tuple[StudySpec, str | None]:
     """Return the study with a run's own numbers, and the study to fork from.
 
@@ -428,6 +434,9 @@ def override(
         n_trials: Trials to finish in all; `None` keeps the file's number.
         max_parallel_trials: Trials that run at once; `None` keeps the file's number.
         fork: Name of a new study that takes over this one's trials; `None` goes on with this one.
+        sampler: Who suggests from now on; another one than the file's keeps of it the seed alone,
+            since its arguments are its own. `None` keeps the file's.
+        timeout_seconds: After this long the run starts no trial; `None` keeps the file's time.
 
     Raises:
         SpecError: The study is not one with these numbers, or the fork has the study's own name.
@@ -437,10 +446,16 @@ def override(
             f"--fork must name a new study, but {fork!r} is this one's own name. "
             "Hint: leave --fork out to go on with it, or choose another name."
         )
-    changes = {"n_trials": n_trials, "max_parallel_trials": max_parallel_trials}
+    changes = {
+        "n_trials": n_trials,
+        "max_parallel_trials": max_parallel_trials,
+        "timeout_seconds": timeout_seconds,
+    }
     budget = {name: value for name, value in changes.items() if value is not None}
     document = spec.model_dump(mode="json", exclude_unset=True)
     document["budget"] |= budget
     if fork is not None:
         document["name"] = fork
+    if sampler is not None and sampler != spec.sampler.type:
+        document["sampler"] = {"type": sampler, "seed": spec.sampler.seed}
     return StudySpec.from_mapping(document), None if fork is None else spec.name

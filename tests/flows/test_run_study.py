@@ -8,6 +8,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from studyflow.errors import StorageUnavailable
 from studyflow.record import TrialRecord, TrialState
+from studyflow.recurrence import Occasion
 from studyflow.trial import Cause
 
 ROOT = Path(__file__).parents[2]
@@ -204,6 +206,39 @@ def test_no_error_inside_the_flow_ends_it_well(
     assert told in capsys.readouterr().err
     assert logged in caplog.text
     assert ("Traceback" in caplog.text) is bool(logged)
+
+
+def test_a_fork_and_a_study_for_each_run_exclude_each_other(
+    flow_module: ModuleType, study_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert flow_module.main([str(study_file), "--fork", "new", "--each-run", "warm"]) == 2
+    assert "fork names one new study ('new') and each_run='warm'" in capsys.readouterr().err
+
+
+def test_each_run_makes_a_study_of_its_own_that_knows_the_last_ones_trials(
+    flow_module: ModuleType, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from studyflow.settings import Settings
+    from studyflow.storage import open_storage
+    from studyflow.study import find_study, load_records, study_names
+
+    monkeypatch.setattr(flow_module, "_screen", flow_module.Screen())
+    study_file.write_text(STUDY.replace("flow-test", "flow-warm"))
+    for second in (0, 1):
+        due = datetime(2026, 11, 25, 3, 0, second, tzinfo=UTC)
+        monkeypatch.setattr(
+            flow_module, "occasion_of", lambda run, due=due: Occasion(str(run.id), due)
+        )
+        flow_module.run_study(str(study_file), n_trials=2, each_run="warm")
+    storage = open_storage(Settings.resolve().storage_url)
+    names = study_names(storage)
+    assert names == ("flow-warm-2026-11-25-030000", "flow-warm-2026-11-25-030001")
+    taken = [
+        [record.is_taken_over for record in load_records(find_study(name, storage))[1]]
+        for name in names
+    ]
+    assert taken == [[False, False], [True, True, False, False]]
+    assert read_page(names[1], n_tasks=2)[0].name == names[1]
 
 
 @pytest.mark.parametrize("n_trials", ["-1", "0"])

@@ -62,6 +62,7 @@ _COMMANDS: Final = {
     "explain": ("explain",),
     "pods": ("render", "logs"),
     "servers": ("ui",),
+    "deploy": ("deploy",),
 }
 """The modules here and the commands that each one has."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from studyflow.cli.places import executor_options, load_study, place_options, settings_of
 from studyflow.errors import TrackingUnavailable
 from studyflow.settings import Settings
-from studyflow.spec import StudySpec
+from studyflow.spec import SamplerName, StudySpec
 
 
 @click.command()
@@ -22,6 +23,16 @@ from studyflow.spec import StudySpec
     metavar="NAME",
     help="Start a new study of this name that takes over the old one's trials as far as they fit.",
 )
+@click.option(
+    "--sampler",
+    type=click.Choice(get_args(SamplerName)),
+    help="Who suggests from now on, in place of the file's sampler.",
+)
+@click.option(
+    "--timeout-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="After this long, start no further trial.",
+)
 @executor_options
 @place_options
 def run(
@@ -29,6 +40,8 @@ def run(
     n_trials: int | None,
     max_parallel_trials: int | None,
     fork: str | None,
+    sampler: SamplerName | None,
+    timeout_seconds: float | None,
     executor: str | None,
     namespace: str | None,
     home: Path | None,
@@ -45,7 +58,9 @@ def run(
     from studyflow.runner import override, run_study
     from studyflow.terminal import make_view, print_result
 
-    spec, fork_from = override(StudySpec.from_yaml(study), n_trials, max_parallel_trials, fork)
+    spec, fork_from = override(
+        StudySpec.from_yaml(study), n_trials, max_parallel_trials, fork, sampler, timeout_seconds
+    )
     settings = Settings.resolve(
         home=home,
         storage=storage,

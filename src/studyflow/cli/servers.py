@@ -65,7 +65,7 @@ def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
                 click.echo(f"{server.name:8} {server.url}")
             for line in _study_links(servers[1]):
                 click.echo(line)
-            _announce(settings, servers[0], processes[0])
+            _announce(settings, servers[0], servers[1], processes[0])
             click.echo("Ctrl-C ends both.", err=True)
             while all(process.poll() is None for process in processes):
                 time.sleep(0.5)
@@ -145,11 +145,14 @@ def _study_links(mlflow: Server) -> list[str]:
     ]
 
 
-def _announce(settings: Settings, prefect: Server, process: subprocess.Popen[bytes]) -> None:
-    """Leave Prefect's address where flow runs of this home look for it."""
+def _announce(
+    settings: Settings, prefect: Server, mlflow: Server, process: subprocess.Popen[bytes]
+) -> None:
+    """Leave the servers' addresses where flow runs of this home look for them."""
     path = prefect_api_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"pid": process.pid, "api": f"{prefect.url}/api"}))
+    addresses = {"api": f"{prefect.url}/api", "mlflow": mlflow.url}
+    path.write_text(json.dumps({"pid": process.pid, **addresses}))
 
 
 def _program(name: str) -> str:

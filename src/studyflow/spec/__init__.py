@@ -7,18 +7,21 @@ from studyflow.spec.models import (
     PrunerSpec,
     ResourcesSpec,
     RetrySpec,
+    SamplerName,
     SamplerSpec,
     StopSpec,
     StudySpec,
     TrialSpec,
     describe_differences,
 )
+from studyflow.spec.parts import LONGEST_SECONDS
 from studyflow.spec.plan import describe_plan
 from studyflow.spec.problems import Problem
 from studyflow.spec.reader import find_problems, read_study
 from studyflow.spec.schema import json_schema
 
 __all__ = [
+    "LONGEST_SECONDS",
     "BudgetSpec",
     "ConstraintSpec",
     "ObjectiveSpec",
@@ -26,6 +29,7 @@ __all__ = [
     "PrunerSpec",
     "ResourcesSpec",
     "RetrySpec",
+    "SamplerName",
     "SamplerSpec",
     "StopSpec",
     "StudySpec",

@@ -113,6 +113,7 @@ class MLflowTracker:
             default `mlartifacts` beside the SQLite file.
         trial_uri: Tracking URI as trials reach it, where it differs.
         source_dir: Folder whose git commit is recorded; by default the working folder.
+        pages: Address of a server that shows the runs of a database, if one runs.
         clock: Seconds since the epoch; used only where a record has no time.
     """
 
@@ -125,6 +126,7 @@ class MLflowTracker:
         artifact_root: Path | None = None,
         trial_uri: str | None = None,
         source_dir: Path | None = None,
+        pages: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._uri = uri
@@ -133,6 +135,7 @@ class MLflowTracker:
         self._artifact_root = artifact_root
         self._trial_uri = trial_uri or _without_credentials(uri)
         self._source_dir = source_dir
+        self._pages = _without_credentials(uri) if _is_http(uri) else pages
         self._clock = clock
         self._study_key = keys.digest_of(study)
         self._lock = threading.RLock()
@@ -367,10 +370,9 @@ class MLflowTracker:
         run_id = self._parent_id
         if record is not None:
             run_id = self._trial_ids.get(record.number, record.run_id)
-        if not _is_http(self._uri) or self._experiment_id is None or run_id is None:
+        if self._pages is None or self._experiment_id is None or run_id is None:
             return None
-        base = _without_credentials(self._uri).rstrip("/")
-        return f"{base}/#/experiments/{self._experiment_id}/runs/{run_id}"
+        return f"{self._pages.rstrip('/')}/#/experiments/{self._experiment_id}/runs/{run_id}"
 
     def close(self) -> None:
         """Forget everything; the next call would connect again."""

@@ -256,6 +256,18 @@ def test_flags_change_the_budget_and_the_name_and_are_checked() -> None:
         override(spec, fork="tiny")
 
 
+def test_another_sampler_keeps_the_seed_and_none_of_the_files_arguments() -> None:
+    sampler = {"type": "tpe", "seed": 7, "n_startup_trials": 3}
+    spec = StudySpec.from_mapping({**DOCUMENT, "sampler": sampler})
+
+    same, _ = override(spec, sampler="tpe", timeout_seconds=60.0)
+    assert (same.sampler, same.budget.timeout_seconds) == (spec.sampler, 60.0)
+    other, _ = override(spec, sampler="random")
+    assert (other.sampler.type, other.sampler.seed, other.sampler.arguments) == ("random", 7, {})
+    with pytest.raises(errors.SpecError, match="grid"):
+        override(spec, sampler="grid")  # over a continuum
+
+
 def test_a_folder_that_cannot_be_made_is_one_line_and_no_stack_trace(tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(json.dumps(DOCUMENT))
