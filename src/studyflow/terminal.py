@@ -14,11 +14,14 @@ from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
+from studyflow.comparison import ComparisonFiles
 from studyflow.observer import Observer
 from studyflow.observer import Progress as StudyProgress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData, describe_state, improvements
+from studyflow.reports.comparison import Comparison, comparison_table
 from studyflow.reports.wording import one_line
 from studyflow.runner import StudyResult
 from studyflow.spec import StudySpec
@@ -274,6 +277,24 @@ def print_result(result: StudyResult, console: Console, *, ui_hint: str = "make 
             f"[yellow]MLflow does not have everything yet ({result.n_unsent} parts are left); "
             "nothing is lost. Send the rest when it is back: studyflow sync[/]"
         )
+
+
+def print_comparison(
+    comparison: Comparison, files: ComparisonFiles, url: str | None, console: Console
+) -> None:
+    """Print the table of samplers, what it says, and where to look."""
+    heads, rows = comparison_table(comparison)
+    table = Table()
+    for i, head in enumerate(heads):
+        table.add_column(Text(head), justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+    console.print(escape(f"{comparison.headline}."), highlight=False)
+    console.print("\n[bold]Where to look[/]")
+    for name, place in (("picture", files.picture), ("table", files.table), ("MLflow", url)):
+        if place is not None:
+            console.print(escape(f"  {name:8}{place}"), highlight=False, soft_wrap=True)
 
 
 def trials_table(data: StudyData, width: int = 10_000) -> Table:

@@ -1,0 +1,299 @@
+"""The flow `compare_samplers`: one study under several samplers and seeds, each run a task run.
+
+    python flows/compare_samplers.py study.yaml [--samplers random tpe gp botorch] [--seeds 3]
+
+It answers, for your own problem, which search suits it. All runs stand in one MLflow experiment,
+beside one more with the picture and the table. Started again it goes on where it stopped.
+
+This file holds names and glue; what a comparison does is decided in `studyflow.comparison`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import queue
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+from rich.console import Console
+
+from studyflow import exits
+from studyflow.comparison import (
+    DEFAULT_SAMPLERS,
+    ComparisonFiles,
+    Contender,
+    cancel_comparison,
+    contenders,
+    run_comparison,
+    track_comparison,
+    write_comparison,
+)
+from studyflow.embedded import end_orphaned_servers
+from studyflow.errors import StudyflowError, TrackingError, describe_os_error
+from studyflow.interrupt import Terminated, raise_on_sigterm
+from studyflow.observer import Observer, Observers
+from studyflow.reports.comparison import Comparison, as_rows, comparison_markdown
+from studyflow.runner import StudyResult
+from studyflow.settings import Settings
+from studyflow.spec import SamplerName
+from studyflow.terminal import PlainView, print_comparison, result_text
+
+if __name__ == "__main__" and sys.stderr.isatty():
+    # A person watches the live view; log lines still reach Prefect's page.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+
+if TYPE_CHECKING:
+    from flows.run_study import (
+        ParallelParameter,
+        Screen,
+        StudyParameter,
+        TrialsParameter,
+        artifact_key,
+        is_cancelled,
+        read_spec,
+        start_embedded_server,
+    )
+else:  # Python and Prefect put this file's folder on the path, not the one above it
+    from run_study import (
+        ParallelParameter,
+        Screen,
+        StudyParameter,
+        TrialsParameter,
+        artifact_key,
+        is_cancelled,
+        read_spec,
+        start_embedded_server,
+    )
+
+from prefect import Flow, flow, get_run_logger, task
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Completed, Crashed, Failed
+
+_ends: dict[str, queue.SimpleQueue[State[Any]]] = {}
+"""The ends that the task runs wait for, by the runs' titles."""
+
+
+@task(name="run", task_run_name="{title}", cache_policy=NO_CACHE, retries=0)
+def contender_task(title: str) -> State[Any]:
+    """Last as long as one run of the comparison; the state says what it found."""
+    return _ends[title].get()
+
+
+class ComparisonView:
+    """Shows the runs in Prefect as task runs, and each one's trials as log lines."""
+
+    def __init__(self, runs: Sequence[Contender]) -> None:
+        self._logger = get_run_logger()
+        self._n_runs = len(runs)
+        self._ended: dict[str, State[Any]] = {}
+
+    @contextmanager
+    def watch(self, contender: Contender) -> Iterator[Observer]:
+        """Show one run while it lasts."""
+        title = contender.title
+        self._logger.info("run %d of %d: %s", len(self._ended) + 1, self._n_runs, title)
+        _ends[title] = queue.SimpleQueue()
+        future = contender_task.submit(title)
+        lines = PlainView(contender.spec, lambda line: self._logger.info("%s: %s", title, line))
+        try:
+            with _screen.shown(contender.spec) as screen_view:
+                yield Observers(lines, screen_view)
+        finally:
+            # A task without an end would keep the flow waiting for ever.
+            interrupted: State[Any] = Crashed(message="Interrupted; the next flow run goes on.")
+            _ends[title].put(self._ended.get(title, interrupted))
+            future.wait(timeout=30)
+            del _ends[title]
+
+    def ended(self, contender: Contender, result: StudyResult) -> None:
+        """Keep how a run ended for its task run."""
+        best = result.data.best
+        found = result_text(contender.spec, best[0]) if best else result.outcome.reason
+        state: State[Any] = Completed(message=found)
+        if result.outcome.is_failure:
+            state = Failed(message=result.outcome.reason)
+        self._ended[contender.title] = state
+
+
+def flow_run_name() -> str:
+    """Return a name for Prefect's list of runs."""
+    from prefect.runtime import flow_run
+
+    try:
+        return f"{read_spec(flow_run.get_parameters()['study'])[0].name}: samplers"
+    except StudyflowError:
+        return "samplers"
+
+
+def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """End what a cancelled run could not end in time: Prefect kills it after 30 seconds."""
+    given = dict(flow_run.parameters)
+    spec, folder = read_spec(given.pop("study"))
+    runs = contenders(
+        spec,
+        given["samplers"],
+        given["seeds"],
+        n_trials=given["n_trials"],
+        max_parallel_trials=given["max_parallel_trials"],
+    )
+    cancel_comparison(runs, Settings.resolve(), folder=folder)
+
+
+SeedsParameter = Annotated[int, Field(ge=1, le=100)]
+
+
+@flow(
+    name="compare-samplers",
+    flow_run_name=flow_run_name,
+    retries=0,
+    on_cancellation=[end_trials],
+)
+def compare_samplers(
+    study: StudyParameter,
+    samplers: list[SamplerName] = list(DEFAULT_SAMPLERS),  # noqa: B006 - Prefect copies it
+    seeds: SeedsParameter = 3,
+    n_trials: TrialsParameter | None = None,
+    max_parallel_trials: ParallelParameter | None = None,
+) -> list[dict[str, str]] | State[Any]:
+    """Run a study once with each sampler and seed, and return the table of what they found.
+
+    Args:
+        study: Path of a study file, or its YAML text.
+        samplers: Names as in `sampler.type` of a study file.
+        seeds: Runs of each sampler, each with a seed of its own.
+        n_trials: Trials of each run; the file's number by default.
+        max_parallel_trials: Trials that run at once; the file's number by default.
+    """
+    try:
+        comparison, files, url = _compare(study, samplers, seeds, n_trials, max_parallel_trials)
+    except StudyflowError as error:
+        return _failed(error, str(error))
+    except OSError as error:
+        if not error.strerror:
+            raise
+        return _failed(error, describe_os_error(error))
+    publish(comparison, files, url)
+    if _console is not None:
+        print_comparison(comparison, files, url, _console)
+    return [dict(row) for row in as_rows(comparison)]
+
+
+def _failed(error: StudyflowError | OSError, message: str) -> State[Any]:
+    _screen.error = error
+    return Failed(message=message)
+
+
+def _compare(
+    study: str,
+    samplers: Sequence[str],
+    seeds: int,
+    n_trials: int | None,
+    max_parallel_trials: int | None,
+) -> tuple[Comparison, ComparisonFiles, str | None]:
+    spec, folder = read_spec(study)
+    runs = contenders(
+        spec, samplers, seeds, n_trials=n_trials, max_parallel_trials=max_parallel_trials
+    )
+    settings = Settings.resolve()
+    view = ComparisonView(runs)
+    comparison = run_comparison(
+        spec,
+        runs,
+        settings,
+        view.watch,
+        folder=folder,
+        on_result=view.ended,
+        ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+    )
+    files = write_comparison(comparison, settings.study_folder(f"{spec.name}-samplers"))
+    try:
+        url = track_comparison(spec, comparison, files, settings)
+    except TrackingError as error:
+        get_run_logger().warning("The comparison is not in MLflow: %s", error)
+        url = None
+    return comparison, files, url
+
+
+def publish(comparison: Comparison, files: ComparisonFiles, url: str | None) -> None:
+    """Leave picture, table and summary on the run's page."""
+    key = f"{comparison.name}-samplers"
+    picture = base64.b64encode(files.picture.read_bytes()).decode()
+    try:
+        create_image_artifact(
+            image_url=f"data:image/png;base64,{picture}",
+            key=artifact_key(key, "picture"),
+            description=comparison.headline,
+        )
+        create_table_artifact(
+            table=[dict(row) for row in as_rows(comparison)],
+            key=artifact_key(key, "table"),
+            description=f"Samplers on {comparison.name}",
+        )
+        create_markdown_artifact(
+            markdown=comparison_markdown(comparison), key=artifact_key(key, "summary")
+        )
+        if url is not None:
+            create_link_artifact(link=url, link_text="MLflow", key=artifact_key(key, "mlflow"))
+    except Exception as error:  # noqa: BLE001 - the runs are done; a page is not worth failing them
+        get_run_logger().warning("Could not publish every artifact: %s", error)
+
+
+_screen = Screen()
+_console: Console | None = None
+"""Both set by `main`: a flow's parameters are shown in the UI and cannot carry a terminal."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow from the command line; return the exit code."""
+    global _console, _screen
+    parser = argparse.ArgumentParser(description="Compare samplers on a study.")
+    parser.add_argument("study", help="path of the study file")
+    parser.add_argument("--samplers", nargs="+", default=list(DEFAULT_SAMPLERS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each sampler")
+    parser.add_argument("--n-trials", type=int, help="trials of each run")
+    parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")
+    given = parser.parse_args(arguments)
+    _console, _screen = Console(), Screen(sys.stderr)
+    raise_on_sigterm()
+    try:
+        # Before a server is started for a file or a flag that is wrong.
+        contenders(
+            read_spec(given.study)[0],
+            given.samplers,
+            given.seeds,
+            n_trials=given.n_trials,
+            max_parallel_trials=given.max_parallel_trials,
+        )
+        end_orphaned_servers(Settings.resolve())
+        start_embedded_server()
+        state: State[Any] = compare_samplers(**vars(given), return_state=True)
+        if _screen.error is not None:
+            raise _screen.error
+    except StudyflowError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return exits.exit_code(error)
+    except OSError as error:
+        if not error.strerror:
+            raise
+        print(describe_os_error(error), file=sys.stderr)  # noqa: T201
+        return exits.UNAVAILABLE
+    except (KeyboardInterrupt, Terminated):
+        print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
+        return exits.INTERRUPTED
+    return 0 if state.is_completed() else exits.FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

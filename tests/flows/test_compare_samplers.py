@@ -1,0 +1,99 @@
+"""The comparison of samplers under a real Prefect server and MLflow's database."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.flows.test_run_study import ROOT, STUDY, read_page
+
+from studyflow.tracking.mlflow import embedded_uri
+
+# Prefect and its server warn about their own dependencies; ours stay errors everywhere else.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.filterwarnings("default")]
+
+SCRIPT = """
+from studyflow import sdk
+x = sdk.current_trial().params["x"]
+sdk.finish(loss=x * x)
+"""
+
+
+@pytest.fixture(scope="module")
+def flow_module() -> Iterator[ModuleType]:
+    """`flows/compare_samplers.py` as Prefect loads it, over a server of the test's own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    flows = str(ROOT / "flows")
+    sys.path.insert(0, flows)
+    with prefect_test_harness(server_startup_timeout=120):
+        path = ROOT / "flows" / "compare_samplers.py"
+        spec = importlib.util.spec_from_file_location("compare_samplers", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["compare_samplers"] = module
+        spec.loader.exec_module(module)
+        yield module
+        del sys.modules["compare_samplers"], sys.modules["run_study"]
+    sys.path.remove(flows)
+
+
+@pytest.fixture
+def study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "train.py").write_text(SCRIPT)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    monkeypatch.setenv("STUDYFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "study.yaml"
+
+
+def test_the_page_has_a_task_run_for_each_run_and_picture_table_and_summary(
+    flow_module: ModuleType, study_file: Path, tmp_path: Path
+) -> None:
+    rows = flow_module.compare_samplers(str(study_file), ["random", "qmc"], 1, n_trials=3)
+    assert {row["sampler"] for row in rows} == {"random", "qmc"}
+    run, tasks, artifacts = read_page("flow-test: samplers", n_tasks=2)
+    assert run.state.is_completed()
+    assert sorted(tasks) == ["qmc, seed 1", "random, seed 1"]
+    assert all(task.state.message.startswith("loss=") for task in tasks.values())
+    assert sorted(artifacts) == [
+        "flow-test-samplers-picture",
+        "flow-test-samplers-summary",
+        "flow-test-samplers-table",
+    ]
+    assert "| sampler | runs |" in artifacts["flow-test-samplers-summary"].data
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(embedded_uri(tmp_path / "home"))
+    experiment = client.get_experiment_by_name("flow-test: samplers")
+    assert experiment is not None
+    runs = client.search_runs(
+        [experiment.experiment_id], "tags.`studyflow.role` = 'study'", max_results=10
+    )
+    by_name = {found.info.run_name: found for found in runs}
+    assert sorted(by_name) == ["flow-test-qmc-1", "flow-test-random-1", "flow-test: comparison"]
+    shown = by_name["flow-test: comparison"]
+    assert "found the best loss" in shown.data.tags["mlflow.note.content"]
+    names = {item.path for item in client.list_artifacts(shown.info.run_id)}
+    assert {"comparison.png", "comparison.csv", "comparison.md"} <= names
+
+
+def test_a_wrong_sampler_ends_before_a_server_starts(
+    flow_module: ModuleType, study_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert flow_module.main([str(study_file), "--samplers", "tpe", "annealing"]) == 2
+    assert "there is no sampler 'annealing'" in capsys.readouterr().err
+
+
+def test_a_study_file_that_is_gone_is_the_failed_run_s_message(
+    flow_module: ModuleType, tmp_path: Path
+) -> None:
+    state = flow_module.compare_samplers(str(tmp_path / "gone.yaml"), return_state=True)
+    assert state.is_failed()
+    assert "gone.yaml" in state.message
