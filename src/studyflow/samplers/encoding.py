@@ -48,6 +48,12 @@ SAME_POINT: Final = 1e-6
 """Codes closer than this in every parameter are one point: less than any grid step searched here,
 and as near as a kernel matrix in double precision can usefully tell two points apart."""
 
+MAX_PARENT_VALUES: Final = 16
+"""Integers of more values than this are sizes, not counts: nothing exists because of them."""
+MAX_CHANCE: Final = 0.05
+"""How likely, at most, a random order of the points would put all that have a parameter to one side
+of a threshold, for the threshold to be believed."""
+
 ABSENT: Final = object()
 """In place of a value: the point does not have the parameter."""
 
@@ -441,42 +447,68 @@ def learn_conditions(
     explanations the parent present in the fewest points is kept (the nearest in a nested tree),
     then the one with the fewest choices. Parent values never seen count as allowing the child.
 
+    Where no category explains it an integer may, such as the number of layers, if the child exists
+    on one side of a threshold and chance would hardly (`MAX_CHANCE`) sort the points so; of several
+    integers the one that chance explains least. Values between the two sides, never seen, allow it.
+
     Args:
         space: The union of all parameters.
         observed: Parameters of finished points.
     """
-    parents = {
-        name: distribution.choices
-        for name, distribution in space.items()
-        if isinstance(distribution, CategoricalDistribution) and len(distribution.choices) > 1
-    }
     learned: dict[str, dict[str, list[Any]]] = {}
     for child in sorted(space):
         presence = np.array([child in params for params in observed], dtype=np.bool_)
         if presence.all() or not presence.any():
             continue
-        best: tuple[int, int, str] | None = None
-        for parent, choices in parents.items():
-            has_parent = np.array([parent in params for params in observed], dtype=np.bool_)
-            if parent == child or (presence & ~has_parent).any():
+        best: tuple[bool, float, int, str] | None = None
+        for parent, distribution in space.items():
+            values = _parent_values(distribution)
+            known = np.array([parent in params for params in observed], dtype=np.bool_)
+            if parent == child or len(values) < 2 or (presence & ~known).any():
                 continue
             with_child, without = (
                 {
-                    choices.index(params[parent])
-                    for params, here, known in zip(observed, presence, has_parent, strict=True)
-                    if known and here == wanted and params[parent] in choices
+                    values.index(params[parent])
+                    for params, here, has in zip(observed, presence, known, strict=True)
+                    if has and here == wanted and params[parent] in values
                 }
                 for wanted in (True, False)
             )
             if not with_child or not without or with_child & without:
                 continue
-            rank = (int(has_parent.sum()), len(choices), parent)
+            order = float(known.sum())
+            allowed = set(range(len(values))) - without
+            is_number = isinstance(distribution, IntDistribution)
+            if is_number:
+                order = -_log_subsets(int(known.sum()), int(presence.sum()))
+                if min(with_child) > max(without):
+                    allowed = {i for i in allowed if i > max(without)}
+                elif max(with_child) < min(without):
+                    allowed = {i for i in allowed if i < min(without)}
+                else:
+                    continue
+                if order > math.log(MAX_CHANCE / 2.0):
+                    continue
+            rank = (is_number, order, len(values), parent)
             if best is None or rank < best:
                 best = rank
-                learned[child] = {
-                    parent: [c for i, c in enumerate(choices) if i not in without],
-                }
+                learned[child] = {parent: [values[i] for i in sorted(allowed)]}
     return learned
+
+
+def _log_subsets(n: int, k: int) -> float:
+    """Return the logarithm of the number of ways to choose `k` of `n`."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _parent_values(distribution: BaseDistribution) -> Sequence[Any]:
+    """Return the values that other parameters may depend on; none where that is not looked for."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if not isinstance(distribution, IntDistribution):
+        return ()
+    low, high, step = distribution.low, distribution.high, distribution.step
+    return range(low, high + 1, step) if (high - low) // step < MAX_PARENT_VALUES else ()
 
 
 def _parents_first(conditions: Sequence[Condition]) -> list[Condition]:
