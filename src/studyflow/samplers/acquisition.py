@@ -16,10 +16,11 @@ import numpy as np
 from scipy.linalg import lapack, solve_triangular
 from scipy.special import erfcx, log_ndtr, ndtri
 
-from studyflow.samplers.encoding import FloatArray
+from studyflow.samplers.encoding import FloatArray, IntArray
 from studyflow.samplers.model import (
     NOISE_BOUNDS,
     GaussianProcess,
+    TrainingData,
     cholesky,
     matern52,
     squared_distances,
@@ -119,12 +120,19 @@ class LogExpectedImprovement:
     noise in single measurements does not inflate. Without pending points this is BoTorch's
     `LogExpectedImprovement` with `best_f` at that incumbent.
 
+    Under noise that is not the whole of it: near the best point the mean is as good and the model
+    still unsure, so that improvement is hoped for where there is only the same value again. With
+    `noisy` the draws are of the *true* values at the best finished points and at the pending ones,
+    jointly, and each draw's best is the incumbent: noisy expected improvement (Letham et al., arXiv
+    1706.07094).
+
     Args:
         model: Fitted to the finished points.
         pending: Features of points still running, `p x f`; `p` may be 0.
         eligible: Which finished points may be the incumbent (the feasible ones), `n`.
         feasibility: Probabilities the improvement is multiplied with.
-        fantasy_seed: Decides the draws for pending points.
+        fantasy_seed: Decides the draws.
+        noisy: What was measured at the best points may differ from their true values.
     """
 
     name = "log-expected-improvement"
@@ -137,12 +145,21 @@ class LogExpectedImprovement:
         eligible: Any = None,
         feasibility: Sequence[Feasibility] = (),
         fantasy_seed: int = 0,
+        noisy: bool = False,
     ) -> None:
         data = model.data
         self._feasibility = tuple(feasibility)
         self._mean = model.mean
+        current = model.fitted
+        if eligible is not None:
+            current = np.where(eligible, current, -math.inf)
+        best = np.argsort(-current, kind="stable")[:N_INCUMBENTS]
+        best = best[np.isfinite(current[best])]
+
         points, factor, targets = data.features, model.factor, data.targets[:, None]
-        if len(pending):
+        if noisy:
+            points, factor, targets = with_true_values(model, best, pending, seed=fantasy_seed)
+        elif len(pending):
             draws = fantasies(model, pending, seed=fantasy_seed)
             points = np.concatenate([points, pending])
             factor = extend_factor(model, pending)
@@ -150,12 +167,6 @@ class LogExpectedImprovement:
         self._predictor = _Predictor(model, points, factor)
         whitened = solve_triangular(factor, targets - self._mean, lower=True)
         self._weights = np.asarray(solve_triangular(factor, whitened, lower=True, trans=1))
-
-        current = model.fitted
-        if eligible is not None:
-            current = np.where(eligible, current, -math.inf)
-        best = np.argsort(-current, kind="stable")[:N_INCUMBENTS]
-        best = best[np.isfinite(current[best])]
         rivals = np.concatenate([data.features[best], pending])
         cross = self._predictor.cross(rivals)
         self.incumbents = (self._mean + cross.covariance @ self._weights).max(axis=0)
@@ -282,10 +293,44 @@ class BoTorchAcquisition:
 
 def fantasies(model: GaussianProcess, pending: FloatArray, *, seed: int) -> FloatArray:
     """Return joint posterior draws of the measurements at the pending points, `p x N_FANTASIES`."""
-    mean, covariance = model.joint_posterior(pending)
-    noise = max(model.hyperparameters.noise, NOISE_BOUNDS[0])
-    root = cholesky(covariance + noise * np.eye(len(pending)))
-    uniform = sobol(len(pending), N_FANTASIES, seed=seed)
+    return _draws(model, pending, max(model.hyperparameters.noise, NOISE_BOUNDS[0]), seed=seed)
+
+
+def with_true_values(
+    model: GaussianProcess, rows: IntArray, pending: FloatArray, *, seed: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return what candidates are conditioned on once the truth at some points is drawn.
+
+    A measurement tells nothing more about the function where its true value is known, so the draw
+    takes its place.
+
+    Args:
+        model: Fitted to the finished points.
+        rows: The finished points whose true values are drawn, `k`.
+        pending: Features of the running ones, whose true values are drawn too, `p x f`.
+        seed: Decides the draws.
+
+    Returns:
+        Features of the finished and the pending points, `(n+p) x f`, the lower Cholesky factor of
+        their covariance, and `N_FANTASIES` draws of what is known there, `(n+p) x N_FANTASIES`.
+    """
+    data, n = model.data, len(model.data.targets)
+    known = np.concatenate([rows, n + np.arange(len(pending))])
+    points = np.concatenate([data.features, pending])
+    targets = np.zeros((len(points), N_FANTASIES))
+    targets[:n] = data.targets[:, None]
+    targets[known] = _draws(model, points[known], NOISE_BOUNDS[0], seed=seed)
+    factors = np.concatenate([data.noise_factors, np.zeros(len(pending))])
+    factors[known] = 0.0
+    drawn = TrainingData(points, targets[:, 0], data.groups, factors)
+    return points, GaussianProcess(drawn, model.hyperparameters).factor, targets
+
+
+def _draws(model: GaussianProcess, features: FloatArray, noise: float, *, seed: int) -> FloatArray:
+    """Return joint posterior draws of the function plus noise, one per row of a Sobol sequence."""
+    mean, covariance = model.joint_posterior(features)
+    root = cholesky(covariance + noise * np.eye(len(features)))
+    uniform = sobol(len(features), N_FANTASIES, seed=seed)
     normal = ndtri(np.clip(uniform, 1e-6, 1.0 - 1e-6))
     return np.asarray(mean[:, None] + root @ normal.T)
 

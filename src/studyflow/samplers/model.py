@@ -13,7 +13,8 @@ The model, on inputs in the unit cube and standardised outputs:
   (Matern rather than RBF after Hvarfner et al., arXiv 2402.02229, and Xu et al., 2402.02746);
 * lengthscales with a LogNormal prior whose mode exp(sqrt(2) + log(d)/2 - 3) is that of the
   dimension-scaled prior of 2402.02229, but which is narrower the more parameters there are (see
-  `lengthscale_prior`), outputscale LogNormal(0, 0.5), noise variance LogNormal(-6, 2).
+  `lengthscale_prior`), outputscale LogNormal(0, 0.5), noise variance LogNormal(1, 3), the mode of
+  which is exp(-8).
 
 Densities are those of the parameters themselves, as in gpytorch, though the search is over their
 logarithms: the maximum is that of the density over the lengthscale, at its mode for want of data.
@@ -43,7 +44,10 @@ NOISE_BOUNDS: Final = (1e-6, 2.0)
 conditioned and lets an exact objective be resolved to a thousandth, unlike BoTorch's own 1e-4."""
 
 OUTPUTSCALE_PRIOR: Final = (0.0, 0.5)
-NOISE_PRIOR: Final = (-6.0, 2.0)
+NOISE_PRIOR: Final = (1.0, 3.0)
+"""In logarithms, over which the fit searches, a normal about -8 of deviation 3: an exact objective
+and one that is half noise both lie within two and a half deviations, and the data decide. A
+narrower one keeps the noise at its mode where it is large, or invents some where there is none."""
 
 MAX_FIT_POINTS: Final = 300
 """Hyperparameters are learnt from at most this many points; a fit costs O(n^3) some 50 times."""
@@ -259,9 +263,10 @@ def fit(
 ) -> GaussianProcess:
     """Return the model at the maximum a posteriori hyperparameters. Never fails on finite data.
 
-    Two deterministic starts (the prior's mode and a rougher function); the better posterior density
-    wins, whatever the optimiser thought of its own convergence: scipy calls a line search that hit
-    rounding error a failure, and discarding such a perfectly good optimum is how GP fits "fail".
+    Three deterministic starts (the prior's mode, a rougher function, a smoother one under noise);
+    the best posterior density wins, whatever the optimiser thought of its own convergence: scipy
+    calls a line search that hit rounding error a failure, and discarding such a perfectly good
+    optimum is how GP fits "fail".
 
     Args:
         data: At least one point, all finite, without repeats.
@@ -402,8 +407,9 @@ def _maximise(
         return np.asarray(result.x)
 
     mode = prior_mode(data.dimension)
-    # Both starts lead to the same optimum as a rule; the worse one is given up early.
-    for shrink, noise in ((1.0, 1e-2), (0.3, 1e-4)):
+    # All starts lead to the same optimum as a rule; the worse ones are given up early. The last is
+    # a smooth function under much noise: from a rough one without noise no path leads there.
+    for shrink, noise in ((1.0, 1e-2), (0.3, 1e-4), (1.5, 0.3)):
         start = [*(mode.lengthscales[:count] * shrink), mode.outputscale, noise]
         climb(np.log(start), SCOUT_ITERATIONS)
     if math.isfinite(best_value):

@@ -35,6 +35,8 @@ MIN_MEASURED: Final = 4
 """Fewer values than this are all that is known; those of diverged trials are then used as well."""
 RISK_NOISE: Final = 0.1
 """Least noise of the model of failures, whose targets are +1 and -1."""
+NOISY: Final = 1e-3
+"""Share of noise in the variance above which measurements are not taken for the truth."""
 N_ANCHORS: Final = 8
 """Best finished points around which the search perturbs."""
 
@@ -280,6 +282,7 @@ def _acquisition(
             eligible=eligible if eligible.any() else None,
             feasibility=terms,
             fantasy_seed=request.fantasy_seed,
+            noisy=models[0].hyperparameters.noise > NOISY,
         )
         return acquisition, SearchEffort()
     from studyflow.samplers.pareto import multi_objective_acquisition

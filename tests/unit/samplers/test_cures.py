@@ -347,7 +347,6 @@ def many_noisy_points() -> tuple[FloatArray, FloatArray]:
     return points, bowl(points) + 0.1 * NOISE
 
 
-@pytest.mark.xfail(reason="known weakness: the noise stays at its prior's mode", strict=False)
 def test_much_noise_is_recognised() -> None:
     model, _ = ours(*many_noisy_points())
     assert model.hyperparameters.noise > 0.05

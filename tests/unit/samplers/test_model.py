@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from studyflow.samplers.acquisition import (
     LogFeasibility,
     extend_factor,
     log_h,
+    with_true_values,
 )
 from studyflow.samplers.encoding import FloatArray
 from studyflow.samplers.model import (
@@ -146,12 +148,53 @@ def test_pending_points_average_botorchs_improvement_over_their_fantasies() -> N
     np.testing.assert_allclose(acquisition.value(at), expected.numpy(), atol=1e-6)
 
 
+def test_under_noise_the_best_points_true_values_are_drawn_and_botorchs_improvement_averaged() -> (
+    None
+):
+    gp = GaussianProcess(make_data(), replace(some_hyperparameters(), noise=0.3))
+    pending = make_data(3, seed=2).features
+    at = make_data(5, seed=1).features
+    eligible = np.arange(20) % 2 == 0
+    acquisition = LogExpectedImprovement(
+        gp, pending=pending, eligible=eligible, fantasy_seed=3, noisy=True
+    )
+
+    rows = np.flatnonzero(eligible)[np.argsort(-gp.fitted[eligible])]
+    points, _, draws = with_true_values(gp, rows, pending, seed=3)
+    model = gp.as_botorch()
+    improvements = []
+    for s in range(draws.shape[1]):
+        known = TrainingData(points, draws[:, s], GROUPS, np.r_[eligible < 1, np.zeros(3)] * 1.0)
+        conditioned = GaussianProcess(known, gp.hyperparameters).as_botorch()
+        conditioned.mean_module.constant.data.copy_(model.mean_module.constant)
+        incumbent = draws[np.r_[eligible, np.ones(3)] > 0, s].max()
+        assert acquisition.incumbents[s] == pytest.approx(incumbent, abs=1e-3)
+        function = BoTorchLogEI(conditioned, best_f=float(acquisition.incumbents[s]))
+        improvements.append(function(torch.as_tensor(at).unsqueeze(1)).detach())
+    expected = torch.stack(improvements).logsumexp(0) - math.log(len(improvements))
+
+    np.testing.assert_allclose(acquisition.value(at), expected.numpy(), atol=1e-6)
+
+
+def test_draws_of_true_values_have_the_posteriors_mean_and_spread() -> None:
+    gp = GaussianProcess(make_data(), replace(some_hyperparameters(), noise=0.3))
+    rows = np.array([4, 11])
+
+    _, _, draws = with_true_values(gp, rows, np.empty((0, 6)), seed=0)
+    mean, variance = gp.posterior(gp.data.features[rows])
+
+    np.testing.assert_allclose(draws[rows].mean(axis=1), mean, atol=0.1)
+    np.testing.assert_allclose(draws[rows].std(axis=1), np.sqrt(variance), rtol=0.2)
+    np.testing.assert_array_equal(draws[0], gp.data.targets[0])
+
+
 def test_gradients_with_pending_points_and_feasibility_are_those_of_finite_differences() -> None:
     gp = GaussianProcess(make_data(), some_hyperparameters())
     term = Feasibility(GaussianProcess(make_data(seed=5), some_hyperparameters()), 0.2)
     pending = make_data(4, seed=2).features
     for acquisition in (
         LogExpectedImprovement(gp, pending=pending, feasibility=[term]),
+        LogExpectedImprovement(gp, pending=pending, feasibility=[term], noisy=True),
         LogFeasibility([term], pending=pending),
     ):
         for point in make_data(4, seed=1).features:
