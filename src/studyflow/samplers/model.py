@@ -51,6 +51,8 @@ narrower one keeps the noise at its mode where it is large, or invents some wher
 
 MAX_FIT_POINTS: Final = 300
 """Hyperparameters are learnt from at most this many points; a fit costs O(n^3) some 50 times."""
+MANY_POINTS: Final = 150
+"""Above this many the start at a rough function is left out: it costs most and decides least."""
 MAX_FIT_ITERATIONS: Final = 50
 SCOUT_ITERATIONS: Final = 10
 """Iterations from each start before the better one goes on alone."""
@@ -409,7 +411,10 @@ def _maximise(
     mode = prior_mode(data.dimension)
     # All starts lead to the same optimum as a rule; the worse ones are given up early. The last is
     # a smooth function under much noise: from a rough one without noise no path leads there.
-    for shrink, noise in ((1.0, 1e-2), (0.3, 1e-4), (1.5, 0.3)):
+    starts = [(1.0, 1e-2), (1.5, 0.3)]
+    if len(data.targets) <= MANY_POINTS:
+        starts.insert(1, (0.3, 1e-4))
+    for shrink, noise in starts:
         start = [*(mode.lengthscales[:count] * shrink), mode.outputscale, noise]
         climb(np.log(start), SCOUT_ITERATIONS)
     if math.isfinite(best_value):
