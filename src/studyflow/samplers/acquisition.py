@@ -20,7 +20,6 @@ from studyflow.samplers.encoding import FloatArray, IntArray
 from studyflow.samplers.model import (
     NOISE_BOUNDS,
     GaussianProcess,
-    TrainingData,
     cholesky,
     matern52,
     squared_distances,
@@ -31,9 +30,10 @@ if TYPE_CHECKING:
     from botorch.acquisition.acquisition import AcquisitionFunction
 
 N_FANTASIES: Final = 32
-"""Joint draws of what the pending points may still return."""
+"""Joint draws of what is not known yet: what pending points may return, which true values the best
+points have."""
 N_INCUMBENTS: Final = 32
-"""Finished points that may be the best one under a fantasy."""
+"""Finished points that may be the best one under a draw."""
 
 _LOG_SQRT_2PI: Final = 0.5 * math.log(2.0 * math.pi)
 _MIN_VARIANCE: Final = 1e-14
@@ -122,9 +122,10 @@ class LogExpectedImprovement:
 
     Under noise that is not the whole of it: near the best point the mean is as good and the model
     still unsure, so that improvement is hoped for where there is only the same value again. With
-    `noisy` the draws are of the *true* values at the best finished points and at the pending ones,
-    jointly, and each draw's best is the incumbent: noisy expected improvement (Letham et al., arXiv
-    1706.07094).
+    `noisy` the draws are of the *true* values at the best finished and at the pending points, and
+    each draw's best is its incumbent: noisy expected improvement (Letham et al., arXiv 1706.07094).
+    As the number of draws grows this becomes BoTorch's `qLogNoisyExpectedImprovement` of one
+    candidate, with those best points as `X_baseline`, integrated over the candidate in closed form.
 
     Args:
         model: Fitted to the finished points.
@@ -132,7 +133,7 @@ class LogExpectedImprovement:
         eligible: Which finished points may be the incumbent (the feasible ones), `n`.
         feasibility: Probabilities the improvement is multiplied with.
         fantasy_seed: Decides the draws.
-        noisy: What was measured at the best points may differ from their true values.
+        noisy: Measurements at the best points may differ from the true values there.
     """
 
     name = "log-expected-improvement"
@@ -147,27 +148,18 @@ class LogExpectedImprovement:
         fantasy_seed: int = 0,
         noisy: bool = False,
     ) -> None:
-        data = model.data
         self._feasibility = tuple(feasibility)
         self._mean = model.mean
-        current = model.fitted
-        if eligible is not None:
-            current = np.where(eligible, current, -math.inf)
-        best = np.argsort(-current, kind="stable")[:N_INCUMBENTS]
-        best = best[np.isfinite(current[best])]
-
-        points, factor, targets = data.features, model.factor, data.targets[:, None]
-        if noisy:
-            points, factor, targets = with_true_values(model, best, pending, seed=fantasy_seed)
-        elif len(pending):
-            draws = fantasies(model, pending, seed=fantasy_seed)
-            points = np.concatenate([points, pending])
-            factor = extend_factor(model, pending)
-            targets = np.concatenate([np.repeat(targets, draws.shape[1], axis=1), draws])
-        self._predictor = _Predictor(model, points, factor)
-        whitened = solve_triangular(factor, targets - self._mean, lower=True)
-        self._weights = np.asarray(solve_triangular(factor, whitened, lower=True, trans=1))
-        rivals = np.concatenate([data.features[best], pending])
+        best = _best_rows(model, eligible)
+        given = (
+            with_true_values(model, best, pending, seed=fantasy_seed)
+            if noisy
+            else with_fantasies(model, pending, seed=fantasy_seed)
+        )
+        self._predictor = _Predictor(model, given.points, given.factor)
+        whitened = solve_triangular(given.factor, given.targets - self._mean, lower=True)
+        self._weights = np.asarray(solve_triangular(given.factor, whitened, lower=True, trans=1))
+        rivals = np.concatenate([model.data.features[best], pending])
         cross = self._predictor.cross(rivals)
         self.incumbents = (self._mean + cross.covariance @ self._weights).max(axis=0)
 
@@ -200,7 +192,7 @@ class LogExpectedImprovement:
     def _improvement(
         self, cross: _Cross, variance: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Return log EI, `b`, each fantasy's share in it, and its u and log h(u), `b x s`."""
+        """Return log EI, `b`, each draw's share in it, and its u and log h(u), `b x s`."""
         deviation = np.sqrt(variance)
         means = self._mean + cross.covariance @ self._weights
         u = (means - self.incumbents) / deviation[:, None]
@@ -291,43 +283,75 @@ class BoTorchAcquisition:
         return values.detach().cpu().numpy(), gradient.cpu().numpy()
 
 
-def fantasies(model: GaussianProcess, pending: FloatArray, *, seed: int) -> FloatArray:
-    """Return joint posterior draws of the measurements at the pending points, `p x N_FANTASIES`."""
-    return _draws(model, pending, max(model.hyperparameters.noise, NOISE_BOUNDS[0]), seed=seed)
+def _best_rows(model: GaussianProcess, eligible: Any) -> IntArray:
+    """Return the finished points of highest posterior mean, best first, at most `N_INCUMBENTS`."""
+    current = model.fitted if eligible is None else np.where(eligible, model.fitted, -math.inf)
+    best = np.argsort(-current, kind="stable")[:N_INCUMBENTS]
+    return best[np.isfinite(current[best])]
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """The points that candidates are conditioned on, and what is known or supposed there."""
+
+    points: FloatArray
+    """Features, `k x f`."""
+    factor: FloatArray
+    """Lower Cholesky factor of their covariance, noise included, `k x k`."""
+    targets: FloatArray
+    """Joint draws, `k x s`; rows of measurements are constant. `s` is 1 if nothing is drawn."""
+
+
+def with_fantasies(model: GaussianProcess, pending: FloatArray, *, seed: int) -> Conditioning:
+    """Return the finished points as measured, and draws of the measurements still to come.
+
+    Args:
+        model: Fitted to the finished points.
+        pending: Features of the running ones, `p x f`; `p` may be 0.
+        seed: Decides the draws.
+    """
+    data = model.data
+    targets = data.targets[:, None]
+    if not len(pending):
+        return Conditioning(data.features, model.factor, targets)
+    noise = max(model.hyperparameters.noise, NOISE_BOUNDS[0])
+    draws = _draw(model, pending, noise, seed=seed)
+    return Conditioning(
+        points=np.concatenate([data.features, pending]),
+        factor=extend_factor(model, pending),
+        targets=np.concatenate([np.repeat(targets, N_FANTASIES, axis=1), draws]),
+    )
 
 
 def with_true_values(
     model: GaussianProcess, rows: IntArray, pending: FloatArray, *, seed: int
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return what candidates are conditioned on once the truth at some points is drawn.
+) -> Conditioning:
+    """Return the finished points with the true values of some drawn, and those of the running ones.
 
-    A measurement tells nothing more about the function where its true value is known, so the draw
-    takes its place.
+    Where the truth is known, a measurement says nothing more about the function elsewhere, so the
+    draw takes its place; the other measurements stay, with their noise.
 
     Args:
         model: Fitted to the finished points.
         rows: The finished points whose true values are drawn, `k`.
         pending: Features of the running ones, whose true values are drawn too, `p x f`.
         seed: Decides the draws.
-
-    Returns:
-        Features of the finished and the pending points, `(n+p) x f`, the lower Cholesky factor of
-        their covariance, and `N_FANTASIES` draws of what is known there, `(n+p) x N_FANTASIES`.
     """
     data, n = model.data, len(model.data.targets)
-    known = np.concatenate([rows, n + np.arange(len(pending))])
+    drawn = np.concatenate([rows, n + np.arange(len(pending))])
     points = np.concatenate([data.features, pending])
     targets = np.zeros((len(points), N_FANTASIES))
     targets[:n] = data.targets[:, None]
-    targets[known] = _draws(model, points[known], NOISE_BOUNDS[0], seed=seed)
-    factors = np.concatenate([data.noise_factors, np.zeros(len(pending))])
-    factors[known] = 0.0
-    drawn = TrainingData(points, targets[:, 0], data.groups, factors)
-    return points, GaussianProcess(drawn, model.hyperparameters).factor, targets
+    targets[drawn] = _draw(model, points[drawn], NOISE_BOUNDS[0], seed=seed)
+    noise = np.zeros(len(points))
+    noise[:n] = model.hyperparameters.noise * data.noise_factors
+    noise[drawn] = 0.0
+    covariance = model.kernel(points, points) + np.diag(np.maximum(noise, NOISE_BOUNDS[0]))
+    return Conditioning(points, cholesky(covariance), targets)
 
 
-def _draws(model: GaussianProcess, features: FloatArray, noise: float, *, seed: int) -> FloatArray:
-    """Return joint posterior draws of the function plus noise, one per row of a Sobol sequence."""
+def _draw(model: GaussianProcess, features: FloatArray, noise: float, *, seed: int) -> FloatArray:
+    """Return joint posterior draws of the function plus noise at `m` points, `m x N_FANTASIES`."""
     mean, covariance = model.joint_posterior(features)
     root = cholesky(covariance + noise * np.eye(len(features)))
     uniform = sobol(len(features), N_FANTASIES, seed=seed)

@@ -51,11 +51,17 @@ narrower one keeps the noise at its mode where it is large, or invents some wher
 
 MAX_FIT_POINTS: Final = 300
 """Hyperparameters are learnt from at most this many points; a fit costs O(n^3) some 50 times."""
-MANY_POINTS: Final = 150
-"""Above this many the start at a rough function is left out: it costs most and decides least."""
 MAX_FIT_ITERATIONS: Final = 50
 SCOUT_ITERATIONS: Final = 10
-"""Iterations from each start before the better one goes on alone."""
+"""Iterations from each start before the best one goes on alone."""
+PLAIN_START: Final = (1.0, 1e-2)
+ROUGH_START: Final = (0.3, 1e-4)
+NOISY_START: Final = (1.5, 0.3)
+"""Where a fit starts: lengthscales in units of the prior's mode, and the noise. From a rough
+function without noise no path leads to a smooth one under much noise, and both explain few points
+about as well."""
+MANY_POINTS: Final = 150
+"""Above this many the rough start is left out: it costs as much as the others and decides less."""
 JITTERS: Final = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 Structure = Literal["ard", "isotropic", "prior"]
@@ -265,10 +271,10 @@ def fit(
 ) -> GaussianProcess:
     """Return the model at the maximum a posteriori hyperparameters. Never fails on finite data.
 
-    Three deterministic starts (the prior's mode, a rougher function, a smoother one under noise);
-    the best posterior density wins, whatever the optimiser thought of its own convergence: scipy
-    calls a line search that hit rounding error a failure, and discarding such a perfectly good
-    optimum is how GP fits "fail".
+    Three deterministic starts (the prior's mode; a rougher function, unless there are many points;
+    a smoother one under noise), of which the best posterior density wins, whatever the optimiser
+    thought of its own convergence: scipy calls a line search that hit rounding error a failure, and
+    discarding such a perfectly good optimum is how GP fits "fail".
 
     Args:
         data: At least one point, all finite, without repeats.
@@ -409,13 +415,12 @@ def _maximise(
         return np.asarray(result.x)
 
     mode = prior_mode(data.dimension)
-    # All starts lead to the same optimum as a rule; the worse ones are given up early. The last is
-    # a smooth function under much noise: from a rough one without noise no path leads there.
-    starts = [(1.0, 1e-2), (1.5, 0.3)]
+    starts = [PLAIN_START, NOISY_START]
     if len(data.targets) <= MANY_POINTS:
-        starts.insert(1, (0.3, 1e-4))
-    for shrink, noise in starts:
-        start = [*(mode.lengthscales[:count] * shrink), mode.outputscale, noise]
+        starts.append(ROUGH_START)
+    # All starts lead to the same optimum as a rule; the worse ones are given up early.
+    for stretch, noise in starts:
+        start = [*(mode.lengthscales[:count] * stretch), mode.outputscale, noise]
         climb(np.log(start), SCOUT_ITERATIONS)
     if math.isfinite(best_value):
         climb(best, MAX_FIT_ITERATIONS)

@@ -11,6 +11,8 @@ import pytest
 import torch
 from botorch.acquisition.analytic import LogExpectedImprovement as BoTorchLogEI
 from botorch.acquisition.analytic import _log_ei_helper
+from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.sampling.normal import SobolQMCNormalSampler
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.optimize import approx_fprime, check_grad
 
@@ -20,6 +22,7 @@ from studyflow.samplers.acquisition import (
     LogFeasibility,
     extend_factor,
     log_h,
+    with_fantasies,
     with_true_values,
 )
 from studyflow.samplers.encoding import FloatArray
@@ -127,9 +130,7 @@ def test_pending_points_average_botorchs_improvement_over_their_fantasies() -> N
     at = make_data(5, seed=1).features
     acquisition = LogExpectedImprovement(gp, pending=pending, fantasy_seed=3)
 
-    from studyflow.samplers.acquisition import fantasies
-
-    draws = fantasies(gp, pending, seed=3)
+    draws = with_fantasies(gp, pending, seed=3).targets[20:]
     model = gp.as_botorch()
     improvements = []
     for s in range(draws.shape[1]):
@@ -160,7 +161,8 @@ def test_under_noise_the_best_points_true_values_are_drawn_and_botorchs_improvem
     )
 
     rows = np.flatnonzero(eligible)[np.argsort(-gp.fitted[eligible])]
-    points, _, draws = with_true_values(gp, rows, pending, seed=3)
+    given = with_true_values(gp, rows, pending, seed=3)
+    points, draws = given.points, given.targets
     model = gp.as_botorch()
     improvements = []
     for s in range(draws.shape[1]):
@@ -176,11 +178,34 @@ def test_under_noise_the_best_points_true_values_are_drawn_and_botorchs_improvem
     np.testing.assert_allclose(acquisition.value(at), expected.numpy(), atol=1e-6)
 
 
+def test_under_noise_the_value_is_near_that_of_botorchs_noisy_expected_improvement() -> None:
+    gp = GaussianProcess(make_data(), replace(some_hyperparameters(), noise=0.3))
+    at = make_data(100, seed=1).features
+    function = qLogNoisyExpectedImprovement(
+        gp.as_botorch(),
+        torch.as_tensor(gp.data.features),
+        sampler=SobolQMCNormalSampler(torch.Size([2048]), seed=0),
+        prune_baseline=False,
+    )
+    expected = function(torch.as_tensor(at).unsqueeze(1)).detach().numpy()
+    # Where improvement is improbable neither has enough draws.
+    likely = expected > expected.max() - 2.0
+    values = [
+        LogExpectedImprovement(gp, pending=np.empty((0, 6)), fantasy_seed=seed, noisy=True).value(
+            at[likely]
+        )
+        for seed in range(32)
+    ]
+
+    assert likely.sum() > 10
+    np.testing.assert_allclose(np.log(np.exp(values).mean(axis=0)), expected[likely], atol=0.1)
+
+
 def test_draws_of_true_values_have_the_posteriors_mean_and_spread() -> None:
     gp = GaussianProcess(make_data(), replace(some_hyperparameters(), noise=0.3))
     rows = np.array([4, 11])
 
-    _, _, draws = with_true_values(gp, rows, np.empty((0, 6)), seed=0)
+    draws = with_true_values(gp, rows, np.empty((0, 6)), seed=0).targets
     mean, variance = gp.posterior(gp.data.features[rows])
 
     np.testing.assert_allclose(draws[rows].mean(axis=1), mean, atol=0.1)
