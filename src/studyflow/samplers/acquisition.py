@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import blas, lapack, solve_triangular
 from scipy.special import erfcx, log_ndtr, ndtri
 
 from studyflow.samplers.encoding import FloatArray, IntArray
@@ -35,6 +35,8 @@ points have."""
 N_INCUMBENTS: Final = 32
 """Finished points that may be the best one under a draw."""
 
+_TRIANGULAR_FROM: Final = 150
+"""Points from which a triangular product, of half the operations, is faster than a plain one."""
 _LOG_SQRT_2PI: Final = 0.5 * math.log(2.0 * math.pi)
 _MIN_VARIANCE: Final = 1e-14
 
@@ -400,10 +402,19 @@ class _Predictor:
 
     def variance(self, cross: _Cross, *, solve: bool = True) -> tuple[FloatArray, FloatArray]:
         """Return variances, `b`, and (K + noise)^-1 k, `b x n`, or zeros if that is not needed."""
-        whitened = cross.covariance @ self._inverse_root.T
+        whitened = self._times_inverse_root(cross.covariance, transposed=True)
         variance = self._outputscale - (whitened**2).sum(axis=1)
-        solved = whitened @ self._inverse_root if solve else np.zeros_like(whitened)
+        solved = self._times_inverse_root(whitened) if solve else np.zeros_like(whitened)
         return np.maximum(variance, _MIN_VARIANCE), solved
+
+    def _times_inverse_root(self, rows: FloatArray, *, transposed: bool = False) -> FloatArray:
+        """Return rows, `b x n`, times the inverse root or its transpose."""
+        if len(self._inverse_root) < _TRIANGULAR_FROM:
+            root = self._inverse_root.T if transposed else self._inverse_root
+            return np.asarray(rows @ root)
+        # BLAS wants columns and multiplies from the left: the transpose of all of it.
+        left = blas.dtrmm(1.0, self._inverse_root, rows.T, lower=1, trans_a=not transposed)
+        return np.asarray(left.T)
 
     def chain(self, cross: _Cross, by_covariance: FloatArray) -> FloatArray:
         """Return the gradient by the features, `b x f`, from that by the covariances, `b x n`."""

@@ -109,8 +109,9 @@ def test_the_posterior_equals_botorchs(factors: FloatArray | None) -> None:
     np.testing.assert_allclose(variance, posterior.variance.detach().numpy()[:, 0], atol=1e-8)
 
 
-def test_log_expected_improvement_and_its_gradient_equal_botorchs() -> None:
-    gp = GaussianProcess(make_data(), some_hyperparameters())
+@pytest.mark.parametrize("n", [20, 200])
+def test_log_expected_improvement_and_its_gradient_equal_botorchs(n: int) -> None:
+    gp = GaussianProcess(make_data(n), some_hyperparameters())
     acquisition = LogExpectedImprovement(gp, pending=np.empty((0, 6)))
     at = make_data(7, seed=1).features
     value, gradient = acquisition.value_and_gradient(at)
