@@ -5,6 +5,7 @@
     python -m benchmarks.samplers latency
 
 Run from the repository's root. Everything uses one thread, which must be said before NumPy loads.
+`run` works without studyflow, in the environment of a peer that has its own (benchmarks/README.md).
 """
 
 import os

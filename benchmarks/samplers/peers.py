@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import optuna
+from benchmarks.samplers.declared import OPTIMIZERS, DeclaredSampler
+from benchmarks.samplers.problems import Problem
 from optuna.samplers import BaseSampler
 
 
@@ -60,3 +62,13 @@ SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
 """`ours` is studyflow's; the others are Optuna's, `botorch` that of optuna-integration
 (`-running`: with `consider_running_trials`). Nobody is told the search space in advance: all are
 used as the `sampler` of a plain Optuna study."""
+
+NAMES: Final = (*SAMPLERS, *OPTIMIZERS)
+"""All of them; those of `declared.py` are told the space."""
+
+
+def make_sampler(name: str, seed: int, problem: Problem) -> BaseSampler:
+    """Return a new sampler for one study of the problem."""
+    if name in SAMPLERS:
+        return SAMPLERS[name](seed)
+    return DeclaredSampler(OPTIMIZERS[name](problem.space, seed=seed), problem.space)

@@ -14,6 +14,12 @@ from functools import cached_property
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 Family = Literal["numeric", "mixed", "conditional", "noisy", "diverging", "sklearn"]
 Half = Literal["tune", "report"]
@@ -101,12 +107,43 @@ class Problem:
         return true + noise, true
 
     @cached_property
+    def space(self) -> dict[str, BaseDistribution]:
+        """The union of the parameters of many random points."""
+        trial = _SpaceTrial(np.random.default_rng(0))
+        for _ in range(N_SCALE_POINTS):
+            self.suggest(trial)
+        return trial.asked
+
+    @cached_property
     def scale(self) -> float:
         """Median regret of a random point: the unit in which regret is negligible or not."""
         if self.known_scale is not None:
             return self.known_scale
         values = np.array(random_values(self, N_SCALE_POINTS, seed=0))
         return float(np.median(values[np.isfinite(values)])) - self.optimum
+
+
+class _SpaceTrial(RandomTrial):
+    """A random draw that remembers what it was asked for."""
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        super().__init__(generator)
+        self.asked: dict[str, BaseDistribution] = {}
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Return a number of the range."""
+        self.asked[name] = FloatDistribution(low, high, log=log)
+        return super().suggest_float(name, low, high, log=log)
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """Return an integer of the range."""
+        self.asked[name] = IntDistribution(low, high, log=log)
+        return super().suggest_int(name, low, high, log=log)
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """Return one of the choices."""
+        self.asked[name] = CategoricalDistribution(choices)
+        return super().suggest_categorical(name, choices)
 
 
 def random_values(problem: Problem, count: int, *, seed: int) -> list[float]:

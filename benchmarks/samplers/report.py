@@ -95,7 +95,9 @@ def table(runs: Mapping[Key, Run], problems: Mapping[str, Problem]) -> str:
     rows = ("numeric", "mixed", "conditional", "noisy", "diverging", "sklearn", "async")
     present = {key.sampler for key in runs}
     peers = [
-        s for s in ("gp", "tpe", "botorch", "botorch-running", "cmaes", "random") if s in present
+        s
+        for s in ("gp", "tpe", "botorch", "botorch-running", "ax", "hebo", "cmaes", "random")
+        if s in present
     ]
     lines = [
         "| family | peer | ratio ours/peer | 95 % | problems | pairs | rank ours | rank peer |",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from benchmarks.samplers.peers import SAMPLERS
+from benchmarks.samplers.peers import make_sampler
 from benchmarks.samplers.problems import Problem
 
 DURATION_SPREAD = 0.5
@@ -58,8 +58,7 @@ def simulate(problem: Problem, key: Key) -> Run:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        sampler = SAMPLERS[key.sampler](key.seed)
-        study = optuna.create_study(sampler=sampler)
+        study = optuna.create_study(sampler=make_sampler(key.sampler, key.seed, problem))
         while asked < key.n_trials or running:
             while asked < key.n_trials and len(running) < key.workers:
                 began = time.process_time()

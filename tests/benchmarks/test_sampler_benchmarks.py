@@ -7,11 +7,14 @@ import math
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
+from benchmarks.samplers.declared import DeclaredSampler
 from benchmarks.samplers.problems import Params, Problem, Trial, analytic, random_values
 from benchmarks.samplers.report import compare, mean_ranks, regret, table
 from benchmarks.samplers.runner import Key, Run, read_runs, run_all, simulate
 from benchmarks.samplers.trainings import trainings
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 PROBLEMS = analytic()
 
@@ -90,6 +93,56 @@ def test_a_sampler_that_raises_ends_its_run_and_keeps_what_it_found() -> None:
 
     assert len(run.values) == 2
     assert run.error == "ValueError: out of ideas"
+
+
+def test_the_space_of_a_problem_is_the_union_of_all_its_parameters() -> None:
+    space = PROBLEMS["layers-b"].space
+
+    assert set(space) == {
+        "layers",
+        "lr",
+        *(f"{name}{i}" for name in ("width", "drop") for i in range(4)),
+    }
+    assert space["lr"] == FloatDistribution(1e-5, 1e-1, log=True)
+    assert space["width3"] == IntDistribution(16, 512, log=True)
+    assert PROBLEMS["mixed12-b"].space["flag"] == CategoricalDistribution([False, True])
+
+
+class Recorder:
+    """Suggests the same each time and keeps what it is told."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self.told: list[tuple[Params, float]] = []
+
+    def ask(self) -> Params:
+        return dict(self.params)
+
+    def tell(self, params: Params, value: float) -> None:
+        self.told.append((params, value))
+
+
+def test_an_optimizer_of_a_declared_space_is_told_all_it_suggested_used_or_not() -> None:
+    problem = PROBLEMS["optimisers-b"]
+    params = {"s0": 0.1, "s1": 0.2, "s2": 0.3, "optimiser": "adam", "adam_lr": 1e-4, "beta": 0.5}
+    optimizer = Recorder(params | {"sgd_lr": 0.1, "momentum": 0.9})
+    study = optuna.create_study(sampler=DeclaredSampler(optimizer, problem.space))
+    for value in (0.25, math.inf):
+        trial = study.ask()
+        assert problem.suggest(trial) == params
+        study.tell(trial, value)
+
+    assert optimizer.told == [(optimizer.params, 0.25), (optimizer.params, math.inf)]
+
+
+def test_a_parameter_that_was_not_declared_is_refused() -> None:
+    space = {"x": FloatDistribution(0.0, 1.0)}
+    study = optuna.create_study(sampler=DeclaredSampler(Recorder({"x": 0.5}), space))
+    trial = study.ask()
+
+    assert trial.suggest_float("x", 0.0, 1.0) == 0.5
+    with pytest.raises(LookupError, match="y is not in the declared space"):
+        trial.suggest_float("y", 0.0, 1.0)
 
 
 def test_runs_are_appended_and_not_made_twice(tmp_path: Path) -> None:
