@@ -21,7 +21,7 @@ from typing import Final
 import optuna
 
 from studyflow.embedded import running_mlflow_pages
-from studyflow.errors import SpecError
+from studyflow.errors import SpecError, StorageUnavailable
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
 from studyflow.observer import Observer, Observers
@@ -30,7 +30,7 @@ from studyflow.reports import Report, StudyData, build_report, summary_markdown
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
-from studyflow.storage import open_storage, storage_errors
+from studyflow.storage import PatientStorage, open_storage, storage_errors
 from studyflow.study import Study, n_trials_to_finish
 from studyflow.tracking import StudyCard, StudySummary, Tracker
 from studyflow.tracking.mirror import Mirror
@@ -168,9 +168,19 @@ def _opened(
         _only_runner(study_folder / "runner.lock", observer),
         storage_errors(settings.storage_url),
     ):
+        storage = PatientStorage(
+            open_storage(settings.storage_url),
+            settings.storage_patience_seconds,
+            on_wait=observer.noted,
+        )
+
+        def leave() -> bool:
+            storage.limit_patience(CLOSE_SECONDS)
+            return ends_trials()
+
         study = Study.open(
             spec,
-            open_storage(settings.storage_url),
+            storage,
             make_sampler=lambda seed, n_trials: make_sampler(spec, seed, n_trials),
             pruner=make_pruner(spec),
             fork_from=fork_from,
@@ -197,7 +207,7 @@ def _opened(
                     mirror,
                     observer,
                     settings=tuner_settings or TunerSettings(),
-                    ends_trials=ends_trials,
+                    ends_trials=leave,
                 ),
             )
         finally:
@@ -363,7 +373,9 @@ def _close_interrupted(
     interrupted = TunerResult("The runner was interrupted.", is_finished=False)
     try:
         _close(study, mirror, settings, interrupted, observer, CLOSE_SECONDS)
-    except Exception:  # noqa: BLE001 - such as the storage that is away
+    except StorageUnavailable as error:
+        _log.info("The interrupted study is not shown in MLflow: %s", error)
+    except Exception:  # noqa: BLE001 - whatever it is, the runner ends for another reason
         _log.warning("The interrupted study could not be closed", exc_info=True)
 
 

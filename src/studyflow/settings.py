@@ -6,6 +6,7 @@ Flags come before environment variables, and those before the embedded defaults.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from studyflow.storage import DEFAULT_FOLDER, default_storage_url
 
 ExecutorName = Literal["local", "kubernetes"]
 """Where trials run: as processes of this machine, or as pods of a cluster."""
+
+STORAGE_PATIENCE_SECONDS: Final = 600.0
+"""Long enough for a database's restart, fail-over or small upgrade."""
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -38,6 +42,9 @@ class Settings:
     """Namespace of the trials' pods; `None` for the runner's own, or the kubeconfig's."""
     trial_tracking_uri: str | None = None
     """MLflow's address as pods reach it, where that differs from `tracking_uri`."""
+    storage_patience_seconds: float = STORAGE_PATIENCE_SECONDS
+    """How long a runner waits for a storage that went away before it ends; its trials go on either
+    way."""
 
     @classmethod
     def resolve(
@@ -53,11 +60,11 @@ class Settings:
         """Return the settings from flags, the environment and the defaults, in this order.
 
         The environment's names are `STUDYFLOW_HOME`, `STUDYFLOW_STORAGE`, `STUDYFLOW_EXECUTOR`,
-        `STUDYFLOW_NAMESPACE`, `STUDYFLOW_TRIAL_TRACKING_URI` and MLflow's own
-        `MLFLOW_TRACKING_URI`.
+        `STUDYFLOW_NAMESPACE`, `STUDYFLOW_TRIAL_TRACKING_URI`, `STUDYFLOW_STORAGE_PATIENCE_SECONDS`
+        and MLflow's own `MLFLOW_TRACKING_URI`.
 
         Raises:
-            StudyflowError: There is no such executor.
+            StudyflowError: There is no such executor, or a number is none.
         """
         env = os.environ if environment is None else environment
         chosen = executor or env.get("STUDYFLOW_EXECUTOR") or "local"
@@ -74,6 +81,9 @@ class Settings:
             executor=cast("ExecutorName", chosen),
             namespace=namespace or env.get("STUDYFLOW_NAMESPACE") or None,
             trial_tracking_uri=env.get("STUDYFLOW_TRIAL_TRACKING_URI") or None,
+            storage_patience_seconds=_seconds(
+                "STUDYFLOW_STORAGE_PATIENCE_SECONDS", env, STORAGE_PATIENCE_SECONDS
+            ),
         )
 
     def study_folder(self, name: str) -> Path:
@@ -87,3 +97,24 @@ class Settings:
     def report_folder(self, name: str) -> Path:
         """Return the folder of one study's report."""
         return self.study_folder(name) / "report"
+
+
+def _seconds(name: str, environment: Mapping[str, str], default: float) -> float:
+    """Return a duration from the environment.
+
+    Raises:
+        StudyflowError: It is not a number of seconds.
+    """
+    text = environment.get(name)
+    if not text:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise StudyflowError(
+            f"{name} must be a number of seconds, but it is {text!r}.",
+            hint=f"such as {default:g}, or leave it out.",
+        )
+    return seconds

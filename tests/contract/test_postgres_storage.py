@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from optuna.storages import RDBStorage
+from tests.postgres import create_database, running_postgres
 
 from studyflow.errors import StorageUnavailable
 from studyflow.record import TrialRecord, TrialState
@@ -28,7 +24,6 @@ from studyflow.trial import Cause
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 N_TRIALS = 12
-USER = "studyflow"
 
 RUNNER = """
 import sys
@@ -85,66 +80,17 @@ def open_study(url: str) -> Iterator[Study]:
         storage.engine.dispose()
 
 
-def _programs() -> Path | None:
-    """Return the folder that holds initdb and pg_ctl."""
-    on_path = shutil.which("initdb")
-    places = [Path(on_path).parent] if on_path else []
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((p for p in places if (p / "pg_ctl").exists() and (p / "initdb").exists()), None)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Give the URL of a PostgreSQL of our own; initdb refuses root, so root is another user."""
-    pytest.importorskip("psycopg", reason="needs the extra 'postgres'")
-    programs = _programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL here: initdb and pg_ctl are not installed")
-    name = None
-    if os.geteuid() == 0:
-        users = {entry.pw_name for entry in pwd.getpwall()}
-        name = next((user for user in ("postgres", "nobody") if user in users), None)
-        if name is None:
-            pytest.skip("PostgreSQL refuses root, and there is no user postgres or nobody")
-
-    def call(*command: object) -> None:
-        words = [str(word) for word in command]
-        done = subprocess.run(
-            words, user=name, capture_output=True, text=True, cwd="/", timeout=60, check=False
-        )
-        assert done.returncode == 0, f"{words}: {done.stderr}{done.stdout}"
-
-    # Not tmp_path: only its owner may enter that, and a socket's path has 107 characters at most.
-    with tempfile.TemporaryDirectory(prefix="studyflow-pg-", ignore_cleanup_errors=True) as made:
-        folder = Path(made)
-        if name is not None:
-            shutil.chown(folder, name)
-        port = _free_port()
-        data = folder / "data"
-        call(programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8")
-        options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -F"
-        control: Sequence[object] = (programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log")
-        call(*control, "-o", options, "start")
-        try:
-            yield f"postgresql://{USER}:secret@127.0.0.1:{port}"
-        finally:
-            call(*control, "-m", "immediate", "stop")
+    """Give the URL of a PostgreSQL of our own."""
+    with running_postgres() as postgres:
+        yield postgres.url
 
 
 @pytest.fixture
 def url(server: str, request: pytest.FixtureRequest) -> str:
     """Give the URL of an empty database."""
-    psycopg = pytest.importorskip("psycopg")
-    name = f"db_{abs(hash(request.node.name))}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{server}/{name}"
+    return create_database(server, request.node.name)
 
 
 def test_a_study_is_kept_and_continued(url: str) -> None:

@@ -156,3 +156,13 @@ def test_what_a_dead_server_left_is_ignored(text: str, tmp_path: Path) -> None:
     announce(tmp_path, text)
 
     assert running_prefect_api(at(tmp_path)) is None
+
+
+def test_a_runner_waits_ten_minutes_for_its_storage_unless_told() -> None:
+    name = "STUDYFLOW_STORAGE_PATIENCE_SECONDS"
+
+    assert Settings.resolve(environment={}).storage_patience_seconds == 600.0
+    assert Settings.resolve(environment={name: "30"}).storage_patience_seconds == 30.0
+    for wrong in ("ten", "-1", "inf", "nan"):
+        with pytest.raises(StudyflowError, match=f"{name} must be a number of seconds"):
+            Settings.resolve(environment={name: wrong})

@@ -60,7 +60,7 @@ def test_a_torn_last_line_is_cut_off_and_kept_in_a_copy(
     (copy,) = tmp_path.glob("studies.journal.torn-*")
     assert copy.read_bytes() == intact + torn
     assert path.read_bytes() == intact
-    assert [r.message for r in caplog.records if r.name == "studyflow.storage"] == [
+    assert [r.message for r in caplog.records if r.name == "studyflow.storage.journal"] == [
         f"The last line of {path} was torn; cut it off, copy in {copy.name}"
     ]
 

@@ -255,11 +255,6 @@ class Study:
             return self._to_record(frozen)
         assert verdict.state is not None, "a trial between attempts cannot be told"
         finite = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
-        if verdict.constraints:
-            trial = optuna.trial.Trial(self.optuna_study, frozen._trial_id)
-            for name, violation in verdict.constraints.items():
-                if name not in frozen.constraints:
-                    trial.set_constraint(name, violation)
         attrs: dict[str, Any] = {form.CAUSE: verdict.cause}
         if verdict.message:
             attrs[form.MESSAGE] = verdict.message
@@ -267,7 +262,9 @@ class Study:
             attrs[form.METRICS] = finite
         if trained_seconds is not None:
             attrs[form.SECONDS] = trained_seconds
-        self._finish(number, form.OPTUNA_STATES[verdict.state], attrs, verdict.values)
+        self._finish(
+            number, form.OPTUNA_STATES[verdict.state], attrs, verdict.values, verdict.constraints
+        )
         return self.record(number)
 
     def _finish(
@@ -276,9 +273,19 @@ class Study:
         state: OptunaState,
         attrs: Mapping[str, Any],
         values: Sequence[float] | None = None,
+        constraints: Mapping[str, float] | None = None,
     ) -> None:
-        self._set_attrs(number, attrs)
-        self.optuna_study.tell(number, values, state=state, skip_if_finished=True)
+        """Finish a trial, unless another runner does so first."""
+        frozen = self._frozen()[number]
+        trial = optuna.trial.Trial(self.optuna_study, frozen._trial_id)
+        try:
+            for name, violation in (constraints or {}).items():
+                if name not in frozen.constraints:
+                    trial.set_constraint(name, violation)
+            self._set_attrs(number, attrs)
+            self.optuna_study.tell(number, values, state=state, skip_if_finished=True)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            _log.info("trial=%d was finished by another runner", number)
 
     def _set_attrs(self, number: int, attrs: Mapping[str, Any]) -> None:
         frozen = self._frozen()[number]

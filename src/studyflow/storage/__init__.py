@@ -1,0 +1,28 @@
+"""The storage that holds the truth about studies: one file, or a database by URL.
+
+Nothing else in studyflow knows which one it is. Three kinds of URL:
+
+- `journal:///path`: Optuna's journal in one file, the embedded default; see
+  `docs/decisions/0001-embedded-storage.md`.
+- `sqlite:///path`: one SQLite file.
+- `postgresql://…`, `mysql://…`, …: any database that Optuna's `RDBStorage` knows.
+
+Whoever only reads is told at once when the storage is away; a runner waits (`PatientStorage`).
+"""
+
+from studyflow.storage.forwarding import ForwardingStorage
+from studyflow.storage.journal import ProcessLock
+from studyflow.storage.opening import open_storage, storage_errors
+from studyflow.storage.patient import PatientStorage
+from studyflow.storage.urls import DEFAULT_FOLDER, default_storage_url, redacted
+
+__all__ = [
+    "DEFAULT_FOLDER",
+    "ForwardingStorage",
+    "PatientStorage",
+    "ProcessLock",
+    "default_storage_url",
+    "open_storage",
+    "redacted",
+    "storage_errors",
+]

@@ -1,0 +1,115 @@
+"""A real PostgreSQL that goes away under a real runner: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.faults.place import Place, wait_until
+from tests.postgres import USER, Postgres, create_database, running_postgres
+
+from studyflow.record import TrialState
+from studyflow.study import is_counted
+from studyflow.trial import Cause
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with running_postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def place(server: Postgres, tmp_path: Path) -> Place:
+    return Place(tmp_path, storage_url=create_database(server.url, str(tmp_path)))
+
+
+def assert_whole(place: Place) -> None:
+    """Check that each of six trials ran once and has its own value."""
+    records = place.records()
+    assert [r.number for r in records if is_counted(r)] == [0, 1, 2, 3, 4, 5]
+    assert len(records) == 6
+    assert {(r.state, r.cause, r.attempt) for r in records} == {(TrialState.COMPLETE, Cause.OK, 1)}
+    assert all(r.values == (r.params["x"],) for r in records)
+    assert len({r.values for r in records}) == 6
+    assert place.n_folders() == 6
+    assert place.processes() == []
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_database_that_restarts_costs_a_study_nothing(
+    mode: str, server: Postgres, place: Place
+) -> None:
+    runner = place.start()
+    for n_trials in (1, 3, 5):
+        wait_until(lambda n=n_trials: place.n_folders() >= n, runner)  # type: ignore[misc]
+        server.stop(mode)
+        server.start()
+
+    assert runner.wait(60) == 0, place.log
+    assert_whole(place)
+
+
+def test_an_outage_is_told_once_and_its_end_too(server: Postgres, place: Place) -> None:
+    runner = place.start()
+    wait_until(lambda: place.n_folders() >= 2, runner)
+    server.stop()
+    wait_until(lambda: "waiting for it" in place.log, runner)
+    server.start()
+
+    assert runner.wait(60) == 0, place.log
+    assert place.log.count("Running trials go on; waiting for it up to 10 min.") == 1
+    assert place.log.count("The study storage is back after ") == 1
+    assert "Traceback" not in place.log
+    assert_whole(place)
+
+
+def test_connections_that_are_cut_all_the_time_cost_a_study_nothing(
+    server: Postgres, place: Place
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    n_cut = 0
+    runner = place.start()
+    wait_until(lambda: place.n_folders() >= 1, runner)
+    with psycopg.connect(f"{server.url}/postgres", autocommit=True) as connection:
+        while runner.poll() is None:
+            n_cut += connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s "
+                "and datname = %s",
+                [USER, place.storage_url.rpartition("/")[2]],
+            ).rowcount
+            time.sleep(0.15)
+
+    assert runner.wait() == 0, place.log
+    assert n_cut > 5
+    assert_whole(place)
+
+
+def test_a_runner_whose_patience_ends_leaves_its_trials_to_the_next_one(
+    server: Postgres, place: Place
+) -> None:
+    runner = place.start(STUDYFLOW_STORAGE_PATIENCE_SECONDS="3")
+    wait_until(lambda: place.n_folders() >= 3, runner)
+    server.stop()
+
+    assert runner.wait(60) == 3, place.log
+    last = place.log.strip().splitlines()[-1]
+    assert last.startswith("The study storage postgresql://studyflow:***@127.0.0.1:")
+    assert last.endswith(
+        "It has been away for 3 s. Hint: nothing that was recorded is lost, and running trials go "
+        "on; run the study again when it is back."
+    )
+    assert "Traceback" not in place.log
+    assert "secret" not in place.log
+
+    deadline = time.monotonic() + 30
+    while place.n_ended() < place.n_folders():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    server.start()
+    place.run_to_end()
+    assert_whole(place)
