@@ -57,6 +57,8 @@ class TrialRecord:
     """Number of the newest attempt, from 1; 0 before the first."""
     lost_attempts: frozenset[int] = frozenset()
     """Numbers of the attempts that were lost to the infrastructure."""
+    lost_seconds: float = 0.0
+    """How long the scripts of lost attempts ran, for nothing, as far as that is known."""
     started_at: float | None = None
     """Start in seconds since the epoch, UTC."""
     finished_at: float | None = None

@@ -259,7 +259,7 @@ class Tuner:
         if status.blocks_study:
             self._block(record, outcome.message)
         elif verdict.state is None:
-            self._retry(record, verdict)
+            self._retry(record, verdict, _seconds(status))
         else:
             self._record(record, verdict, outcome.metrics, _seconds(status))
         self._forget(attempt)
@@ -283,9 +283,11 @@ class Tuner:
             message="The script called no finish(); the last logged values were taken.",
         )
 
-    def _retry(self, record: TrialRecord, verdict: Verdict) -> None:
+    def _retry(
+        self, record: TrialRecord, verdict: Verdict, trained_seconds: float | None = None
+    ) -> None:
         backoff = self._spec.retry.backoff_seconds * 2.0 ** min(record.attempt - 1, 64)
-        self._study.end_attempt(record.number, record.attempt, verdict)
+        self._study.end_attempt(record.number, record.attempt, verdict, trained_seconds)
         pause = min(backoff, MAX_BACKOFF_SECONDS)
         self._retry_at[record.number] = self._clock() + pause
         self._last_metrics.pop(record.number, None)

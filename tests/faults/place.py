@@ -100,6 +100,13 @@ class Place:
             storage.engine.dispose()
         return records
 
+    def verify(self) -> None:
+        """Check all invariants, as a person would."""
+        places = ["--home", str(self.home), "--storage", self.storage_url]
+        command = [sys.executable, "-m", "studyflow", "verify", "kill", *places]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def processes(self) -> list[psutil.Process]:
         """Return every process that works in this folder or was told of it."""
         found = []

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from studyflow.cli import main
 from studyflow.record import TrialState
 from studyflow.storage import default_storage_url, open_storage
 from studyflow.study import find_study, load_records
@@ -116,3 +118,5 @@ def test_an_interrupted_flow_ends_soon_in_one_line_and_leaves_no_server(
     ]
     assert {(r.state, r.cause) for r in records} == {(TrialState.FAILED, Cause.CANCELLED)}
     assert flow.servers() == []
+    done = CliRunner().invoke(main, ["verify", "interrupted", "--home", str(flow.home)])
+    assert done.exit_code == 0, done.output

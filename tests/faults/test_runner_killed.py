@@ -42,6 +42,7 @@ def test_a_killed_runner_is_replaced_by_the_next_one(moment: str, tmp_path: Path
     assert len({r.values for r in records}) == 6
     assert place.n_folders() == 6
     assert place.processes() == []
+    place.verify()
     assert place.mlflow_trials() == {
         r.number: ("FINISHED", r.values[0]) for r in records if r.values
     }
@@ -65,4 +66,5 @@ def test_a_terminated_runner_stops_its_trials_and_leaves_the_rest_for_later(
     assert {(r.state, r.cause) for r in records} == {(TrialState.FAILED, Cause.CANCELLED)}
     assert len(records) == 2
     assert place.processes() == []
+    place.verify()
     assert {status for status, _ in place.mlflow_trials().values()} == {"KILLED"}

@@ -38,6 +38,7 @@ def assert_whole(place: Place) -> None:
     assert len({r.values for r in records}) == 6
     assert place.n_folders() == 6
     assert place.processes() == []
+    place.verify()
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.executors import AttemptId
+from studyflow.invariants import check, gather
 from studyflow.observer import Observer
 from studyflow.record import TrialRecord, TrialState
 from studyflow.study import is_counted
@@ -166,7 +167,8 @@ class TunerMachine(RuleBasedStateMachine):
             if record.state is TrialState.COMPLETE:
                 newest = AttemptId(record.number, record.attempt)
                 assert record.values == (self.values[newest],)
-                assert record.attempt not in record.lost_attempts
+        evidence = gather(self.spec, records, executor=self.executor.again())
+        assert [problem for finding in check(evidence) for problem in finding.problems] == []
 
 
 def _pair(attempt: AttemptId) -> tuple[int, int]:

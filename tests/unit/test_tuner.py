@@ -12,6 +12,7 @@ from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
+from studyflow.invariants import check, gather
 from studyflow.observer import Observer, Progress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
@@ -139,6 +140,8 @@ class Rig:
         assert self.machine.most_running <= self.spec.budget.max_parallel_trials, "I6"
         assert not self.machine.running(), "I5"
         assert self.executor.poll() == {}, "everything is forgotten"
+        findings = check(gather(self.spec, records, executor=self.executor))
+        assert [problem for finding in findings for problem in finding.problems] == []
         return records
 
 

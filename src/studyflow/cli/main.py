@@ -63,6 +63,7 @@ _COMMANDS: Final = {
     "pods": ("render", "logs"),
     "servers": ("ui",),
     "deploy": ("deploy",),
+    "verify": ("verify",),
 }
 """The modules here and the commands that each one has."""
 

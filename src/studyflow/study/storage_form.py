@@ -19,7 +19,8 @@ CAUSE: Final = "cause"
 MESSAGE: Final = "message"
 ATTEMPT: Final = "attempt"
 ATTEMPTS: Final = "attempts"
-"""Ended attempts that were followed by another: a list of [attempt, cause, message]."""
+"""Ended attempts that were followed by another: a list of [attempt, cause, message, seconds]; the
+seconds that the script ran are missing where they are not known."""
 METRICS: Final = "metrics"
 SECONDS: Final = "trained_seconds"
 RUN_ID: Final = "mlflow_run_id"
@@ -76,6 +77,7 @@ def to_record(
         message=str(attrs.get(MESSAGE, "")),
         attempt=int(attrs.get(ATTEMPT, 0)),
         lost_attempts=frozenset(entry[0] for entry in attrs.get(ATTEMPTS, ())),
+        lost_seconds=sum(entry[3] or 0.0 for entry in attrs.get(ATTEMPTS, ()) if len(entry) > 3),
         started_at=None if frozen.datetime_start is None else frozen.datetime_start.timestamp(),
         finished_at=None
         if frozen.datetime_complete is None

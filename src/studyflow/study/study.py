@@ -185,11 +185,20 @@ class Study:
         self._set_attrs(number, {form.ATTEMPT: attempt})
         return self.record(number)
 
-    def end_attempt(self, number: int, attempt: int, verdict: Verdict) -> None:
-        """Note an attempt that was lost and will be followed by another."""
+    def end_attempt(
+        self, number: int, attempt: int, verdict: Verdict, trained_seconds: float | None = None
+    ) -> None:
+        """Note an attempt that was lost and will be followed by another.
+
+        Args:
+            number: Number of the trial.
+            attempt: Number of the attempt.
+            verdict: What ended it.
+            trained_seconds: How long its script ran, for nothing, if that is known.
+        """
         ended = list(self._frozen()[number].user_attrs.get(form.ATTEMPTS, []))
         if not any(entry[0] == attempt for entry in ended):
-            ended.append([attempt, verdict.cause.value, verdict.message])
+            ended.append([attempt, verdict.cause.value, verdict.message, trained_seconds])
             self._set_attrs(number, {form.ATTEMPTS: ended})
 
     def set_run_id(self, number: int, run_id: str) -> None:

@@ -551,8 +551,8 @@ def test_attempts_are_noted_once_and_not_after_the_end() -> None:
     lost = Verdict(Cause.EVICTED, None, "gone")
 
     study.begin_attempt(0, 1)
-    study.end_attempt(0, 1, lost)
-    study.end_attempt(0, 1, lost)
+    study.end_attempt(0, 1, lost, 12.5)
+    study.end_attempt(0, 1, lost, 12.5)
     study.begin_attempt(0, 2)
     study.set_run_id(0, "abc")
     between = study.record(0)
@@ -561,8 +561,18 @@ def test_attempts_are_noted_once_and_not_after_the_end() -> None:
     study.end_attempt(0, 3, lost)
 
     assert (between.attempt, between.lost_attempts, between.run_id) == (2, frozenset({1}), "abc")
-    assert study.optuna_study.trials[0].user_attrs["attempts"] == [[1, "evicted", "gone"]]
+    assert study.optuna_study.trials[0].user_attrs["attempts"] == [[1, "evicted", "gone", 12.5]]
+    assert between.lost_seconds == 12.5
     assert study.record(0).attempt == 2
+
+
+def test_lost_attempts_of_an_older_version_have_no_seconds() -> None:
+    study = open_study(make_spec())
+    asked = study.optuna_study.ask()
+    asked.set_user_attr("attempts", [[1, "evicted", "gone"], [2, "lost", "gone", None]])
+
+    assert study.record(0).lost_attempts == {1, 2}
+    assert study.record(0).lost_seconds == 0.0
 
 
 def test_finished_records_are_made_once_and_running_ones_every_time() -> None:

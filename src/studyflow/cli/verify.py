@@ -1,0 +1,126 @@
+"""`studyflow verify`: whether what must always hold of a study does."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from studyflow.cli.places import executor_options, load_study, place_options
+from studyflow.cli.show import json_option
+from studyflow.invariants import Evidence, Finding, check, discarded_gpu_seconds, gather
+from studyflow.settings import Settings
+
+
+@click.command()
+@click.argument("study")
+@json_option
+@executor_options
+@place_options
+def verify(
+    study: str,
+    as_json: bool,
+    executor: str | None,
+    namespace: str | None,
+    home: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Check a study (file or name) against storage, executor and MLflow.
+
+    Says for each promise whether it holds, and what breaks it. Exit code 1 when one is broken.
+    """
+    settings = Settings.resolve(
+        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
+    )
+    evidence = _gather(study, settings)
+    findings = check(evidence)
+    if as_json:
+        click.echo(json.dumps(_document(evidence, findings), indent=2, ensure_ascii=False))
+    else:
+        _print(evidence, findings)
+    sys.exit(1 if any(finding.is_broken for finding in findings) else 0)
+
+
+def _gather(study: str, settings: Settings) -> Evidence:
+    from studyflow.runner import make_tracker, open_executor
+    from studyflow.tracking.memory import MemoryTracker
+
+    data = load_study(study, settings)
+    executor = open_executor(data.spec, settings)
+    tracker = make_tracker(settings, data.spec)
+    try:
+        return gather(
+            data.spec,
+            data.records,
+            executor=executor,
+            # Without MLflow a tracker remembers nothing of other processes.
+            tracker=None if isinstance(tracker, MemoryTracker) else tracker,
+            is_driven=_is_driven(settings.study_folder(data.spec.name) / "runner.lock"),
+            secrets=_known_secrets(settings),
+        )
+    finally:
+        tracker.close()
+        executor.close()
+
+
+def _is_driven(lock: Path) -> bool:
+    """Return whether a runner of this machine holds the study's lock."""
+    if not lock.exists():
+        return False
+    with lock.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _known_secrets(settings: Settings) -> set[str]:
+    """Return the passwords and tokens that this process was given."""
+    urls = (settings.storage_url, settings.tracking_uri or "")
+    found = {unquote(urlsplit(url).password or "") for url in urls}
+    found |= {os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("PASSWORD", "TOKEN")}
+    return found - {""}
+
+
+def _print(evidence: Evidence, findings: tuple[Finding, ...]) -> None:
+    for finding in findings:
+        word = "BROKEN" if finding.is_broken else "unseen" if finding.unchecked else "holds"
+        click.echo(f"{finding.invariant:<4} {word:<7} {finding.promise}")
+        for problem in finding.problems or filter(None, [finding.unchecked]):
+            click.echo(f"             {problem}")
+    n_lost = sum(len(record.lost_attempts) for record in evidence.records)
+    if n_lost:
+        seconds = sum(record.lost_seconds for record in evidence.records)
+        click.echo(
+            f"{n_lost} attempts were lost to the infrastructure, with {seconds:.0f} s of work"
+            f" ({discarded_gpu_seconds(evidence):.0f} GPU-seconds)."
+        )
+    if evidence.is_driven:
+        click.echo("A runner is at work: what is in flight was not judged.")
+
+
+def _document(evidence: Evidence, findings: tuple[Finding, ...]) -> dict[str, Any]:
+    return {
+        "study": evidence.spec.name,
+        "is_driven": evidence.is_driven,
+        "n_lost_attempts": sum(len(record.lost_attempts) for record in evidence.records),
+        "discarded_gpu_seconds": discarded_gpu_seconds(evidence),
+        "invariants": [
+            {
+                "invariant": finding.invariant,
+                "promise": finding.promise,
+                "holds": None if finding.unchecked else not finding.is_broken,
+                "problems": list(finding.problems),
+                "unchecked": finding.unchecked,
+            }
+            for finding in findings
+        ],
+    }
