@@ -6,9 +6,18 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from tests.faults.catalogue import CONTRACT
 
 # The contract suites are shipped with the package: their failures are to show values all the same.
 pytest.register_assert_rewrite("studyflow.testing")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the shipped contract suites with the faults that they inject."""
+    for item in items:
+        for fault in CONTRACT.get(item.name.partition("[")[0], ()):
+            item.add_marker(pytest.mark.fault(fault))
+
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -77,6 +77,7 @@ def stored(storage: BaseStorage) -> list[optuna.trial.FrozenTrial]:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("fault", StorageFault)
+@pytest.mark.fault("F26", "F28", "F29")
 def test_a_study_comes_out_the_same_whatever_fails(fault: StorageFault, seed: int) -> None:
     failing = FailingStorage(optuna.storages.InMemoryStorage(), seed=seed, slow_seconds=0.0)
     failing.fail(fault, rate=0.4)

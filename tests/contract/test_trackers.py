@@ -111,6 +111,7 @@ class TestMLflowTracker(TrackerContract):
     def delete_experiment(self) -> None:
         self.client.delete_experiment(self.client.get_experiment_by_name(STUDY).experiment_id)
 
+    @pytest.mark.fault("F34")
     def test_an_experiment_deleted_while_running_is_restored(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -132,6 +133,7 @@ class TestMLflowTracker(TrackerContract):
         self.delete_experiment()
         assert self.opened().open_study(card()) == first
 
+    @pytest.mark.fault("F34")
     def test_a_deleted_study_run_is_replaced_and_keeps_its_trials(self) -> None:
         tracker = self.opened()
         tracker.open_trial(running(0))
@@ -211,6 +213,7 @@ class TestMLflowTracker(TrackerContract):
         stored = tracker.read_points(complete(0), "loss")
         assert [(p.step, p.value) for p in stored] == [(0, 1.0), (1, 0.5), (2, 0.25), (2, 0.25)]
 
+    @pytest.mark.fault("F42")
     def test_of_a_long_log_the_end_is_kept(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -441,6 +444,7 @@ def server(tmp_path: Path, empty_database: Path) -> Iterator[Server]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+@pytest.mark.fault("F32")
 def test_a_server_killed_in_mid_study_misses_nothing_and_has_nothing_twice(
     server: Server, tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def running_pod(kubectl: Kubectl) -> str | None:
     return next((pod["metadata"]["name"] for pod in pods), None)
 
 
+@pytest.mark.fault("F01")
 def test_a_trial_that_needs_too_much_memory_is_infeasible(bench: Bench, kubectl: Kubectl) -> None:
     record = bench.run_one(study("x = bytearray(10**9)\n"))
     assert (record.state, record.cause) == (TrialState.FAILED, Cause.HOST_OOM)
@@ -116,6 +117,7 @@ def test_a_trial_that_needs_too_much_memory_is_infeasible(bench: Bench, kubectl:
     assert kubectl.items("jobs") == []
 
 
+@pytest.mark.fault("F06")
 def test_an_image_that_does_not_exist_stops_the_study_with_its_name(bench: Bench) -> None:
     spec = study(
         FINISH,
@@ -129,6 +131,7 @@ def test_an_image_that_does_not_exist_stops_the_study_with_its_name(bench: Bench
     assert [r.cause for r in result.data.records] == [Cause.CANCELLED]
 
 
+@pytest.mark.fault("F08")
 def test_more_gpus_than_any_node_has_wait_with_a_reason_and_no_further_trial(
     bench: Bench, kubectl: Kubectl
 ) -> None:
@@ -148,6 +151,7 @@ def test_more_gpus_than_any_node_has_wait_with_a_reason_and_no_further_trial(
     assert kubectl.items("jobs") == []
 
 
+@pytest.mark.fault("F07")
 def test_a_missing_secret_stops_the_study_at_once_and_is_named(
     bench: Bench, kubectl: Kubectl
 ) -> None:
@@ -163,6 +167,7 @@ def test_a_missing_secret_stops_the_study_at_once_and_is_named(
     assert [r.cause for r in again.data.records] == [Cause.CANCELLED, *[Cause.OK] * 3]
 
 
+@pytest.mark.fault("F03")
 def test_a_deleted_pod_is_another_attempt_of_the_same_trial(bench: Bench, kubectl: Kubectl) -> None:
     # The first attempt hangs, the second finishes.
     script = (
@@ -178,6 +183,7 @@ def test_a_deleted_pod_is_another_attempt_of_the_same_trial(bench: Bench, kubect
     assert lost.startswith("evicted: ")
 
 
+@pytest.mark.fault("F20")
 def test_a_deleted_job_is_another_attempt_of_the_same_trial(bench: Bench, kubectl: Kubectl) -> None:
     script = (
         "from studyflow import sdk\ntrial = sdk.current_trial()\n"
@@ -192,6 +198,7 @@ def test_a_deleted_job_is_another_attempt_of_the_same_trial(bench: Bench, kubect
     assert "deleted by someone else" in lost
 
 
+@pytest.mark.fault("F49")
 def test_a_trial_over_its_time_is_infeasible_and_leaves_no_pod(
     bench: Bench, kubectl: Kubectl
 ) -> None:
@@ -211,6 +218,7 @@ def test_a_script_that_fails_ends_with_its_exit_code_and_last_line(
     assert log.read_text() == "no such data set\n"
 
 
+@pytest.mark.fault("F09")
 def test_a_quota_holds_trials_back_and_fails_none(bench: Bench, kubectl: Kubectl) -> None:
     kubectl("create", "quota", "one", "--hard=pods=1")
     result = bench.run(study(FINISH, n_trials=3, parallel=3))
@@ -225,6 +233,7 @@ def test_a_command_that_does_not_exist_is_a_user_error(bench: Bench) -> None:
     assert "no-such-program" in record.message
 
 
+@pytest.mark.fault("F43")
 def test_dollars_reach_the_script_as_they_are(bench: Bench) -> None:
     strange = "$$ $(HOME) $HOME ${HOME} `id` \"quoted\" 'too'\n✓"
     script = (

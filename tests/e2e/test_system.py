@@ -232,6 +232,7 @@ def test_a_hopeless_trial_s_pod_is_stopped(stack: Stack) -> None:
     until(lambda: not stack.pods(document["name"]), 60, "no pod left")
 
 
+@pytest.mark.fault("F21")
 def test_a_flow_whose_pod_is_killed_is_replaced_and_adopts_its_trials(stack: Stack) -> None:
     document = study(
         "killed", n_trials=6, parallel=2, command=finishing_after(8.0), image=image("trial-base")
@@ -255,6 +256,7 @@ def test_a_flow_whose_pod_is_killed_is_replaced_and_adopts_its_trials(stack: Sta
     stack.until_ended(flow_run)
 
 
+@pytest.mark.fault("F37")
 def test_a_cancelled_flow_leaves_no_pod_and_keeps_what_was_finished(stack: Stack) -> None:
     document = study(
         "cancelled",
@@ -284,6 +286,7 @@ def test_a_cancelled_flow_leaves_no_pod_and_keeps_what_was_finished(stack: Stack
     assert any(t.state.name == "COMPLETE" for t in trials)
 
 
+@pytest.mark.fault("F52")
 def test_a_trial_has_no_token_and_no_way_to_the_servers(stack: Stack) -> None:
     script = """
 import os, socket

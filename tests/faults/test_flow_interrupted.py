@@ -100,6 +100,7 @@ def flow(tmp_path: Path) -> Iterator[Flow]:
 
 
 @pytest.mark.parametrize(("who", "number"), [("group", signal.SIGINT), ("process", signal.SIGTERM)])
+@pytest.mark.fault("F22")
 def test_an_interrupted_flow_ends_soon_in_one_line_and_leaves_no_server(
     flow: Flow, who: str, number: signal.Signals
 ) -> None:

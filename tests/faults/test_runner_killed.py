@@ -25,6 +25,7 @@ MOMENTS: dict[str, Callable[[Place], bool]] = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.fault("F21")
 def test_a_killed_runner_is_replaced_by_the_next_one(moment: str, tmp_path: Path) -> None:
     place = Place(tmp_path)
     runner = place.start()
@@ -48,6 +49,7 @@ def test_a_killed_runner_is_replaced_by_the_next_one(moment: str, tmp_path: Path
     }
 
 
+@pytest.mark.fault("F22")
 def test_a_terminated_runner_stops_its_trials_and_leaves_the_rest_for_later(
     tmp_path: Path,
 ) -> None:

@@ -42,6 +42,7 @@ def assert_whole(place: Place) -> None:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.fault("F26")
 def test_a_database_that_restarts_costs_a_study_nothing(
     mode: str, server: Postgres, place: Place
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_database_that_restarts_costs_a_study_nothing(
     assert_whole(place)
 
 
+@pytest.mark.fault("F26")
 def test_an_outage_is_told_once_and_its_end_too(server: Postgres, place: Place) -> None:
     runner = place.start()
     wait_until(lambda: place.n_folders() >= 2, runner)
@@ -69,6 +71,7 @@ def test_an_outage_is_told_once_and_its_end_too(server: Postgres, place: Place) 
     assert_whole(place)
 
 
+@pytest.mark.fault("F28", "F29")
 def test_connections_that_are_cut_all_the_time_cost_a_study_nothing(
     server: Postgres, place: Place
 ) -> None:
@@ -90,6 +93,7 @@ def test_connections_that_are_cut_all_the_time_cost_a_study_nothing(
     assert_whole(place)
 
 
+@pytest.mark.fault("F27")
 def test_a_runner_whose_patience_ends_leaves_its_trials_to_the_next_one(
     server: Postgres, place: Place
 ) -> None:

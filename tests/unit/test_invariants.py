@@ -162,6 +162,7 @@ def test_a_study_that_went_well_breaks_nothing() -> None:
         ),
     ],
 )
+@pytest.mark.fault("F51")
 def test_what_breaks_an_invariant_is_said_in_a_sentence(
     invariant: str, found: dict[str, tuple[str, ...]], sentence: str
 ) -> None:

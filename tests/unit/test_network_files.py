@@ -42,6 +42,7 @@ def test_nothing_is_known_without_a_list_of_mounts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["journal", "sqlite"])
+@pytest.mark.fault("F30")
 def test_a_study_on_a_network_share_is_refused_with_advice(
     scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

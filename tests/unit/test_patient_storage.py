@@ -57,6 +57,7 @@ class Place:
         return self.failing.get_all_trials(self.study_id)
 
 
+@pytest.mark.fault("F26")
 def test_a_storage_that_is_back_after_a_minute_has_cost_nothing_but_time() -> None:
     place = Place()
     place.failing.is_away, place.back_after = True, 60.0
@@ -73,6 +74,7 @@ def test_a_storage_that_is_back_after_a_minute_has_cost_nothing_but_time() -> No
     assert place.pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15.0, 15.0, 15.0]
 
 
+@pytest.mark.fault("F27")
 def test_patience_ends_with_one_sentence_and_is_not_begun_again() -> None:
     place = Place(patience_seconds=600.0)
     place.failing.is_away = True
@@ -103,6 +105,7 @@ def test_patience_is_whole_again_after_the_storage_was_back() -> None:
     assert len(place.heard) == 6
 
 
+@pytest.mark.fault("F29")
 def test_a_deadlock_is_repeated_at_once_and_nobody_is_told() -> None:
     place = Place()
     place.failing.fail(StorageFault.DEADLOCK, times=2)
@@ -139,6 +142,7 @@ class TestEveryWriteIsDoneOnce:
         )
         return place
 
+    @pytest.mark.fault("F28")
     def test_a_trial_that_is_made(self, place: Place) -> None:
         trial_id = place.patient.create_new_trial(place.study_id)
 
@@ -159,6 +163,7 @@ class TestEveryWriteIsDoneOnce:
 
         assert [t.value for t in place.trials()] == [None, 0.0, 1.0]
 
+    @pytest.mark.fault("F28")
     def test_a_study(self, place: Place) -> None:
         for name in ("named", None):
             study_id = place.patient.create_new_study(MINIMIZE, name)
@@ -174,6 +179,7 @@ class TestEveryWriteIsDoneOnce:
         ("state", "values"),
         [(TrialState.COMPLETE, [0.5]), (TrialState.FAIL, None), (TrialState.PRUNED, [1.0])],
     )
+    @pytest.mark.fault("F28")
     def test_a_trial_that_is_told(
         self, place: Place, state: TrialState, values: list[float] | None
     ) -> None:
@@ -247,6 +253,7 @@ def test_who_interrupts_the_waiting_does_not_wait_again() -> None:
         place.patient.get_all_trials(place.study_id)
 
 
+@pytest.mark.fault("F22")
 def test_who_leaves_waits_only_a_little() -> None:
     place = Place()
     place.failing.is_away = True
@@ -300,6 +307,7 @@ def database(folder: Path) -> Iterator[tuple[optuna.storages.RDBStorage, Patient
         storage.engine.dispose()
 
 
+@pytest.mark.fault("F30")
 def test_a_locked_sqlite_file_is_waited_for_and_a_trial_is_made_once(tmp_path: Path) -> None:
     with database(tmp_path) as (storage, patient, place):
         other = storage.engine.connect()
@@ -317,6 +325,7 @@ def test_a_locked_sqlite_file_is_waited_for_and_a_trial_is_made_once(tmp_path: P
         assert len(place.trials()) == 1
 
 
+@pytest.mark.fault("F28")
 def test_an_answer_lost_at_the_commit_itself_makes_no_second_trial(tmp_path: Path) -> None:
     with database(tmp_path) as (storage, patient, place):
         lost = [1, 1]
@@ -342,6 +351,7 @@ def test_an_answer_lost_at_the_commit_itself_makes_no_second_trial(tmp_path: Pat
         *[("25006", True), ("08006", True), ("42P01", False), ("28P01", False), ("22001", False)],
     ],
 )
+@pytest.mark.fault("F29")
 def test_a_database_says_by_its_code_whether_to_try_again(
     tmp_path: Path, sqlstate: str, passes: bool
 ) -> None:
@@ -362,6 +372,7 @@ def test_a_database_says_by_its_code_whether_to_try_again(
             assert place.pauses == []
 
 
+@pytest.mark.fault("F29")
 def test_a_pool_without_a_free_connection_is_waited_for(tmp_path: Path) -> None:
     with database(tmp_path) as (storage, patient, place):
         failures = [sqlalchemy.exc.TimeoutError("QueuePool limit reached")]
@@ -392,6 +403,7 @@ def largest_file(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.fault("F30")
 def test_a_full_disk_is_told_and_leaves_the_journal_whole(tmp_path: Path) -> None:
     storage = open_storage(default_storage_url(tmp_path))
     study_id = storage.create_new_study(MINIMIZE, "demo")
@@ -408,6 +420,7 @@ def test_a_full_disk_is_told_and_leaves_the_journal_whole(tmp_path: Path) -> Non
     assert path.read_bytes() == before
 
 
+@pytest.mark.fault("F30")
 def test_a_runner_waits_for_room_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,6 +441,7 @@ def test_a_runner_waits_for_room_on_the_disk(
     assert len(open_storage(default_storage_url(tmp_path)).get_all_trials(place.study_id)) == 1
 
 
+@pytest.mark.fault("F31")
 def test_what_a_dead_runner_left_torn_is_cut_off_by_the_next_write(tmp_path: Path) -> None:
     storage = open_storage(default_storage_url(tmp_path))
     study_id = storage.create_new_study(MINIMIZE, "demo")

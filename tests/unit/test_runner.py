@@ -86,6 +86,7 @@ def test_without_mlflow_results_are_tracked_in_memory(settings: Settings) -> Non
     assert len(notes.notes) == 1
 
 
+@pytest.mark.fault("F24", "F38")
 def test_a_second_runner_stands_by_and_takes_over(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +131,7 @@ def test_an_interrupted_study_keeps_why_it_was_interrupted(
         run_study(tiny(tmp_path), settings, Observer(), folder=tmp_path)
 
 
+@pytest.mark.fault("F37")
 def test_trials_of_a_killed_runner_can_be_cancelled(settings: Settings, tmp_path: Path) -> None:
     spec = tiny(tmp_path)
     (tmp_path / "train.py").write_text("import time\ntime.sleep(600)\n")

@@ -47,6 +47,7 @@ def test_the_embedded_storage_is_a_journal_in_the_folder(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("torn", [b'{"op_code":4,"worker_', b"\0\0\0\0", b"{}"])
+@pytest.mark.fault("F31")
 def test_a_torn_last_line_is_cut_off_and_kept_in_a_copy(
     torn: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_file_torn_in_its_first_line_and_an_empty_one_are_a_storage_without_st
         assert optuna.get_all_study_names(open_storage(default_storage_url(tmp_path))) == []
 
 
+@pytest.mark.fault("F31")
 def test_garbage_in_the_middle_is_refused_by_file_and_line(tmp_path: Path) -> None:
     path = journal(tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)
@@ -172,6 +174,7 @@ def test_two_storages_over_one_journal_see_each_others_writes(tmp_path: Path) ->
         ("nonsense", "nonsense"),
     ],
 )
+@pytest.mark.fault("F51")
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
     assert redacted(url) == shown
     assert "secret" not in redacted(url)
@@ -252,6 +255,7 @@ def test_something_that_is_no_database_is_refused_without_its_password(url: str)
     assert not caught.value.retryable
 
 
+@pytest.mark.fault("F56")
 def test_tables_of_another_version_of_optuna_are_refused_with_the_way_out(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
     storage = open_storage(url)
@@ -282,6 +286,7 @@ def test_a_database_that_fails_in_the_middle_of_a_study_can_be_waited_for(tmp_pa
 
 
 @pytest.mark.parametrize("line", ['{"op": 1}', "[1]", "null", "garbage"])
+@pytest.mark.fault("F31")
 def test_a_damaged_journal_is_refused_with_the_number_of_the_line(
     tmp_path: Path, line: str
 ) -> None:

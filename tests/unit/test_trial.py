@@ -149,6 +149,7 @@ def test_a_parameter_that_json_does_not_know_is_refused(value: Any) -> None:
         {"stopped": None},
     ],
 )
+@pytest.mark.fault("F41")
 def test_a_malformed_outcome_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(DocumentError):
         Outcome.from_json(json.dumps({**OUTCOME, **change}))
@@ -164,6 +165,7 @@ def test_an_outcome_says_only_when_the_script_had_been_told_to_stop() -> None:
     assert Outcome.from_json(stopped.to_json()) == stopped
 
 
+@pytest.mark.fault("F57")
 def test_fields_that_a_later_studyflow_adds_are_passed_over() -> None:
     later = {"colour": "blue", "node": {"name": "gpu-3"}}
 
@@ -186,6 +188,7 @@ def test_fields_that_a_later_studyflow_adds_are_passed_over() -> None:
         (" " * (OUTCOME_LIMIT_BYTES + 1), "4097 bytes long; the limit is 4096"),
     ],
 )
+@pytest.mark.fault("F41")
 def test_what_is_no_outcome_is_refused(text: str | bytes, message: str) -> None:
     with pytest.raises(DocumentError, match=message):
         Outcome.from_json(text)
@@ -216,6 +219,7 @@ def test_metrics_keep_nan_and_infinities() -> None:
         ("-" + "9" * 400, -math.inf),
     ],
 )
+@pytest.mark.fault("F39")
 def test_numbers_beyond_floats_are_infinite(written: str, value: float) -> None:
     assert MetricPoint.from_json(f'["loss", 1, {written}, 2]').value == value
 

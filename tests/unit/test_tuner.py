@@ -245,6 +245,7 @@ def test_a_trial_gets_what_its_script_needs() -> None:
         ({"loss": 1.0}, Cause.OK, TrialState.COMPLETE),
     ],
 )
+@pytest.mark.fault("F01", "F02", "F39")
 def test_each_outcome_is_recorded_with_its_cause(
     result: Any, cause: Cause, state: TrialState
 ) -> None:
@@ -269,6 +270,7 @@ def losing(n_losses: int) -> Callable[[Params], Any]:
     return objective
 
 
+@pytest.mark.fault("F03")
 def test_lost_attempts_are_repeated_with_the_same_parameters() -> None:
     rig = Rig(objective=losing(2))
 
@@ -304,6 +306,7 @@ def test_the_pause_before_an_attempt_doubles_up_to_five_minutes() -> None:
     assert rig.diary.lost_messages[-1].endswith("Attempt 8 in 300 s.")
 
 
+@pytest.mark.fault("F03", "F20")
 def test_a_trial_whose_attempts_are_all_lost_fails_with_the_last_cause() -> None:
     rig = Rig(parallel(2, n_trials=2, retry={"max_attempts": 3}), objective=losing(99))
 
@@ -328,6 +331,7 @@ def test_attempt_numbers_go_on_after_a_restart_of_the_runner() -> None:
     assert _ids(rig.machine.submitted) == [AttemptId(0, n) for n in (1, 2, 3, 4)]
 
 
+@pytest.mark.fault("F20")
 def test_an_attempt_that_disappears_is_lost_and_repeated() -> None:
     rig = Rig(parallel(1, n_trials=1), objective=None)
     tuner = rig.tuner()
@@ -357,6 +361,7 @@ def test_an_attempt_that_a_dead_runner_never_submitted_is_submitted_under_its_nu
     rig.check()
 
 
+@pytest.mark.fault("F04")
 def test_a_late_result_of_a_replaced_attempt_is_refused() -> None:
     rig = Rig(parallel(1, n_trials=1), objective=None)
     rig.turns(rig.tuner(), 1)
@@ -390,6 +395,7 @@ def test_stale_attempts_are_stopped_and_forgotten() -> None:
 # ---- the executor is away -----------------------------------------------------------------------
 
 
+@pytest.mark.fault("F14")
 def test_an_outage_is_said_once_and_costs_nothing_but_time() -> None:
     rig = Rig(duration=30.0)
     tuner = rig.tuner()
@@ -425,6 +431,7 @@ class Refusing:
         raise self.error
 
 
+@pytest.mark.fault("F09")
 def test_while_launches_are_refused_no_further_trial_is_asked_for() -> None:
     rig = Rig(parallel(2))
     rig.executor = Refusing(rig.executor, "submit")
@@ -440,6 +447,7 @@ def test_while_launches_are_refused_no_further_trial_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("call", ["forget", "stop"])
+@pytest.mark.fault("F14")
 def test_an_outage_during_any_call_does_not_end_the_runner(call: str) -> None:
     rig = Rig(
         parallel(2, pruner={"type": "threshold", "upper": 0.3}),
@@ -557,6 +565,7 @@ def test_a_study_that_cannot_start_ends_with_the_reason_and_costs_no_budget() ->
     assert [r.cause for r in rig.check()] == [Cause.CANCELLED, *[Cause.OK] * 6]
 
 
+@pytest.mark.fault("F07")
 def test_an_attempt_that_blocks_the_study_is_withdrawn_and_running_trials_finish() -> None:
     spec = parallel(3, n_trials=9, retry={"backoff_seconds": 1000})
     rig = overlaid(spec, objective=None)
@@ -617,6 +626,7 @@ def test_a_trial_whose_job_vanishes_from_a_blocked_study_is_withdrawn() -> None:
     assert [r.cause for r in rig.check(n_counted=0)] == [Cause.CANCELLED, Cause.CANCELLED]
 
 
+@pytest.mark.fault("F08")
 def test_while_an_attempt_finds_no_room_no_further_trial_is_asked_for() -> None:
     rig = overlaid(parallel(4, n_trials=8), objective=None)
     waits = AttemptStatus(AttemptState.PENDING, reason="No GPU.", waits_for_room=True)
@@ -671,6 +681,7 @@ def test_alike_failures_end_a_study_and_a_mended_script_lets_it_go_on() -> None:
     assert sum(r.state is TrialState.COMPLETE for r in records) == 12 - n_failed
 
 
+@pytest.mark.fault("F58")
 def test_the_time_budget_lets_running_trials_finish() -> None:
     spec = make_spec(budget={"n_trials": 100, "max_parallel_trials": 2, "timeout_seconds": 25})
     rig = Rig(spec, duration=10.0)
@@ -845,6 +856,7 @@ def test_progress_tells_counts_pace_and_the_best() -> None:
 
 @pytest.mark.parametrize("stop_seconds", [0.0, 3.0])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.fault("F37")
 def test_cancelling_stops_what_runs_and_costs_no_budget(
     stop_seconds: float, error: type[BaseException]
 ) -> None:
@@ -890,6 +902,7 @@ def test_cancelling_a_runner_whose_executor_is_away_still_ends_it() -> None:
     rig.check()
 
 
+@pytest.mark.fault("F37")
 def test_cancelling_gives_up_on_attempts_that_never_end() -> None:
     rig = Rig(objective=None, stop_seconds=1e9)
     tuner = rig.tuner()
@@ -994,6 +1007,7 @@ def crashed(n: int, *, after: bool) -> Rig | None:
 
 
 @pytest.mark.parametrize("after", [False, True])
+@pytest.mark.fault("F21")
 def test_a_runner_killed_in_any_of_its_calls_is_replaced_without_a_trace(after: bool) -> None:
     expected = uncrashed()
     assert [row[2] for row in expected] == [Cause.OK, Cause.PRUNED, Cause.OK, Cause.HOST_OOM]
@@ -1012,6 +1026,7 @@ def test_a_runner_killed_in_any_of_its_calls_is_replaced_without_a_trace(after: 
     assert n > 70, "the sweep went through a whole study"
 
 
+@pytest.mark.fault("F21", "F23")
 def test_a_runner_killed_again_and_again_loses_nothing() -> None:
     expected = uncrashed()
     rig = crash_rig()
@@ -1035,6 +1050,7 @@ def test_a_runner_killed_again_and_again_loses_nothing() -> None:
     assert summary(rig.check()) == expected
 
 
+@pytest.mark.fault("F24")
 def test_two_runners_over_one_study_and_executor_share_its_budget_exactly() -> None:
     rig = Rig(parallel(3, n_trials=20), objective=losing(1), duration=3.0)
     first, second = rig.tuner(), rig.tuner()
@@ -1051,6 +1067,7 @@ def test_two_runners_over_one_study_and_executor_share_its_budget_exactly() -> N
     assert len({r.number for r in rig.diary.told}) == len(rig.diary.told) == 20
 
 
+@pytest.mark.fault("F32")
 def test_the_real_mirror_shows_in_the_end_what_the_storage_holds() -> None:
     rig = Rig(objective=losing(1))
     tracker = MemoryTracker()
@@ -1081,6 +1098,7 @@ def test_reports_that_went_straight_to_mlflow_are_in_the_study_when_a_trial_ends
     assert record.intermediate == {0: 3.0, 1: 2.0}
 
 
+@pytest.mark.fault("F22")
 def test_a_runner_that_only_makes_way_for_another_leaves_its_trials_running() -> None:
     rig = Rig(parallel(2, n_trials=2), objective=None)
     study = rig.study()

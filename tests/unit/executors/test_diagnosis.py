@@ -150,6 +150,7 @@ PRUNED = Ending(
         (Ending(How.EXITED, exit_code=1), None, "x" * 100_000, Cause.USER_ERROR, "xxx…"),
     ],
 )  # fmt: skip
+@pytest.mark.fault("F01", "F02", "F40", "F41")
 def test_an_ending_has_a_cause_and_a_sentence(
     ending: Ending, outcome_bytes: bytes | None, log: str, cause: Cause, words: str
 ) -> None:

@@ -104,6 +104,7 @@ def read_pids(bench: Bench, attempt: AttemptId = FIRST) -> dict[str, Any]:
 # What the script gets
 
 
+@pytest.mark.fault("F43")
 def test_parameters_come_as_one_json_variable_and_nowhere_else(bench: Bench) -> None:
     hostile = "$(touch /tmp/x) `id` '\"; \n\u202e 🙂 ../ %s {0}"
     trial = Trial("demo", 0, {"text": hostile, "lr": 0.1, "flag": True, "none": None})
@@ -315,6 +316,7 @@ def test_a_runner_killed_before_its_claim_leaves_no_attempt(bench: Bench) -> Non
     assert status.outcome.cause is Cause.OK
 
 
+@pytest.mark.fault("F05", "F21")
 def test_however_often_an_attempt_is_started_its_script_runs_once(bench: Bench) -> None:
     bench.write("import time\nprint('started')\ntime.sleep(0.3)\n")
     executors = [bench.executor() for _ in range(4)]
@@ -341,6 +343,7 @@ while True: executor.wait(1.0)
 """
 
 
+@pytest.mark.fault("F21")
 def test_a_training_goes_on_and_is_adopted_when_its_runner_is_killed(bench: Bench) -> None:
     bench.write(
         """
@@ -427,6 +430,7 @@ def test_a_stop_ends_the_whole_tree(bench: Bench) -> None:
 
 
 @linux_only
+@pytest.mark.fault("F23")
 def test_a_killed_supervisor_takes_the_whole_tree_with_it(bench: Bench) -> None:
     bench.write(FAMILY + HANG)
     executor = bench.executor()
@@ -507,6 +511,7 @@ def test_supervisors_do_not_stay_as_zombies(bench: Bench) -> None:
 # Metrics and logs of any size
 
 
+@pytest.mark.fault("F42")
 def test_torn_foreign_and_endless_lines_are_passed_over(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -568,6 +573,7 @@ def test_metrics_come_in_bounded_pieces_and_all_before_the_end(
     assert max(pieces) < 100
 
 
+@pytest.mark.fault("F42")
 def test_a_huge_log_costs_only_its_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write(
         """

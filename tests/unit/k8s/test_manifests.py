@@ -127,6 +127,7 @@ def test_every_server_has_probes(folder: str, render: Render) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.fault("F52")
 def test_only_who_asks_kubernetes_has_a_token(folder: str, render: Render) -> None:
     accounts = named(render(folder), "ServiceAccount")
     with_token = {
@@ -240,6 +241,7 @@ def test_a_trial_reaches_names_and_mlflow_wherever_the_rest_is(folder: str, rend
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.fault("F52")
 def test_no_policy_opens_the_clouds_metadata_address(folder: str, render: Render) -> None:
     blocks = [
         peer["ipBlock"]

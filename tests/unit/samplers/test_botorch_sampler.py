@@ -290,6 +290,7 @@ def test_workers_that_share_nothing_draw_disjoint_start_up_points() -> None:
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.fault("F47")
 def test_no_point_is_repeated_while_another_is_left(deterministic: bool) -> None:
     space: dict[str, BaseDistribution] = {
         "a": CategoricalDistribution(["x", "y", "z"]),
@@ -505,6 +506,7 @@ def test_every_suggestion_explains_itself() -> None:
         ({"ard", "isotropic", "prior"}, "space-filling"),
     ],
 )
+@pytest.mark.fault("F46")
 def test_a_model_that_fails_gives_way_to_a_simpler_one(
     broken: set[str], rung: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

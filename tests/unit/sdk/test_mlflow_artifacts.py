@@ -161,6 +161,7 @@ def test_a_server_that_is_busy_is_asked_again(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.fault("F35")
 def test_what_fails_is_told_once_and_counted_at_the_end(
     mlflow: MLflow, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +229,7 @@ def test_a_folder_is_given_up_when_the_server_is_gone(
     assert "artifact 'all' did not reach MLflow: at a: HTTP 503" in capsys.readouterr().err
 
 
+@pytest.mark.fault("F35")
 def test_nobody_listening_fails_nothing(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

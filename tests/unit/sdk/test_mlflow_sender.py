@@ -109,6 +109,7 @@ def test_what_the_server_refuses_for_good_is_not_repeated(
     assert server.steps() == [3]
 
 
+@pytest.mark.fault("F33")
 def test_a_server_that_hangs_holds_nobody_up(
     server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_document_that_cannot_be_read_is_refused() -> None:
     assert "DocumentError: The trial document is not JSON" in result.stderr
 
 
+@pytest.mark.fault("F56")
 def test_only_the_standard_library_and_two_modules_are_needed(tmp_path: Path) -> None:
     package = tmp_path / "studyflow"
     package.mkdir()

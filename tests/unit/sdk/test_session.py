@@ -117,6 +117,7 @@ def test_nan_is_a_result_too(tmp_path: Path) -> None:
         ("x" * 500, "xxx… (str)"),
     ],
 )
+@pytest.mark.fault("F39")
 def test_what_is_not_a_number_is_refused_and_recorded(
     tmp_path: Path, value: Any, shown: str
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_missing_metric_is_named_and_the_others_kept(tmp_path: Path) -> None:
     assert "without 'latency_ms'; it got 'loss', 'acc'" in outcome(tmp_path).message
 
 
+@pytest.mark.fault("F40")
 def test_the_last_finish_counts(tmp_path: Path) -> None:
     current = session(tmp_path)
     current.finish(0.5, {"acc": 1.0})

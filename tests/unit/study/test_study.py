@@ -62,6 +62,7 @@ def test_a_study_that_exists_is_continued() -> None:
         ({"search_space": {"x": X, "y": X}}, "search_space.y: nothing → "),
     ],
 )
+@pytest.mark.fault("F44")
 def test_a_study_file_of_another_identity_is_refused_with_the_difference(
     changes: dict[str, Any], difference: str
 ) -> None:
@@ -148,6 +149,7 @@ def forked(kept: optuna.storages.BaseStorage, **changes: Any) -> Study:
     return open_study(make_spec(name="fork", **changes), kept, fork_from="demo")
 
 
+@pytest.mark.fault("F44")
 def test_a_fork_takes_over_the_trials_that_fit_and_keeps_its_whole_budget() -> None:
     kept = storage()
     source = open_study(make_spec(enqueue=[{"x": 0.1}, {"x": 0.4}, {"x": 0.9}, {"x": 0.2}]), kept)
@@ -355,6 +357,7 @@ def test_a_cancelled_trial_makes_room_for_another() -> None:
 
 
 @pytest.mark.parametrize("n_used", [0, 1, 4])
+@pytest.mark.fault("F24")
 def test_two_runners_that_both_saw_room_never_exceed_the_budget(n_used: int) -> None:
     kept = storage()
     spec = make_spec()
@@ -488,6 +491,7 @@ WRITES = ("set_trial_user_attr", "set_trial_system_attr", "set_trial_state_value
 
 
 @pytest.mark.parametrize("n_writes", range(7))
+@pytest.mark.fault("F21")
 def test_a_tell_cut_short_by_a_kill_is_done_again_whole(n_writes: int) -> None:
     kept = storage()
     spec = make_spec(constraints=[{"metric": "size", "max": 1, "min": 0}])
@@ -679,6 +683,7 @@ def grid_spec(n_trials: int = 50, **changes: Any) -> Any:
     )
 
 
+@pytest.mark.fault("F47")
 def test_a_grid_ends_with_its_last_point_each_tried_once() -> None:
     study = open_study(grid_spec())
     run_all(study)

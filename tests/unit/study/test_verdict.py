@@ -75,6 +75,7 @@ def test_any_finite_value_is_accepted_as_it_is(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.fault("F39")
 def test_a_value_that_is_not_finite_makes_the_trial_infeasible(value: float) -> None:
     verdict = judge(make_spec(), outcome(loss=value))
 

@@ -99,6 +99,7 @@ def test_a_whole_study_reaches_the_tracker(place: Place) -> None:
     assert mirror.flush(0.0) == 0
 
 
+@pytest.mark.fault("F32")
 def test_an_outage_loses_nothing_and_doubles_nothing(place: Place) -> None:
     mirror = place.mirror()
     mirror.open_study(card())
@@ -123,6 +124,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(place: Place) -> None:
     assert place.memory.study_run.status == "FINISHED"
 
 
+@pytest.mark.fault("F33")
 def test_nobody_waits_for_a_tracker_known_to_be_away(place: Place) -> None:
     mirror = place.mirror()
     mirror.open_study(card())
@@ -197,6 +199,7 @@ def test_an_outage_is_one_line_in_the_log_and_its_end_another(
     ]
 
 
+@pytest.mark.fault("F33")
 def test_an_answer_lost_on_its_way_doubles_nothing(place: Place) -> None:
     mirror = place.mirror()
     mirror.open_study(card())
@@ -212,6 +215,7 @@ def test_an_answer_lost_on_its_way_doubles_nothing(place: Place) -> None:
     assert place.memory.created == 2
 
 
+@pytest.mark.fault("F33")
 def test_points_beyond_the_buffer_are_read_from_the_file(place: Place) -> None:
     mirror = place.mirror(max_buffered_points=50)
     mirror.open_study(card())
@@ -289,6 +293,7 @@ def test_a_refused_trial_holds_nobody_up_and_counts_as_missing(
     assert mirror.status.pending == 0
 
 
+@pytest.mark.fault("F35")
 def test_a_trial_the_server_stumbles_over_is_given_up_while_others_pass(place: Place) -> None:
     mirror = place.mirror()
     mirror.open_study(card())
@@ -377,6 +382,7 @@ def test_threads_deliver_what_the_runner_leaves(place: Place, threaded: Mirror) 
     assert all(len(place.memory.runs[n].points) == 3 for n in range(20))
 
 
+@pytest.mark.fault("F33")
 def test_a_slow_tracker_is_not_waited_for_beyond_the_patience(
     place: Place, threaded: Mirror
 ) -> None:
@@ -392,6 +398,7 @@ def test_a_slow_tracker_is_not_waited_for_beyond_the_patience(
     assert set(place.memory.runs) == {-1, 0, 1}
 
 
+@pytest.mark.fault("F35")
 def test_an_upload_that_hangs_keeps_no_launch_waiting(place: Place, threaded: Mirror) -> None:
     threaded.open_study(card())
     place.tracker.hang("close_trial")
@@ -427,6 +434,7 @@ def test_closing_says_what_is_missing_and_does_not_wait_for_a_hanging_call(
 # Synchronising
 
 
+@pytest.mark.fault("F32")
 def test_sync_sends_what_is_missing_and_only_that(place: Place) -> None:
     for number in range(3):
         place.start(number)

@@ -55,6 +55,7 @@ def test_a_host_that_the_server_does_not_allow_is_named_as_the_likely_reason() -
     assert "--allowed-hosts" in str(_translate(Answer("Invalid Host header", 403), URI))
 
 
+@pytest.mark.fault("F51")
 def test_credentials_stay_out_of_messages_and_references() -> None:
     error = _translate(Answer(f"API request to {URI}/api failed", 500), URI)
     assert "secret" not in str(error)

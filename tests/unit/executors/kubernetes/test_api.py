@@ -224,6 +224,7 @@ def test_a_long_list_comes_in_pages(server: Server, api: KubernetesApi) -> None:
         (504, "", "", ExecutorUnavailable, True),
     ],
 )
+@pytest.mark.fault("F09", "F13", "F18", "F19")
 def test_a_failure_is_an_exception_that_says_what_follows(
     server: Server,
     api: KubernetesApi,
@@ -245,6 +246,7 @@ def test_a_failure_is_an_exception_that_says_what_follows(
     assert isinstance(caught.value, ExecutorBlocked) is (error is Refused)
 
 
+@pytest.mark.fault("F18")
 def test_a_missing_right_names_the_role(server: Server, api: KubernetesApi) -> None:
     server.refuse(403, 'jobs.batch is forbidden: cannot create resource "jobs"', "Forbidden")
     with pytest.raises(Refused, match=r"rbac\.yaml"):
@@ -283,6 +285,7 @@ def test_a_list_of_what_the_server_does_not_know_is_not_empty(
         api.list_objects("jobs", "a=b")
 
 
+@pytest.mark.fault("F14")
 def test_a_server_that_is_not_there_or_hangs_up_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, api: KubernetesApi
 ) -> None:

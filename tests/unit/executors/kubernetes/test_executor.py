@@ -152,6 +152,7 @@ def test_nothing_of_forgotten_attempts_is_kept(rig: Rig) -> None:
     assert runner.executor._attempts == {}
 
 
+@pytest.mark.fault("F53")
 def test_the_image_is_pinned_once_a_pod_has_shown_its_digest(rig: Rig) -> None:
     told: list[str] = []
     runner = rig.runner(on_image=told.append)
@@ -213,6 +214,7 @@ def test_a_study_without_an_image_cannot_start(rig: Rig) -> None:
 # ---- submitting -------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F15")
 def test_a_job_that_exists_already_is_adopted(rig: Rig) -> None:
     first, second = rig.runner(), rig.runner()
     second.executor.poll()  # its watch has not seen what follows
@@ -226,6 +228,7 @@ def test_a_job_that_exists_already_is_adopted(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.fault("F15")
 def test_a_create_without_an_answer_is_repeated_and_never_doubled(rig: Rig, is_after: bool) -> None:
     runner = rig.runner()
     runner.api.interrupt("create jobs", AWAY, is_after=is_after)
@@ -250,6 +253,7 @@ def test_a_job_that_vanishes_between_create_and_get_is_tried_again(rig: Rig) -> 
     assert runner.executor.submit(a_trial()) == FIRST
 
 
+@pytest.mark.fault("F15")
 def test_another_trials_job_of_this_name_is_refused_with_the_way_out(rig: Rig) -> None:
     rig.runner().executor.submit(a_trial(x=0.1))
     runner = rig.runner()
@@ -343,6 +347,7 @@ def test_an_end_is_told_once_its_log_is_there_or_was_asked_for_three_times(
     assert (runner.executor.files(FIRST).log is not None) == (n_failures < 3)
 
 
+@pytest.mark.fault("F42")
 def test_of_a_log_that_is_too_long_the_end_is_kept(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +383,7 @@ def test_the_log_is_read_from_the_pod_while_it_runs_and_from_the_file_after(rig:
     assert b"".join(rig.runner().executor.follow_log(FIRST)) == b"one\ntwo\n"
 
 
+@pytest.mark.fault("F05")
 def test_a_second_pod_of_a_job_changes_nothing(slow: Rig) -> None:
     runner = slow.runner()
     runner.executor.submit(a_trial())
@@ -394,6 +400,7 @@ def test_a_second_pod_of_a_job_changes_nothing(slow: Rig) -> None:
     assert slow.fence().cause is Cause.EVICTED
 
 
+@pytest.mark.fault("F03", "F05")
 def test_an_evicted_pods_replacement_is_taken_away_again(slow: Rig) -> None:
     runner = slow.runner()
     runner.executor.submit(a_trial())
@@ -411,6 +418,7 @@ def test_an_evicted_pods_replacement_is_taken_away_again(slow: Rig) -> None:
     assert slow.cluster.pod_names() == []
 
 
+@pytest.mark.fault("F20")
 def test_a_job_deleted_by_hand_is_attempted_again(rig: Rig) -> None:
     runner = rig.runner()
     runner.executor.submit(a_trial())
@@ -424,6 +432,7 @@ def test_a_job_deleted_by_hand_is_attempted_again(rig: Rig) -> None:
     assert dict(runner.executor.poll()) == {}
 
 
+@pytest.mark.fault("F04")
 def test_a_lost_node_ends_the_attempt_after_grace_and_patience(rig: Rig) -> None:
     runner = rig.runner()
     runner.executor.submit(a_trial())
@@ -455,6 +464,7 @@ def pull(rig: Rig) -> None:
     ("hold", "seconds", "cause"),
     [(wait_for_room, 3600.0, Cause.UNSCHEDULABLE), (pull, 300.0, Cause.IMAGE_PULL)],
 )
+@pytest.mark.fault("F06")
 def test_what_does_not_start_for_long_stops_the_study(
     rig: Rig, hold: Callable[[Rig], None], seconds: float, cause: Cause
 ) -> None:
@@ -478,6 +488,7 @@ def test_what_does_not_start_for_long_stops_the_study(
     assert rig.cluster.job_names() == []
 
 
+@pytest.mark.fault("F08", "F11")
 def test_each_wait_has_its_own_time(rig: Rig) -> None:
     """An image that cannot be pulled at once is no reason to give up after a long queue."""
     runner = rig.runner(a_spec({"queue": "team-a"}))
@@ -500,6 +511,7 @@ def test_each_wait_has_its_own_time(rig: Rig) -> None:
     assert runner.look().blocks_study
 
 
+@pytest.mark.fault("F08")
 def test_a_trial_that_waited_beside_others_is_not_given_up_when_they_end(rig: Rig) -> None:
     runner = rig.runner()
     other = runner.executor.submit(a_trial(1))
@@ -535,6 +547,7 @@ def test_events_are_asked_for_once_in_a_while_only(rig: Rig) -> None:
     assert runner.look().state is AttemptState.RUNNING
 
 
+@pytest.mark.fault("F10")
 def test_a_policy_that_refuses_the_pod_stops_the_study_with_the_rule(rig: Rig) -> None:
     rig.cluster.refuse_pods('violates PodSecurity "restricted:latest": runAsNonRoot != true')
     runner = rig.runner()
@@ -561,6 +574,7 @@ def test_without_an_answer_about_events_it_only_waits(rig: Rig) -> None:
 # ---- time limits ------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F49")
 def test_a_trial_over_its_time_is_fenced_and_its_log_kept(slow: Rig) -> None:
     runner = slow.runner(a_spec(timeout_seconds=60))
     runner.executor.submit(a_trial())
@@ -589,6 +603,7 @@ def test_a_trial_over_its_time_is_fenced_and_its_log_kept(slow: Rig) -> None:
     assert runner.executor.read_log(FIRST) == b"epoch 1\n"
 
 
+@pytest.mark.fault("F49")
 def test_an_adopted_attempts_time_limit_counts_from_its_start(slow: Rig) -> None:
     slow.runner(a_spec(timeout_seconds=60)).executor.submit(a_trial())
     slow.cluster.start(JOB)
@@ -689,6 +704,7 @@ def test_an_attempt_that_runs_cannot_be_forgotten_not_even_by_a_new_runner(rig: 
     assert rig.cluster.job_names() == [JOB]
 
 
+@pytest.mark.fault("F14")
 def test_an_outage_of_a_minute_is_no_news_and_a_longer_one_is(rig: Rig) -> None:
     runner = rig.runner()
     runner.executor.submit(a_trial())

@@ -137,6 +137,7 @@ def test_the_same_attempt_makes_the_same_job() -> None:
 
 
 @pytest.mark.parametrize("job", [a_job(), golden_job()], ids=["plain", "golden"])
+@pytest.mark.fault("F52")
 def test_every_container_passes_the_restricted_policy(job: dict[str, Any]) -> None:
     pod = pod_of(job)
     assert pod["automountServiceAccountToken"] is False
@@ -157,6 +158,7 @@ def test_every_container_passes_the_restricted_policy(job: dict[str, Any]) -> No
     assert not any("hostPath" in volume for volume in pod["volumes"])
 
 
+@pytest.mark.fault("F51")
 def test_secrets_are_named_and_never_read() -> None:
     job = golden_job()
     container = container_of(job)
@@ -233,6 +235,7 @@ def test_a_gpu_is_nvidias_unless_the_file_says_otherwise() -> None:
     }
 
 
+@pytest.mark.fault("F52")
 def test_scratch_and_shared_memory_have_a_size() -> None:
     volumes = {
         v["name"]: v for v in pod_of(a_job({"shared_memory": "2Gi", "scratch": 5}))["volumes"]
@@ -250,6 +253,7 @@ def test_every_volume_is_mounted_once_and_every_mount_has_its_volume() -> None:
     assert len({m["mountPath"] for m in mounts}) == len(mounts)
 
 
+@pytest.mark.fault("F03")
 def test_checkpoints_are_the_trials_and_not_the_attempts() -> None:
     spec = a_spec({"checkpoints": {"claim": "c", "sub_path": "/a/b/"}})
     jobs = [
@@ -268,6 +272,7 @@ def test_checkpoints_are_the_trials_and_not_the_attempts() -> None:
     assert place(a_trial(), a_spec().trial.kubernetes).checkpoint_dir is None
 
 
+@pytest.mark.fault("F11")
 def test_a_queue_admits_the_job_before_its_pod_is_made() -> None:
     job = a_job({"queue": "team-a"})
 
@@ -325,6 +330,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.fault("F43")
 def test_what_looks_like_a_reference_reaches_the_script_as_it_is(value: str) -> None:
     spec = a_spec(env={"FLAG": value} if "\0" not in value else {})
     trial = a_trial(params={"x": value})

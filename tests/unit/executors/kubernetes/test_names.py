@@ -56,6 +56,7 @@ def test_names_stay_as_they_are() -> None:
 
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(study=STUDIES, attempt=ATTEMPTS)
+@pytest.mark.fault("F43")
 def test_whatever_a_study_is_called_the_api_takes_its_names(study: str, attempt: AttemptId) -> None:
     name = job_name(study, attempt)
 

@@ -138,6 +138,7 @@ def final(found: Look) -> Outcome:
         (ended(0, CUT_SHORT, leaving=True), Cause.EVICTED, 0, "deleted by someone else"),
     ],
 )  # fmt: skip
+@pytest.mark.fault("F01", "F02")
 def test_a_container_that_ended_has_a_cause(
     pod: dict[str, Any], cause: Cause, exit_code: int, words: str
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_container_that_ended_has_a_cause(
         ("", "", Cause.EVICTED, "(Failed)"),
     ],
 )  # fmt: skip
+@pytest.mark.fault("F03", "F12")
 def test_a_pod_that_failed_as_a_whole_has_a_cause(
     reason: str, message: str, cause: Cause, words: str
 ) -> None:
@@ -185,6 +187,7 @@ def test_a_pod_that_failed_as_a_whole_has_a_cause(
 
 
 @pytest.mark.parametrize("reason", ["Evicted", "NodeLost", "Preempting", "Shutdown"])
+@pytest.mark.fault("F03")
 def test_an_eviction_is_the_cause_too_when_its_container_is_still_shown(reason: str) -> None:
     pod = ended(137)
     pod["status"] |= {"reason": reason, "message": "away"}
@@ -274,6 +277,7 @@ def test_a_running_container_says_since_when_and_which_image_it_has() -> None:
         (see(job=a_job(fence=FENCE), pod=a_pod(leaving=True)), PENDING, "being stopped"),
     ],
 )  # fmt: skip
+@pytest.mark.fault("F08", "F11")
 def test_what_has_not_begun_says_why_once_that_is_worth_saying(
     seen: Sighting, state: AttemptState, words: str
 ) -> None:
@@ -301,6 +305,7 @@ def test_what_has_not_begun_says_why_once_that_is_worth_saying(
         (see(waiting("ContainerCreating"), waiting_seconds=11.0, events=warning("FailedMount", 'MountVolume.SetUp failed: configmap "c" not found')), Cause.USER_ERROR, 'configmap "c"'),
     ],
 )  # fmt: skip
+@pytest.mark.fault("F06", "F07")
 def test_what_can_never_begin_stops_the_study(seen: Sighting, cause: Cause, words: str) -> None:
     found = look(seen)
 
@@ -311,6 +316,7 @@ def test_what_can_never_begin_stops_the_study(seen: Sighting, cause: Cause, word
     assert found.fence == Fence(How.STOPPED, cause, found.message)
 
 
+@pytest.mark.fault("F06")
 def test_an_image_that_others_could_pull_costs_one_attempt_only() -> None:
     found = look(see(waiting("ErrImagePull", "no"), waiting_seconds=300.0, others_started=True))
 
@@ -327,6 +333,7 @@ def test_an_image_that_others_could_pull_costs_one_attempt_only() -> None:
         see(waiting_seconds=1e9, events=warning("FailedCreate", "exceeded quota"), others_running=True),
     ],
 )  # fmt: skip
+@pytest.mark.fault("F08")
 def test_what_waits_for_room_says_so(seen: Sighting) -> None:
     found = look(seen)
 
@@ -365,6 +372,7 @@ def test_a_command_that_does_not_exist_is_the_users_error(reason: str) -> None:
 # ---- what is gone, or going -------------------------------------------------------------------
 
 
+@pytest.mark.fault("F20")
 def test_a_job_that_was_deleted_by_hand_is_lost() -> None:
     found = look(see(job_is_gone=True))
 
@@ -405,6 +413,7 @@ def test_a_fence_decides_when_the_pod_is_gone(pod: dict[str, Any] | None) -> Non
     assert found.fence is None
 
 
+@pytest.mark.fault("F04")
 def test_a_fence_decides_over_what_the_container_says() -> None:
     stopped = look(see(ended(143, CUT_SHORT), a_job(fence=FENCE)))
     crashed = look(see(ended(1), a_job(fence=FENCE)))
@@ -417,6 +426,7 @@ def test_a_fence_decides_over_what_the_container_says() -> None:
     assert {f.fence for f in (stopped, crashed, finished)} == {None}
 
 
+@pytest.mark.fault("F03", "F50")
 def test_a_pod_that_was_told_to_go_still_runs_and_its_job_is_fenced_at_once() -> None:
     found = look(see(running(leaving=True, **disrupted("PreemptionByScheduler"))))
 
@@ -425,6 +435,7 @@ def test_a_pod_that_was_told_to_go_still_runs_and_its_job_is_fenced_at_once() ->
     assert found.fence.cause is Cause.PREEMPTED
 
 
+@pytest.mark.fault("F04")
 def test_a_pod_that_does_not_go_has_lost_its_node() -> None:
     seen = see(running(leaving=True), grace_seconds=20.0, leaving_seconds=20.0 + LOST_SECONDS)
     still, lost = look(seen), look(replace(seen, leaving_seconds=seen.leaving_seconds + 0.1))
@@ -547,6 +558,7 @@ EVENTS = st.lists(
     flags=st.tuples(*[st.booleans()] * 4),
     seconds=st.tuples(*[st.sampled_from([0.0, 30.0, 1e6])] * 2),
 )
+@pytest.mark.fault("F55")
 def test_no_status_at_all_is_too_much(
     job: dict[str, Any],
     pod: dict[str, Any] | None,
@@ -575,6 +587,7 @@ def test_no_status_at_all_is_too_much(
         assert (found.ending, found.cause, found.blocks_study) == (None, None, False)
 
 
+@pytest.mark.fault("F55")
 def test_a_phase_from_a_later_kubernetes_is_not_an_end() -> None:
     assert look(see(a_pod(phase="Hibernating"))).state is PENDING
     assert look(see(running(phase="Hibernating"))).state is RUNNING

@@ -89,6 +89,7 @@ def test_what_was_deleted_keeps_its_last_state_until_it_is_dropped() -> None:
     assert rig.reflector.gone() == {}
 
 
+@pytest.mark.fault("F16")
 def test_a_version_that_is_too_old_is_listed_anew() -> None:
     rig = Rig()
     rig.create("a")
@@ -107,6 +108,7 @@ def test_a_version_that_is_too_old_is_listed_anew() -> None:
     rig.reflector.check()
 
 
+@pytest.mark.fault("F16")
 def test_a_watch_that_ends_in_silence_is_opened_again_where_it_ended() -> None:
     rig = Rig()
     rig.reflector.start()
@@ -118,6 +120,7 @@ def test_a_watch_that_ends_in_silence_is_opened_again_where_it_ended() -> None:
     assert rig.api.n_requests == {"list jobs": 1, "watch jobs": 3}
 
 
+@pytest.mark.fault("F16")
 def test_bookmarks_alone_are_no_change_and_move_the_version_on() -> None:
     rig = Rig()
     rig.reflector.start()
@@ -131,6 +134,7 @@ def test_bookmarks_alone_are_no_change_and_move_the_version_on() -> None:
     assert rig.api.n_requests["list jobs"] == 1
 
 
+@pytest.mark.fault("F16")
 def test_a_watch_that_is_cut_in_the_middle_loses_nothing() -> None:
     rig = Rig()
     rig.reflector.start()
@@ -148,6 +152,7 @@ def test_a_watch_that_is_cut_in_the_middle_loses_nothing() -> None:
     assert rig.names() == ["a", "b"]
 
 
+@pytest.mark.fault("F16")
 def test_a_full_list_comes_once_in_a_while_whatever_the_watch_says() -> None:
     rig = Rig()
     rig.reflector.start()
@@ -162,6 +167,7 @@ def test_a_full_list_comes_once_in_a_while_whatever_the_watch_says() -> None:
 # ---- the API server is away -------------------------------------------------------------------
 
 
+@pytest.mark.fault("F14")
 def test_a_minute_without_an_api_server_is_no_news() -> None:
     rig = Rig()
     rig.create("a")
@@ -208,6 +214,7 @@ def test_a_start_without_an_api_server_fails_and_can_be_tried_again() -> None:
     assert rig.names() == ["a"]
 
 
+@pytest.mark.fault("F18")
 def test_a_right_that_was_taken_away_is_told_after_the_patience_too() -> None:
     rig = Rig()
     rig.reflector.start()
@@ -237,6 +244,7 @@ def test_what_nobody_thought_of_is_logged_and_survived(caplog: pytest.LogCapture
 # ---- what arrives in another order ------------------------------------------------------------
 
 
+@pytest.mark.fault("F17")
 def test_an_older_event_does_not_undo_the_answer_to_a_write() -> None:
     rig = Rig()
     rig.create("a")
@@ -261,6 +269,7 @@ def test_versions_that_are_no_numbers_count_by_their_arrival() -> None:
     assert rig.reflector.objects()["x"]["metadata"]["resourceVersion"] == "a"
 
 
+@pytest.mark.fault("F17")
 def test_what_is_created_while_a_list_is_under_way_is_not_gone() -> None:
     rig = Rig()
     rig.reflector.start()
@@ -278,6 +287,7 @@ def test_what_is_created_while_a_list_is_under_way_is_not_gone() -> None:
     assert rig.names() == ["a"]
 
 
+@pytest.mark.fault("F17")
 def test_a_stale_list_takes_nothing_back() -> None:
     rig = Rig()
     before = rig.cluster.version

@@ -1,0 +1,331 @@
+"""The faults that reliability is measured against, what must follow, and what is not there yet.
+
+A test says which faults it injects by `@pytest.mark.fault("F26")`; `make faults` runs those tests,
+prints the table, and writes it to docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row of the table."""
+
+    id: str
+    fault: str
+    """What goes wrong."""
+    promise: str
+    """What must follow."""
+    left: str = ""
+    """What of it is not there, or not tested, yet; such a row does not hold."""
+    struck: str = ""
+    """Why the row does not apply, by design."""
+
+
+FAULTS = (
+    Fault(
+        "F01",
+        "a container is killed for its memory",
+        "the trial ends infeasible by `host-oom`, has no value, and the study goes on",
+    ),
+    Fault(
+        "F02",
+        "CUDA runs out of memory",
+        "the trial ends infeasible by `cuda-oom`, and the study goes on",
+    ),
+    Fault(
+        "F03",
+        "eviction, preemption, a pod deleted",
+        "the same trial is attempted again with the same parameters and its checkpoints, up to "
+        "`retry.max_attempts`; the sampler never hears of it",
+    ),
+    Fault(
+        "F04",
+        "a node is lost",
+        "its attempt is fenced after a while and repeated; a late result is refused",
+    ),
+    Fault("F05", "Kubernetes starts a pod twice", "one outcome is recorded"),
+    Fault(
+        "F06",
+        "an image cannot be pulled",
+        "after a grace the study stops with the image's name and the registry's words",
+    ),
+    Fault(
+        "F07",
+        "a Secret or ConfigMap is missing",
+        "the study stops at once and names it; nothing is repeated",
+    ),
+    Fault(
+        "F08",
+        "no node has room",
+        "the trial waits with the reason, no further trial is asked for, and after a time it is "
+        "attempted again",
+    ),
+    Fault("F09", "a quota is exceeded", "trials wait with the quota's name; none fails"),
+    Fault("F10", "a policy or webhook refuses the pod", "the study stops with the rule it broke"),
+    Fault(
+        "F11",
+        "Kueue keeps a Job suspended",
+        "waiting is told, and its time does not count against the trial",
+        left="Kueue's own eviction and the place in the queue are not tested",
+    ),
+    Fault(
+        "F12",
+        "a device on one node is broken",
+        "the attempt is repeated",
+        left="the node is not avoided",
+    ),
+    Fault(
+        "F13",
+        "the API server says 429 with Retry-After",
+        "requests pause as long as told, and no Job is made twice",
+        left="Retry-After is not read",
+    ),
+    Fault(
+        "F14",
+        "the API server is away for a minute, or ten",
+        "a minute is no news; longer is told once; running trials go on and none fails",
+    ),
+    Fault(
+        "F15",
+        "a Job was created, but the answer was lost",
+        "it is adopted if it is the same trial's, else refused with the way out",
+    ),
+    Fault(
+        "F16",
+        "a watch ends in silence, is too old, or is torn",
+        "it lists anew and misses nothing; a full list comes once in a while anyway",
+    ),
+    Fault("F17", "a list is stale", "nothing is taken for gone by one stale list"),
+    Fault(
+        "F18",
+        "the token expires, a right is taken away",
+        "an expired token is worth another try; without a right no trial starts, verb and resource "
+        "are named, and running trials go on",
+        left="without the right to patch or delete Jobs the runner ends",
+    ),
+    Fault(
+        "F19",
+        "the namespace is deleted",
+        "the study stops with that reason, and creates nothing again and again",
+    ),
+    Fault(
+        "F20",
+        "a Job is deleted by hand",
+        "the attempt is lost and repeated, up to `retry.max_attempts`",
+    ),
+    Fault(
+        "F21",
+        "the runner is killed at any step",
+        "the next runner adopts what runs and finishes what was begun; nothing is doubled",
+    ),
+    Fault(
+        "F22",
+        "the runner is told to end",
+        "it stops or leaves its trials, records them, and exits within its grace period",
+    ),
+    Fault(
+        "F23",
+        "runner, trials and storage fail at random",
+        "the study ends with all its trials, and every invariant holds",
+        left="not with real processes",
+    ),
+    Fault(
+        "F24",
+        "two runners work on one study",
+        "they share its budget exactly; on one machine the second stands by",
+        left="on two machines with local trials each may run an attempt of the other's trial",
+    ),
+    Fault(
+        "F25",
+        "a paused runner wakes up",
+        "it reads anew before it writes, and overwrites nothing",
+    ),
+    Fault(
+        "F26",
+        "the study's database is away for a minute, at any call",
+        "the runner waits and goes on; trials never notice",
+    ),
+    Fault(
+        "F27",
+        "the database is away for longer than the runner's patience",
+        "the runner ends with code 3 in one line; trials go on, and the next run picks them up",
+    ),
+    Fault(
+        "F28",
+        "the connection is cut after a commit",
+        "what is stored is read back; no trial is made or told twice",
+    ),
+    Fault(
+        "F29",
+        "deadlock, serialization failure, connections cut, pool empty",
+        "the call is repeated; a runner has at most four connections",
+    ),
+    Fault(
+        "F30",
+        "SQLite locked, disk full, file on a network share",
+        "a lock and a full disk are waited for, and files stay whole; a network share is refused "
+        "with advice",
+    ),
+    Fault(
+        "F31",
+        "the journal's last line is torn, or its middle garbled",
+        "a torn line is cut off and kept in a copy; garbage is refused with its line's number",
+    ),
+    Fault(
+        "F32",
+        "MLflow is down, for a minute or for good",
+        "training goes on; everything arrives once, later or by `studyflow sync`",
+    ),
+    Fault(
+        "F33",
+        "MLflow is slow, refuses or fails in the middle",
+        "the runner does not wait; no point is doubled, memory is bounded",
+    ),
+    Fault(
+        "F34",
+        "an MLflow run or experiment is deleted",
+        "it is replaced or restored, and the study goes on",
+    ),
+    Fault(
+        "F35",
+        "an artifact cannot be stored",
+        "metrics arrive all the same; `studyflow sync` tries again",
+    ),
+    Fault(
+        "F36",
+        "Prefect's server restarts or is away",
+        "the runner goes on; states are sent when it is back",
+    ),
+    Fault(
+        "F37",
+        "a flow run is cancelled",
+        "its trials are ended and recorded within the grace period, also when the flow hangs",
+    ),
+    Fault(
+        "F38",
+        "a schedule starts a study that still runs",
+        "the new runner stands by and takes over when the old one ends",
+    ),
+    Fault(
+        "F39",
+        "a script returns NaN, infinity, text, nothing",
+        "NaN and infinity make the trial infeasible; another type fails it and is shown",
+    ),
+    Fault(
+        "F40",
+        "a script reports nothing, twice, or for another trial",
+        "nothing is `bad-metric`; the last report counts; another trial's is refused",
+    ),
+    Fault(
+        "F41",
+        "a result is cut off, garbled, or nested too deep",
+        "`bad-metric`, and the beginning of what came is shown",
+    ),
+    Fault(
+        "F42",
+        "a log of gigabytes, or of one line",
+        "memory stays bounded, the end is kept; the trial's fate does not depend on it",
+    ),
+    Fault(
+        "F43",
+        "names and values with quotes, `$(...)`, newlines, emoji",
+        "values travel as JSON and through no shell; object names are made from a hash",
+    ),
+    Fault(
+        "F44",
+        "the same name with another search space",
+        "refused with the differences; `--fork` takes over what fits",
+    ),
+    Fault(
+        "F45",
+        "a clock is wrong, or jumps",
+        "pauses and time limits use a clock that never goes back; durations are never negative",
+        left="a clock that jumps is not injected",
+    ),
+    Fault(
+        "F46",
+        "the sampler's model fails",
+        "a simpler one suggests, which is recorded; no running trial is left behind",
+        left="an ask has no time limit of its own",
+    ),
+    Fault(
+        "F47",
+        "a suggestion was tried already",
+        "another is drawn; a finite space ends when it is exhausted",
+    ),
+    Fault(
+        "F48",
+        "a search space of nothing, or of wrong bounds",
+        "refused with a precise message before anything starts",
+    ),
+    Fault("F49", "a trial hangs", "it ends at its time limit by `timeout`, and its GPU is free"),
+    Fault(
+        "F50",
+        "a trial ignores SIGTERM",
+        "it is killed after the grace, and its attempt ends only then",
+    ),
+    Fault(
+        "F51",
+        "a password in a URL, a message, a manifest",
+        "addresses are shown without passwords; Secrets are named, never read",
+        left="what a training script prints itself is passed on as it is",
+    ),
+    Fault(
+        "F52",
+        "a hostile trial image",
+        "no token, no way to the servers, nothing but its own scratch space",
+        left="fork bombs and network policies are not tried on a cluster that enforces them",
+    ),
+    Fault(
+        "F53",
+        "an image's tag is moved between trials",
+        "all trials run the digest that the first one showed",
+    ),
+    Fault(
+        "F54",
+        "a thousand trials end in the same second",
+        "each is recorded once; one look serves all of them",
+    ),
+    Fault(
+        "F55",
+        "a phase from a later Kubernetes",
+        "it is no end, and nothing crashes",
+    ),
+    Fault(
+        "F56",
+        "tables of another Optuna; another Optuna in the image",
+        "refused with the way out; trials need no Optuna at all",
+    ),
+    Fault(
+        "F57",
+        "studyflow is upgraded in the middle of a study",
+        "documents of another version are read as far as they go",
+        left="there is no older release yet to start from",
+    ),
+    Fault(
+        "F58",
+        "the time budget ends with trials in flight",
+        "no new trial starts, and those in flight finish",
+    ),
+)
+
+CONTRACT = {
+    "test_a_trial_that_is_already_running_is_not_submitted_twice": ("F15", "F21"),
+    "test_a_second_executor_sees_and_adopts_a_running_attempt": ("F21",),
+    "test_attempts_go_on_when_their_executor_is_closed": ("F22",),
+    "test_an_attempt_killed_behind_its_back_is_lost": ("F20",),
+    "test_a_hanging_attempt_ends_at_its_time_limit": ("F49",),
+    "test_a_script_without_a_result_ends_with_a_cause_and_a_sentence": ("F40",),
+    "test_the_last_finish_counts_as_a_whole": ("F40",),
+    "test_a_nan_is_passed_on_for_the_study_to_judge": ("F39",),
+    "test_a_script_that_ignores_sigterm_is_killed_after_the_grace": ("F50",),
+    "test_points_are_stored_once_however_often_they_are_sent": ("F33",),
+    "test_a_deleted_run_is_replaced": ("F34",),
+    "test_a_final_value_is_the_latest_even_beside_points_of_a_clock_ahead": ("F45",),
+    "test_names_may_hold_anything_printable": ("F43",),
+}
+"""Tests of the shipped contract suites, which know no marker of ours: each runs for every executor
+or tracker."""
