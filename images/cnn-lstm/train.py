@@ -22,9 +22,6 @@ N_SAMPLES, N_STEPS, N_FEATURES = 2000, 20, 10
 TRAIN_FRACTION = 0.8
 
 DATA_SEED = 0
-# The same for every trial: two trials then differ by their parameters and not by their luck, and a
-# trial that is attempted again, because its node was lost, returns the same value.
-TRAINING_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,10 @@ class Hyperparameters:
     lstm_units: int = 64
     dropout: float = 0.2
     epochs: int = 30
+    seed: int = 0
+    """The same for every trial of a study: two trials then differ by their parameters and not by
+    their luck, and one that is attempted again, because its node was lost, returns the same value.
+    `studyflow retrain` gives others."""
 
 
 class Split(NamedTuple):
@@ -122,12 +123,12 @@ def main() -> None:
     # Trials share the machine's cores, and a pod sees all cores of its node rather than its own
     # share. For a model this small a second thread costs more than it brings.
     torch.set_num_threads(1)
-    torch.manual_seed(TRAINING_SEED)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     trial = sdk.current_trial()
     params: dict[str, Any] = trial.params  # empty outside a study: the defaults stand
     hp = Hyperparameters(**params)
+    torch.manual_seed(hp.seed)
     epochs = hp.epochs if trial.budget is None else min(hp.epochs, trial.budget)
 
     # The whole data set is 1.6 MB: it moves to the device once, and no loader process is needed.

@@ -25,9 +25,6 @@ NOISE = 0.35
 """Standard deviation of the noise; that of a signal is 0.7."""
 
 DATA_SEED = 0
-# The same for every trial: two trials then differ by their parameters and not by their luck, and a
-# trial that is attempted again, because its node was lost, returns the same value.
-TRAINING_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,10 @@ class Hyperparameters:
     optimizer: str = "adam"
     weight_decay: float = 1e-4
     epochs: int = 12
+    seed: int = 0
+    """The same for every trial of a study: two trials then differ by their parameters and not by
+    their luck, and one that is attempted again, because its node was lost, returns the same value.
+    `studyflow retrain` gives others."""
 
 
 class Split(NamedTuple):
@@ -199,12 +200,12 @@ def main() -> None:
     # Trials share the machine's cores, and a pod sees all cores of its node rather than its own
     # share: one thread each.
     torch.set_num_threads(1)
-    torch.manual_seed(TRAINING_SEED)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     trial = sdk.current_trial()
     params: dict[str, Any] = trial.params  # empty outside a study: the defaults stand
     hp = Hyperparameters(**params)
+    torch.manual_seed(hp.seed)
     epochs = hp.epochs if trial.budget is None else min(hp.epochs, trial.budget)
 
     train_data, val_data = (Split(x.to(device), y.to(device)) for x, y in load_data())

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import optuna
 
@@ -35,6 +35,9 @@ from studyflow.study import Study, n_trials_to_finish
 from studyflow.tracking import StudyCard, StudySummary, Tracker
 from studyflow.tracking.mirror import Mirror
 from studyflow.tuner import Tuner, TunerResult, TunerSettings
+
+if TYPE_CHECKING:
+    from studyflow.tracking.mlflow import MLflowTracker
 
 _log = logging.getLogger(__name__)
 
@@ -227,18 +230,30 @@ def make_tracker(settings: Settings, spec: StudySpec, observer: Observer | None 
         if observer is not None:
             observer.noted("MLflow is not installed: pip install 'studyflow[mlflow]' to see runs.")
         return MemoryTracker()
-    from studyflow.tracking.mlflow import MLflowTracker, embedded_uri
+    return make_mlflow_tracker(settings, spec)
+
+
+def make_mlflow_tracker(settings: Settings, spec: StudySpec) -> MLflowTracker:
+    """Return the tracker of a study in MLflow, which is installed."""
+    from studyflow.tracking.mlflow import MLflowTracker
 
     if settings.tracking_uri is not None:
         return MLflowTracker(settings.tracking_uri, spec.name, experiment=spec.experiment)
     settings.home.mkdir(parents=True, exist_ok=True)
     return MLflowTracker(
-        embedded_uri(settings.home),
+        tracking_uri(settings),
         spec.name,
         experiment=spec.experiment,
         artifact_root=settings.home / "mlartifacts",
         pages=running_mlflow_pages(settings),
     )
+
+
+def tracking_uri(settings: Settings) -> str:
+    """Return where MLflow is, embedded or not."""
+    from studyflow.tracking.mlflow import embedded_uri
+
+    return settings.tracking_uri or embedded_uri(settings.home)
 
 
 def study_card(spec: StudySpec) -> StudyCard:

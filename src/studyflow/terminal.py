@@ -23,6 +23,7 @@ from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData, describe_state, improvements
 from studyflow.reports.comparison import Comparison, comparison_table
 from studyflow.reports.wording import one_line
+from studyflow.retrain import RetrainResult
 from studyflow.runner import StudyResult
 from studyflow.spec import StudySpec
 from studyflow.trial import MetricPoint, ParamValue
@@ -295,6 +296,54 @@ def print_comparison(
     for name, place in (("picture", files.picture), ("table", files.table), ("MLflow", url)):
         if place is not None:
             console.print(escape(f"  {name:8}{place}"), highlight=False, soft_wrap=True)
+
+
+def print_retrain(result: RetrainResult, console: Console) -> None:
+    """Print the mean of every configuration, what may be luck, and which model was registered."""
+    console.print(retrain_table(result))
+    if result.best is None:
+        console.print(escape(result.run.outcome.reason), highlight=False)
+    else:
+        console.print(f"[bold green]Best mean:[/] {result.best.configuration.label}")
+        for name, value in result.best.configuration.params.items():
+            console.print(escape(f"  {name}: {value}"), highlight=False, soft_wrap=True)
+    for note in result.notes:
+        console.print(f"[yellow]{escape(note)}[/]", highlight=False)
+    if result.champion is not None:
+        model = result.champion
+        console.print(
+            f"[bold]Registered[/] {escape(model.name)} version {model.version} as "
+            f"{escape(model.alias)}: {escape(model.artifact)} of run {model.run_id}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if result.problem is not None:
+        console.print(
+            f"[yellow]{escape(str(result.problem))} The repeats are kept: the same command goes on "
+            "from here.[/]",
+            highlight=False,
+        )
+
+
+def retrain_table(result: RetrainResult) -> Table:
+    """Return the configurations that were trained again, the best mean first."""
+    metric = result.plan.source.metrics[0]
+    table = Table()
+    for heading in ("configuration", f"{metric} in the study", "mean", "95 % interval"):
+        table.add_column(escape(heading), justify="left" if heading == "configuration" else "right")
+    for heading in ("repeats", "failed"):
+        table.add_column(heading, justify="right")
+    for row in result.ranking:
+        interval = row.interval
+        table.add_row(
+            row.configuration.label,
+            f"{row.configuration.value:.6g}",
+            "" if row.mean is None else f"{row.mean:.6g}",
+            "" if interval is None else f"{interval[0]:.6g} to {interval[1]:.6g}",
+            str(len(row.values)),
+            str(row.n_failed),
+        )
+    return table
 
 
 def trials_table(data: StudyData, width: int = 10_000) -> Table:

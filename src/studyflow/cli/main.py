@@ -61,6 +61,7 @@ _COMMANDS: Final = {
     "show": ("status", "best", "trials", "report"),
     "explain": ("explain",),
     "pods": ("render", "logs"),
+    "retrain": ("retrain",),
     "servers": ("ui",),
     "deploy": ("deploy",),
     "verify": ("verify",),

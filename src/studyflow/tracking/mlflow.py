@@ -306,6 +306,38 @@ class MLflowTracker:
 
         self._with_study(act)
 
+    def find_study(self) -> str | None:
+        """Return the id of the parent run; `None` when there is none.
+
+        Raises:
+            TrackingUnavailable: MLflow does not answer in time.
+            TrackingError: MLflow refuses.
+        """
+        with self._lock:
+            experiment = self._find_experiment()
+            run = None if experiment is None else next(self._search(experiment, "study"), None)
+            return None if run is None else str(run.info.run_id)
+
+    def note_study(self, markdown: str, texts: Mapping[str, str]) -> None:
+        """Replace the parent run's description, and add files to its artifacts.
+
+        Args:
+            markdown: What MLflow shows on the run.
+            texts: Artifact path → content.
+
+        Raises:
+            TrackingUnavailable: MLflow does not answer in time.
+            TrackingError: MLflow refuses.
+        """
+
+        def act(run_id: str) -> None:
+            self._log(run_id, tags={"mlflow.note.content": markdown})
+            with self._translated():
+                for path, text in texts.items():
+                    self._client.log_text(run_id, text, path)
+
+        self._with_study(act)
+
     def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
         """Return one metric of a trial's run by step, oldest first, whoever logged it.
 
@@ -388,7 +420,7 @@ class MLflowTracker:
     def _client(self) -> Any:
         with self._lock:
             if self._connected is None:
-                self._connected = _connect(self._uri)
+                self._connected = connect(self._uri)
             return self._connected
 
     @contextlib.contextmanager
@@ -399,7 +431,7 @@ class MLflowTracker:
         except TrackingError:
             raise
         except Exception as error:
-            raise _translate(error, self._uri) from error
+            raise translate(error, self._uri) from error
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
@@ -1079,8 +1111,8 @@ def _versions(source_dir: Path | None) -> dict[str, str]:
 # MLflow itself
 
 
-def _connect(uri: str) -> Any:
-    """Return a client on `uri`, with MLflow's process-wide defaults made bearable.
+def connect(uri: str) -> Any:
+    """Return MLflow's client on `uri`, with its process-wide defaults made bearable.
 
     Raises:
         MissingExtra: MLflow is not installed.
@@ -1138,7 +1170,7 @@ def _creation_lock(database: Path) -> Iterator[None]:
         yield
 
 
-def _translate(error: Exception, uri: str) -> Exception:
+def translate(error: Exception, uri: str) -> Exception:
     """Return this package's error for one of MLflow or of a library below it."""
     if isinstance(error, MissingExtra):
         return error

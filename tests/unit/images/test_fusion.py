@@ -257,7 +257,7 @@ def test_the_study_searches_the_twelve_parameters_of_the_script(
     spec = StudySpec.from_yaml(images / "fusion" / file)
     defaults = {f.name: f.default for f in fields(script.Hyperparameters)}
 
-    assert set(spec.search_space) == set(defaults) - {"epochs"}
+    assert {*spec.search_space, *spec.fixed} == set(defaults) - {"epochs"}
     assert len(spec.search_space) == 12
     assert all(p.contains(defaults[name]) for name, p in spec.search_space.items())
     assert spec.metrics == ("val_error",)

@@ -11,7 +11,7 @@ import pytest
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.testing.tracker_contract import complete
 from studyflow.tracking import MLflowTracker, embedded_uri
-from studyflow.tracking.mlflow import _closing_metrics, _pieces, _translate
+from studyflow.tracking.mlflow import _closing_metrics, _pieces, translate
 
 URI = "http://me:secret@mlflow:5000"
 
@@ -30,34 +30,34 @@ class Answer(Exception):
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_an_answer_that_may_change_is_an_outage(status: int) -> None:
-    error = _translate(Answer("busy", status), URI)
+    error = translate(Answer("busy", status), URI)
     assert isinstance(error, TrackingUnavailable)
     assert error.retryable
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 501])
 def test_an_answer_that_stands_is_a_refusal_with_the_servers_words(status: int) -> None:
-    error = _translate(Answer("no such thing", status), URI)
+    error = translate(Answer("no such thing", status), URI)
     assert type(error) is TrackingError
     assert "no such thing" in str(error)
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError("x"), TimeoutError("x")])
 def test_a_lost_connection_is_an_outage(error: Exception) -> None:
-    assert isinstance(_translate(error, URI), TrackingUnavailable)
+    assert isinstance(translate(error, URI), TrackingUnavailable)
 
 
 def test_a_local_file_that_cannot_be_read_is_a_refusal() -> None:
-    assert type(_translate(PermissionError("model.bin"), URI)) is TrackingError
+    assert type(translate(PermissionError("model.bin"), URI)) is TrackingError
 
 
 def test_a_host_that_the_server_does_not_allow_is_named_as_the_likely_reason() -> None:
-    assert "--allowed-hosts" in str(_translate(Answer("Invalid Host header", 403), URI))
+    assert "--allowed-hosts" in str(translate(Answer("Invalid Host header", 403), URI))
 
 
 @pytest.mark.fault("F51")
 def test_credentials_stay_out_of_messages_and_references() -> None:
-    error = _translate(Answer(f"API request to {URI}/api failed", 500), URI)
+    error = translate(Answer(f"API request to {URI}/api failed", 500), URI)
     assert "secret" not in str(error)
     assert "http://mlflow:5000" in str(error)
     assert MLflowTracker(URI, "s")._trial_uri == "http://mlflow:5000"

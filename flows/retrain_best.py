@@ -1,0 +1,261 @@
+"""The flow `retrain_best`: the best configurations of a study again, each training a task run.
+
+    python flows/retrain_best.py study.yaml [--top K] [--repeats N] [--run-study-first]
+
+With `run_study_first` the study itself is run before, as a flow of its own below this one: so a
+schedule of this flow is a study and its retraining, one after the other. The same engine without
+Prefect: `studyflow retrain study.yaml`.
+
+This file holds names and glue; what a retraining does is decided in `studyflow.retrain`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+
+from studyflow import exits, runner
+from studyflow.embedded import end_orphaned_servers
+from studyflow.errors import StudyflowError, StudyNotFound, StudyStopped, describe_os_error
+from studyflow.interrupt import Terminated, raise_on_sigterm
+from studyflow.observer import Observer, Observers
+from studyflow.reports import StudyData
+from studyflow.retrain import (
+    Registration,
+    RetrainResult,
+    plan_retrain,
+    results_markdown,
+    results_table,
+    retrain,
+    retrain_name,
+)
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+from studyflow.storage import open_storage
+from studyflow.study import find_study, load_records
+from studyflow.terminal import PlainView, print_retrain
+
+if TYPE_CHECKING:
+    from flows.run_study import (
+        MAX_TRIAL_TASKS,
+        PrefectView,
+        artifact_key,
+        is_cancelled,
+        read_spec,
+        run_study,
+        start_embedded_server,
+    )
+else:  # Python and Prefect put this file's folder on the path, not the one above it
+    from run_study import (
+        MAX_TRIAL_TASKS,
+        PrefectView,
+        artifact_key,
+        is_cancelled,
+        read_spec,
+        run_study,
+        start_embedded_server,
+    )
+
+from prefect import Flow, flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.futures import PrefectFuture
+from prefect.states import Failed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+# Prefect's own runner misses the type that its own decorator asks for.
+_TASK_RUNNER = cast(
+    "TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=MAX_TRIAL_TASKS)
+)
+
+
+def flow_run_name() -> str:
+    """Return the name of the study of the repeats, for Prefect's list of runs."""
+    from prefect.runtime import flow_run
+
+    try:
+        return retrain_name(read_spec(flow_run.get_parameters()["study"])[0])
+    except StudyflowError:
+        return "retrain"
+
+
+def stored_study(spec: StudySpec, settings: Settings) -> StudyData:
+    """Return a study with its trials.
+
+    Raises:
+        StudyNotFound: It has never been run.
+    """
+    stored = find_study(spec.name, open_storage(settings.storage_url, create=False))
+    known, records = load_records(stored)
+    return StudyData(known or spec, records, stored)
+
+
+def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """End what a cancelled run could not end in time: Prefect kills it after 30 seconds."""
+    settings = Settings.resolve()
+    spec, folder = read_spec(flow_run.parameters["study"])
+    for name in (spec.name, retrain_name(spec)):
+        try:
+            known, _ = load_records(
+                find_study(name, open_storage(settings.storage_url, create=False))
+            )
+        except StudyNotFound:
+            continue
+        if known is not None:
+            runner.cancel_study(known, settings, Observer(), folder=folder)
+
+
+@flow(
+    name="retrain-best",
+    flow_run_name=flow_run_name,
+    task_runner=_TASK_RUNNER,
+    retries=0,
+    on_cancellation=[end_trials],
+)
+def retrain_best(
+    study: str,
+    top: int = 3,
+    repeats: int = 5,
+    run_study_first: bool = False,
+    seed_parameter: str | None = None,
+    max_parallel_trials: int | None = None,
+    register_model: bool = True,
+    artifact: str | None = None,
+    model: str | None = None,
+    alias: str = "champion",
+) -> dict[str, Any] | State[Any]:
+    """Train the best configurations of a study again with fresh seeds, and register the winner.
+
+    Args:
+        study: Path of a study file, or its YAML text.
+        top: Configurations to train again.
+        repeats: Trainings of each one, every one with another seed.
+        run_study_first: Run the study to its budget before.
+        seed_parameter: Parameter by which the script takes its seed; `seed` if the study has one.
+        max_parallel_trials: Trials that run at once; the file's number by default.
+        register_model: Whether the model of the best mean goes to MLflow's registry.
+        artifact: Which artifact of a trial is the model; the only one by default.
+        model: Its name in the registry; the study's by default.
+        alias: Alias that the registered version gets.
+    """
+    try:
+        if run_study_first:
+            state = run_study(study, return_state=True)
+            if not state.is_completed():
+                return Failed(message=f"The study itself did not finish: {state.message}")
+        result = _run(
+            study,
+            top,
+            repeats,
+            seed_parameter,
+            max_parallel_trials,
+            Registration(artifact, model, alias) if register_model else None,
+        )
+    except StudyflowError as error:
+        return Failed(message=str(error))
+    except OSError as error:
+        if not error.strerror:
+            raise
+        return Failed(message=describe_os_error(error))
+    publish(result)
+    if result.problem is not None:
+        return Failed(message=str(result.problem))
+    if result.best is None:
+        return Failed(message=str(StudyStopped(result.run.outcome.reason)))
+    champion = result.champion
+    return {
+        "configurations": results_table(result),
+        "champion": None if champion is None else f"models:/{champion.name}@{champion.alias}",
+    }
+
+
+def _run(
+    study: str,
+    top: int,
+    repeats: int,
+    seed_parameter: str | None,
+    max_parallel_trials: int | None,
+    registration: Registration | None,
+) -> RetrainResult:
+    """Train again and show it on the flow run's page."""
+    spec, folder = read_spec(study)
+    settings = Settings.resolve()
+    plan = plan_retrain(
+        stored_study(spec, settings),
+        settings,
+        top=top,
+        repeats=repeats,
+        seed_parameter=seed_parameter,
+        max_parallel_trials=max_parallel_trials,
+    )
+    logger = get_run_logger()
+    view = PrefectView(plan.spec)
+    lines = PlainView(plan.spec, lambda line: logger.info("%s", line))
+    try:
+        return retrain(
+            plan,
+            settings,
+            Observers(view, lines),
+            folder=folder,
+            registration=registration,
+            on_executor=view.take_over,
+            ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+        )
+    finally:
+        view.close()
+
+
+def publish(result: RetrainResult) -> None:
+    """Leave the means on the run's page, and on the terminal of a script."""
+    try:
+        create_markdown_artifact(
+            markdown=results_markdown(result),
+            key=artifact_key(result.plan.source.spec.name, "retrain"),
+            description=f"Best configurations of {result.plan.source.spec.name}, trained again",
+        )
+    except Exception as error:  # noqa: BLE001 - the means are in MLflow; the page is worth no failure
+        get_run_logger().warning("Could not publish the means: %s", error)
+    if _is_script:
+        print_retrain(result, Console())
+
+
+_is_script = False
+"""Set by `main`: a person reads the terminal."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow from the command line; return the exit code."""
+    global _is_script
+    parser = argparse.ArgumentParser(description="Train the best configurations of a study again.")
+    parser.add_argument("study", help="path of the study file")
+    parser.add_argument("--top", type=int, default=3, help="configurations to train again")
+    parser.add_argument("--repeats", type=int, default=5, help="trainings of each one")
+    parser.add_argument("--run-study-first", action="store_true", help="run the study before")
+    parser.add_argument("--seed-parameter", help="parameter by which the script takes its seed")
+    parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")
+    given = parser.parse_args(arguments)
+    _is_script = True
+    raise_on_sigterm()
+    try:
+        read_spec(given.study)  # before a server is started for a file that is wrong
+        end_orphaned_servers(Settings.resolve())
+        start_embedded_server()
+        state: State[Any] = retrain_best(**vars(given), return_state=True)
+    except StudyflowError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return exits.exit_code(error)
+    except (KeyboardInterrupt, Terminated):
+        print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
+        return exits.INTERRUPTED
+    if state.is_completed():
+        return 0
+    print(state.message, file=sys.stderr)  # noqa: T201
+    return exits.FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

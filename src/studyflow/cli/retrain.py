@@ -1,0 +1,113 @@
+"""`studyflow retrain`: the best configurations again, with other seeds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from studyflow import exits
+from studyflow.cli.places import executor_options, load_study, place_options
+from studyflow.settings import Settings
+
+
+@click.command()
+@click.argument("study")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Configurations to train again.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1, max=1000),
+    default=5,
+    show_default=True,
+    help="Trainings of each one, every one with another seed.",
+)
+@click.option(
+    "--seed-parameter",
+    metavar="NAME",
+    help="Parameter by which the script takes its seed; `seed` if the study has one.",
+)
+@click.option("--max-parallel-trials", type=click.IntRange(min=1), help="Trials that run at once.")
+@click.option(
+    "--artifact", metavar="PATH", help="Which artifact of a trial is the model; the only one."
+)
+@click.option("--model", metavar="NAME", help="Its name in MLflow's registry; the study's.")
+@click.option(
+    "--alias", default="champion", show_default=True, help="Alias that the registered version gets."
+)
+@click.option("--register/--no-register", default=True, help="Whether the model is registered.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@executor_options
+@place_options
+def retrain(
+    study: str,
+    top: int,
+    repeats: int,
+    seed_parameter: str | None,
+    max_parallel_trials: int | None,
+    artifact: str | None,
+    model: str | None,
+    alias: str,
+    register: bool,
+    as_json: bool,
+    executor: str | None,
+    namespace: str | None,
+    home: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Train the best configurations of a study (file or name) again, to tell luck from merit.
+
+    Each is trained with the same few new seeds; the one with the best mean is chosen, and its model
+    is registered in MLflow. Name the study file, so that the script beside it is found; by its name
+    alone a study is run from the working folder. Asked again, nothing is trained twice.
+    """
+    from rich.console import Console
+
+    from studyflow.retrain import Registration, plan_retrain, results_table
+    from studyflow.retrain import retrain as run_retrain
+    from studyflow.terminal import make_view, print_retrain
+
+    settings = Settings.resolve(
+        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
+    )
+    plan = plan_retrain(
+        load_study(study, settings),
+        settings,
+        top=top,
+        repeats=repeats,
+        seed_parameter=seed_parameter,
+        max_parallel_trials=max_parallel_trials,
+    )
+    path = Path(study)
+    folder = path.parent if path.suffix in (".yaml", ".yml") else Path()
+    view = make_view(plan.spec)
+    with view.shown():
+        result = run_retrain(
+            plan,
+            settings,
+            view,
+            folder=folder.absolute(),
+            registration=Registration(artifact, model, alias) if register else None,
+        )
+    if as_json:
+        document = {
+            "study": plan.spec.name,
+            "seed_parameter": plan.seed_parameter,
+            "configurations": results_table(result),
+            "champion": None
+            if result.champion is None
+            else {"model": result.champion.name, "version": result.champion.version},
+            "notes": list(result.notes),
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        print_retrain(result, Console())
+    sys.exit(exits.FAILED if result.best is None or result.problem else 0)

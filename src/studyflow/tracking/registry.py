@@ -1,0 +1,154 @@
+"""MLflow's model registry: a trial's artifact under a name, a version and an alias.
+
+No MLflow model is needed: a version points at the artifact as the trial left it. MLflow downloads
+versions as folders, so the version of a single file is the folder that holds it, and a tag names
+the file:
+
+    mlflow.artifacts.download_artifacts("models:/NAME@champion/model.pt")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from studyflow.errors import TrackingError
+from studyflow.tracking.mlflow import connect, translate
+
+ARTIFACT_TAG: Final = "studyflow.artifact"
+"""Tag of a version: path of the model within its run."""
+
+_LOG: Final = "trial.log"
+_REFUSED: Final = re.compile(r"[/:]+")
+
+
+def choose_artifact(names: Sequence[str], wanted: str | None = None) -> str | None:
+    """Return which of a trial's artifacts is its model; `None` when it keeps none but its log.
+
+    Args:
+        names: The artifacts at the top of a run.
+        wanted: The one that a person named, a path within the run; `None` for the only one, or the
+            one called `model` with any ending.
+
+    Raises:
+        TrackingError: Several may be it.
+    """
+    if wanted is not None:
+        return wanted
+    own = [name for name in names if name != _LOG]
+    if not own:
+        return None
+    models = [name for name in own if PurePosixPath(name).stem == "model"]
+    candidates = models or own
+    if len(candidates) > 1:
+        raise TrackingError(
+            f"The trial has several artifacts, and any may be the model: {', '.join(candidates)}.",
+            hint="name it by --artifact.",
+        )
+    return candidates[0]
+
+
+def model_name(name: str) -> str:
+    """Return a name as the registry takes it: without slashes and colons."""
+    return _REFUSED.sub("-", name).strip()
+
+
+class ModelRegistry:
+    """The registry of one MLflow.
+
+    Every method raises `TrackingUnavailable` when MLflow does not answer in time and
+    `TrackingError` when it refuses.
+
+    Args:
+        uri: Tracking URI, which is the registry's too.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._connected: Any = None
+
+    def artifacts(self, run_id: str) -> tuple[str, ...]:
+        """Return the files and folders at the top of a run's artifacts, by name."""
+        with self._client() as client:
+            return tuple(sorted(entry.path for entry in client.list_artifacts(run_id)))
+
+    def register(
+        self,
+        run_id: str,
+        artifact: str,
+        *,
+        name: str,
+        alias: str,
+        description: str,
+        tags: Mapping[str, str],
+    ) -> str:
+        """Give a run's artifact a version and the alias, and return the version.
+
+        An artifact that has a version already keeps it, with the new description and tags.
+
+        Raises:
+            TrackingError: The run has no such artifact, or MLflow refuses.
+        """
+        with self._client() as client:
+            source = _source(client, run_id, artifact)
+            tags = {**tags, ARTIFACT_TAG: artifact}
+            version = self._existing(client, run_id, artifact, name)
+            if version is None:
+                _create_model(client, name)
+                created = client.create_model_version(
+                    name, source, run_id=run_id, tags=tags, await_creation_for=0
+                )
+                version = str(created.version)
+            client.update_model_version(name, version, description=description)
+            for key, value in tags.items():
+                client.set_model_version_tag(name, version, key, value)
+            client.set_registered_model_alias(name, alias, version)
+            return version
+
+    def _existing(self, client: Any, run_id: str, artifact: str, name: str) -> str | None:
+        for version in client.search_model_versions(f"run_id = '{run_id}'"):
+            if version.name == name and version.tags.get(ARTIFACT_TAG) == artifact:
+                return str(version.version)
+        return None
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[Any]:
+        try:
+            if self._connected is None:
+                self._connected = connect(self._uri)
+            yield self._connected
+        except TrackingError:
+            raise
+        except Exception as error:
+            raise translate(error, self._uri) from error
+
+
+def _source(client: Any, run_id: str, artifact: str) -> str:
+    """Return the address of an artifact that is a folder, or of the folder that holds it.
+
+    Raises:
+        TrackingError: The run has no such artifact.
+    """
+    path = PurePosixPath(artifact)
+    parent = "" if path.parent == PurePosixPath() else str(path.parent)
+    entries = client.list_artifacts(run_id, parent or None)
+    found = next((entry for entry in entries if entry.path == str(path)), None)
+    if found is None:
+        raise TrackingError(
+            f"Run {run_id} has no artifact {artifact!r} "
+            f"(there are: {', '.join(entry.path for entry in entries) or 'none'}).",
+            hint="name one of them by --artifact.",
+        )
+    folder = str(path) if found.is_dir else parent
+    return f"{client.get_run(run_id).info.artifact_uri.rstrip('/')}/{folder}".rstrip("/")
+
+
+def _create_model(client: Any, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except Exception as error:
+        if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
+            raise

@@ -1,0 +1,70 @@
+"""The flow `retrain_best`: a study and its retraining, one after the other."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.unit.test_retrain import TRAIN
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
+
+STUDY = """
+name: again
+objectives: [{metric: loss, direction: minimize}]
+search_space: {x: {type: float, low: 0, high: 1}}
+fixed: {seed: 0}
+sampler: {type: random, seed: 1}
+budget: {n_trials: 3, max_parallel_trials: 2}
+trial: {command: [python, -S, train.py]}
+"""
+
+
+@pytest.fixture(scope="module")
+def flow_module() -> Iterator[ModuleType]:
+    """`flows/retrain_best.py` as Prefect loads it, over a server of the test's own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    sys.path.insert(0, str(ROOT / "flows"))
+    try:
+        with prefect_test_harness(server_startup_timeout=120):
+            path = ROOT / "flows" / "retrain_best.py"
+            spec = importlib.util.spec_from_file_location("retrain_best", path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules["retrain_best"] = module
+            spec.loader.exec_module(module)
+            yield module
+    finally:
+        sys.path.remove(str(ROOT / "flows"))
+        for name in ("retrain_best", "run_study"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    monkeypatch.setenv("STUDYFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "study.yaml"
+
+
+def test_a_study_and_its_retraining_run_one_after_the_other(
+    flow_module: ModuleType, study_file: Path
+) -> None:
+    early = flow_module.retrain_best(str(study_file), return_state=True)
+    assert early.is_failed()
+    assert "There is no study named 'again'" in early.message
+
+    done = flow_module.retrain_best(str(study_file), top=2, repeats=2, run_study_first=True)
+
+    assert [len(row["values"]) for row in done["configurations"]] == [2, 2]
+    assert done["champion"] == "models:/again@champion"

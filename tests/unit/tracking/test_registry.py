@@ -1,0 +1,68 @@
+"""Which artifact is the model, and what the registry has afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from studyflow.errors import TrackingError
+from studyflow.tracking.mlflow import embedded_uri
+from studyflow.tracking.registry import ModelRegistry, choose_artifact, model_name
+
+
+@pytest.mark.parametrize(
+    ("names", "model"),
+    [
+        (("trial.log",), None),
+        (("curve.png", "trial.log"), "curve.png"),
+        (("curve.png", "model.pt", "trial.log"), "model.pt"),
+        (("curve.png", "model"), "model"),
+    ],
+)
+def test_the_model_is_the_only_artifact_or_the_one_of_that_name(
+    names: tuple[str, ...], model: str | None
+) -> None:
+    assert choose_artifact(names) == model
+
+
+@pytest.mark.parametrize("names", [("a.pt", "b.pt"), ("model.pt", "model.onnx")])
+def test_of_several_that_may_be_it_none_is_guessed(names: tuple[str, ...]) -> None:
+    with pytest.raises(TrackingError, match=r"any may be the model: .*--artifact"):
+        choose_artifact(names)
+
+    assert choose_artifact(names, names[1]) == names[1]
+
+
+def test_a_name_holds_no_slash_and_no_colon() -> None:
+    assert model_name("team: a//b") == "team- a-b"
+
+
+@pytest.mark.slow
+def test_an_artifact_gets_one_version_however_often_and_the_alias_moves(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = embedded_uri(tmp_path)
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("e", artifact_location=(tmp_path / "files").as_uri())
+    registry, versions = ModelRegistry(uri), []
+    for _ in range(2):
+        run = client.create_run(experiment).info.run_id
+        client.log_text(run, "weights", "model.pt")
+        client.log_text(run, "weights", "exports/model.onnx")
+        for artifact in ("model.pt", "model.pt", "exports/model.onnx", "exports"):
+            versions.append(
+                registry.register(
+                    run, artifact, name="m", alias="champion", description="d", tags={"a": "b"}
+                )
+            )
+        assert registry.artifacts(run) == ("exports", "model.pt")
+
+    assert versions == ["1", "1", "2", "3", "4", "4", "5", "6"]
+    assert str(client.get_model_version_by_alias("m", "champion").version) == "6"
+    sources = [
+        str(client.get_model_version("m", v).source).rpartition("/")[2] for v in ("1", "2", "3")
+    ]
+    assert sources == ["artifacts", "exports", "exports"]
+    with pytest.raises(TrackingError, match=r"no artifact 'nosuch.pt' \(there are: exports, model"):
+        registry.register(run, "nosuch.pt", name="m", alias="a", description="", tags={})
