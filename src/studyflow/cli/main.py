@@ -62,6 +62,7 @@ _COMMANDS: Final = {
     "explain": ("explain",),
     "pods": ("render", "logs"),
     "retrain": ("retrain",),
+    "plan": ("plan",),
     "servers": ("ui",),
     "deploy": ("deploy",),
     "verify": ("verify",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -25,15 +26,20 @@ def render(study: Path, home: Path | None, storage: str | None, tracking_uri: st
 
     Its parameters are the first enqueued point, or else the middle of the search space.
     """
-    from studyflow.executors.kubernetes.manifest import build_job, place
-
     spec = StudySpec.from_yaml(study)
     if spec.trial.image is None:
         raise ExecutorBlocked(
             f"{study} names no image, and a trial on Kubernetes needs one.",
             hint="set trial.image to an image that holds the script.",
         )
-    settings = Settings.resolve(home=home, storage=storage, tracking=tracking_uri)
+    job = first_job(spec, Settings.resolve(home=home, storage=storage, tracking=tracking_uri))
+    click.echo(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
+    """Return the Job that a study's first trial would become; the study names an image."""
+    from studyflow.executors.kubernetes.manifest import build_job, place
+
     middle = spec.space.from_unit([0.5] * len(spec.space))
     first = dict(spec.enqueue[0]) if spec.enqueue else {}
     params = {**middle, **first}
@@ -47,8 +53,7 @@ def render(study: Path, home: Path | None, storage: str | None, tracking_uri: st
         metrics=spec.metrics,
         tracking=None if uri is None else TrackingRef(uri, "RUN-ID"),
     )
-    job = build_job(spec, place(trial, spec.trial.kubernetes))
-    click.echo(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), nl=False)
+    return build_job(spec, place(trial, spec.trial.kubernetes))
 
 
 @click.command()

@@ -15,7 +15,7 @@ from studyflow.spec.models import (
     describe_differences,
 )
 from studyflow.spec.parts import LONGEST_SECONDS
-from studyflow.spec.plan import describe_plan
+from studyflow.spec.plan import describe_plan, largest_gpu_hours, longest_seconds
 from studyflow.spec.problems import Problem
 from studyflow.spec.reader import find_problems, read_study
 from studyflow.spec.schema import json_schema
@@ -38,5 +38,7 @@ __all__ = [
     "describe_plan",
     "find_problems",
     "json_schema",
+    "largest_gpu_hours",
+    "longest_seconds",
     "read_study",
 ]

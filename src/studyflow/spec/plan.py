@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from studyflow.spec.models import StudySpec
@@ -36,21 +37,56 @@ def describe_plan(spec: StudySpec) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def longest_seconds(spec: StudySpec) -> float | None:
+def longest_seconds(spec: StudySpec, n_trials: int | None = None) -> float | None:
     """Return how long the study can take at most; `None` without a limit.
 
     Counts the time of running trials only: not waiting for room on the cluster, and not the
     attempts that are lost to it.
+
+    Args:
+        spec: The study.
+        n_trials: Trials that are left; the whole budget by default.
     """
     trial = spec.trial.timeout_seconds
     if trial is None:
         return None
-    rounds = math.ceil(spec.budget.n_trials / spec.budget.max_parallel_trials)
+    left = spec.budget.n_trials if n_trials is None else n_trials
+    rounds = math.ceil(left / spec.budget.max_parallel_trials)
     limits = [rounds * trial]
     if spec.budget.timeout_seconds is not None:
         # A trial that starts just before the study's time is up still has its own.
         limits.append(spec.budget.timeout_seconds + trial)
     return min(limits)
+
+
+def largest_gpu_hours(spec: StudySpec, n_trials: int | None = None) -> float | None:
+    """Return how many GPU-hours the study can use at most; `None` without a limit.
+
+    Counts running trials only, as `longest_seconds` does.
+
+    Args:
+        spec: The study.
+        n_trials: Trials that are left; the whole budget by default.
+    """
+    gpus, longest = spec.trial.resources.gpu, longest_seconds(spec, n_trials)
+    if gpus == 0:
+        return 0.0
+    if longest is None:
+        return None
+    assert spec.trial.timeout_seconds is not None, "a study with a longest time has limited trials"
+    left = spec.budget.n_trials if n_trials is None else n_trials
+    slots = min(spec.budget.max_parallel_trials, left)
+    return min(left * spec.trial.timeout_seconds, slots * longest) * gpus / 3600
+
+
+def times(quantity: str, n: int) -> str:
+    """Return `n` times an amount as Kubernetes writes it, such as `16Gi` for 4 times `4Gi`."""
+    number = quantity.rstrip("mkKMGTPi")
+    unit = quantity[len(number) :]
+    product = Decimal(number) * n
+    if unit == "m" and product % 1000 == 0:
+        product, unit = product / 1000, ""
+    return f"{product.normalize():f}{unit}"
 
 
 def show_duration(seconds: float) -> str:

@@ -1,0 +1,189 @@
+"""`studyflow plan`: what a run of a study would do and cost at most, before it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from studyflow.cli.places import executor_options, place_options
+from studyflow.errors import StudyNotFound
+from studyflow.record import TrialRecord, TrialState
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec, describe_plan, largest_gpu_hours, longest_seconds
+from studyflow.spec.plan import show_duration, times
+from studyflow.storage import open_storage, redacted
+from studyflow.study import find_study, is_counted, load_records, n_trials_to_finish
+
+_OF_THE_WHOLE = ("trials", "parallelism", "longest possible time", "GPUs at once")
+"""Rows of `studyflow check` that a plan says better: for what is left, and where it would run."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the next run would do. Made by `make_plan`."""
+
+    spec: StudySpec
+    n_trials: int
+    """Trials to finish in all."""
+    n_finished: int
+    """Those that are finished already."""
+    n_running: int
+    """Those that an earlier run has started, which are taken over or repeated."""
+    executor: str
+    per_trial: Mapping[str, str]
+    """What one trial asks for by resource; empty where nothing holds it to a share."""
+
+    @property
+    def n_left(self) -> int:
+        """Trials that the run would finish."""
+        return max(self.n_trials - self.n_finished, 0)
+
+    @property
+    def slots(self) -> int:
+        """Trials at once."""
+        return min(self.spec.budget.max_parallel_trials, self.n_left)
+
+    @property
+    def at_once(self) -> dict[str, str]:
+        """What all trials that run at once ask for together."""
+        return {name: times(amount, self.slots) for name, amount in self.per_trial.items()}
+
+    @property
+    def longest_seconds(self) -> float | None:
+        """Longest time of the run; `None` without a limit."""
+        return longest_seconds(self.spec, self.n_left)
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Most GPU-hours of the run; `None` without a limit."""
+        return largest_gpu_hours(self.spec, self.n_left)
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@executor_options
+@place_options
+def plan(
+    study: Path,
+    as_json: bool,
+    executor: str | None,
+    namespace: str | None,
+    home: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Print what running a study file would start, ask for and cost at most; start nothing.
+
+    A study that exists already is planned from where it is. Time and GPU-hours are those of running
+    trials: waiting for room comes on top, and so does what is lost to the infrastructure.
+    """
+    settings = Settings.resolve(
+        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
+    )
+    spec = StudySpec.from_yaml(study)
+    made = make_plan(spec, settings, _known(spec, settings))
+    if as_json:
+        click.echo(json.dumps(_as_json(made), indent=2, ensure_ascii=False))
+        return
+    rows = [*_rows(made), ("storage", redacted(settings.storage_url))]
+    rows.append(("MLflow", redacted(settings.tracking_uri or f"embedded in {settings.home}")))
+    width = max(len(label) for label, _ in rows)
+    for label, text in rows:
+        click.echo(f"{label:<{width}}  {text}")
+
+
+def make_plan(spec: StudySpec, settings: Settings, known: tuple[TrialRecord, ...]) -> Plan:
+    """Return what the next run of a study would do.
+
+    Args:
+        spec: The study file.
+        settings: Where trials run.
+        known: The study's trials so far.
+    """
+    return Plan(
+        spec=spec,
+        n_trials=n_trials_to_finish(spec),
+        n_finished=sum(is_counted(record) for record in known),
+        n_running=sum(record.state is TrialState.RUNNING for record in known),
+        executor=settings.executor,
+        per_trial=_per_trial(spec, settings),
+    )
+
+
+def _known(spec: StudySpec, settings: Settings) -> tuple[TrialRecord, ...]:
+    try:
+        return load_records(
+            find_study(spec.name, open_storage(settings.storage_url, create=False))
+        )[1]
+    except StudyNotFound:
+        return ()
+
+
+def _per_trial(spec: StudySpec, settings: Settings) -> dict[str, str]:
+    """Return what a trial asks for: its pod's requests; locally, cards."""
+    if settings.executor == "local" or spec.trial.image is None:
+        gpus = spec.trial.resources.gpu
+        return {"gpu": str(gpus)} if gpus else {}
+    from studyflow.cli.pods import first_job
+
+    pod = first_job(spec, settings)["spec"]["template"]["spec"]
+    requests: dict[str, str] = {}
+    for container in pod["containers"]:
+        requests |= {
+            name: str(amount)
+            for name, amount in container.get("resources", {}).get("requests", {}).items()
+        }
+    return requests
+
+
+def _rows(made: Plan) -> list[tuple[str, str]]:
+    spec = made.spec
+    done = f", {made.n_finished} finished already" if made.n_finished else ""
+    running = f", {made.n_running} of them started" if made.n_running else ""
+    enqueued = f", {len(spec.enqueue)} enqueued" if spec.enqueue and not made.n_finished else ""
+    place = "local processes" if made.executor == "local" else "pods on Kubernetes"
+    if made.executor != "local" and spec.trial.image is None:
+        place += ": not possible, trial.image is missing"
+    longest, hours = made.longest_seconds, made.gpu_hours
+    return [
+        *(row for row in describe_plan(spec) if row[0] not in _OF_THE_WHOLE),
+        ("trials to run", f"{made.n_left} of {made.n_trials}{done}{running}{enqueued}"),
+        ("trials are", f"{place}, {made.slots} at once"),
+        ("each asks for", _amounts(made.per_trial)),
+        ("all at once", _amounts(made.at_once)),
+        ("attempts", f"up to {spec.retry.max_attempts} for a trial that is lost, free of budget"),
+        (
+            "longest time",
+            "unlimited: no trial.timeout_seconds" if longest is None else show_duration(longest),
+        ),
+        (
+            "GPU-hours at most",
+            "unlimited: no trial.timeout_seconds" if hours is None else f"{hours:.4g}",
+        ),
+    ]
+
+
+def _amounts(amounts: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {amount}" for name, amount in amounts.items()) or "no fixed share"
+
+
+def _as_json(made: Plan) -> dict[str, Any]:
+    return {
+        "study": made.spec.name,
+        "n_trials": made.n_trials,
+        "n_finished": made.n_finished,
+        "n_running": made.n_running,
+        "n_left": made.n_left,
+        "executor": made.executor,
+        "max_parallel_trials": made.slots,
+        "per_trial": dict(made.per_trial),
+        "at_once": made.at_once,
+        "longest_seconds": made.longest_seconds,
+        "gpu_hours": made.gpu_hours,
+    }

@@ -1,0 +1,109 @@
+"""What a plan says of time, GPU-hours and resources, for a new study and one that goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.cli.test_cli import DOCUMENT, invoke, write_study
+
+from studyflow.cli.plan import make_plan
+from studyflow.record import TrialRecord, TrialState
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec, largest_gpu_hours
+from studyflow.spec.plan import times
+from studyflow.trial import Cause
+
+
+def spec_with(**changes: Any) -> StudySpec:
+    return StudySpec.from_mapping({**DOCUMENT, **changes})
+
+
+TRIAL = {
+    "command": ["python", "train.py"],
+    "image": "registry.example/train:1",
+    "timeout_seconds": 1800,
+    "resources": {"cpu": "500m", "memory": "1.5Gi", "gpu": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("quantity", "n", "product"),
+    [
+        ("500m", 4, "2"),
+        ("250m", 3, "750m"),
+        ("1.5Gi", 4, "6Gi"),
+        ("2", 10, "20"),
+        ("100M", 2, "200M"),
+    ],
+)
+def test_amounts_are_multiplied_as_kubernetes_writes_them(
+    quantity: str, n: int, product: str
+) -> None:
+    assert times(quantity, n) == product
+
+
+@pytest.mark.parametrize(
+    ("budget", "hours"),
+    [
+        ({"n_trials": 10, "max_parallel_trials": 4}, 10 * 0.5 * 2),
+        # Four at once for the hour of the budget and half an hour of a trial's own.
+        ({"n_trials": 100, "max_parallel_trials": 4, "timeout_seconds": 3600}, 4 * 1.5 * 2),
+    ],
+)
+def test_gpu_hours_are_bounded_by_trials_and_by_time(budget: dict[str, Any], hours: float) -> None:
+    assert largest_gpu_hours(spec_with(trial=TRIAL, budget=budget)) == pytest.approx(hours)
+
+
+def test_without_a_limit_on_trials_there_is_none_on_gpu_hours() -> None:
+    endless = {**TRIAL, "timeout_seconds": None}
+
+    assert largest_gpu_hours(spec_with(trial=endless)) is None
+    assert largest_gpu_hours(spec_with()) == 0.0
+
+
+def test_a_study_that_exists_is_planned_from_where_it_is() -> None:
+    known = (
+        TrialRecord(0, TrialState.COMPLETE, {"x": 0.1}, (0.1,), cause=Cause.OK),
+        TrialRecord(1, TrialState.FAILED, {"x": 0.2}, cause=Cause.CANCELLED),
+        TrialRecord(2, TrialState.RUNNING, {"x": 0.3}),
+    )
+    spec = spec_with(trial=TRIAL, budget={"n_trials": 10, "max_parallel_trials": 4})
+    settings = Settings.resolve(executor="kubernetes", environment={})
+
+    plan = make_plan(spec, settings, known)
+
+    assert (plan.n_left, plan.n_finished, plan.n_running, plan.slots) == (9, 1, 1, 4)
+    assert plan.per_trial == {"cpu": "500m", "memory": "1.5Gi", "nvidia.com/gpu": "2"}
+    assert plan.at_once == {"cpu": "2", "memory": "6Gi", "nvidia.com/gpu": "8"}
+    assert plan.longest_seconds == 3 * 1800
+    assert plan.gpu_hours == pytest.approx(9.0)
+
+
+def test_the_command_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
+    path = write_study(tmp_path, trial=TRIAL)
+    home = tmp_path / "home"
+
+    shown = invoke("plan", path, "--home", home, "--executor", "kubernetes")
+    document = json.loads(invoke("plan", path, "--home", home, "--json").stdout)
+
+    assert shown.exit_code == 0, shown.output
+    rows = dict(line.split("  ", 1) for line in shown.stdout.splitlines())
+    assert {name: text.strip() for name, text in rows.items()} | {
+        "trials to run": "3 of 3",
+        "trials are": "pods on Kubernetes, 2 at once",
+        "longest time": "1 h",
+        "GPU-hours at most": "3",
+    } == {name: text.strip() for name, text in rows.items()}
+    assert (document["executor"], document["per_trial"]) == ("local", {"gpu": "2"})
+    assert not home.exists()
+
+
+def test_a_plan_for_pods_says_that_the_image_is_missing(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+
+    shown = invoke("plan", path, "--home", tmp_path, "--executor", "kubernetes")
+
+    assert "not possible, trial.image is missing" in shown.stdout
