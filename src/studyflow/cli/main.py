@@ -63,6 +63,7 @@ _COMMANDS: Final = {
     "pods": ("render", "logs"),
     "retrain": ("retrain",),
     "plan": ("plan",),
+    "doctor": ("doctor",),
     "servers": ("ui",),
     "deploy": ("deploy",),
     "verify": ("verify",),

@@ -14,7 +14,7 @@ from studyflow.storage.forwarding import ForwardingStorage
 from studyflow.storage.journal import ProcessLock
 from studyflow.storage.opening import open_storage, storage_errors
 from studyflow.storage.patient import PatientStorage
-from studyflow.storage.urls import DEFAULT_FOLDER, default_storage_url, redacted
+from studyflow.storage.urls import DEFAULT_FOLDER, default_storage_url, file_of, redacted
 
 __all__ = [
     "DEFAULT_FOLDER",
@@ -22,6 +22,7 @@ __all__ = [
     "PatientStorage",
     "ProcessLock",
     "default_storage_url",
+    "file_of",
     "open_storage",
     "redacted",
     "storage_errors",

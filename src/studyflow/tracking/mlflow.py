@@ -1157,6 +1157,20 @@ def connect(uri: str) -> Any:
     raise AssertionError("unreachable")
 
 
+def check_server(uri: str) -> None:
+    """Return if MLflow answers at `uri` and lets this user read.
+
+    Raises:
+        MissingExtra: MLflow is not installed.
+        TrackingUnavailable: It does not answer in time.
+        TrackingError: It refuses.
+    """
+    try:
+        connect(uri).search_experiments(max_results=1)
+    except Exception as error:
+        raise translate(error, uri) from error
+
+
 @contextlib.contextmanager
 def _creation_lock(database: Path) -> Iterator[None]:
     """Keep other trackers from creating the same tables at once. Others are met by retrying."""

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import yaml
 
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, MissingExtra
+from studyflow.executors.kubernetes.rights import Right
 
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 20.0
@@ -36,6 +37,8 @@ _PATHS: Final[Mapping[str, str]] = {
     "jobs": "/apis/batch/v1/namespaces/{namespace}/jobs",
     "pods": "/api/v1/namespaces/{namespace}/pods",
     "events": "/api/v1/namespaces/{namespace}/events",
+    "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    "selfsubjectrulesreviews": "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
 }
 
 
@@ -240,6 +243,34 @@ class KubernetesApi:
         yield from self._stream(
             "log", "pods", name=pod, below="log", query=query, read_seconds=None, accept="*/*"
         )
+
+    def may(self, right: Right) -> bool:
+        """Whether this user has a right in the namespace, as the API server decides it."""
+        resource, _, below = right.resource.partition("/")
+        attributes = {
+            "namespace": self.namespace,
+            "group": right.group,
+            "resource": resource,
+            "subresource": below,
+            "verb": right.verb,
+        }
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self._json("create", "selfsubjectaccessreviews", "POST", body=body)
+        return bool((answer.get("status") or {}).get("allowed"))
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Return the rules that hold for this user in the namespace, as far as they are known."""
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": self.namespace},
+        }
+        answer = self._json("create", "selfsubjectrulesreviews", "POST", body=body)
+        return list((answer.get("status") or {}).get("resourceRules") or ())
 
     def close(self) -> None:
         self._client.rest_client.pool_manager.clear()

@@ -22,6 +22,7 @@ from studyflow.executors.kubernetes.api import (
     Refused,
     VersionTooOld,
 )
+from studyflow.executors.kubernetes.rights import Right
 
 JOBS = "/apis/batch/v1/namespaces/trials/jobs"
 PODS = "/api/v1/namespaces/trials/pods"
@@ -420,3 +421,50 @@ def test_a_log_that_cannot_be_followed_says_why(server: Server, api: KubernetesA
     server.refuse(404, 'pods "p" not found', "NotFound")
     with pytest.raises(NotFound):
         list(api.follow_log("p"))
+
+
+# ---- who may do what --------------------------------------------------------------------------
+
+
+def test_a_right_is_asked_of_the_server_with_its_group_and_subresource(
+    api: KubernetesApi, server: Server
+) -> None:
+    server.answer({"status": {"allowed": True}}, 201)
+    server.answer({"status": {"allowed": False, "reason": "no RBAC policy matched"}}, 201)
+
+    assert api.may(Right("", "pods/log", "get"))
+    assert not api.may(Right("batch", "jobs", "create"))
+
+    method, path, _ = server.requests[0]
+    assert (method, path) == ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+    asked = [body["spec"]["resourceAttributes"] for body in server.bodies]
+    assert asked == [
+        {
+            "namespace": "trials",
+            "group": "",
+            "resource": "pods",
+            "subresource": "log",
+            "verb": "get",
+        },
+        {
+            "namespace": "trials",
+            "group": "batch",
+            "resource": "jobs",
+            "subresource": "",
+            "verb": "create",
+        },
+    ]
+
+
+def test_the_rules_of_a_user_are_those_of_the_namespace(api: KubernetesApi, server: Server) -> None:
+    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
+    server.answer({"status": {"resourceRules": [rule], "incomplete": False}}, 201)
+
+    assert api.rules() == [rule]
+    assert server.bodies == [
+        {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": "trials"},
+        }
+    ]

@@ -1,0 +1,59 @@
+"""`studyflow doctor`: whether a study can run here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from studyflow import exits
+from studyflow.cli.places import executor_options, place_options
+from studyflow.doctor import Level, examine
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+
+_COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@executor_options
+@place_options
+def doctor(
+    study: Path | None,
+    as_json: bool,
+    executor: str | None,
+    namespace: str | None,
+    home: Path | None,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Look whether a study (or the one of a file) can run here, and say how to mend what is wrong.
+
+    Packages, storage, MLflow, Prefect, disk, cards, and with --executor kubernetes the cluster and
+    the rights there. Nothing is started. Exit code 1 when there is a problem; warnings are none.
+    """
+    settings = Settings.resolve(
+        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
+    )
+    gpus = 0 if study is None else StudySpec.from_yaml(study).trial.resources.gpu
+    findings = examine(settings, gpus_per_trial=gpus)
+    if as_json:
+        rows = [dataclasses.asdict(finding) for finding in findings]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        console, width = Console(), max(len(finding.what) for finding in findings)
+        for found in findings:
+            line = f"[{_COLOURS[found.level]}]{found.level:<8}[/] {found.what:<{width}}  "
+            console.print(line + escape(found.text), highlight=False, soft_wrap=True)
+            if found.hint:
+                hint = f"{'':<{10 + width}} [dim]Hint: {escape(found.hint)}[/]"
+                console.print(hint, highlight=False, soft_wrap=True)
+    has_problem = any(finding.level is Level.PROBLEM for finding in findings)
+    sys.exit(exits.FAILED if has_problem else 0)
