@@ -14,6 +14,7 @@ from rich.markup import escape
 from studyflow import exits
 from studyflow.cli.places import executor_options, place_options
 from studyflow.doctor import Level, examine
+from studyflow.runner import quiet_optuna
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 
@@ -43,6 +44,7 @@ def doctor(
         home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
     )
     gpus = 0 if study is None else StudySpec.from_yaml(study).trial.resources.gpu
+    quiet_optuna()
     findings = examine(settings, gpus_per_trial=gpus)
     if as_json:
         rows = [dataclasses.asdict(finding) for finding in findings]

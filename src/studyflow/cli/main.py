@@ -62,6 +62,7 @@ _COMMANDS: Final = {
     "explain": ("explain",),
     "pods": ("render", "logs"),
     "retrain": ("retrain",),
+    "imports": ("import_",),
     "plan": ("plan",),
     "doctor": ("doctor",),
     "servers": ("ui",),
@@ -80,7 +81,7 @@ def _register() -> None:
                 raise
             # The base install, as in a trial image, checks study files and runs none.
             for name in names:
-                main.add_command(_unavailable(name))
+                main.add_command(_unavailable(name.rstrip("_")))  # `import` is Python's own word
         else:
             for name in names:
                 main.add_command(getattr(found, name))

@@ -93,7 +93,7 @@ class Study:
             load_if_exists=True,
             pruner=pruner,
         )
-        _check_identity(spec, study)
+        check_identity(spec, study)
         if fork_from is not None and _may_take_over(study):
             _take_over(spec, find_study(fork_from, storage), study)
         if spec.sampler.seed is None and form.SEED not in study.user_attrs:
@@ -412,7 +412,12 @@ def _no_sampler() -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler()
 
 
-def _check_identity(spec: StudySpec, study: optuna.Study) -> None:
+def check_identity(spec: StudySpec, study: optuna.Study) -> None:
+    """Return if a study file may go on with a stored study; a new one is marked as its.
+
+    Raises:
+        StudyMismatch: It has other objectives or another search space.
+    """
     stored = study.user_attrs.get(form.IDENTITY)
     if stored is None:
         # Just created, here or by a runner that died at once; or another program's study.

@@ -1,0 +1,288 @@
+"""Earlier results: what fits, what does not and why, and that nothing is taken over twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from tests.unit.cli.test_cli import invoke
+
+from studyflow.errors import SpecError, StudyMismatch
+from studyflow.reports import StudyData
+from studyflow.reports.tables import trials_csv
+from studyflow.spec import StudySpec
+from studyflow.study import find_study, is_counted, load_records
+from studyflow.study.earlier import (
+    Misfit,
+    find_columns,
+    from_rows,
+    from_study,
+    read_value,
+    take_over,
+    without_known,
+)
+
+DOCUMENT: dict[str, Any] = {
+    "name": "warm",
+    "objectives": [{"metric": "loss", "direction": "minimize"}],
+    "search_space": {
+        "lr": {"type": "float", "low": 0.001, "high": 0.1, "log": True},
+        "depth": {"type": "int", "low": 1, "high": 8},
+        "opt": {"type": "categorical", "choices": ["adam", "sgd", True, None, 2]},
+        "momentum": {"type": "float", "low": 0.5, "high": 0.99, "when": {"opt": "sgd"}},
+    },
+    "fixed": {"data": "cifar"},
+    "budget": {"n_trials": 3},
+    "trial": {"command": ["python", "train.py"]},
+}
+
+
+def spec_with(**changes: Any) -> StudySpec:
+    return StudySpec.from_mapping({**DOCUMENT, **changes})
+
+
+SPEC = spec_with()
+HEADER = ("lr", "params.depth", "opt", "momentum", "metrics.loss", "state", "data")
+GOOD = {"lr": "0.01", "params.depth": "3.0", "opt": "adam", "metrics.loss": "0.5"}
+
+
+def read(*rows: dict[str, str], spec: StudySpec = SPEC) -> Any:
+    columns = find_columns(spec, HEADER, {})
+    return from_rows(spec, [(i, row) for i, row in enumerate(rows, start=2)], "t.csv", columns)
+
+
+def test_a_row_becomes_a_trial_with_typed_parameters() -> None:
+    (trial,) = read({**GOOD, "opt": "sgd", "momentum": "0.9"}).fitting
+
+    assert trial.params == {"lr": 0.01, "depth": 3, "opt": "sgd", "momentum": 0.9}
+    assert isinstance(trial.params["depth"], int)
+    assert trial.values == [0.5]
+    assert trial.user_attrs["taken_over_from"] == "t.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("True", True), ("null", None), ("2.0", 2), ("sgd", "sgd")]
+)
+def test_a_cell_means_the_choice_that_it_stands_for(text: str, value: Any) -> None:
+    found = read_value(SPEC.search_space["opt"], text)
+
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"lr": "0.5"}, "lr=0.5 is not in [0.001, 0.1] log"),
+        ({"lr": ""}, "lr is missing"),
+        ({"params.depth": "3.5"}, "depth=3.5 is not in [1, 8]"),
+        ({"params.depth": "inf"}, "depth=inf is not in [1, 8]"),
+        ({"opt": "ADAM"}, "opt=ADAM is not in"),
+        ({"momentum": "0.9"}, "momentum does not exist under these values of opt"),
+        ({"metrics.loss": "nan"}, "loss is not finite"),
+        ({"metrics.loss": ""}, "loss is no number: empty"),
+        ({"state": "failed"}, "its state is failed"),
+        ({"data": "mnist"}, "data is fixed to 'cifar' now, and it was mnist"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named_with_its_reason(
+    change: dict[str, str], reason: str
+) -> None:
+    earlier = read(GOOD, {**GOOD, **change})
+
+    assert len(earlier.fitting) == 1
+    (misfit,) = earlier.misfits
+    assert misfit.label == "row 3"
+    assert misfit.reason.startswith(reason)
+
+
+def test_a_bound_is_judged_anew() -> None:
+    bounded = spec_with(constraints=[{"metric": "size", "max": 10}])
+    columns = find_columns(bounded, (*HEADER, "size"), {})
+    (trial,) = from_rows(bounded, [(2, {**GOOD, "size": "12"})], "t.csv", columns).fitting
+
+    assert trial.constraints == {"size <= 10": 2.0}
+
+
+def test_a_missing_column_is_told_before_any_row_is_read() -> None:
+    with pytest.raises(SpecError) as missing:
+        find_columns(SPEC, ("lr", "optimizer", "loss"), {})
+    with pytest.raises(SpecError, match="rate is no parameter and no metric"):
+        find_columns(SPEC, HEADER, {"rate": "lr"})
+
+    assert "No column for depth, opt; the columns are: lr, optimizer, loss." in str(missing.value)
+    found = find_columns(SPEC, ("lr", "depth", "optimizer", "loss"), {"opt": "optimizer"})
+    assert found == {"lr": "lr", "depth": "depth", "opt": "optimizer", "loss": "loss"}
+
+
+@pytest.fixture
+def storage() -> optuna.storages.BaseStorage:
+    return optuna.storages.InMemoryStorage()
+
+
+def test_what_is_taken_over_costs_no_budget_and_is_taken_over_once(
+    storage: optuna.storages.BaseStorage,
+) -> None:
+    first = read(GOOD, GOOD)  # the same point twice: it was evaluated twice
+    more = read(GOOD, GOOD, {**GOOD, "lr": "0.02"})
+
+    assert len(take_over(SPEC, storage, first)) == 2
+    assert [trial.params["lr"] for trial in take_over(SPEC, storage, more)] == [0.02]
+    assert take_over(SPEC, storage, more) == ()
+
+    spec, records = load_records(find_study("warm", storage))
+    assert spec == SPEC
+    assert [record.values for record in records] == [(0.5,)] * 3
+    assert [is_counted(record) for record in records] == [False] * 3
+
+
+def test_a_point_to_try_first_that_is_among_the_results_is_not_tried_again(
+    storage: optuna.storages.BaseStorage,
+) -> None:
+    known, other = ({"lr": lr, "depth": 3, "opt": "adam"} for lr in (0.01, 0.03))
+    spec = spec_with(enqueue=[known, other])
+
+    take_over(spec, storage, read(GOOD, spec=spec))
+
+    study = find_study("warm", storage)
+    waiting = [t for t in study.get_trials() if t.state is optuna.trial.TrialState.WAITING]
+    assert [t.system_attrs["fixed_params"] for t in waiting] == [other]
+
+
+def test_a_study_of_another_space_is_refused(storage: optuna.storages.BaseStorage) -> None:
+    take_over(SPEC, storage, read(GOOD))
+    wider = {**DOCUMENT["search_space"], "depth": {"type": "int", "low": 1, "high": 9}}
+    changed = spec_with(search_space=wider)
+
+    with pytest.raises(StudyMismatch, match=r"search_space.depth.high: 8 → 9"):
+        take_over(changed, storage, read(GOOD, spec=changed))
+
+
+def a_trial(**changes: Any) -> optuna.trial.FrozenTrial:
+    params = {"lr": 0.01, "depth": 3, "opt": "adam", "dropout": 0.1}
+    given = {"state": optuna.trial.TrialState.COMPLETE, "params": params, "value": 0.5, **changes}
+    distributions: dict[str, Any] = {
+        "lr": optuna.distributions.FloatDistribution(1e-5, 1.0),
+        "depth": optuna.distributions.IntDistribution(1, 100),
+        "opt": optuna.distributions.CategoricalDistribution(["adam", "sgd"]),
+        "dropout": optuna.distributions.FloatDistribution(0.0, 1.0),
+        "data": optuna.distributions.CategoricalDistribution(["cifar", "mnist"]),
+    }
+    named = {name: distributions[name] for name in given["params"]}
+    return optuna.trial.create_trial(distributions=named, **given)
+
+
+def test_trials_of_a_plain_optuna_study_fit_or_are_named_with_the_reason() -> None:
+    states = optuna.trial.TrialState
+    source = optuna.create_study(study_name="old")
+    whole = {"lr": 0.01, "depth": 3, "opt": "adam"}
+    source.add_trials(
+        [
+            a_trial(),
+            a_trial(params={**whole, "depth": 50}),
+            a_trial(state=states.FAIL, value=None),
+            a_trial(state=states.PRUNED, value=0.7, intermediate_values={1: 0.7}),
+            a_trial(value=float("inf")),
+            a_trial(params={**whole, "data": "mnist"}),
+        ]
+    )
+    source.ask()
+
+    earlier = from_study(SPEC, source, "old")
+
+    assert [trial.state for trial in earlier.fitting] == [states.COMPLETE, states.PRUNED]
+    assert earlier.fitting[0].params == whole
+    assert earlier.fitting[1].intermediate_values == {1: 0.7}
+    assert earlier.ignored == ("dropout",)
+    assert earlier.misfits == (
+        Misfit("trial 1", "depth=50 is not in [1, 8]"),
+        Misfit("trial 2", "it failed, and nothing says why"),
+        Misfit("trial 4", "a value is not finite"),
+        Misfit("trial 5", "data is fixed to 'cifar' now, and it was 'mnist'"),
+        Misfit("trial 6", "it is running, not finished"),
+    )
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_study_with_another_objective_or_direction_is_refused_as_a_whole() -> None:
+    upwards = optuna.create_study(direction="maximize")
+    other = optuna.create_study()
+    other.set_metric_names(["accuracy"])
+
+    with pytest.raises(StudyMismatch, match="has the directions maximize"):
+        from_study(SPEC, upwards, "up")
+    with pytest.raises(StudyMismatch, match="optimises accuracy, and 'warm' optimises loss"):
+        from_study(SPEC, other, "other")
+
+
+def test_a_bound_without_its_value_does_not_fit() -> None:
+    bounded = spec_with(constraints=[{"metric": "size", "max": 10}])
+    source = optuna.create_study()
+    source.add_trial(a_trial())
+
+    (misfit,) = from_study(bounded, source, "old").misfits
+
+    assert misfit.reason == "it has no value for the constraint size <= 10"
+
+
+def test_the_table_that_a_report_writes_can_be_read_again(
+    storage: optuna.storages.BaseStorage,
+) -> None:
+    earlier = read(GOOD, {**GOOD, "opt": "sgd", "momentum": "0.9", "lr": "0.012345678901234567"})
+    take_over(SPEC, storage, earlier)
+    spec, records = load_records(find_study("warm", storage))
+    assert spec is not None
+    lines = trials_csv(StudyData(spec, records)).splitlines()
+    rows = [
+        (i, dict(zip(lines[0].split(","), line.split(","), strict=True)))
+        for i, line in enumerate(lines[1:], start=2)
+    ]
+
+    again = from_rows(SPEC, rows, "t.csv", find_columns(SPEC, lines[0].split(","), {}))
+
+    assert again.misfits == ()
+    assert without_known(again, find_study("warm", storage).get_trials()) == ()
+
+
+def test_the_command_reads_a_table_of_semicolons_and_changes_nothing_in_a_dry_run(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "study.yaml").write_text(SPEC.to_yaml())
+    table = tmp_path / "old.csv"
+    table.write_text("lr;depth;o;loss\n0.01;3;adam;0.5\n0.5;3;adam;0.5\n", encoding="utf-8-sig")
+    home = tmp_path / "home"
+    command = ("import", "csv", tmp_path / "study.yaml", table, "--home", home)
+
+    no_column = invoke(*command)
+    dry = invoke(*command, "--column", "opt=o", "--dry-run")
+    assert not home.exists()
+    wet = invoke(*command, "--column", "opt=o")
+
+    assert (no_column.exit_code, dry.exit_code, wet.exit_code) == (2, 0, 0)
+    assert dry.stdout.startswith("warm: would take over 1 of 2 results of old.csv\n")
+    assert "  row 3 does not fit: lr=0.5 is not in [0.001, 0.1] log\n" in wet.stdout
+    assert (
+        '"values": {\n      "loss": 0.5'
+        in invoke("trials", "warm", "--json", "--home", home).stdout
+    )
+
+
+def test_the_command_takes_an_optuna_storage_and_says_which_studies_it_holds(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "study.yaml").write_text(SPEC.to_yaml())
+    url = f"sqlite:///{tmp_path}/old.db"
+    for name in ("one", "two"):
+        optuna.create_study(study_name=name, storage=url).add_trial(a_trial())
+    command = ("import", "optuna", tmp_path / "study.yaml", "--from", url, "--home", tmp_path)
+
+    unclear = invoke(*command)
+    taken = invoke(*command, "--name", "two")
+
+    assert (unclear.exit_code, taken.exit_code) == (2, 0)
+    assert "holds 2 studies: one, two. Hint: name one by --name." in unclear.stderr
+    assert taken.stdout.splitlines() == [
+        "warm: took over 1 of 1 results of two",
+        "  left out, not in the study file: dropout",
+    ]
