@@ -60,6 +60,7 @@ _COMMANDS: Final = {
     "run": ("run", "sync"),
     "show": ("status", "best", "trials", "report"),
     "explain": ("explain",),
+    "compare": ("compare",),
     "pods": ("render", "logs"),
     "retrain": ("retrain",),
     "imports": ("import_",),
