@@ -243,7 +243,7 @@ def track_comparison(
                 directions=spec.directions,
                 objectives=tuple(objective.metric for objective in spec.objectives),
                 spec_yaml=spec.to_yaml(),
-                description=comparison.headline,
+                description=comparison.verdict,
                 tags={**spec.tags, "compared": spec.name},
             )
         )

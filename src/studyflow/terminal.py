@@ -291,7 +291,7 @@ def print_comparison(
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
-    console.print(escape(f"{comparison.headline}."), highlight=False)
+    console.print(escape(f"{comparison.verdict}."), highlight=False)
     console.print("\n[bold]Where to look[/]")
     for name, place in (("picture", files.picture), ("table", files.table), ("MLflow", url)):
         if place is not None:

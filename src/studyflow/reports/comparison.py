@@ -115,19 +115,29 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """One sentence: who was best, and whether the runs tell it from the next."""
+        """One clause: who was best."""
         if not self.rows or self.rows[0].median is None:
             return f"{self.name}: no run has a result yet"
-        first, *others = self.rows
+        first = self.rows[0]
         assert first.median is not None
-        text = (
+        return (
             f"{first.sampler} found the best {self.metric}: {wording.number(first.median)} in the "
             f"median of {wording.plural(first.n_runs, 'run')}"
         )
+
+    @property
+    def caveat(self) -> str:
+        """One clause: from whom its runs do not tell the best; empty where they do."""
+        if not self.rows or self.rows[0].median is None:
+            return ""
+        first, *others = self.rows
         rivals = [row.sampler for row in others if self._overlaps(first, row)]
-        if rivals:
-            text += f"; its runs overlap with those of {', '.join(rivals)}"
-        return text
+        return f"its runs overlap with those of {', '.join(rivals)}" if rivals else ""
+
+    @property
+    def verdict(self) -> str:
+        """Headline and caveat, without a full stop."""
+        return "; ".join(filter(None, (self.headline, self.caveat)))
 
     def middle(self, curve: FloatArray) -> FloatArray:
         """Return the median over the runs, `trials`; NaN while half of them have no value."""
@@ -221,7 +231,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     lines.insert(1, ["---"] * len(heads))
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
-        f"**{wording.markdown(comparison.headline)}.**\n\n"
+        f"**{wording.markdown(comparison.verdict)}.**\n\n"
         f"{table}\n\n"
         f"{comparison.n_trials} trials in each run. *Trials to match*: after how many the median "
         "run was as good as that of the least successful sampler at its end. *Mean rank*: 1 is "
@@ -278,14 +288,15 @@ def draw_comparison(comparison: Comparison) -> Figure:
     band = "the middle half" if most >= QUARTILES_FROM else "all"
     style.set_title(
         figure,
-        style.label(comparison.headline, 110),
-        f"{style.label(comparison.name)} · line: median of {wording.plural(most, 'run')}"
-        f" · band: {band} of them · {comparison.direction}",
+        style.label(comparison.headline, 80),
+        f"{style.label(comparison.name)}, {comparison.direction} · line: median of "
+        f"{wording.plural(most, 'run')}, band: {band} of them"
+        + (f" · {style.label(comparison.caveat, 60)}" if comparison.caveat else ""),
     )
     style.describe(
         figure,
         f"The best {comparison.metric} so far by number of trials, one line for each of "
-        f"{', '.join(comparison.samplers)}. {comparison.headline}.",
+        f"{', '.join(comparison.samplers)}. {comparison.verdict}.",
     )
     return figure
 

@@ -84,12 +84,12 @@ def test_equal_results_share_a_rank() -> None:
     assert {row.sampler: row.mean_rank for row in rows} == {"a": 1.5, "b": 1.5, "c": 3.0}
 
 
-def test_the_headline_says_whether_the_runs_tell_the_samplers_apart() -> None:
-    assert CLEAR.headline == "tpe found the best loss: 1.5 in the median of 2 runs"
+def test_the_verdict_says_whether_the_runs_tell_the_samplers_apart() -> None:
+    assert CLEAR.verdict == "tpe found the best loss: 1.5 in the median of 2 runs"
     close = compared(
         run("gp", 0, [2.0]), run("gp", 1, [1.0]), run("tpe", 0, [2.5]), run("tpe", 1, [1.5])
     )
-    assert close.headline.endswith("; its runs overlap with those of tpe")
+    assert close.verdict.endswith("; its runs overlap with those of tpe")
 
 
 def test_a_maximised_objective_is_better_when_larger() -> None:
