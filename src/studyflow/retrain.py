@@ -50,8 +50,8 @@ LARGEST_SEED: Final = 999_999
 CONFIDENCE: Final = 0.95
 
 NO_MODEL: Final = (
-    "No model was registered: the trials keep no artifact but their log. "
-    "Hint: call sdk.artifact(path) with the model before sdk.finish()."
+    "No model was registered: no artifact of the trials is one, as far as its name says. "
+    "Hint: keep it by sdk.artifact(path) before sdk.finish(), or name it by --artifact."
 )
 
 
@@ -145,8 +145,8 @@ class Registration:
     """How the model of the best configuration goes to MLflow's registry."""
 
     artifact: str | None = None
-    """Which artifact of a trial is the model; `None` for the only one, or the one called `model`
-    with any ending."""
+    """Which artifact of a trial is the model; `None` for the only one that is no table, picture or
+    text, or the one called `model` with any ending."""
     model: str | None = None
     """Its name in the registry; `None` for the study's."""
     alias: str = "champion"

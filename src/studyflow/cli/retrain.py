@@ -36,7 +36,9 @@ from studyflow.settings import Settings
 )
 @click.option("--max-parallel-trials", type=click.IntRange(min=1), help="Trials that run at once.")
 @click.option(
-    "--artifact", metavar="PATH", help="Which artifact of a trial is the model; the only one."
+    "--artifact",
+    metavar="PATH",
+    help="Which artifact of a trial is the model; the one called model, or the only one.",
 )
 @click.option("--model", metavar="NAME", help="Its name in MLflow's registry; the study's.")
 @click.option(

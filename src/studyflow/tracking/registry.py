@@ -21,34 +21,49 @@ from studyflow.tracking.mlflow import connect, translate
 ARTIFACT_TAG: Final = "studyflow.artifact"
 """Tag of a version: path of the model within its run."""
 
-_LOG: Final = "trial.log"
+_NO_MODELS: Final = frozenset(
+    (
+        ".csv",
+        ".gif",
+        ".html",
+        ".jpeg",
+        ".jpg",
+        ".log",
+        ".md",
+        ".pdf",
+        ".png",
+        ".svg",
+        ".tsv",
+        ".txt",
+    )
+)
+"""Endings of what people look at, the trial's log among them."""
+
 _REFUSED: Final = re.compile(r"[/:]+")
 
 
 def choose_artifact(names: Sequence[str], wanted: str | None = None) -> str | None:
-    """Return which of a trial's artifacts is its model; `None` when it keeps none but its log.
+    """Return which of a trial's artifacts is its model; `None` when none of them can be one.
 
     Args:
         names: The artifacts at the top of a run.
-        wanted: The one that a person named, a path within the run; `None` for the only one, or the
-            one called `model` with any ending.
+        wanted: The one that a person named, a path within the run; `None` for the only one that is
+            no table, picture or text, or the one called `model` with any ending.
 
     Raises:
         TrackingError: Several may be it.
     """
     if wanted is not None:
         return wanted
-    own = [name for name in names if name != _LOG]
-    if not own:
-        return None
-    models = [name for name in own if PurePosixPath(name).stem == "model"]
-    candidates = models or own
+    candidates = [name for name in names if PurePosixPath(name).stem == "model"] or [
+        name for name in names if PurePosixPath(name).suffix.lower() not in _NO_MODELS
+    ]
     if len(candidates) > 1:
         raise TrackingError(
             f"The trial has several artifacts, and any may be the model: {', '.join(candidates)}.",
             hint="name it by --artifact.",
         )
-    return candidates[0]
+    return candidates[0] if candidates else None
 
 
 def model_name(name: str) -> str:

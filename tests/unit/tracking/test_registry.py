@@ -15,8 +15,9 @@ from studyflow.tracking.registry import ModelRegistry, choose_artifact, model_na
     ("names", "model"),
     [
         (("trial.log",), None),
-        (("curve.png", "trial.log"), "curve.png"),
-        (("curve.png", "model.pt", "trial.log"), "model.pt"),
+        (("curve.png", "curves.csv", "trial.log"), None),
+        (("curve.png", "weights.pt", "trial.log"), "weights.pt"),
+        (("weights.pt", "model.txt", "trial.log"), "model.txt"),
         (("curve.png", "model"), "model"),
     ],
 )
