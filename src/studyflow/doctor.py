@@ -32,7 +32,9 @@ from packaging.specifiers import SpecifierSet
 from studyflow.embedded import running_prefect_api
 from studyflow.errors import StudyflowError
 from studyflow.executors.gpus import detect_gpus
+from studyflow.notify import read_url
 from studyflow.settings import Settings
+from studyflow.spec import NotifySpec, StudySpec
 from studyflow.storage import file_of, open_storage, redacted
 
 PATIENCE_SECONDS: Final = 15.0
@@ -82,13 +84,16 @@ Check = Callable[[], Sequence[Finding]]
 
 
 def examine(
-    settings: Settings, *, gpus_per_trial: int = 0, patience_seconds: float = PATIENCE_SECONDS
+    settings: Settings,
+    study: StudySpec | None = None,
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> list[Finding]:
     """Return what stands in the way of a study here, and what does not.
 
     Args:
         settings: Where storage, MLflow and trials are.
-        gpus_per_trial: What a trial of the study asks for; without a card, that is a problem.
+        study: What is to run; its GPUs and its webhook are looked for.
         patience_seconds: How long a server may take to answer.
     """
     servers: list[tuple[str, Check]] = [
@@ -99,11 +104,14 @@ def examine(
     if settings.executor == "kubernetes":
         servers.append(("cluster", lambda: check_cluster(settings)))
     else:
-        servers.append(("GPUs", lambda: check_gpus(gpus_per_trial)))
+        gpus = 0 if study is None else study.trial.resources.gpu
+        servers.append(("GPUs", lambda: check_gpus(gpus)))
     waiting = [_Waiting(what, check) for what, check in servers]
     findings = [*check_packages(needed_extras(settings)), *check_folder(settings.home)]
     for one in waiting:
         findings += one.result(patience_seconds)
+    if study is not None and study.notify is not None:
+        findings += check_webhook(study.notify)
     return findings
 
 
@@ -265,6 +273,15 @@ def check_gpus(
             "does nvidia-smi list the cards, and does CUDA_VISIBLE_DEVICES hide some?",
         )
     ]
+
+
+def check_webhook(notify: NotifySpec) -> list[Finding]:
+    """Look whether the address of a study's webhook is there. Nothing is sent."""
+    try:
+        read_url(notify)
+    except StudyflowError as error:
+        return [Finding(Level.WARNING, "webhook", error.message, error.hint or "")]
+    return [Finding(Level.OK, "webhook", f"has an address, for {', '.join(notify.events)}")]
 
 
 # Servers

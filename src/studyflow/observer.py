@@ -58,6 +58,12 @@ class Observer:
     def noted(self, message: str) -> None:
         """Something a person should know, once."""
 
+    def ended(self, reason: str, is_failure: bool, run_url: str | None) -> None:
+        """The run is over, and not because someone ended it; nothing follows.
+
+        `run_url` is the study's run in MLflow, where a browser can open it.
+        """
+
 
 class Observers(Observer):
     """Several observers as one."""
@@ -85,6 +91,9 @@ class Observers(Observer):
 
     def noted(self, message: str) -> None:
         self._tell("noted", message)
+
+    def ended(self, reason: str, is_failure: bool, run_url: str | None) -> None:
+        self._tell("ended", reason, is_failure, run_url)
 
     def _tell(self, event: str, *arguments: object) -> None:
         for observer in self._observers:

@@ -24,6 +24,7 @@ from studyflow.embedded import running_mlflow_pages
 from studyflow.errors import SpecError, StorageUnavailable
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
+from studyflow.notify import notified
 from studyflow.observer import Observer, Observers
 from studyflow.record import TrialRecord
 from studyflow.reports import Report, StudyData, build_report, summary_markdown
@@ -111,16 +112,26 @@ def run_study(
     Raises:
         StudyflowError: The study cannot be run; nothing that was computed is lost.
     """
-    observer = Observers(observer)
-    with _opened(
-        spec, settings, observer, folder, fork_from, tuner_settings, on_executor, ends_trials
-    ) as run:
+    with notified(spec, observer) as told:
         try:
-            outcome = run.tuner.drive()
-        except BaseException:
-            _close_interrupted(run.study, run.mirror, settings, observer)
+            with _opened(
+                spec, settings, told, folder, fork_from, tuner_settings, on_executor, ends_trials
+            ) as run:
+                result = _drive(run, settings, told)
+        except Exception as error:
+            told.ended(str(error), is_failure=True, run_url=None)
             raise
-        return _close(run.study, run.mirror, settings, outcome, observer)
+        told.ended(result.outcome.reason, result.outcome.is_failure, result.run_url)
+        return result
+
+
+def _drive(run: _Run, settings: Settings, observer: Observer) -> StudyResult:
+    try:
+        outcome = run.tuner.drive()
+    except BaseException:
+        _close_interrupted(run.study, run.mirror, settings, observer)
+        raise
+    return _close(run.study, run.mirror, settings, outcome, observer)
 
 
 def cancel_study(spec: StudySpec, settings: Settings, observer: Observer, *, folder: Path) -> None:

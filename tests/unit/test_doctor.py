@@ -23,12 +23,14 @@ from studyflow.doctor import (
     check_packages,
     check_prefect,
     check_storage,
+    check_webhook,
     examine,
     needed_extras,
 )
 from studyflow.errors import ExecutorUnavailable
 from studyflow.executors.kubernetes.rights import NEEDED, Right
 from studyflow.settings import Settings
+from studyflow.spec import NotifySpec
 
 REQUIREMENTS = (
     "click>=8.1",
@@ -250,6 +252,16 @@ def test_a_cluster_that_is_away_is_one_problem(api: type[FakeApi]) -> None:
     (found,) = check_cluster(on_cluster())
 
     assert (found.level, found.hint) == (Level.PROBLEM, "is it up?")
+
+
+def test_a_webhook_without_its_address_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOOK", raising=False)
+    (missing,) = check_webhook(NotifySpec(url_env="HOOK"))
+    monkeypatch.setenv("HOOK", "https://hooks.example/s3cret")
+    (there,) = check_webhook(NotifySpec(url_env="HOOK"))
+
+    assert (missing.level, there.level) == (Level.WARNING, Level.OK)
+    assert "s3cret" not in there.text
 
 
 @pytest.fixture

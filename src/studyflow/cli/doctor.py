@@ -43,9 +43,9 @@ def doctor(
     settings = Settings.resolve(
         home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
     )
-    gpus = 0 if study is None else StudySpec.from_yaml(study).trial.resources.gpu
+    spec = None if study is None else StudySpec.from_yaml(study)
     quiet_optuna()
-    findings = examine(settings, gpus_per_trial=gpus)
+    findings = examine(settings, spec)
     if as_json:
         rows = [dataclasses.asdict(finding) for finding in findings]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))

@@ -3,6 +3,8 @@
 from studyflow.spec.models import (
     BudgetSpec,
     ConstraintSpec,
+    NotifyEvent,
+    NotifySpec,
     ObjectiveSpec,
     PrunerSpec,
     ResourcesSpec,
@@ -24,6 +26,8 @@ __all__ = [
     "LONGEST_SECONDS",
     "BudgetSpec",
     "ConstraintSpec",
+    "NotifyEvent",
+    "NotifySpec",
     "ObjectiveSpec",
     "Problem",
     "PrunerSpec",

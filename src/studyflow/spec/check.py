@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -49,6 +49,7 @@ _WHOLE_SECTIONS: Final = (
     "budget",
     "stop",
     "retry",
+    "notify",
     "trial",
 )
 """Sections that are checked by their model alone."""
@@ -474,6 +475,15 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models_in(inner)
 
 
+def _names_in(annotation: Any) -> Iterator[str]:
+    """Yield the names that a field may hold, itself or in a list."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif get_origin(annotation) in (Union, types.UnionType, tuple, Annotated):
+        for inner in get_args(annotation):
+            yield from _names_in(inner)
+
+
 _NOUNS: Final[Mapping[str, str]] = {
     "bool_type": "true or false",
     "dict_type": "a mapping",
@@ -518,7 +528,7 @@ def _sentence(
         nouns = [_noun(error) for error in errors]
         noun = " or ".join(dict.fromkeys(nouns))
     if "literal_error" in kinds and len(errors) == 1 and info is not None:
-        return _wrong_choice(value, path, get_args(info.annotation))
+        return _wrong_choice(value, path, tuple(_names_in(info.annotation)))
     return _wrong(value, path, noun, info)
 
 

@@ -179,6 +179,54 @@ class RetrySpec(Part):
     )
 
 
+NotifyEvent = Literal["finished", "failed", "new_best"]
+
+
+class NotifySpec(Part):
+    """A webhook that hears of the study. Its address is a secret: name what holds it."""
+
+    url_env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable of the runner that holds the address.",
+        examples=["SLACK_WEBHOOK_URL"],
+    )
+    url_file: str | None = Field(
+        default=None, min_length=1, description="File that holds the address, such as a Secret's."
+    )
+    events: tuple[NotifyEvent, ...] = Field(
+        default=("finished", "failed"),
+        min_length=1,
+        description="What it hears of: the end of a run, with or without a result, and every new "
+        "best trial.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_secret(cls, data: Any) -> Any:
+        is_shown = isinstance(data, Mapping) and (
+            "url" in data or "://" in str(data.get("url_env", ""))
+        )
+        if is_shown:
+            # Not shown again: this file, and what is printed, reach MLflow and logs.
+            raise broken_rule(
+                "the address of a webhook is a secret and must not stand in the study file",
+                "set an environment variable to it, and name that: url_env: SLACK_WEBHOOK_URL",
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> NotifySpec:
+        named = [n for n in ("url_env", "url_file") if getattr(self, n) is not None]
+        if len(named) != 1:
+            raise broken_rule(
+                "notify must say once where the address is, but it names "
+                f"{' and '.join(named) or 'nothing'}",
+                "name url_env or url_file",
+            )
+        return self
+
+
 class ResourcesSpec(Part):
     """What one trial needs. Locally only `gpu` has an effect: cards are handed out one a slot."""
 
@@ -272,6 +320,9 @@ class StudySpec(Part):
     retry: RetrySpec = Field(
         default_factory=RetrySpec,
         description="How often a trial lost to the infrastructure is attempted again.",
+    )
+    notify: NotifySpec | None = Field(
+        default=None, description="A webhook that hears of the study's end and new best trials."
     )
     trial: TrialSpec = Field(description="How one trial is run.")
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from studyflow.spec import (
     ConstraintSpec,
+    NotifySpec,
     StudySpec,
     describe_differences,
     describe_plan,
@@ -49,6 +50,7 @@ def test_defaults() -> None:
         "budget": {"n_trials": 3, "max_parallel_trials": 1, "timeout_seconds": None},
         "stop": {"target": None, "no_improvement_trials": None, "alike_failures": 5},
         "retry": {"max_attempts": 10, "backoff_seconds": 5.0},
+        "notify": None,
         "trial": {
             "command": ["python", "train.py"],
             "image": None,
@@ -259,3 +261,9 @@ def test_the_longest_time(
 )
 def test_durations_are_shown_in_two_units(seconds: float, text: str) -> None:
     assert show_duration(seconds) == text
+
+
+def test_a_webhook_hears_of_the_end_unless_told_otherwise() -> None:
+    notify = NotifySpec(url_env="HOOK")
+
+    assert (notify.url_file, notify.events) == (None, ("finished", "failed"))
