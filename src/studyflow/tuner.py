@@ -132,6 +132,8 @@ class Tuner:
         self._stopping: set[AttemptId] = set()
         self._unforgotten: set[AttemptId] = set()
         """Ended attempts that the executor could not let go of yet."""
+        self._left_behind: set[AttemptId] = set()
+        """Ended attempts that the executor refuses to let go of."""
         self._retry_at: dict[int, float] = {}
         self._tracker_read_at: dict[int, float] = {}
         self._last_metrics: dict[int, dict[str, float]] = {}
@@ -476,17 +478,31 @@ class Tuner:
             self._executor.stop(attempt, cause, reason)
         except ExecutorUnavailable as error:
             self._add_note(str(error))  # the next turn finds it running and tries again
+        except ExecutorBlocked as error:
+            self._stopping.add(attempt)  # refused once is refused again
+            self._lose_right(error)
         else:
             self._stopping.add(attempt)
 
     def _forget(self, attempt: AttemptId) -> None:
+        if attempt in self._left_behind:
+            return
         try:
             self._executor.forget(attempt)
         except ExecutorUnavailable as error:
             self._unforgotten.add(attempt)
             self._add_note(str(error))  # the next turn finds it stale and tries again
+        except ExecutorBlocked as error:
+            self._left_behind.add(attempt)
+            self._lose_right(error)
         else:
             self._unforgotten.discard(attempt)
+
+    def _lose_right(self, error: ExecutorBlocked) -> None:
+        """Start no further trial once attempts cannot be ended; those that run go on."""
+        if self._blocked is None:
+            self._blocked = str(error)
+            self._add_note(str(error))
 
     # ---- ending and showing -----------------------------------------------------------------
 

@@ -81,7 +81,6 @@ FAULTS = (
         "F13",
         "the API server says 429 with Retry-After",
         "requests pause as long as told, and no Job is made twice",
-        left="Retry-After is not read",
     ),
     Fault(
         "F14",
@@ -104,7 +103,6 @@ FAULTS = (
         "the token expires, a right is taken away",
         "an expired token is worth another try; without a right no trial starts, verb and resource "
         "are named, and running trials go on",
-        left="without the right to patch or delete Jobs the runner ends",
     ),
     Fault(
         "F19",

@@ -420,6 +420,7 @@ class Refusing:
         self._inner = inner
         self._names = names
         self.refused = True
+        self.n_refused = 0
         self.error: Exception = ExecutorUnavailable("Quota: no room for another pod.")
 
     def __getattr__(self, name: str) -> Any:
@@ -428,6 +429,7 @@ class Refusing:
         return getattr(self._inner, name)
 
     def _raise(self, *arguments: Any) -> Any:
+        self.n_refused += 1
         raise self.error
 
 
@@ -444,6 +446,37 @@ def test_while_launches_are_refused_no_further_trial_is_asked_for() -> None:
     rig.executor.refused = False
     assert tuner.drive().is_finished
     assert {r.attempt for r in rig.check()} == {1}
+
+
+@pytest.mark.fault("F18")
+@pytest.mark.parametrize("call", ["forget", "stop"])
+def test_a_right_that_is_taken_away_ends_the_study_with_its_name_when_all_that_runs_has_ended(
+    call: str,
+) -> None:
+    rig = Rig(
+        parallel(2, pruner={"type": "threshold", "upper": 0.6}),
+        duration=10.0,
+        curve=lambda params: [{"loss": float(str(params["x"]))}] * 3,
+    )
+    inner = rig.executor
+    rig.executor = Refusing(inner, call)
+    rig.executor.error = ExecutorBlocked("Cannot patch jobs: 403 forbidden", hint="apply the Role.")
+
+    result = rig.tuner().drive()
+
+    assert result.reason == "Cannot patch jobs: 403 forbidden Hint: apply the Role."
+    assert (result.is_finished, result.is_failure) == (False, True)
+    assert rig.diary.notes == [result.reason]
+    assert not rig.machine.running()
+    records = rig.study().records()
+    assert len(records) < 6
+    assert all(r.state.is_finished for r in records)
+    calls = rig.executor.n_refused
+    assert calls <= len(records), "a refused call is not repeated"
+
+    rig.executor = inner
+    assert rig.tuner().drive().is_finished
+    rig.check()
 
 
 @pytest.mark.parametrize("call", ["forget", "stop"])

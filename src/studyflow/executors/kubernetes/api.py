@@ -10,8 +10,10 @@ runner's loop is the one place where anything is tried again.
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -27,6 +29,9 @@ READ_SECONDS: Final = 20.0
 WATCH_SECONDS: Final = 60
 """How long the server keeps a watch open. Also bounds how long a connection that died in silence
 goes unnoticed."""
+
+LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
+"""Longest pause that the server is granted; what lies in front of it may ask for hours."""
 
 LIST_LIMIT: Final = 500
 """Objects in one answer to a list; more come in pages."""
@@ -120,13 +125,19 @@ class KubernetesApi:
     Args:
         namespace: Namespace of the trials; `None` for the pod's own, or that of the kubeconfig.
         context: Context of the kubeconfig; `None` for its current one.
+        clock: Seconds, monotonic.
 
     Raises:
         MissingExtra: The client is not installed.
         ExecutorError: There is neither a pod's service account nor a kubeconfig.
     """
 
-    def __init__(self, namespace: str | None = None, context: str | None = None) -> None:
+    def __init__(
+        self,
+        namespace: str | None = None,
+        context: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         try:
             from kubernetes import client, config
         except ImportError as error:
@@ -155,6 +166,9 @@ class KubernetesApi:
         self.host = str(configuration.host)
         self.n_requests: dict[str, int] = {}
         """Requests so far, by verb and kind: what a study costs the API server."""
+        self._clock = clock
+        self._paused_until = -math.inf
+        """Until when the server asked to be left alone."""
 
     def list_objects(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
         items: list[dict[str, Any]] = []
@@ -316,6 +330,8 @@ class KubernetesApi:
         read_seconds: float | None = READ_SECONDS,
     ) -> Any:
         """Send one request and return the client's answer, whose status is a success."""
+        what = f"{verb} {kind}{f' {name}' if name else ''}"
+        self._keep_pause(what)
         counted = f"{verb} {kind}"
         self.n_requests[counted] = self.n_requests.get(counted, 0) + 1
         path = "/".join(part for part in (_PATHS[kind], name, below) if part)
@@ -333,7 +349,6 @@ class KubernetesApi:
             body=None if body is None else dict(body),
             auth_settings=["BearerToken"],
         )
-        what = f"{verb} {kind}{f' {name}' if name else ''}"
         try:
             answer = self._client.call_api(
                 *prepared, _request_timeout=(CONNECT_SECONDS, read_seconds)
@@ -341,12 +356,29 @@ class KubernetesApi:
         except Exception as error:  # urllib3's, ssl's and the client's own; none means "refused"
             raise self._unreachable(error, what) from error
         if not 200 <= answer.status < 300:
+            self._begin_pause(answer)
             try:
                 status = json.loads(self._body(answer, what) or b"{}")
             except ValueError:
                 status = {}
             raise _failure(answer.status, status if isinstance(status, dict) else {}, what)
         return answer
+
+    def _begin_pause(self, answer: Any) -> None:
+        """Heed `Retry-After`, which a server sends that has too much to do."""
+        text = str(answer.getheader("Retry-After") or "")
+        if text.isdecimal():
+            seconds = min(float(text), LONGEST_RETRY_AFTER_SECONDS)
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def _keep_pause(self, what: str) -> None:
+        """Send nothing before the server wants to hear of us again."""
+        left = self._paused_until - self._clock()
+        if left > 0:
+            raise ExecutorUnavailable(
+                f"Cannot {what} now: the Kubernetes API at {self.host} has too much to do, and "
+                "asked to be left alone for a while."
+            )
 
     def _body(self, answer: Any, what: str) -> bytes:
         try:

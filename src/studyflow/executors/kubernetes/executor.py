@@ -139,6 +139,8 @@ class KubernetesExecutor:
         """When any attempt was last seen running."""
         self._has_started = False
         """Whether a container of this study has begun while this object looked."""
+        self._refusal = ""
+        """What the API server said when it last refused to fence an attempt."""
 
     @property
     def slots(self) -> int | None:
@@ -228,6 +230,10 @@ class KubernetesExecutor:
         """Ask an attempt to end; it ends with this cause. The first request counts.
 
         The pod gets SIGTERM, and SIGKILL after `trial.kubernetes.stop_grace_seconds`.
+
+        Raises:
+            ExecutorUnavailable: The API server does not answer.
+            ExecutorBlocked: The right to patch Jobs is missing.
         """
         self._start()
         record = self._attempts.get(attempt)
@@ -246,6 +252,7 @@ class KubernetesExecutor:
         Raises:
             ExecutorError: The attempt has not ended.
             ExecutorUnavailable: The API server does not answer.
+            ExecutorBlocked: The right to delete Jobs is missing.
         """
         self._start()
         name = job_name(self._spec.name, attempt)
@@ -358,7 +365,7 @@ class KubernetesExecutor:
         if found.wants_events and self._ask_for_events(record, pod or job):
             found = look(replace(seen, events=record.events))
         if found.fence is not None and not job_is_gone:
-            self._fence(attempt, found.fence)
+            self._fence_if_allowed(attempt, found.fence)
         if found.started_at is not None and found.state is not AttemptState.PENDING:
             self._has_started = True
         self._learn_image(found.image_id)
@@ -432,7 +439,19 @@ class KubernetesExecutor:
             return
         self._save_log(attempt, record)
         over = diagnose(Ending(How.TIMEOUT, timeout_seconds=limit), None, "", record.trial)
-        self._fence(attempt, Fence(How.TIMEOUT, Cause.TIMEOUT, over.message))
+        self._fence_if_allowed(attempt, Fence(How.TIMEOUT, Cause.TIMEOUT, over.message))
+
+    def _fence_if_allowed(self, attempt: AttemptId, fence: Fence) -> None:
+        """Fence an attempt while looking; without the right, the look goes on.
+
+        A pod ends at its own deadline too, and whoever stops a trial is told of the missing right.
+        """
+        try:
+            self._fence(attempt, fence)
+        except ExecutorBlocked as error:
+            if str(error) != self._refusal:
+                self._refusal = str(error)
+                _log.warning("trial %s: cannot be fenced: %s", attempt, error)
 
     def _fence(self, attempt: AttemptId, fence: Fence) -> None:
         """Write on the Job what the attempt ends with, and let its controller end all its pods.

@@ -23,6 +23,7 @@ from studyflow.executors.kubernetes.api import (
     VersionTooOld,
 )
 from studyflow.executors.kubernetes.rights import Right
+from studyflow.testing.fake_clock import FakeClock
 
 JOBS = "/apis/batch/v1/namespaces/trials/jobs"
 PODS = "/api/v1/namespaces/trials/pods"
@@ -36,6 +37,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: list[tuple[int, bytes, int]] = []
+        self.retry_after: str | None = None
+        """Sent with every answer."""
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.headers: list[dict[str, str]] = []
         self.bodies: list[Any] = []
@@ -68,6 +71,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
+        if self.server.retry_after is not None:
+            self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
         self.wfile.write(answer[: len(answer) - cut])
         self.close_connection = True
@@ -245,6 +250,58 @@ def test_a_failure_is_an_exception_that_says_what_follows(
     assert "create jobs" in str(caught.value)
     assert "t0ken" not in str(caught.value)
     assert isinstance(caught.value, ExecutorBlocked) is (error is Refused)
+
+
+@pytest.mark.fault("F13")
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_to_be_left_alone_is_until_its_time_is_over(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    write_kubeconfig(tmp_path / "config", server.url, monkeypatch)
+    clock = FakeClock()
+    api = KubernetesApi("trials", clock=clock)
+    server.retry_after = "7"
+    server.refuse(status, "too many requests")
+    with pytest.raises(ExecutorUnavailable, match="too many requests"):
+        api.create_job({"metadata": {"name": "a"}})
+
+    clock.advance(6.9)
+    for ask in (lambda: api.get_job("a"), lambda: api.list_objects("pods", "")):
+        with pytest.raises(ExecutorUnavailable, match="has too much to do"):
+            ask()
+    assert len(server.requests) == 1
+
+    server.retry_after = None
+    clock.advance(0.1)
+    server.answer({"metadata": {"name": "a"}})
+    assert api.get_job("a") == {"metadata": {"name": "a"}}
+    api.close()
+
+
+@pytest.mark.fault("F13")
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("86400", 60.0), ("0", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("-5", 0.0), ("", 0.0)],
+)
+def test_nobody_waits_longer_than_a_minute_or_for_what_is_no_number(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    header: str,
+    seconds: float,
+) -> None:
+    write_kubeconfig(tmp_path / "config", server.url, monkeypatch)
+    clock = FakeClock()
+    api = KubernetesApi("trials", clock=clock)
+    server.retry_after = header
+    server.refuse(429)
+    with pytest.raises(ExecutorUnavailable):
+        api.get_job("a")
+
+    clock.advance(seconds)
+    server.answer({})
+    assert api.get_job("a") == {}
+    api.close()
 
 
 @pytest.mark.fault("F18")

@@ -676,6 +676,29 @@ def test_a_stop_that_gets_no_answer_can_be_repeated(slow: Rig) -> None:
     assert runner.outcome().message == "first"
 
 
+@pytest.mark.fault("F18")
+def test_without_the_right_to_patch_jobs_looking_goes_on_and_a_stop_names_it(
+    slow: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = slow.runner(a_spec(timeout_seconds=60))
+    runner.executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    runner.look()
+    runner.api.interrupt("patch jobs", Refused("Cannot patch jobs trial: 403 no"), times=None)
+    slow.cluster.advance(61)
+
+    for _ in range(3):
+        assert runner.look().state is AttemptState.RUNNING
+    told = [r for r in caplog.records if "cannot be fenced: Cannot patch jobs" in r.getMessage()]
+    assert len(told) == 1
+    with pytest.raises(ExecutorBlocked, match="Cannot patch jobs trial: 403 no"):
+        runner.executor.stop(FIRST, Cause.PRUNED, "worse than the median")
+
+    runner.api.come_back()
+    runner.look()
+    assert slow.fence().cause is Cause.TIMEOUT
+
+
 def test_forgetting_is_idempotent_and_another_try_after_an_outage(rig: Rig) -> None:
     runner = rig.runner()
     runner.executor.submit(a_trial())
