@@ -26,7 +26,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TextIO, cast, get_args
+from typing import Annotated, Any, NoReturn, TextIO, cast, get_args
 from uuid import UUID
 
 from pydantic import Field, WithJsonSchema
@@ -82,8 +82,9 @@ from prefect.client.schemas.filters import (  # noqa: E402
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType  # noqa: E402
 from prefect.context import FlowRunContext  # noqa: E402
+from prefect.exceptions import Pause  # noqa: E402
 from prefect.futures import PrefectFuture  # noqa: E402
-from prefect.states import Completed, Crashed, Failed  # noqa: E402
+from prefect.states import Completed, Crashed, Failed, Running, Suspended  # noqa: E402
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner  # noqa: E402
 
 MAX_TRIAL_TASKS = 256
@@ -91,6 +92,12 @@ MAX_TRIAL_TASKS = 256
 
 LOG_TAIL_BYTES = 16_384
 """How much of a trial's log goes into Prefect's; MLflow has all of it."""
+
+REST_SECONDS = 10 * 365 * 86400
+"""How long a run that was paused on its page waits to be resumed."""
+
+PAUSED_STATE = "Study Paused"
+"""Name of the state of a run whose study was paused by `studyflow pause`."""
 
 ARTIFACT_SECONDS = 5.0
 """Shortest pause between two updates of the progress artifact."""
@@ -176,9 +183,12 @@ class PrefectView(Observer):
         if record.number in self._tasks:
             return
         _ends[self._spec.name, record.number] = queue.SimpleQueue()
-        self._tasks[record.number] = trial_task.submit(
-            self._spec.name, record.number, dict(record.params)
-        )
+        try:
+            self._tasks[record.number] = trial_task.submit(
+                self._spec.name, record.number, dict(record.params)
+            )
+        except Pause:  # in this very moment; the trial ends before the run leaves
+            del _ends[self._spec.name, record.number]
 
     def recorded(self, record: TrialRecord) -> None:
         end = _ends.get((self._spec.name, record.number))
@@ -214,6 +224,7 @@ class PrefectView(Observer):
         """Keep the artifact up to date from a thread of its own: a slow server delays no trial."""
         artifact: UUID | None = None
         shown: Progress | None = None
+        is_paused = False
         is_closing = False
         while not is_closing:
             is_closing = self._closing.wait(ARTIFACT_SECONDS)
@@ -222,9 +233,12 @@ class PrefectView(Observer):
                 continue
             try:
                 artifact = self._update_artifact(artifact, progress)
+                if progress.is_paused is not is_paused:
+                    show_pause(progress.is_paused)
+                    is_paused = progress.is_paused
                 shown = progress
             except Exception as error:  # noqa: BLE001 - Prefect away does not stop a study
-                self._logger.debug("progress artifact: %s", error)
+                self._logger.debug("progress: %s", error)
 
     def _update_artifact(self, artifact: UUID | None, progress: Progress) -> UUID:
         percent = 100.0 * progress.n_finished / max(progress.n_trials, 1)
@@ -436,7 +450,7 @@ def _run(request: Request) -> StudyResult:
     lines = PlainView(spec, lambda line: logger.info("%s", line))
     try:
         with _screen.shown(spec) as screen_view:
-            return runner.run_study(
+            result = runner.run_study(
                 spec,
                 settings,
                 Observers(view, lines, screen_view),
@@ -444,9 +458,14 @@ def _run(request: Request) -> StudyResult:
                 fork_from=fork_from,
                 on_executor=view.take_over,
                 ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+                leaves=lambda: suspension() is not None,
             )
     finally:
         view.close()
+    state = suspension()
+    if state is not None and not result.outcome.is_finished:
+        leave(state)
+    return result
 
 
 def is_cancelled() -> bool:
@@ -464,6 +483,44 @@ def is_cancelled() -> bool:
         get_run_logger().warning("Prefect does not say whether this run is cancelled: %s", error)
         return False
     return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
+
+
+def suspension() -> State[Any] | None:
+    """Return the state in which a person has paused this flow run on its page, if so.
+
+    Prefect watches for it, and would raise it in the midst of the next launch: see `leave`.
+    """
+    context = FlowRunContext.get()
+    return None if context is None else context.flow_run_suspension_request.get_state()
+
+
+def leave(state: State[Any]) -> NoReturn:
+    """End the process of a paused flow run; resumed on its page, it goes on in another.
+
+    The page gives each pause a time after which Prefect fails the run (and not, as it says there,
+    resumes it). Until somebody resumes it, it rests.
+    """
+    run = current_run()
+    assert run is not None, "only a flow run is paused"
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(run.id).state
+        if found is not None and found.type is StateType.PAUSED:
+            state = Suspended(timeout_seconds=REST_SECONDS)
+            client.set_flow_run_state(run.id, state, force=True)
+    raise Pause(state=state)
+
+
+def show_pause(is_paused: bool) -> None:
+    """Let the run's page say that `studyflow pause` has stopped the study, or that it goes on."""
+    run = current_run()
+    if run is None:
+        return
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(run.id).state
+        if found is not None and found.type is StateType.RUNNING:
+            name = PAUSED_STATE if is_paused else "Running"
+            shown: State[Any] = Running(name=name)
+            client.set_flow_run_state(run.id, shown, force=True)
 
 
 def close_dead_runs(name: str) -> None:
@@ -629,6 +686,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(describe_os_error(error), file=sys.stderr)  # noqa: T201
         return exits.UNAVAILABLE
+    except Pause:
+        print("Paused on its page. Run it again to go on.", file=sys.stderr)  # noqa: T201
+        return exits.INTERRUPTED
     except (KeyboardInterrupt, Terminated):
         print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
         return exits.INTERRUPTED

@@ -28,6 +28,8 @@ class Progress:
     """Time left at the pace so far; `None` until a trial has finished."""
     note: str = ""
     """What keeps the study from going on at full speed, one sentence; empty when all is well."""
+    is_paused: bool = False
+    """Whether someone paused the study: running trials finish, none starts."""
 
 
 class Observer:

@@ -93,6 +93,7 @@ def run_study(
     tuner_settings: TunerSettings | None = None,
     on_executor: Callable[[Executor], None] | None = None,
     ends_trials: Callable[[], bool] = lambda: True,
+    leaves: Callable[[], bool] = lambda: False,
 ) -> StudyResult:
     """Run a study to the end of its budget and return what came out.
 
@@ -108,6 +109,8 @@ def run_study(
         tuner_settings: Numbers of the loop.
         on_executor: Is given the executor before the first trial, for reading logs.
         ends_trials: Asked when this runner is told to end: whether its trials end with it.
+        leaves: Asked all the time: whether this runner is to start nothing more, and to leave when
+            its running trials have ended.
 
     Raises:
         StudyflowError: The study cannot be run; nothing that was computed is lost.
@@ -115,7 +118,15 @@ def run_study(
     with notified(spec, observer) as told:
         try:
             with _opened(
-                spec, settings, told, folder, fork_from, tuner_settings, on_executor, ends_trials
+                spec,
+                settings,
+                told,
+                folder,
+                fork_from,
+                tuner_settings,
+                on_executor,
+                ends_trials,
+                leaves,
             ) as run:
                 result = _drive(run, settings, told)
         except Exception as error:
@@ -173,6 +184,7 @@ def _opened(
     tuner_settings: TunerSettings | None = None,
     on_executor: Callable[[Executor], None] | None = None,
     ends_trials: Callable[[], bool] = lambda: True,
+    leaves: Callable[[], bool] = lambda: False,
 ) -> Iterator[_Run]:
     """Open a study as its only runner on this machine, and let go of everything at the end."""
     quiet_optuna()
@@ -222,6 +234,7 @@ def _opened(
                     observer,
                     settings=tuner_settings or TunerSettings(),
                     ends_trials=leave,
+                    leaves=leaves,
                 ),
             )
         finally:

@@ -105,6 +105,8 @@ class Tuner:
         clock: Seconds, monotonic.
         ends_trials: Asked when the runner is told to end: whether the running attempts end with it.
             Else they go on for the next runner.
+        leaves: Asked in every turn: whether this runner is to start nothing more and to leave when
+            the running attempts have ended.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Tuner:
         settings: TunerSettings = TunerSettings(),
         clock: Callable[[], float] = time.monotonic,
         ends_trials: Callable[[], bool] = lambda: True,
+        leaves: Callable[[], bool] = lambda: False,
     ) -> None:
         self._study = study
         self._spec = study.spec
@@ -126,6 +129,7 @@ class Tuner:
         self._settings = settings
         self._clock = clock
         self._ends_trials = ends_trials
+        self._leaves = leaves
         self._started = clock()
         self._finished_before = frozenset(r.number for r in study.records() if is_counted(r))
         self._launched: set[AttemptId] = set()
@@ -142,6 +146,11 @@ class Tuner:
         """Whether the executor refused a launch in this turn, for now or for good."""
         self._blocked: str | None = None
         """Why no attempt of the study can start, whatever its parameters."""
+        self._is_paused = False
+        """Whether someone has paused the study, as this turn found it."""
+        self._paused_seconds = 0.0
+        """How long it was paused since this runner began: no part of its time limit."""
+        self._turned_at = self._started
         self._waits_for_room = False
         """Whether an attempt found no room in this turn."""
         self._notes: list[str] = []
@@ -180,16 +189,25 @@ class Tuner:
             self._show_progress(force=False)
             return None
         self._waits_for_room = any(status.waits_for_room for status in statuses.values())
+        self._look_for_pause()
+        is_leaving = self._leaves()
+        if is_leaving:
+            self._add_note("Paused: this runner leaves when its running trials have finished.")
         changed = self._watch(statuses)
         if self._blocked is None:
-            changed |= self._relaunch(statuses)
+            if not self._is_paused and not is_leaving:
+                changed |= self._relaunch(statuses)
         else:  # not in the turn that learns of it: what that turn launched is in no status yet
             changed |= self._withdraw_unlaunched(statuses)
         reason = self._reason_to_stop()
-        if reason is None:
+        if reason is None and is_leaving:
+            reason = TunerResult("The runner was paused.", is_finished=False)
+        if reason is None and not self._is_paused:
             changed |= self._fill_slots()
         self._unforgotten &= statuses.keys()
-        is_idle = not self._study.running() and not self._unforgotten
+        # Who leaves does not wait for trials between two attempts: the next runner repeats them.
+        n_left = self._n_live() if is_leaving else len(self._study.running())
+        is_idle = n_left == 0 and not self._unforgotten
         self._show_progress(force=changed or (is_idle and reason is not None))
         return reason if is_idle else None
 
@@ -211,6 +229,18 @@ class Tuner:
                 _log.warning("Left %d attempts to the next runner: they do not end", len(live))
                 return
             self._executor.wait(0.2)
+
+    def _look_for_pause(self) -> None:
+        now = self._clock()
+        if self._is_paused:
+            self._paused_seconds += now - self._turned_at
+        self._turned_at = now
+        self._is_paused = self._study.is_paused
+        if self._is_paused:
+            self._add_note(
+                "Paused: running trials finish, none starts. "
+                f"Hint: studyflow resume {self._spec.name}"
+            )
 
     # ---- watching ---------------------------------------------------------------------------
 
@@ -523,7 +553,7 @@ class Tuner:
                 f"All {self._n_counted()}{new} trials are finished{taken}.", is_finished=True
             )
         limit = self._spec.budget.timeout_seconds
-        if limit is not None and self._clock() - self._started >= limit:
+        if limit is not None and self._clock() - self._started - self._paused_seconds >= limit:
             if not best_records(records, self._spec.directions):
                 fruitless = describe_fruitless(self._spec, records, time_is_up=True)
                 return TunerResult(fruitless, is_finished=False, is_failure=True)
@@ -558,6 +588,7 @@ class Tuner:
                 elapsed_seconds=elapsed,
                 remaining_seconds=elapsed / n_new * left if n_new > 0 else None,
                 note=" ".join(self._notes[:3]),
+                is_paused=self._is_paused,
             )
         )
 

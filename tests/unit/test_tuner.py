@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from studyflow.invariants import check, gather
 from studyflow.observer import Observer, Progress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
-from studyflow.study import Study, is_counted
+from studyflow.study import Study, is_counted, set_paused
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor, Params
 from studyflow.tracking.memory import MemoryTracker
@@ -1171,3 +1172,93 @@ def test_failures_alike_that_used_up_the_budget_say_how_to_go_on() -> None:
     rig = Rig(make_spec(budget={"n_trials": 5}), objective=lambda params: Cause.USER_ERROR)
 
     assert "run the study with --n-trials 10" in rig.drive().reason
+
+
+# ---- pausing ------------------------------------------------------------------------------------
+
+
+def test_a_paused_study_finishes_its_running_trials_starts_none_and_goes_on_when_resumed() -> None:
+    rig = Rig(duration=10.0)
+    tuner = rig.tuner()
+    rig.turns(tuner, 3)
+    set_paused(rig.study().optuna_study, True)
+    rig.turns(tuner, 50)
+
+    assert [r.state for r in rig.study().records()] == [TrialState.COMPLETE] * 2
+    assert {progress.is_paused for progress in rig.diary.progress[-5:]} == {True}
+    assert rig.diary.progress[-1].note == rig.diary.notes[0]
+    assert rig.diary.notes == [
+        "Paused: running trials finish, none starts. Hint: studyflow resume demo"
+    ], "said once"
+
+    set_paused(rig.study().optuna_study, False)
+    assert tuner.drive().is_finished
+    assert not rig.diary.progress[-1].is_paused
+    rig.check()
+
+
+def test_a_runner_that_starts_while_the_study_is_paused_starts_nothing() -> None:
+    rig = Rig()
+    set_paused(rig.study().optuna_study, True)
+    rig.turns(rig.tuner(), 5)
+
+    assert rig.study().records() == ()
+
+
+def test_a_lost_trial_of_a_paused_study_is_attempted_again_only_when_it_is_resumed() -> None:
+    rig = Rig(parallel(1, n_trials=1), duration=10.0)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    set_paused(rig.study().optuna_study, True)
+    rig.executor.lose(AttemptId(0, 1))
+    rig.turns(tuner, 50)
+    assert rig.diary.launches == [AttemptId(0, 1)]
+
+    set_paused(rig.study().optuna_study, False)
+    assert tuner.drive().is_finished
+    assert rig.diary.launches == [AttemptId(0, 1), AttemptId(0, 2)]
+
+
+def test_a_pause_is_no_part_of_the_time_budget() -> None:
+    spec = make_spec(budget={"n_trials": 100, "max_parallel_trials": 2, "timeout_seconds": 25})
+    rig = Rig(spec, duration=10.0)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    set_paused(rig.study().optuna_study, True)
+    rig.turns(tuner, 200)
+    set_paused(rig.study().optuna_study, False)
+    result = tuner.drive()
+
+    assert result.reason == "The time budget of 25 s is spent (budget.timeout_seconds)."
+    rig.check(n_counted=8)  # two that ran when it was paused, and three rounds in 25 s
+
+
+def leaving_tuner(rig: Rig, leaves: Callable[[], bool]) -> Tuner:
+    return Tuner(rig.study(), rig.executor, rig.picture, rig.diary, clock=rig.clock, leaves=leaves)
+
+
+def test_a_runner_that_leaves_waits_for_its_running_trials_and_the_next_one_goes_on() -> None:
+    rig = Rig(duration=10.0)
+    tuner = leaving_tuner(rig, lambda: len(rig.diary.launches) == 2)
+    result = tuner.drive()
+
+    assert (result.reason, result.is_finished) == ("The runner was paused.", False)
+    assert [r.state for r in rig.study().records()] == [TrialState.COMPLETE] * 2
+    assert rig.drive().is_finished
+    rig.check()
+
+
+def test_a_runner_that_leaves_does_not_wait_for_a_trial_between_two_attempts() -> None:
+    rig = Rig(parallel(1, n_trials=1, retry={"backoff_seconds": 3600}), duration=10.0)
+    leaving = threading.Event()
+    tuner = leaving_tuner(rig, leaving.is_set)
+    rig.turns(tuner, 2)
+    rig.executor.lose(AttemptId(0, 1))
+    rig.turns(tuner, 2)
+    leaving.set()
+
+    result = tuner.turn()
+    assert result is not None
+    assert result.reason == "The runner was paused."
+    assert rig.drive().is_finished
+    assert [r.attempt for r in rig.check()] == [2]

@@ -69,6 +69,7 @@ _COMMANDS: Final = {
     "servers": ("ui",),
     "deploy": ("deploy",),
     "verify": ("verify",),
+    "pause": ("pause", "resume"),
 }
 """The modules here and the commands that each one has."""
 

@@ -20,6 +20,7 @@ from studyflow.storage import open_storage, redacted
 from studyflow.study import (
     find_study,
     is_counted,
+    is_paused,
     load_records,
     n_trials_to_finish,
     study_names,
@@ -55,7 +56,7 @@ def status(
     for row in rows:
         problems = ", ".join(f"{n} {cause}" for cause, n in row["problems"].items())
         table.add_row(
-            escape(row["study"]),
+            escape(row["study"]) + (" [yellow](paused)[/]" if row["is_paused"] else ""),
             f"{row['n_finished']} of {row['n_trials']}",
             str(row["n_running"]),
             escape(_best_cell(row["best"])),
@@ -85,6 +86,7 @@ def _status(data: StudyData) -> dict[str, Any]:
     n_finished = sum(is_counted(record) for record in data.records)
     return {
         "study": data.spec.name,
+        "is_paused": data.optuna_study is not None and is_paused(data.optuna_study),
         # An earlier run may have been given more trials than the file has now.
         "n_trials": max(n_trials_to_finish(data.spec), n_finished),
         "n_finished": n_finished,

@@ -1,6 +1,14 @@
 """One study over Optuna's storage: ask, report, tell; the only writer of it."""
 
-from studyflow.study.study import Study, find_study, load_records, seed_of, study_names
+from studyflow.study.study import (
+    Study,
+    find_study,
+    is_paused,
+    load_records,
+    seed_of,
+    set_paused,
+    study_names,
+)
 from studyflow.study.verdict import (
     StopReason,
     Verdict,
@@ -20,10 +28,12 @@ __all__ = [
     "describe_time_limit",
     "find_study",
     "is_counted",
+    "is_paused",
     "judge",
     "load_records",
     "n_trials_to_finish",
     "seed_of",
+    "set_paused",
     "stop_reason",
     "study_names",
 ]

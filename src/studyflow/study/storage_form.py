@@ -39,6 +39,8 @@ SEED: Final = "studyflow:seed"
 """Study attribute: the seed drawn when the study file names none."""
 IMAGE: Final = "studyflow:image"
 """Study attribute: [image of the study file, the same image by its digest]."""
+PAUSED: Final = "studyflow:paused"
+"""Study attribute: whether no trial may start until someone resumes the study."""
 FORKED_FROM: Final = "studyflow:forked-from"
 """Study attribute: name of the study whose trials were taken over."""
 

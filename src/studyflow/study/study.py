@@ -142,6 +142,11 @@ class Study:
         """How many trials the study is to finish: the budget, or a grid's size if that is less."""
         return self._n_trials
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether no trial may start for now, as the storage says at this moment."""
+        return is_paused(self.optuna_study)
+
     def room(self) -> int:
         """Return how many trials may still be asked for; those that run use up budget."""
         used = sum(
@@ -393,6 +398,16 @@ def find_study(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
             f"There is no study named {name!r} in this storage (there are: {known}).",
             hint="name one of them, or a study file, or set STUDYFLOW_STORAGE or STUDYFLOW_HOME.",
         ) from None
+
+
+def is_paused(study: optuna.Study) -> bool:
+    """Return whether a stored study is paused."""
+    return bool(study.user_attrs.get(form.PAUSED, False))
+
+
+def set_paused(study: optuna.Study, paused: bool) -> None:
+    """Pause a stored study or resume it: every runner sees it in its next turn."""
+    study.set_user_attr(form.PAUSED, paused)
 
 
 def load_records(study: optuna.Study) -> tuple[StudySpec | None, tuple[TrialRecord, ...]]:

@@ -127,6 +127,28 @@ def test_without_any_study_the_status_is_empty(tmp_path: Path) -> None:
     assert json.loads(invoke("status", "--json").stdout) == []
 
 
+@pytest.mark.usefixtures("_without_mlflow")
+def test_a_study_is_paused_and_resumed_by_file_or_name(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    assert invoke("run", path).exit_code == 0
+
+    paused = invoke("pause", path)
+    assert paused.stdout.startswith("tiny is paused: running trials finish, none starts.")
+    assert f"studyflow resume {path}" in paused.stdout
+    assert json.loads(invoke("status", "--json").stdout)[0]["is_paused"]
+    assert "tiny (paused)" in invoke("status").stdout
+    assert invoke("resume", "tiny").stdout.startswith("tiny goes on")
+    assert not json.loads(invoke("status", "--json").stdout)[0]["is_paused"]
+    assert "paused" not in invoke("status").stdout
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_a_study_that_does_not_exist_is_neither_paused_nor_resumed(command: str) -> None:
+    done = invoke(command, "none-such")
+    assert done.exit_code == 2
+    assert "There is no study named 'none-such'" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["status", "best", "trials", "report", "sync"])
 def test_an_unknown_study_is_bad_input(command: str) -> None:
     result = invoke(command, "nosuch")
