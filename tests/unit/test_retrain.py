@@ -15,7 +15,6 @@ from studyflow.observer import Observer
 from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData
 from studyflow.retrain import (
-    NO_MODEL,
     RetrainPlan,
     choose_seed_parameter,
     confidence_interval,
@@ -27,6 +26,7 @@ from studyflow.retrain import (
     retrain,
     retrain_spec,
 )
+from studyflow.retrain.run import NO_MODEL
 from studyflow.runner import run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec

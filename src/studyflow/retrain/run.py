@@ -1,0 +1,174 @@
+"""Trains what is planned, shows the means in MLflow and registers the chosen model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from studyflow.errors import TrackingError
+from studyflow.executors import Executor
+from studyflow.observer import Observer
+from studyflow.record import TrialRecord
+from studyflow.retrain.plan import RetrainPlan, value_of
+from studyflow.retrain.results import (
+    Champion,
+    Repeats,
+    RetrainResult,
+    describe_luck,
+    rank_repeats,
+    results_markdown,
+    results_table,
+)
+from studyflow.runner import make_mlflow_tracker, run_study, tracking_uri
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+
+NO_MODEL: Final = (
+    "No model was registered: no artifact of the trials is one, as far as its name says. "
+    "Hint: keep it by sdk.artifact(path) before sdk.finish(), or name it by --artifact."
+)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """How the model of the best configuration goes to MLflow's registry."""
+
+    artifact: str | None = None
+    """Which artifact of a trial is the model; `None` for the only one that is no table, picture or
+    text, or the one called `model` with any ending."""
+    model: str | None = None
+    """Its name in the registry; `None` for the study's."""
+    alias: str = "champion"
+    """Alias that the version gets, and that an earlier version loses."""
+
+
+def retrain(
+    plan: RetrainPlan,
+    settings: Settings,
+    observer: Observer,
+    *,
+    folder: Path,
+    registration: Registration | None = Registration(),
+    on_executor: Callable[[Executor], None] | None = None,
+    ends_trials: Callable[[], bool] = lambda: True,
+) -> RetrainResult:
+    """Train what is planned, choose by the mean, and register the model of the chosen one.
+
+    What MLflow refuses is the result's `problem`: the repeats are kept, and asking again trains
+    nothing twice.
+
+    Args:
+        plan: What to train.
+        settings: Where storage, MLflow and files are.
+        observer: Hears of every trial.
+        folder: Folder that relative paths in `trial.command` start from.
+        registration: How the model is registered; `None` for not at all.
+        on_executor: Is given the executor before the first trial, for reading logs.
+        ends_trials: Asked when this runner is told to end: whether its trials end with it.
+
+    Raises:
+        StudyflowError: The repeats cannot be run.
+    """
+    run = run_study(
+        _linked(plan, settings),
+        settings,
+        observer,
+        folder=folder,
+        on_executor=on_executor,
+        ends_trials=ends_trials,
+    )
+    ranking = rank_repeats(plan, run.data.records)
+    result = RetrainResult(plan, ranking, run, notes=tuple(describe_luck(plan, ranking)))
+    if importlib.util.find_spec("mlflow") is None:
+        return result
+    try:
+        _note_results(result, settings)
+        if registration is not None and result.best is not None:
+            champion = _register(result, result.best, settings, registration)
+            note = () if champion else (NO_MODEL,)
+            result = replace(result, champion=champion, notes=(*result.notes, *note))
+    except TrackingError as error:
+        return replace(result, problem=error)
+    return result
+
+
+def _linked(plan: RetrainPlan, settings: Settings) -> StudySpec:
+    """Return the study of the repeats, its run placed below the run of the study they repeat."""
+    if importlib.util.find_spec("mlflow") is None:
+        return plan.spec
+    tracker = make_mlflow_tracker(settings, plan.source.spec)
+    try:
+        parent = tracker.find_study()
+    except TrackingError:
+        parent = None  # MLflow is away; the name of the study is a tag all the same
+    finally:
+        tracker.close()
+    if parent is None:
+        return plan.spec
+    document = plan.spec.model_dump(mode="json", exclude_unset=True)
+    document["tags"] |= {"mlflow.parentRunId": parent}
+    return StudySpec.from_mapping(document)
+
+
+def _note_results(result: RetrainResult, settings: Settings) -> None:
+    """Leave the means on the run of the repeats."""
+    tracker = make_mlflow_tracker(settings, result.plan.spec)
+    try:
+        tracker.note_study(
+            results_markdown(result),
+            {"retrain.json": json.dumps(results_table(result), indent=2, ensure_ascii=False)},
+        )
+    finally:
+        tracker.close()
+
+
+def _register(
+    result: RetrainResult, best: Repeats, settings: Settings, registration: Registration
+) -> Champion | None:
+    """Register the model of the best configuration's typical repeat; `None` if it keeps none.
+
+    Raises:
+        TrackingError: MLflow refuses, or it is not clear which artifact is the model.
+    """
+    from studyflow.tracking.registry import ModelRegistry, choose_artifact, model_name
+
+    typical = best.typical
+    if typical.run_id is None:
+        raise TrackingError(
+            f"Trial {typical.number} of {result.plan.spec.name!r} has no MLflow run yet.",
+            hint=f"studyflow sync {result.plan.spec.name}",
+        )
+    registry = ModelRegistry(tracking_uri(settings))
+    chosen = choose_artifact(registry.artifacts(typical.run_id), registration.artifact)
+    if chosen is None:
+        return None
+    name = model_name(registration.model or result.plan.source.spec.name)
+    version = registry.register(
+        typical.run_id,
+        chosen,
+        name=name,
+        alias=registration.alias,
+        description=_describe_champion(result, best, typical),
+        tags={
+            "studyflow.study": result.plan.source.spec.name,
+            "studyflow.trial": str(best.configuration.trials[0].number),
+            "studyflow.mean": f"{best.mean:.12g}",
+            "studyflow.repeats": str(len(best.values)),
+        },
+    )
+    return Champion(name, version, registration.alias, typical.run_id, chosen)
+
+
+def _describe_champion(result: RetrainResult, best: Repeats, typical: TrialRecord) -> str:
+    metric = result.plan.source.metrics[0]
+    interval = best.interval
+    spread = "" if interval is None else f" (95 % interval {interval[0]:.6g} to {interval[1]:.6g})"
+    return (
+        f"{best.configuration.label} of study {result.plan.source.spec.name}: {metric} "
+        f"{best.mean:.6g} on average of {len(best.values)} repeats{spread}. This version is the "
+        f"repeat in the middle, with {metric} {value_of(typical):.6g}."
+    )
