@@ -50,7 +50,7 @@ deploy: ## Set up everything on the cluster that kubectl points to, and wait; OV
 	$(KUBECTL) --namespace studyflow wait --for condition=Available --timeout 15m deployment --all
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 faults: $(READY) ## Run the tests of the fault table, and write docs/reliability.md
 	$(BIN)/python -m pytest -p tests.faults.report -m "fault and not cluster" --write-reliability docs/reliability.md
