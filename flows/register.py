@@ -1,4 +1,4 @@
-"""Make the work pool `studyflow` and the deployment `run-study/run-study`, or update both.
+"""Make the work pool `studyflow` and a deployment of every flow, or update them.
 
     python flows/register.py --job-template k8s/base/servers/flow-run-job.yaml [--image IMAGE]
 
@@ -24,8 +24,16 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 
 POOL = "studyflow"
-DEPLOYMENT = "run-study"
-ENTRYPOINT = "flows/run_study.py:run_study"
+STUDY = "studies/blackbox.yaml"
+"""What the forms begin with."""
+DEPLOYMENTS = {
+    "flows/run_study.py:run_study": "Run a study, or go on with it.",
+    "flows/compare_samplers.py:compare_samplers": "Run a study under several samplers and seeds, "
+    "and see which one suits it.",
+    "flows/retrain_best.py:retrain_best": "Train the best configurations of a study again with "
+    "fresh seeds, and register the winner's model.",
+}
+"""What each flow's deployment does, by the flow's entrypoint."""
 
 SERVER_SECONDS = 300.0
 """How long to wait for the server: in a new cluster both start at once, and it makes its tables."""
@@ -86,21 +94,26 @@ def register_pool(prefect: SyncPrefectClient, template: dict[str, Any]) -> None:
         prefect.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
 
 
-def register_deployment() -> str:
-    """Make the deployment, or update the one that exists; return its id.
+def register_deployments() -> list[str]:
+    """Make each flow's deployment, or update the one that exists; return their names.
 
-    The flow's file lies in the image, below the working folder: nothing is pulled.
+    The flows' files lie in the image, below the working folder: nothing is pulled. A deployment has
+    its flow's name.
     """
-    deployment = RunnerDeployment.from_entrypoint(
-        ENTRYPOINT,
-        name=DEPLOYMENT,
-        description="Run a study, or go on with it. `study` is a file in the image, such as "
-        "studies/blackbox.yaml, or a study file's text.",
-        parameters={"study": "studies/blackbox.yaml"},
-        tags=["studyflow"],
-        work_pool_name=POOL,
-    )
-    return str(deployment.apply())
+    names = []
+    for entrypoint, purpose in DEPLOYMENTS.items():
+        deployment = RunnerDeployment.from_entrypoint(
+            entrypoint,
+            name=entrypoint.partition(":")[2].replace("_", "-"),
+            description=f"{purpose} `study` is a file in the image, such as {STUDY}, or a study "
+            "file's text.",
+            parameters={"study": STUDY},
+            tags=["studyflow"],
+            work_pool_name=POOL,
+        )
+        deployment.apply()
+        names.append(deployment.full_name)
+    return names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TimeoutError, httpx.HTTPError) as error:
         print(f"{error}. Is the Prefect server running?", file=sys.stderr)  # noqa: T201
         return 3
-    register_deployment()
-    print(f"work pool {POOL!r} and deployment 'run-study/{DEPLOYMENT}' are registered for {image}")  # noqa: T201
+    names = ", ".join(register_deployments())
+    print(f"work pool {POOL!r} and deployments {names} are registered for {image}")  # noqa: T201
     return 0
 
 

@@ -29,7 +29,8 @@ def register() -> Iterator[ModuleType]:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         yield module
-        sys.modules.pop("run_study", None)
+        for name in ("run_study", "compare_samplers", "retrain_best"):
+            sys.modules.pop(name, None)
 
 
 def register_for(module: ModuleType, image: str) -> int:
@@ -38,28 +39,38 @@ def register_for(module: ModuleType, image: str) -> int:
     return exit_code
 
 
-def what_the_server_has() -> tuple[Any, list[Any]]:
+def what_the_server_has() -> tuple[Any, dict[str, Any]]:
+    """Return the work pool, and the deployments by name."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        return client.read_work_pool("studyflow"), client.read_deployments()
+        found = client.read_deployments()
+        assert len({deployment.name for deployment in found}) == len(found)
+        pool = client.read_work_pool("studyflow")
+        return pool, {deployment.name: deployment for deployment in found}
 
 
-def test_registering_twice_leaves_one_pool_and_one_deployment_as_the_second_says(
+def test_registering_twice_leaves_one_pool_and_a_deployment_of_each_flow_as_the_second_says(
     register: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
 
     assert register_for(register, "registry.example/studyflow/orchestrator:1") == 0
-    _, (first,) = what_the_server_has()
+    _, first = what_the_server_has()
     assert register_for(register, "registry.example/studyflow/orchestrator:2") == 0
-    pool, (second,) = what_the_server_has()
+    pool, found = what_the_server_has()
+    second = found["run-study"]
 
     variables = pool.base_job_template["variables"]["properties"]
     assert pool.type == "kubernetes"
     assert variables["image"]["default"] == "registry.example/studyflow/orchestrator:2"
     assert variables["namespace"]["default"] == "team-a"
-    assert second.id == first.id
+    assert sorted(found) == ["compare-samplers", "retrain-best", "run-study"]
+    assert {name: d.id for name, d in found.items()} == {name: d.id for name, d in first.items()}
+    assert set(found["compare-samplers"].parameter_openapi_schema["properties"]) >= {
+        "samplers",
+        "seeds",
+    }
     assert (second.name, second.work_pool_name) == ("run-study", "studyflow")
     assert second.entrypoint == "flows/run_study.py:run_study"
     assert second.path == str(ROOT)  # the working folder, which in the image is the same

@@ -227,7 +227,8 @@ def comparison_table(comparison: Comparison) -> tuple[list[str], list[list[str]]
 def comparison_markdown(comparison: Comparison) -> str:
     """Return headline, table and how to read it."""
     heads, cells = comparison_table(comparison)
-    lines = [[wording.markdown(text, 40) for text in row] for row in (heads, *cells)]
+    lines = [[wording.markdown(text, 40) for text in heads]]
+    lines += [[wording.markdown(sampler, 40), *numbers] for sampler, *numbers in cells]
     lines.insert(1, ["---"] * len(heads))
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
