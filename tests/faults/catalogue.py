@@ -128,7 +128,6 @@ FAULTS = (
         "F23",
         "runner, trials and storage fail at random",
         "the study ends with all its trials, and every invariant holds",
-        left="not with real processes",
     ),
     Fault(
         "F24",

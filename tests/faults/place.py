@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ import psutil
 import yaml
 from optuna.storages import RDBStorage
 
-from studyflow.record import TrialRecord
+from studyflow.record import TrialRecord, TrialState
 from studyflow.storage import default_storage_url, open_storage
-from studyflow.study import find_study, load_records
+from studyflow.study import find_study, is_counted, load_records
+from studyflow.trial import Cause
+
+ROOT = Path(__file__).parents[2]
 
 DOCUMENT: dict[str, Any] = {
     "name": "kill",
@@ -45,17 +48,31 @@ class Place:
         folder: Folder for everything.
         seconds: How long each trial takes.
         storage_url: The study's storage; the embedded one by default.
+        changes: Sections of the study file that differ.
     """
 
-    def __init__(self, folder: Path, seconds: float = 0.3, storage_url: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seconds: float = 0.3,
+        storage_url: str | None = None,
+        **changes: Any,
+    ) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.storage_url = storage_url or default_storage_url(self.home)
         (folder / "train.py").write_text(TRAIN.replace("0.3", str(seconds)))
-        (folder / "study.yaml").write_text(yaml.safe_dump(DOCUMENT))
+        (folder / "study.yaml").write_text(yaml.safe_dump({**DOCUMENT, **changes}))
 
-    def start(self, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a runner, with some variables of its environment set."""
+    def start(
+        self, program: Sequence[str] = ("studyflow",), **variables: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a runner.
+
+        Args:
+            program: Module that runs it, and its own arguments before those of the command.
+            variables: Of its environment.
+        """
         environment = {
             key: value
             for key, value in os.environ.items()
@@ -64,18 +81,23 @@ class Place:
         with (self.folder / "runner.log").open("ab") as log:
             return subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "studyflow", "run", "study.yaml"),
+                    *(sys.executable, "-m", *program, "run", "study.yaml"),
                     *("--home", str(self.home)),
                 ],
                 cwd=self.folder,
-                env={**environment, "STUDYFLOW_STORAGE": self.storage_url, **variables},
+                env={
+                    **environment,
+                    "PYTHONPATH": os.pathsep.join((*sys.path, str(ROOT))),
+                    "STUDYFLOW_STORAGE": self.storage_url,
+                    **variables,
+                },
                 stdout=log,
                 stderr=log,
             )
 
     def run_to_end(self) -> None:
         process = self.start()
-        assert process.wait(60) == 0, self.log
+        assert process.wait(120) == 0, self.log
 
     @property
     def log(self) -> str:
@@ -99,6 +121,23 @@ class Place:
             storage.remove_session()
             storage.engine.dispose()
         return records
+
+    def check_whole(self) -> None:
+        """Check that each trial ran once, has a value of its own, and left nothing behind."""
+        records = self.records()
+        assert [r.number for r in records if is_counted(r)] == [0, 1, 2, 3, 4, 5]
+        assert len(records) == 6
+        assert {(r.state, r.cause, r.attempt) for r in records} == {
+            (TrialState.COMPLETE, Cause.OK, 1)
+        }
+        assert all(r.values == (r.params["x"],) for r in records)
+        assert len({r.values for r in records}) == 6
+        assert self.n_folders() == 6
+        assert self.processes() == []
+        assert self.mlflow_trials() == {
+            r.number: ("FINISHED", r.values[0]) for r in records if r.values
+        }
+        self.verify()
 
     def verify(self) -> None:
         """Check all invariants, as a person would."""

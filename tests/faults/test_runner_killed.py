@@ -1,4 +1,4 @@
-"""Real runners, killed at several moments: the next one goes on exactly (F21), none remains."""
+"""Real runners, killed at several moments: the next one goes on exactly, none remains."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.faults.killed_runner import STEPS
 from tests.faults.place import Place, wait_until
 
 from studyflow.record import TrialState
-from studyflow.study import is_counted
 from studyflow.trial import Cause
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 MOMENTS: dict[str, Callable[[Place], bool]] = {
     "the study's journal appears": lambda p: (p.home / "studies.journal").exists(),
@@ -35,18 +35,19 @@ def test_a_killed_runner_is_replaced_by_the_next_one(moment: str, tmp_path: Path
 
     place.run_to_end()
 
-    records = place.records()
-    assert [r.number for r in records if is_counted(r)] == [0, 1, 2, 3, 4, 5]
-    assert len(records) == 6
-    assert {(r.state, r.cause, r.attempt) for r in records} == {(TrialState.COMPLETE, Cause.OK, 1)}
-    assert all(r.values == (r.params["x"],) for r in records)
-    assert len({r.values for r in records}) == 6
-    assert place.n_folders() == 6
-    assert place.processes() == []
-    place.verify()
-    assert place.mlflow_trials() == {
-        r.number: ("FINISHED", r.values[0]) for r in records if r.values
-    }
+    place.check_whole()
+
+
+@pytest.mark.fault("F21")
+@pytest.mark.parametrize("step", STEPS)
+def test_a_runner_killed_at_any_step_is_replaced_without_a_trace(step: str, tmp_path: Path) -> None:
+    place = Place(tmp_path, seconds=0.1)
+    runner = place.start(["tests.faults.killed_runner", step])
+    assert runner.wait(120) == -signal.SIGKILL, place.log
+
+    place.run_to_end()
+
+    place.check_whole()
 
 
 @pytest.mark.fault("F22")

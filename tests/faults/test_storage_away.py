@@ -10,10 +10,6 @@ import pytest
 from tests.faults.place import Place, wait_until
 from tests.postgres import USER, Postgres, create_database, running_postgres
 
-from studyflow.record import TrialState
-from studyflow.study import is_counted
-from studyflow.trial import Cause
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
@@ -28,19 +24,6 @@ def place(server: Postgres, tmp_path: Path) -> Place:
     return Place(tmp_path, storage_url=create_database(server.url, str(tmp_path)))
 
 
-def assert_whole(place: Place) -> None:
-    """Check that each of six trials ran once and has its own value."""
-    records = place.records()
-    assert [r.number for r in records if is_counted(r)] == [0, 1, 2, 3, 4, 5]
-    assert len(records) == 6
-    assert {(r.state, r.cause, r.attempt) for r in records} == {(TrialState.COMPLETE, Cause.OK, 1)}
-    assert all(r.values == (r.params["x"],) for r in records)
-    assert len({r.values for r in records}) == 6
-    assert place.n_folders() == 6
-    assert place.processes() == []
-    place.verify()
-
-
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 @pytest.mark.fault("F26")
 def test_a_database_that_restarts_costs_a_study_nothing(
@@ -53,7 +36,7 @@ def test_a_database_that_restarts_costs_a_study_nothing(
         server.start()
 
     assert runner.wait(60) == 0, place.log
-    assert_whole(place)
+    place.check_whole()
 
 
 @pytest.mark.fault("F26")
@@ -68,7 +51,7 @@ def test_an_outage_is_told_once_and_its_end_too(server: Postgres, place: Place) 
     assert place.log.count("Running trials go on; waiting for it up to 10 min.") == 1
     assert place.log.count("The study storage is back after ") == 1
     assert "Traceback" not in place.log
-    assert_whole(place)
+    place.check_whole()
 
 
 @pytest.mark.fault("F28", "F29")
@@ -90,7 +73,7 @@ def test_connections_that_are_cut_all_the_time_cost_a_study_nothing(
 
     assert runner.wait() == 0, place.log
     assert n_cut > 5
-    assert_whole(place)
+    place.check_whole()
 
 
 @pytest.mark.fault("F27")
@@ -117,4 +100,4 @@ def test_a_runner_whose_patience_ends_leaves_its_trials_to_the_next_one(
         time.sleep(0.05)
     server.start()
     place.run_to_end()
-    assert_whole(place)
+    place.check_whole()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import optuna
 import pytest
@@ -16,9 +17,12 @@ from tests.unit.study.studies import X, complete, failed, make_spec, open_study,
 from studyflow.errors import StudyMismatch, StudyNotFound
 from studyflow.record import TrialState
 from studyflow.samplers import make_pruner, make_sampler
+from studyflow.storage import ForwardingStorage
 from studyflow.study import Study, Verdict, find_study, is_counted, load_records, study_names
 from studyflow.study.study import MAX_INTERMEDIATE_VALUES
 from studyflow.trial import Cause, MetricPoint
+
+_T = TypeVar("_T")
 
 CONDITIONAL = {
     "x": X,
@@ -488,6 +492,27 @@ def test_telling_again_changes_nothing() -> None:
 
 
 WRITES = ("set_trial_user_attr", "set_trial_system_attr", "set_trial_state_values")
+
+
+@pytest.mark.fault("F25")
+@pytest.mark.parametrize("write", ["set_trial_user_attr", "set_trial_state_values"])
+def test_a_runner_that_wakes_up_in_the_middle_of_telling_overwrites_nothing(write: str) -> None:
+    class Paused(ForwardingStorage):
+        """Is paused just before a write, while another runner finishes the trial."""
+
+        def _pass(self, method: str, call: Callable[[], _T]) -> _T:
+            if method == write and not other.record(0).state.is_finished:
+                other.tell(0, complete(1.0), {"loss": 1.0})
+            return call()
+
+    spec, kept = make_spec(), optuna.storages.InMemoryStorage()
+    paused, other = open_study(spec, Paused(kept)), open_study(spec, kept)
+    assert paused.ask() is not None
+
+    told = paused.tell(0, complete(2.0), {"loss": 2.0})
+
+    assert (told.state, told.values) == (TrialState.COMPLETE, (1.0,))
+    assert other.record(0) == told
 
 
 @pytest.mark.parametrize("n_writes", range(7))
