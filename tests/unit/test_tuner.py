@@ -362,6 +362,26 @@ def test_an_attempt_that_a_dead_runner_never_submitted_is_submitted_under_its_nu
     rig.check()
 
 
+@pytest.mark.slow
+@pytest.mark.fault("F54")
+def test_a_thousand_trials_that_end_in_the_same_second_are_each_told_once_after_few_looks() -> None:
+    rig = Rig(parallel(1000, n_trials=1000), duration=5.0)
+    tuner = rig.tuner()
+    looks: list[int] = []
+    poll = rig.executor.poll
+
+    def counted() -> Any:
+        looks.append(1)
+        return poll()
+
+    rig.executor.poll = counted
+    assert tuner.drive().is_finished
+
+    assert len(looks) < 20
+    assert sorted(record.number for record in rig.diary.told) == list(range(1000))
+    assert all(r.values == (r.params["x"],) for r in rig.check())
+
+
 @pytest.mark.fault("F04")
 def test_a_late_result_of_a_replaced_attempt_is_refused() -> None:
     rig = Rig(parallel(1, n_trials=1), objective=None)

@@ -57,7 +57,8 @@ class Study:
         self.optuna_study = optuna_study
         self._space = spec.space
         self._n_trials = n_trials_to_finish(spec)
-        self._finished: dict[int, TrialRecord] = {}
+        self._made: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
+        """What the storage gave last of each trial, and the record made from it."""
         self._renew_sampler: Callable[[int], optuna.samplers.BaseSampler] | None = None
         self._next_number = self._count_begun()
         """Number of the trial that the sampler's stream of random numbers has come to."""
@@ -345,12 +346,15 @@ class Study:
                 known.append(dict(point))
 
     def _to_record(self, frozen: FrozenTrial) -> TrialRecord:
-        """Return the record of a trial; finished ones never change, so they are made once."""
-        record = self._finished.get(frozen.number)
-        if record is None:
+        """Return the record of a trial, made once for each state that the storage gives of it.
+
+        A storage never changes what it has given: it gives a new object after each write. What is
+        finished stays as it is, whatever object comes.
+        """
+        given, record = self._made.get(frozen.number, (None, None))
+        if record is None or (given is not frozen and not record.state.is_finished):
             record = form.to_record(frozen, self.spec.fixed)
-            if record.state.is_finished:
-                self._finished[frozen.number] = record
+            self._made[frozen.number] = (frozen, record)
         return record
 
     def _frozen(self) -> list[FrozenTrial]:
