@@ -240,7 +240,7 @@ FAULTS = (
         "F45",
         "a clock is wrong, or jumps",
         "pauses and time limits use a clock that never goes back; durations are never negative",
-        left="a clock that jumps is not injected",
+        left="a pod that another runner started is timed by the clocks of cluster and runner",
     ),
     Fault(
         "F46",

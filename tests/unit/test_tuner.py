@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -360,6 +361,26 @@ def test_an_attempt_that_a_dead_runner_never_submitted_is_submitted_under_its_nu
 
     assert _ids(rig.machine.submitted) == [AttemptId(0, 1)]
     rig.check()
+
+
+@pytest.mark.fault("F45")
+def test_a_clock_that_went_back_while_a_trial_ran_makes_no_time_negative() -> None:
+    rig = Rig(parallel(2))
+    tuner = rig.tuner()
+    poll = rig.executor.poll
+
+    def an_hour_back() -> dict[AttemptId, AttemptStatus]:
+        return {
+            attempt: replace(status, ended_at=status.started_at - 3600.0)
+            if status.ended_at is not None and status.started_at is not None
+            else status
+            for attempt, status in poll().items()
+        }
+
+    rig.executor.poll = an_hour_back
+    assert tuner.drive().is_finished
+
+    assert {record.trained_seconds for record in rig.check()} == {0.0}
 
 
 @pytest.mark.slow
