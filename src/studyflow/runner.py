@@ -333,6 +333,12 @@ def open_executor(spec: StudySpec, settings: Settings) -> Executor:
     return LocalExecutor(spec.name, ("python",), root=root, cwd=root, timeout_seconds=None)
 
 
+def _secret_variables(spec: StudySpec) -> tuple[str, ...]:
+    """Return the runner's variables that trials have no use for: a script may print its own."""
+    notify = spec.notify
+    return () if notify is None or notify.url_env is None else (notify.url_env,)
+
+
 def make_executor(
     study: Study, settings: Settings, folder: Path, observer: Observer | None = None
 ) -> Executor:
@@ -355,6 +361,7 @@ def make_executor(
             root=root,
             cwd=folder,
             env=spec.trial.env,
+            withheld_env=_secret_variables(spec),
             timeout_seconds=spec.trial.timeout_seconds,
             gpus_per_trial=spec.trial.resources.gpu,
         )

@@ -280,6 +280,16 @@ def test_a_study_tells_its_new_bests_and_its_end_and_keeps_the_address_to_itself
     assert shown == []
 
 
+def test_a_script_that_prints_its_environment_does_not_print_the_address(
+    run: Callable[[StudySpec, str], Path],
+) -> None:
+    home = run(spec_with(), f"import os\nprint(sorted(os.environ.items()))\n{TRAIN}")
+
+    logs = [path.read_text() for path in home.rglob("log.txt")]
+    assert len(logs) == 3
+    assert all("STUDYFLOW_TRIAL" in log and "s3cret" not in log for log in logs)
+
+
 def test_a_study_whose_trials_cannot_work_tells_that_it_failed(
     hook: Hook, run: Callable[[StudySpec, str], Path]
 ) -> None:

@@ -50,7 +50,7 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -248,6 +248,7 @@ class LocalExecutor:
         root: Folder of this study on a local disk; made if missing. Two studies must not share one.
         cwd: Folder of the study file.
         env: Variables for the script besides the runner's own.
+        withheld_env: Variables of the runner that the script does not get, such as secrets.
         timeout_seconds: Longest time for one attempt, without the grace; `None` for no limit.
         gpus_per_trial: Cards for one attempt, handed over in CUDA_VISIBLE_DEVICES; with 0 that
             variable stays as it is. A machine without any card runs the study on its processor.
@@ -269,6 +270,7 @@ class LocalExecutor:
         root: Path,
         cwd: Path,
         env: Mapping[str, str] | None = None,
+        withheld_env: Collection[str] = (),
         timeout_seconds: float | None = None,
         gpus_per_trial: int = 0,
         gpu_ids: Sequence[str] | None = None,
@@ -278,6 +280,7 @@ class LocalExecutor:
         self._root = root.absolute()
         self._cwd = cwd.absolute()
         self._env = dict(env or {})
+        self._withheld_env = frozenset((*_FOREIGN_VARIABLES, *withheld_env))
         self._timeout_seconds = timeout_seconds
         self._stop_grace_seconds = stop_grace_seconds
         self._command = resolve_command(command, self._cwd, self._search_path())
@@ -550,7 +553,7 @@ class LocalExecutor:
         logger.debug("trial %s: supervisor %d started", watched.id, watched.child)
 
     def _environment(self, watched: _Attempt) -> dict[str, str]:
-        environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_VARIABLES}
+        environment = {k: v for k, v in os.environ.items() if k not in self._withheld_env}
         environment |= self._env
         search_path = (str(self._cwd), environment.get("PYTHONPATH", ""))
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path))
