@@ -41,6 +41,9 @@ def test_a_flow_run_knows_where_everything_is(
     assert env["STUDYFLOW_NAMESPACE"]["valueFrom"] == {
         "fieldRef": {"fieldPath": "metadata.namespace"}
     }
+    assert env["NOTIFY_URL"]["valueFrom"] == {
+        "secretKeyRef": {"name": "studyflow-notify", "key": "url", "optional": True}
+    }
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert env["STUDYFLOW_HOME"]["value"] in mounts
     assert "/tmp" in mounts
