@@ -61,7 +61,7 @@ class Observer:
         """Something a person should know, once."""
 
     def ended(self, reason: str, is_failure: bool, run_url: str | None) -> None:
-        """The run is over, and not because someone ended it; nothing follows.
+        """The run is over, and not because someone ended or paused it; nothing follows.
 
         `run_url` is the study's run in MLflow, where a browser can open it.
         """

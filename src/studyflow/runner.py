@@ -132,7 +132,8 @@ def run_study(
         except Exception as error:
             told.ended(str(error), is_failure=True, run_url=None)
             raise
-        told.ended(result.outcome.reason, result.outcome.is_failure, result.run_url)
+        if not result.outcome.has_left:
+            told.ended(result.outcome.reason, result.outcome.is_failure, result.run_url)
         return result
 
 

@@ -91,6 +91,8 @@ class TunerResult:
     """Whether the study needs no further runner: its budget is spent or a stop rule holds."""
     is_failure: bool = False
     """Whether it ended because its trials cannot work."""
+    has_left: bool = False
+    """Whether it was told to leave, and another runner will go on: nothing has come to its end."""
 
 
 class Tuner:
@@ -201,7 +203,7 @@ class Tuner:
             changed |= self._withdraw_unlaunched(statuses)
         reason = self._reason_to_stop()
         if reason is None and is_leaving:
-            reason = TunerResult("The runner was paused.", is_finished=False)
+            reason = TunerResult("The runner was paused.", is_finished=False, has_left=True)
         if reason is None and not self._is_paused:
             changed |= self._fill_slots()
         self._unforgotten &= statuses.keys()

@@ -290,6 +290,18 @@ def test_a_script_that_prints_its_environment_does_not_print_the_address(
     assert all("STUDYFLOW_TRIAL" in log and "s3cret" not in log for log in logs)
 
 
+def test_a_runner_that_leaves_a_paused_study_tells_of_no_end(
+    hook: Hook, tmp_path: Path, run: Callable[[StudySpec, str], Path]
+) -> None:
+    write_study(tmp_path, TRAIN)
+    settings = Settings.resolve(home=tmp_path / "home", environment={})
+
+    result = run_study(spec_with(), settings, Observer(), folder=tmp_path, leaves=lambda: True)
+
+    assert result.outcome.has_left
+    assert hook.received == []
+
+
 def test_a_study_whose_trials_cannot_work_tells_that_it_failed(
     hook: Hook, run: Callable[[StudySpec, str], Path]
 ) -> None:
