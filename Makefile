@@ -17,7 +17,7 @@ OVERLAY ?= local
 TRIAL_IMAGES := trial-base blackbox cnn-lstm weights epidemic fusion
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help study study-full ui images deploy test faults test-cluster check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
+.PHONY: help study study-full ui images deploy test faults test-ui test-cluster check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -54,6 +54,9 @@ test: $(READY) ## Run the tests
 
 faults: $(READY) ## Run the tests of the fault table, and write docs/reliability.md
 	$(BIN)/python -m pytest -p tests.faults.report -m "fault and not cluster" --write-reliability docs/reliability.md
+
+test-ui: $(READY) ## Run the tests in a browser: Chromium with chromedriver; pictures in build/screenshots
+	STUDYFLOW_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/ui/test_daily_life.py $(PYTEST)
 
 test-cluster: $(READY) ## Run the tests that need a cluster: the one of KUBECONFIG, with the images there
 	STUDYFLOW_CLUSTER_TESTS=1 STUDYFLOW_TEST_REGISTRY=$(REGISTRY) STUDYFLOW_TEST_TAG=$(TAG) \

@@ -98,6 +98,7 @@ def build(deployment: Deployment, spec: StudySpec, pool: WorkPool | None) -> Run
             schedule=schedule_of(deployment),
             concurrency_limit=limit_of(deployment),
             work_pool_name=None if pool is None else pool.name,
+            paused=False,  # as it was left when it was served last
         )
     if not is_here:
         made.storage = LocalStorage(IMAGE_FOLDER)

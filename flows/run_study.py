@@ -172,6 +172,7 @@ class PrefectView(Observer):
             close_dead_runs(self._spec.name)
 
     def tracked(self, url: str) -> None:
+        self._logger.info("the study in MLflow: %s", url)  # the page makes it a link
         create_link_artifact(
             link=url,
             link_text=f"{self._spec.name} in MLflow",
@@ -559,8 +560,10 @@ def publish(result: StudyResult) -> None:
             description=f"Best configuration of {name}",
         )
         if result.run_url and result.report is not None:
+            link = f"{result.run_url}/artifacts/{result.report.html.name}"
+            get_run_logger().info("the report in MLflow: %s", link)
             create_link_artifact(
-                link=f"{result.run_url}/artifacts/{result.report.html.name}",
+                link=link,
                 link_text=f"Report of {name}",
                 key=artifact_key(name, "report"),
                 description="The whole study on one page.",
