@@ -101,3 +101,26 @@ def test_a_runner_whose_patience_ends_leaves_its_trials_to_the_next_one(
     server.start()
     place.run_to_end()
     place.check_whole()
+
+
+@pytest.mark.fault("F22", "F26")
+def test_a_runner_that_is_told_to_end_while_it_waits_leaves_at_once(
+    server: Postgres, place: Place
+) -> None:
+    runner = place.start()
+    wait_until(lambda: place.n_folders() >= 2, runner)
+    server.stop()
+    try:
+        wait_until(lambda: "waiting for it" in place.log, runner)
+        told_at = time.monotonic()
+        runner.terminate()
+
+        assert runner.wait(60) == 130, place.log
+        assert time.monotonic() - told_at < 30
+    finally:
+        server.start()
+    assert "Traceback" not in place.log
+    assert "Interrupted; finished trials are kept." in place.log
+
+    place.run_to_end()
+    place.check_whole()
