@@ -164,7 +164,7 @@ def retrain_best(
     publish(result)
     if result.problem is not None:
         return Failed(message=str(result.problem))
-    if result.best is None:
+    if result.best is None or not result.is_complete:
         return Failed(message=str(StudyStopped(result.run.outcome.reason)))
     champion = result.champion
     return {

@@ -301,9 +301,9 @@ def print_comparison(
 def print_retrain(result: RetrainResult, console: Console) -> None:
     """Print the mean of every configuration, what may be luck, and which model was registered."""
     console.print(retrain_table(result))
-    if result.best is None:
+    if result.best is None and result.is_complete:
         console.print(escape(result.run.outcome.reason), highlight=False)
-    else:
+    if result.best is not None:
         console.print(f"[bold green]Best mean:[/] {result.best.configuration.label}")
         for name, value in result.best.configuration.params.items():
             console.print(escape(f"  {name}: {value}"), highlight=False, soft_wrap=True)

@@ -286,6 +286,30 @@ def test_the_command_prints_means_and_says_when_there_is_no_model(
     assert len(json.loads(invoke("trials", "tiny-retrain", "--json").stdout)) == 3
 
 
+def test_repeats_that_were_cut_short_choose_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "mlflow" else find(name, *a)
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDYFLOW_HOME", str(settings.home))
+    # The study's own seed works, and no other: alike failures end the retraining early.
+    script = (
+        'import json, os; assert json.loads(os.environ["STUDYFLOW_TRIAL"])["params"]["seed"] < 1'
+    )
+    path = write_study(tmp_path, f"{script}\n{TRAIN}", fixed={"seed": 0})
+    assert invoke("run", path).exit_code == 0
+
+    stopped = invoke("retrain", path, "--top", "2", "--repeats", "5", "--json")
+
+    assert stopped.exit_code == 1
+    (note,) = json.loads(stopped.stdout)["notes"]
+    assert note.startswith("Not everything was trained, so nothing is chosen: Trials")
+    assert "failed alike" in note
+
+
 def test_a_trial_that_keeps_nothing_but_its_log_has_no_model() -> None:
     from studyflow.tracking.registry import choose_artifact
 

@@ -112,4 +112,5 @@ def retrain(
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         print_retrain(result, Console())
-    sys.exit(exits.FAILED if result.best is None or result.problem else 0)
+    is_well = result.best is not None and result.is_complete and result.problem is None
+    sys.exit(0 if is_well else exits.FAILED)

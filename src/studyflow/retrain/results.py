@@ -95,6 +95,11 @@ class RetrainResult:
         first = self.ranking[0] if self.ranking else None
         return first if first is not None and first.values else None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every configuration was trained with every seed; else no model is registered."""
+        return all(len(repeats.records) >= len(self.plan.seeds) for repeats in self.ranking)
+
 
 def rank_repeats(plan: RetrainPlan, records: Sequence[TrialRecord]) -> tuple[Repeats, ...]:
     """Return the repeats of every planned configuration, the best mean first.

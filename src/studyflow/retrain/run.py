@@ -83,11 +83,14 @@ def retrain(
     )
     ranking = rank_repeats(plan, run.data.records)
     result = RetrainResult(plan, ranking, run, notes=tuple(describe_luck(plan, ranking)))
+    if not result.is_complete:
+        unfinished = f"Not everything was trained, so nothing is chosen: {run.outcome.reason}"
+        result = replace(result, notes=(*result.notes, unfinished))
     if importlib.util.find_spec("mlflow") is None:
         return result
     try:
         _note_results(result, settings)
-        if registration is not None and result.best is not None:
+        if registration is not None and result.best is not None and result.is_complete:
             champion = _register(result, result.best, settings, registration)
             note = () if champion else (NO_MODEL,)
             result = replace(result, champion=champion, notes=(*result.notes, *note))
