@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from tests.faults.killed_runner import STEPS
@@ -14,7 +13,7 @@ from tests.faults.place import Place, wait_until
 from studyflow.record import TrialState
 from studyflow.trial import Cause
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 MOMENTS: dict[str, Callable[[Place], bool]] = {
     "the study's journal appears": lambda p: (p.home / "studies.journal").exists(),
@@ -26,8 +25,10 @@ MOMENTS: dict[str, Callable[[Place], bool]] = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.fault("F21")
-def test_a_killed_runner_is_replaced_by_the_next_one(moment: str, tmp_path: Path) -> None:
-    place = Place(tmp_path)
+def test_a_killed_runner_is_replaced_by_the_next_one(
+    moment: str, new_place: Callable[..., Place]
+) -> None:
+    place = new_place()
     runner = place.start()
     wait_until(lambda: MOMENTS[moment](place), runner)
     runner.send_signal(signal.SIGKILL)
@@ -40,8 +41,10 @@ def test_a_killed_runner_is_replaced_by_the_next_one(moment: str, tmp_path: Path
 
 @pytest.mark.fault("F21")
 @pytest.mark.parametrize("step", STEPS)
-def test_a_runner_killed_at_any_step_is_replaced_without_a_trace(step: str, tmp_path: Path) -> None:
-    place = Place(tmp_path, seconds=0.1)
+def test_a_runner_killed_at_any_step_is_replaced_without_a_trace(
+    step: str, new_place: Callable[..., Place]
+) -> None:
+    place = new_place(seconds=0.1)
     runner = place.start(["tests.faults.killed_runner", step])
     assert runner.wait(120) == -signal.SIGKILL, place.log
 
@@ -52,9 +55,9 @@ def test_a_runner_killed_at_any_step_is_replaced_without_a_trace(step: str, tmp_
 
 @pytest.mark.fault("F22")
 def test_a_terminated_runner_stops_its_trials_and_leaves_the_rest_for_later(
-    tmp_path: Path,
+    new_place: Callable[..., Place],
 ) -> None:
-    place = Place(tmp_path, seconds=20)
+    place = new_place(seconds=20)
     runner = place.start()
     wait_until(lambda: place.n_folders() >= 2, runner)
     wait_until(lambda: len(place.processes()) >= 5, runner)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.faults.place import Place, wait_until
 from tests.postgres import USER, Postgres, create_database, running_postgres
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,8 @@ def server() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def place(server: Postgres, tmp_path: Path) -> Place:
-    return Place(tmp_path, storage_url=create_database(server.url, str(tmp_path)))
+def place(server: Postgres, tmp_path: Path, new_place: Callable[..., Place]) -> Place:
+    return new_place(storage_url=create_database(server.url, str(tmp_path)))
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -35,7 +35,7 @@ def test_a_database_that_restarts_costs_a_study_nothing(
         server.stop(mode)
         server.start()
 
-    assert runner.wait(60) == 0, place.log
+    assert runner.wait(120) == 0, place.log
     place.check_whole()
 
 
@@ -47,7 +47,7 @@ def test_an_outage_is_told_once_and_its_end_too(server: Postgres, place: Place) 
     wait_until(lambda: "waiting for it" in place.log, runner)
     server.start()
 
-    assert runner.wait(60) == 0, place.log
+    assert runner.wait(120) == 0, place.log
     assert place.log.count("Running trials go on; waiting for it up to 10 min.") == 1
     assert place.log.count("The study storage is back after ") == 1
     assert "Traceback" not in place.log
@@ -84,7 +84,7 @@ def test_a_runner_whose_patience_ends_leaves_its_trials_to_the_next_one(
     wait_until(lambda: place.n_folders() >= 3, runner)
     server.stop()
 
-    assert runner.wait(60) == 3, place.log
+    assert runner.wait(120) == 3, place.log
     last = place.log.strip().splitlines()[-1]
     assert last.startswith("The study storage postgresql://studyflow:***@127.0.0.1:")
     assert last.endswith(
@@ -94,7 +94,7 @@ def test_a_runner_whose_patience_ends_leaves_its_trials_to_the_next_one(
     assert "Traceback" not in place.log
     assert "secret" not in place.log
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while place.n_ended() < place.n_folders():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -115,7 +115,7 @@ def test_a_runner_that_is_told_to_end_while_it_waits_leaves_at_once(
         told_at = time.monotonic()
         runner.terminate()
 
-        assert runner.wait(60) == 130, place.log
+        assert runner.wait(120) == 130, place.log
         assert time.monotonic() - told_at < 30
     finally:
         server.start()
