@@ -1,19 +1,19 @@
-"""A headless Chromium, driven over the W3C WebDriver protocol: what a person sees and clicks."""
+"""A headless Chromium, driven by Selenium: what a person sees and clicks."""
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import shutil
 import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
+
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 _T = TypeVar("_T")
 
@@ -25,12 +25,6 @@ WAIT_SECONDS: Final = 60.0
 
 SCREENSHOTS: Final = Path(os.environ.get("STUDYFLOW_SCREENSHOTS", "build/screenshots"))
 """Where pictures of the pages are kept."""
-
-_ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
-"""The protocol's own name for the id of an element."""
-
-_SELECT_ALL: Final = "\ue009a\ue000"
-"""Ctrl+A in the protocol's form."""
 
 
 def free_port() -> int:
@@ -45,72 +39,54 @@ def is_installed() -> bool:
     return all(shutil.which(program) for program in PROGRAMS)
 
 
-class BrowserError(Exception):
-    """The browser refused a command, such as a click on what is not there."""
-
-
 class Browser:
     """One window. Use it in a `with` block; elements are named by XPath."""
 
     def __init__(self) -> None:
-        port = free_port()
-        self._base = f"http://127.0.0.1:{port}"
-        self._driver = subprocess.Popen(
-            ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self._session = ""
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(shutil.which("chromium"))
+        for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+            options.add_argument(flag)
+        options.add_argument("--window-size=1300,1600")
+        # Named, or Selenium would look for a driver on the internet.
+        service = webdriver.ChromeService(executable_path=str(shutil.which("chromedriver")))
+        self._driver = webdriver.Chrome(options, service)
         self._n_pictures = 0
 
     def __enter__(self) -> Self:
-        try:
-            until(lambda: self._is_ready(), "chromedriver to start")
-            flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-            options = {"args": [*flags, "--window-size=1300,1600"]}
-            wanted = {"browserName": "chrome", "goog:chromeOptions": options}
-            opened = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
-        except BaseException:
-            self._driver.kill()
-            self._driver.wait()
-            raise
-        self._session = f"/session/{opened['sessionId']}"
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._call("DELETE", self._session)
-        finally:
-            self._driver.terminate()
-            self._driver.wait(timeout=20)
+        self._driver.quit()
 
     def open(self, url: str) -> None:
         """Go to a page."""
-        self._call("POST", f"{self._session}/url", {"url": url})
+        self._driver.get(url)
 
     def click(self, xpath: str) -> None:
         """Click an element as soon as it is there and nothing covers it."""
 
         def click() -> bool:
-            element = self._find(xpath)
-            if element is not None:
-                self._call("POST", f"{self._session}/element/{element}/click")
-            return element is not None
+            self._driver.find_element(By.XPATH, xpath).click()
+            return True
 
         self.wait(click, f"{xpath} to click")
 
     def write(self, xpath: str, text: str) -> None:
         """Replace what a field holds, as a person does: select all, and type."""
-        self.wait(lambda: self._find(xpath) is not None, f"{xpath} to write into")
-        keys = {"text": _SELECT_ALL + text}
-        self._call("POST", f"{self._session}/element/{self._find(xpath)}/value", keys)
+        field = self.wait(
+            lambda: self._driver.find_element(By.XPATH, xpath), f"{xpath} to write into"
+        )
+        field.send_keys(Keys.CONTROL, "a", Keys.NULL, text)
 
     def script(self, script: str) -> Any:
         """Return what a script returns on the page."""
-        return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
+        return self._driver.execute_script(script)
 
     @property
     def address(self) -> str:
         """The page's address."""
-        return str(self.script("return location.href"))
+        return str(self._driver.current_url)
 
     @property
     def text(self) -> str:
@@ -138,34 +114,9 @@ class Browser:
         """Keep a picture of the page; return where."""
         self._n_pictures += 1
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        path = SCREENSHOTS / f"{name}-{self._n_pictures}.png"
-        path.write_bytes(base64.b64decode(self._call("GET", f"{self._session}/screenshot")))
-        return path.absolute()
-
-    def _find(self, xpath: str) -> str | None:
-        query = {"using": "xpath", "value": xpath}
-        found = self._call("POST", f"{self._session}/elements", query)
-        return found[0][_ELEMENT] if found else None
-
-    def _is_ready(self) -> bool:
-        try:
-            return bool(self._call("GET", "/status")["ready"])
-        except OSError:
-            return False
-
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        data = json.dumps(body or {}).encode() if method == "POST" else None
-        request = urllib.request.Request(
-            self._base + path,
-            method=method,
-            data=data,
-            headers={"Content-Type": "application/json"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                return json.load(answer)["value"]
-        except urllib.error.HTTPError as error:
-            raise BrowserError(json.load(error)["value"]["message"]) from None
+        path = (SCREENSHOTS / f"{name}-{self._n_pictures}.png").absolute()
+        self._driver.save_screenshot(str(path))
+        return path
 
 
 def until(is_there: Callable[[], _T], what: str, seconds: float = WAIT_SECONDS) -> _T:
@@ -179,7 +130,7 @@ def until(is_there: Callable[[], _T], what: str, seconds: float = WAIT_SECONDS) 
         try:
             if found := is_there():
                 return found
-        except BrowserError:  # such as an element that a redraw has just replaced
+        except WebDriverException:  # such as an element that a redraw has just replaced
             pass
         time.sleep(0.3)
     raise TimeoutError(f"waited {seconds:.0f} s for {what}")

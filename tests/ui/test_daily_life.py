@@ -367,7 +367,8 @@ def test_a_cancelled_run_leaves_no_process_and_keeps_what_is_finished(
     assert run["state"]["name"] == "Cancelled"
     until(lambda: not site.trials(), "the trials to end")
     status = site.status(run["name"])
-    assert (status["n_finished"], status["n_running"]) == (2, 0)
+    assert status["n_running"] == 0
+    assert 2 <= status["n_finished"] < 8, "those that ended before, and no more"
     browser.wait_for("Cancelled")
     browser.picture("cancelled")
 
