@@ -6,8 +6,8 @@ Three forms of one point, each a pure function of the one before:
 * *codes* (`d` numbers, one per parameter): a position in [0, 1] for floats and ordered grids, the
   index of the choice for categories, NaN where the parameter is inactive or unknown;
 * *features* (`f >= d` numbers): what the kernel sees. A category of `k >= 3` choices becomes `k`
-  columns of height 1/sqrt(2), so that squared Euclidean distance is 1 between any two different
-  choices: Hamming distance inside an ordinary ARD kernel. `groups` maps columns to parameters.
+  columns, so that any two different choices are equally far apart: Hamming distance inside an
+  ordinary ARD kernel, scaled by `category_distance`. `groups` maps columns to parameters.
 
 Grids are exact: every code that `snap` returns decodes to a value of the distribution and encodes
 to the same code again, so the point whose acquisition value was computed is the point evaluated
@@ -58,7 +58,6 @@ that have the parameter to one side. It takes three points of eight, or two of t
 ABSENT: Final = object()
 """In place of a value: the point does not have the parameter."""
 
-_HEIGHT: Final = 1.0 / math.sqrt(2.0)
 _MAX_EXACT_GRID: Final = 10**5
 """Finer grids are searched as if continuous (and snapped): their steps fall below SAME_POINT."""
 
@@ -366,12 +365,17 @@ class Encoding:
         for i, dimension in enumerate(self.dimensions):
             column = codes[:, i]
             missing = np.isnan(column)
-            if dimension.width == 1:
+            if dimension.kind != "categorical":
                 blocks.append(np.where(missing, 0.5, column)[:, None])
+                continue
+            apart = category_distance(max(dimension.width, 2))
+            if dimension.width == 1:
+                blocks.append(0.5 + apart * (np.where(missing, 0.5, column)[:, None] - 0.5))
                 continue
             one_hot = column[:, None] == np.arange(dimension.width)
             centroid = 1.0 / dimension.width
-            blocks.append(_HEIGHT * np.where(missing[:, None], centroid, one_hot))
+            height = apart / math.sqrt(2.0)
+            blocks.append(height * np.where(missing[:, None], centroid, one_hot))
         return np.concatenate(blocks, axis=1)
 
     def enumerate_points(self) -> FloatArray:
@@ -382,6 +386,18 @@ class Encoding:
         masked = np.where(self.active(grid), grid, -1.0)
         unique = np.unique(masked, axis=0)
         return np.where(unique < 0, math.nan, unique)
+
+
+def category_distance(k: int) -> float:
+    """Return how far apart the kernel sees two of `k` choices, `k >= 2`; a float's range is 1 long.
+
+    Two random points are sqrt(1/6) apart along a float, in the root mean square. Along a category
+    they would be as far apart with sqrt(k / (6 (k - 1))) between two choices; it is half of the
+    square of that. At 1, as far as the two ends of a range, a change of category loses nearly all
+    that is known around the best point, and the search stays with the first good one.
+    docs/sampler.md has the measurement.
+    """
+    return math.sqrt(k / (12.0 * (k - 1)))
 
 
 def find_same(

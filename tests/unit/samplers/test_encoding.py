@@ -18,6 +18,7 @@ from optuna.distributions import (
 
 from studyflow.samplers.encoding import (
     SAME_POINT,
+    category_distance,
     find_same,
     learn_conditions,
     make_dimension,
@@ -95,14 +96,38 @@ def test_ordered_numbers_keep_their_order_and_booleans_have_none() -> None:
     assert make_dimension("b", CategoricalDistribution([0, 1, None])).kind == "categorical"
 
 
-def test_different_choices_are_at_distance_one_whichever_they_are() -> None:
-    encoding = make_encoding({"c": CategoricalDistribution(["a", "b", "c", "d"])})
-    features = encoding.features(np.array([[0.0], [1.0], [3.0]]))
+@pytest.mark.parametrize("k", [2, 3, 8])
+def test_different_choices_are_equally_far_apart_and_nearer_than_the_ends_of_a_range(
+    k: int,
+) -> None:
+    encoding = make_encoding({"c": CategoricalDistribution([f"c{i}" for i in range(k)])})
+    features = encoding.features(np.arange(k, dtype=np.float64)[:, None])
 
     squared = ((features[:, None] - features) ** 2).sum(-1)
 
-    np.testing.assert_allclose(squared, 1.0 - np.eye(3))
-    assert encoding.groups.tolist() == [0, 0, 0, 0]
+    np.testing.assert_allclose(squared, category_distance(k) ** 2 * (1.0 - np.eye(k)), atol=1e-15)
+    assert category_distance(k) < 0.5
+    assert set(encoding.groups.tolist()) == {0}
+
+
+@pytest.mark.parametrize("k", [2, 3, 8])
+def test_two_random_choices_are_half_as_far_apart_in_the_square_as_two_random_floats(
+    k: int,
+) -> None:
+    mean_square = category_distance(k) ** 2 * (k - 1) / k
+
+    assert mean_square == pytest.approx(0.5 * (1.0 / 6.0))
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_an_inactive_category_is_equally_far_from_each_choice(k: int) -> None:
+    encoding = make_encoding({"c": CategoricalDistribution([f"c{i}" for i in range(k)])})
+    features = encoding.features(np.array([[float(i)] for i in range(k)] + [[np.nan]]))
+
+    squared = ((features[:-1] - features[-1]) ** 2).sum(-1)
+
+    np.testing.assert_allclose(squared, squared[0])
+    assert squared[0] < category_distance(k) ** 2
 
 
 def test_the_widest_range_of_doubles_does_not_overflow() -> None:
