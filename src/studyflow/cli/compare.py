@@ -19,7 +19,6 @@ from studyflow.errors import StudyMismatch
 from studyflow.record import TrialRecord
 from studyflow.reports import StudyData
 from studyflow.spec import describe_differences
-from studyflow.study import is_counted
 from studyflow.terminal import seconds_text, value_text
 from studyflow.trial import ParamValue
 
@@ -145,7 +144,7 @@ def compare_studies(a: StudyData, b: StudyData) -> Comparison:
 
 
 def _side(data: StudyData, target: float | None) -> Side:
-    own = _own(data)
+    own = data.counted
     starts = [r.started_at for r in own if r.started_at is not None]
     ends = [r.finished_at for r in own if r.finished_at is not None]
     return Side(
@@ -161,16 +160,10 @@ def _side(data: StudyData, target: float | None) -> Side:
     )
 
 
-def _own(data: StudyData) -> tuple[TrialRecord, ...]:
-    """Return the finished trials that cost budget, in the order in which they ended."""
-    counted = (record for record in data.records if is_counted(record))
-    return tuple(sorted(counted, key=lambda r: (r.finished_at or 0.0, r.number)))
-
-
 def _best(data: StudyData) -> TrialRecord | None:
     sign = _sign(data)
     return min(
-        (record for record in _own(data) if record.is_feasible and record.values is not None),
+        (record for record in data.counted if record.is_feasible and record.values is not None),
         key=lambda record: (sign * _value(record), record.number),
         default=None,
     )
@@ -179,7 +172,7 @@ def _best(data: StudyData) -> TrialRecord | None:
 def _trials_to(data: StudyData, target: float) -> int | None:
     """Return how many trials had ended when one was as good as the target."""
     sign = _sign(data)
-    for count, record in enumerate(_own(data), start=1):
+    for count, record in enumerate(data.counted, start=1):
         if record.is_feasible and sign * _value(record) <= sign * target:
             return count
     return None

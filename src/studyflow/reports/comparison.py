@@ -69,8 +69,8 @@ class Comparison:
 
     @cached_property
     def n_trials(self) -> int:
-        """Finished trials of the longest run."""
-        return max((len(run.data.finished) for run in self.runs), default=0)
+        """Trials of the longest run."""
+        return max((len(run.data.counted) for run in self.runs), default=0)
 
     @cached_property
     def curves(self) -> Mapping[str, FloatArray]:
@@ -184,12 +184,12 @@ class Comparison:
 def best_so_far(data: StudyData, n_trials: int) -> FloatArray:
     """Return the best feasible value after each finished trial, `n_trials`; NaN before the first.
 
-    Trials count in the order in which they ended, failed ones too: they cost as much.
+    Failed trials count too: they cost as much.
     """
     better = min if data.spec.directions[0] == "minimize" else max
     complete = {record.number for record in data.complete}
     best, found = math.nan, list[float]()
-    for record in sorted(data.finished, key=lambda r: (r.finished_at or 0.0, r.number)):
+    for record in data.counted:
         if record.number in complete and record.is_feasible:
             value = data.value(record, 0)
             best = value if math.isnan(best) else better(best, value)

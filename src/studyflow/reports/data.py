@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from studyflow.record import TrialRecord, TrialState, best_records
 from studyflow.space import SearchSpace, same_scalar
 from studyflow.spec import StudySpec
+from studyflow.study import is_counted
 from studyflow.trial import Cause, Consequence, ParamValue
 
 if TYPE_CHECKING:
@@ -86,6 +87,12 @@ class StudyData:
     def finished(self) -> tuple[TrialRecord, ...]:
         """Trials whose state is final, by number."""
         return tuple(record for record in self.trials if record.state.is_finished)
+
+    @cached_property
+    def counted(self) -> tuple[TrialRecord, ...]:
+        """Finished trials that cost budget, in the order in which they ended."""
+        counted = (record for record in self.records if is_counted(record))
+        return tuple(sorted(counted, key=lambda r: (r.finished_at or 0.0, r.number)))
 
     @cached_property
     def best(self) -> tuple[TrialRecord, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,15 @@ def test_the_best_so_far_counts_failed_trials_and_never_worsens() -> None:
     data = run("tpe", 0, [None, 3.0, 4.0, None, 1.0]).data
     assert best_so_far(data, 6) == pytest.approx([NAN, 3.0, 3.0, 3.0, 1.0, 1.0], nan_ok=True)
     assert best_so_far(data, 2) == pytest.approx([NAN, 3.0], nan_ok=True)
+
+
+def test_a_cancelled_trial_cost_no_budget_and_does_not_count() -> None:
+    data = run("tpe", 0, [None, 3.0, 1.0]).data
+    first, *others = data.records
+    cancelled = StudyData(data.spec, (replace(first, cause=Cause.CANCELLED), *others))
+    found = compared(Run("tpe", 0, cancelled))
+    assert found.n_trials == 2
+    assert found.curves["tpe"].tolist() == [[3.0, 1.0]]
 
 
 def test_trials_count_in_the_order_in_which_they_ended() -> None:
