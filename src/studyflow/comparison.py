@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -23,12 +23,12 @@ from studyflow.reports.comparison import (
     comparison_markdown,
     draw_comparison,
 )
-from studyflow.runner import StudyResult, cancel_study, make_tracker, run_study
+from studyflow.runner import StudyResult, cancel_study, make_tracker, run_study, study_card
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
 from studyflow.storage import open_storage, storage_errors
 from studyflow.study import find_study, load_records, study_names
-from studyflow.tracking import StudyCard, StudySummary
+from studyflow.tracking import StudySummary
 
 DEFAULT_SAMPLERS: Final = ("random", "tpe", "gp", "botorch")
 MAX_RUNS: Final = 1000
@@ -233,20 +233,17 @@ def track_comparison(
         TrackingError: MLflow does not take it.
     """
     shown = spec.model_copy(
-        update={"name": f"{spec.name}: comparison", "experiment": experiment_of(spec)}
+        update={
+            "name": f"{spec.name}: comparison",
+            "experiment": experiment_of(spec),
+            "description": comparison.verdict,
+            "tags": {**spec.tags, "compared": spec.name},
+        }
     )
     tracker = make_tracker(settings, shown)
     try:
-        tracker.open_study(
-            StudyCard(
-                name=shown.name,
-                directions=spec.directions,
-                objectives=tuple(objective.metric for objective in spec.objectives),
-                spec_yaml=spec.to_yaml(),
-                description=comparison.verdict,
-                tags={**spec.tags, "compared": spec.name},
-            )
-        )
+        # It has no trials of its own, and shows the file that all runs were made from.
+        tracker.open_study(replace(study_card(shown), spec_yaml=spec.to_yaml(), n_trials=0))
         tracker.close_study(
             StudySummary(
                 finished=True,

@@ -151,6 +151,7 @@ class _Drawing:
         self._sampler = _sampler(data)
         self._axes_units = [_units(p, CELLS[len(names)]) for p in self._parameters]
         self._points = list(self._grid())
+        self._complete = frozenset(record.number for record in data.complete)
         values = [data.value(r, 0) for r in data.complete]
         self._scale = style.ObjectiveScale(values, data.spec.directions[0], _VALUE_ROOM)
         self._panels: _Panels | None = None
@@ -169,10 +170,12 @@ class _Drawing:
         best = best_records(done, self._data.spec.directions)
         self._panels.show(self._axes_units, seen, _promise(seen))
         self._panels.mark(
-            done=[self._place(r) for r in done],
-            running=[self._place(r) for r in running],
-            best=[self._place(r) for r in best],
-            following=[] if record is None else [self._place(record)],
+            _Marks(
+                done=[self._place(r) for r in done],
+                running=[self._place(r) for r in running],
+                best=[self._place(r) for r in best],
+                following=[] if record is None else [self._place(record)],
+            )
         )
         title, note = self._words(record, best, done)
         return Frame(self._panels.png(title, note), f"{title}. {note}.")
@@ -188,9 +191,8 @@ class _Drawing:
         earlier = [r for r in searched if r.number < record.number]
         began = record.started_at
         ended = [r for r in earlier if r.finished_at is not None and r.finished_at <= began]
-        complete = {r.number for r in self._data.complete}
         return (
-            [r for r in ended if r.number in complete],
+            [r for r in ended if r.number in self._complete],
             [r for r in earlier if r not in ended and (r.started_at or began) <= began],
         )
 
@@ -202,7 +204,7 @@ class _Drawing:
             style.place(parameter, record.params[name])
             for name, parameter in zip(self._names, self._parameters, strict=True)
         ]
-        if len(places) == 1 and record.number in {r.number for r in self._data.complete}:
+        if len(places) == 1 and record.number in self._complete:
             places.append(self._scale.clip(self._data.value(record, 0)))
         return tuple(places)
 
@@ -233,7 +235,7 @@ class _Drawing:
         if (expected := predicted(record, 0)) is not None:
             mean, sd = (wording.number(x, 4) for x in expected)
             note += f" · expected there: {mean} ± {sd}"
-        if record.number in {r.number for r in self._data.complete}:
+        if record.number in self._complete:
             note += f" · it gave {self._number(record)}"
         elif record.state.is_finished:
             note += f" · it ended as {record.state.value}"
@@ -279,6 +281,17 @@ def _promised(seen: Landscape) -> str:
     return "expected improvement"
 
 
+@dataclass(frozen=True)
+class _Marks:
+    """Where the trials of a moment stand: a place along each parameter, and perhaps a value."""
+
+    done: Sequence[tuple[float, ...]]
+    running: Sequence[tuple[float, ...]]
+    best: Sequence[tuple[float, ...]]
+    following: Sequence[tuple[float, ...]]
+    """The trial that was suggested then, if any."""
+
+
 class _Panels:
     """Two panels side by side or one above the other, with the marks of trials."""
 
@@ -304,14 +317,7 @@ class _Panels:
         """Draw the model and the acquisition function of a moment over those of the last one."""
         raise NotImplementedError
 
-    def mark(
-        self,
-        *,
-        done: Sequence[tuple[float, ...]],
-        running: Sequence[tuple[float, ...]],
-        best: Sequence[tuple[float, ...]],
-        following: Sequence[tuple[float, ...]],
-    ) -> None:
+    def mark(self, marks: _Marks) -> None:
         """Draw the trials of a moment instead of those of the last one."""
         raise NotImplementedError
 
@@ -402,21 +408,14 @@ class _Maps(_Panels):
             bar.yaxis.set_ticks([], minor=True)
         self.promise_axes.tick_params(labelleft=False)
 
-    def mark(
-        self,
-        *,
-        done: Sequence[tuple[float, ...]],
-        running: Sequence[tuple[float, ...]],
-        best: Sequence[tuple[float, ...]],
-        following: Sequence[tuple[float, ...]],
-    ) -> None:
+    def mark(self, marks: _Marks) -> None:
         self.clear()
         for axes in (self.model_axes, self.promise_axes):
             for points, look in (
-                (done, _LIGHT_DOT),
-                (running, _RING),
-                (best, _STAR),
-                (following, _PLUS),
+                (marks.done, _LIGHT_DOT),
+                (marks.running, _RING),
+                (marks.best, _STAR),
+                (marks.following, _PLUS),
             ):
                 if points:
                     self.keep(axes.scatter(*zip(*points, strict=True), zorder=3, **look))
@@ -461,22 +460,15 @@ class _Curves(_Panels):
             *bottom.plot(places, promise, color=style.TARGET, linewidth=1.8),
         )
 
-    def mark(
-        self,
-        *,
-        done: Sequence[tuple[float, ...]],
-        running: Sequence[tuple[float, ...]],
-        best: Sequence[tuple[float, ...]],
-        following: Sequence[tuple[float, ...]],
-    ) -> None:
+    def mark(self, marks: _Marks) -> None:
         top, bottom = self.model_axes, self.promise_axes
-        if done:
-            self.keep(top.scatter(*zip(*done, strict=True), zorder=3, **_DOT))
-        if best:
-            self.keep(top.scatter(*zip(*best, strict=True), zorder=4, **_STAR))
+        if marks.done:
+            self.keep(top.scatter(*zip(*marks.done, strict=True), zorder=3, **_DOT))
+        if marks.best:
+            self.keep(top.scatter(*zip(*marks.best, strict=True), zorder=4, **_STAR))
         for points, colour, dashes in (
-            (running, style.RUNNING, ":"),
-            (following, style.BEST, "--"),
+            (marks.running, style.RUNNING, ":"),
+            (marks.following, style.BEST, "--"),
         ):
             for place, *_ in points:
                 for axes in (top, bottom):
