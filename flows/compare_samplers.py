@@ -17,12 +17,12 @@ import queue
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field
 from rich.console import Console
 
-from studyflow import exits
 from studyflow.comparison import (
     DEFAULT_SAMPLERS,
     ComparisonFiles,
@@ -33,43 +33,33 @@ from studyflow.comparison import (
     track_comparison,
     write_comparison,
 )
-from studyflow.embedded import end_orphaned_servers
 from studyflow.errors import StudyflowError, TrackingError, describe_os_error
-from studyflow.interrupt import Terminated, raise_on_sigterm
 from studyflow.observer import Observer, Observers
 from studyflow.reports.comparison import Comparison, as_rows, comparison_markdown
 from studyflow.runner import StudyResult
 from studyflow.settings import Settings
-from studyflow.spec import SamplerName
+from studyflow.spec import SamplerName, StudySpec
 from studyflow.terminal import PlainView, print_comparison, result_text
 
 if __name__ == "__main__" and sys.stderr.isatty():
     # A person watches the live view; log lines still reach Prefect's page.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
 
-if TYPE_CHECKING:
-    from flows.run_study import (
-        ParallelParameter,
-        Screen,
-        StudyParameter,
-        TrialsParameter,
-        artifact_key,
-        is_cancelled,
-        read_spec,
-        start_embedded_server,
-    )
-else:  # Python and Prefect put this file's folder on the path, not the one above it
-    from run_study import (
-        ParallelParameter,
-        Screen,
-        StudyParameter,
-        TrialsParameter,
-        artifact_key,
-        is_cancelled,
-        read_spec,
-        start_embedded_server,
-    )
+# isort: split
+# Python and Prefect put this file's folder on the path. Before Prefect, which reads the settings
+# that this makes when it is imported.
+from run_study import (
+    ParallelParameter,
+    Screen,
+    StudyParameter,
+    TrialsParameter,
+    artifact_key,
+    is_cancelled,
+    read_spec,
+    run_script,
+)
 
+# isort: split
 from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import (
     create_image_artifact,
@@ -80,6 +70,8 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Crashed, Failed
+
+DEFAULT_SEEDS = 3
 
 _ends: dict[str, queue.SimpleQueue[State[Any]]] = {}
 """The ends that the task runs wait for, by the runs' titles."""
@@ -139,16 +131,27 @@ def flow_run_name() -> str:
 
 def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """End what a cancelled run could not end in time: Prefect kills it after 30 seconds."""
-    given = dict(flow_run.parameters)
-    spec, folder = read_spec(given.pop("study"))
-    runs = contenders(
-        spec,
-        given["samplers"],
-        given["seeds"],
-        n_trials=given["n_trials"],
-        max_parallel_trials=given["max_parallel_trials"],
-    )
+    _, folder, runs = _read(**flow_run.parameters)
     cancel_comparison(runs, Settings.resolve(), folder=folder)
+
+
+def _read(
+    study: str,
+    samplers: Sequence[str] = DEFAULT_SAMPLERS,
+    seeds: int = DEFAULT_SEEDS,
+    n_trials: int | None = None,
+    max_parallel_trials: int | None = None,
+) -> tuple[StudySpec, Path, tuple[Contender, ...]]:
+    """Return the study, its file's folder and the runs; the arguments are the flow's parameters.
+
+    Raises:
+        SpecError: The file or one of the parameters is wrong.
+    """
+    spec, folder = read_spec(study)
+    runs = contenders(
+        spec, samplers, seeds, n_trials=n_trials, max_parallel_trials=max_parallel_trials
+    )
+    return spec, folder, runs
 
 
 SeedsParameter = Annotated[int, Field(ge=1, le=100)]
@@ -163,7 +166,7 @@ SeedsParameter = Annotated[int, Field(ge=1, le=100)]
 def compare_samplers(
     study: StudyParameter,
     samplers: list[SamplerName] = list(DEFAULT_SAMPLERS),  # noqa: B006 - Prefect copies it
-    seeds: SeedsParameter = 3,
+    seeds: SeedsParameter = DEFAULT_SEEDS,
     n_trials: TrialsParameter | None = None,
     max_parallel_trials: ParallelParameter | None = None,
 ) -> list[dict[str, str]] | State[Any]:
@@ -177,7 +180,9 @@ def compare_samplers(
         max_parallel_trials: Trials that run at once; the file's number by default.
     """
     try:
-        comparison, files, url = _compare(study, samplers, seeds, n_trials, max_parallel_trials)
+        comparison, files, url = _compare(
+            *_read(study, samplers, seeds, n_trials, max_parallel_trials)
+        )
     except StudyflowError as error:
         return _failed(error, str(error))
     except OSError as error:
@@ -196,16 +201,9 @@ def _failed(error: StudyflowError | OSError, message: str) -> State[Any]:
 
 
 def _compare(
-    study: str,
-    samplers: Sequence[str],
-    seeds: int,
-    n_trials: int | None,
-    max_parallel_trials: int | None,
+    spec: StudySpec, folder: Path, runs: Sequence[Contender]
 ) -> tuple[Comparison, ComparisonFiles, str | None]:
-    spec, folder = read_spec(study)
-    runs = contenders(
-        spec, samplers, seeds, n_trials=n_trials, max_parallel_trials=max_parallel_trials
-    )
+    """Make the runs and show them on the flow run's page."""
     settings = Settings.resolve()
     view = ComparisonView(runs)
     comparison = run_comparison(
@@ -261,38 +259,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare samplers on a study.")
     parser.add_argument("study", help="path of the study file")
     parser.add_argument("--samplers", nargs="+", default=list(DEFAULT_SAMPLERS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each sampler")
+    parser.add_argument("--seeds", type=int, default=DEFAULT_SEEDS, help="runs of each sampler")
     parser.add_argument("--n-trials", type=int, help="trials of each run")
     parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")
     given = parser.parse_args(arguments)
     _console, _screen = Console(), Screen(sys.stderr)
-    raise_on_sigterm()
-    try:
-        # Before a server is started for a file or a flag that is wrong.
-        contenders(
-            read_spec(given.study)[0],
-            given.samplers,
-            given.seeds,
-            n_trials=given.n_trials,
-            max_parallel_trials=given.max_parallel_trials,
-        )
-        end_orphaned_servers(Settings.resolve())
-        start_embedded_server()
-        state: State[Any] = compare_samplers(**vars(given), return_state=True)
-        if _screen.error is not None:
-            raise _screen.error
-    except StudyflowError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return exits.exit_code(error)
-    except OSError as error:
-        if not error.strerror:
-            raise
-        print(describe_os_error(error), file=sys.stderr)  # noqa: T201
-        return exits.UNAVAILABLE
-    except (KeyboardInterrupt, Terminated):
-        print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
-        return exits.INTERRUPTED
-    return 0 if state.is_completed() else exits.FAILED
+    return run_script(
+        lambda: _read(**vars(given)),
+        lambda: compare_samplers(**vars(given), return_state=True),
+        _screen,
+    )
 
 
 if __name__ == "__main__":

@@ -14,14 +14,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from rich.console import Console
 
-from studyflow import exits, runner
-from studyflow.embedded import end_orphaned_servers
+from studyflow import runner
 from studyflow.errors import StudyflowError, StudyNotFound, StudyStopped, describe_os_error
-from studyflow.interrupt import Terminated, raise_on_sigterm
 from studyflow.observer import Observer, Observers
 from studyflow.reports import StudyData
 from studyflow.retrain import (
@@ -39,38 +37,25 @@ from studyflow.storage import open_storage
 from studyflow.study import find_study, load_records
 from studyflow.terminal import PlainView, print_retrain
 
-if TYPE_CHECKING:
-    from flows.run_study import (
-        MAX_TRIAL_TASKS,
-        PrefectView,
-        artifact_key,
-        is_cancelled,
-        read_spec,
-        run_study,
-        start_embedded_server,
-    )
-else:  # Python and Prefect put this file's folder on the path, not the one above it
-    from run_study import (
-        MAX_TRIAL_TASKS,
-        PrefectView,
-        artifact_key,
-        is_cancelled,
-        read_spec,
-        run_study,
-        start_embedded_server,
-    )
+# isort: split
+# Python and Prefect put this file's folder on the path. Before Prefect, which reads the settings
+# that this makes when it is imported.
+from run_study import (
+    TASK_RUNNER,
+    PrefectView,
+    Screen,
+    artifact_key,
+    is_cancelled,
+    read_spec,
+    run_script,
+    run_study,
+)
 
+# isort: split
 from prefect import Flow, flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.futures import PrefectFuture
 from prefect.states import Failed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-
-# Prefect's own runner misses the type that its own decorator asks for.
-_TASK_RUNNER = cast(
-    "TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=MAX_TRIAL_TASKS)
-)
 
 
 def flow_run_name() -> str:
@@ -112,7 +97,7 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
 @flow(
     name="retrain-best",
     flow_run_name=flow_run_name,
-    task_runner=_TASK_RUNNER,
+    task_runner=TASK_RUNNER,
     retries=0,
     on_cancellation=[end_trials],
 )
@@ -239,22 +224,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")
     given = parser.parse_args(arguments)
     _is_script = True
-    raise_on_sigterm()
-    try:
-        read_spec(given.study)  # before a server is started for a file that is wrong
-        end_orphaned_servers(Settings.resolve())
-        start_embedded_server()
+
+    def run() -> State[Any]:
         state: State[Any] = retrain_best(**vars(given), return_state=True)
-    except StudyflowError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return exits.exit_code(error)
-    except (KeyboardInterrupt, Terminated):
-        print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
-        return exits.INTERRUPTED
-    if state.is_completed():
-        return 0
-    print(state.message, file=sys.stderr)  # noqa: T201
-    return exits.FAILED
+        if not state.is_completed():
+            print(state.message, file=sys.stderr)  # noqa: T201
+        return state
+
+    return run_script(lambda: read_spec(given.study), run, Screen())
 
 
 if __name__ == "__main__":

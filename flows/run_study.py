@@ -19,7 +19,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -344,7 +344,7 @@ def flow_run_name() -> str:
 
 
 # Prefect's own runner misses the type that its own decorator asks for.
-_TASK_RUNNER = cast(
+TASK_RUNNER = cast(
     "TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=MAX_TRIAL_TASKS)
 )
 
@@ -379,7 +379,7 @@ SecondsParameter = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 @flow(
     name="run-study",
     flow_run_name=flow_run_name,
-    task_runner=_TASK_RUNNER,
+    task_runner=TASK_RUNNER,
     retries=0,
     on_cancellation=[end_trials],
 )
@@ -652,6 +652,41 @@ def start_embedded_server() -> None:
             raise
 
 
+def run_script(check: Callable[[], object], run: Callable[[], State[Any]], screen: Screen) -> int:
+    """Run a flow from the command line; return the exit code.
+
+    Args:
+        check: Raises for a file or a flag that is wrong, before a server is started for it.
+        run: Runs the flow.
+        screen: What the flow keeps its error in, and whether it has printed how it ended.
+    """
+    raise_on_sigterm()
+    try:
+        check()
+        end_orphaned_servers(Settings.resolve())
+        start_embedded_server()
+        state = run()
+        if screen.error is not None:
+            raise screen.error
+    except StudyflowError as error:
+        if not screen.has_printed:  # a study's result says how it ended
+            print(error, file=sys.stderr)  # noqa: T201
+        return exits.exit_code(error)
+    except OSError as error:
+        if not error.strerror:
+            raise
+        print(describe_os_error(error), file=sys.stderr)  # noqa: T201
+        return exits.UNAVAILABLE
+    except Pause:
+        print("Paused on its page. Run it again to go on.", file=sys.stderr)  # noqa: T201
+        return exits.INTERRUPTED
+    except (KeyboardInterrupt, Terminated):
+        print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
+        return exits.INTERRUPTED
+    # Failed for another reason: a fault of ours, of which Prefect has logged the stack trace.
+    return 0 if state.is_completed() else exits.FAILED
+
+
 _screen = Screen()
 """Set by `main`: a flow's parameters are shown in the UI and cannot carry a terminal."""
 
@@ -671,32 +706,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     _screen = Screen(sys.stderr)
-    raise_on_sigterm()
-    try:
-        # Before a server is started for a file or a flag that is wrong.
-        Request(**vars(given)).read()
-        end_orphaned_servers(Settings.resolve())
-        start_embedded_server()
-        state: State[Any] = run_study(**vars(given), return_state=True)
-        if _screen.error is not None:
-            raise _screen.error
-    except StudyflowError as error:
-        if not _screen.has_printed:  # a study's result says how it ended
-            print(error, file=sys.stderr)  # noqa: T201
-        return exits.exit_code(error)
-    except OSError as error:
-        if not error.strerror:
-            raise
-        print(describe_os_error(error), file=sys.stderr)  # noqa: T201
-        return exits.UNAVAILABLE
-    except Pause:
-        print("Paused on its page. Run it again to go on.", file=sys.stderr)  # noqa: T201
-        return exits.INTERRUPTED
-    except (KeyboardInterrupt, Terminated):
-        print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
-        return exits.INTERRUPTED
-    # Failed for another reason: a fault of ours, of which Prefect has logged the stack trace.
-    return 0 if state.is_completed() else exits.FAILED
+    return run_script(
+        lambda: Request(**vars(given)).read(),
+        lambda: run_study(**vars(given), return_state=True),
+        _screen,
+    )
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 import pytest
-from tests.flows.test_run_study import ROOT, STUDY, read_page
+from tests.flows.loading import loaded
+from tests.flows.test_run_study import STUDY, read_page
 
 from studyflow.tracking.mlflow import embedded_uri
 
@@ -26,21 +26,8 @@ sdk.finish(loss=x * x)
 @pytest.fixture(scope="module")
 def flow_module() -> Iterator[ModuleType]:
     """`flows/compare_samplers.py` as Prefect loads it, over a server of the test's own."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    flows = str(ROOT / "flows")
-    sys.path.insert(0, flows)
-    with prefect_test_harness(server_startup_timeout=120):
-        path = ROOT / "flows" / "compare_samplers.py"
-        spec = importlib.util.spec_from_file_location("compare_samplers", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["compare_samplers"] = module
-        spec.loader.exec_module(module)
+    with loaded("compare_samplers") as module:
         yield module
-        del sys.modules["compare_samplers"], sys.modules["run_study"]
-    sys.path.remove(flows)
 
 
 @pytest.fixture
@@ -82,6 +69,23 @@ def test_the_page_has_a_task_run_for_each_run_and_picture_table_and_summary(
     assert "found the best loss" in shown.data.tags["mlflow.note.content"]
     names = {item.path for item in client.list_artifacts(shown.info.run_id)}
     assert {"comparison.png", "comparison.csv", "comparison.md"} <= names
+
+
+def test_a_cancelled_run_of_a_form_that_was_left_as_it_is_ends_its_trials(
+    flow_module: ModuleType, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.schemas.objects import FlowRun
+
+    ended: list[list[str]] = []
+    monkeypatch.setattr(
+        flow_module, "cancel_comparison", lambda runs, *_, **__: ended.append([*map(str, runs)])
+    )
+    # A deployment's run keeps the parameters that were given, and not the flow's defaults.
+    given = FlowRun(flow_id=uuid4(), parameters={"study": str(study_file)})
+
+    flow_module.end_trials(flow_module.compare_samplers, given, None)
+
+    assert [len(runs) for runs in ended] == [4 * 3]
 
 
 def test_a_wrong_sampler_ends_before_a_server_starts(

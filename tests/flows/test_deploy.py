@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,13 +11,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from tests.flows.loading import ROOT, loaded
 
 from studyflow.deployment import Deployment
 
 # Prefect and its server warn about their own dependencies; ours stay errors everywhere else.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
 
-ROOT = Path(__file__).parents[2]
 
 STUDY = """
 name: nightly
@@ -33,16 +31,8 @@ trial: {command: [python, train.py]}
 @pytest.fixture(scope="module")
 def deploy() -> Iterator[ModuleType]:
     """The script, over a server of the test's own."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        spec = importlib.util.spec_from_file_location("deploy", ROOT / "flows" / "deploy.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    with loaded("deploy") as module:
         yield module
-        sys.modules.pop("run_study", None)
 
 
 @pytest.fixture(autouse=True)

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.flows.loading import ROOT, loaded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "k8s" / "base" / "servers" / "flow-run-job.yaml"
 
 
 @pytest.fixture(scope="module")
 def register() -> Iterator[ModuleType]:
     """The script, over a server of the test's own."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        spec = importlib.util.spec_from_file_location("register", ROOT / "flows" / "register.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    with loaded("register") as module:
         yield module
-        for name in ("run_study", "compare_samplers", "retrain_best"):
-            sys.modules.pop(name, None)
 
 
 def register_for(module: ModuleType, image: str) -> int:

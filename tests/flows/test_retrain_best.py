@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.flows.loading import loaded
 from tests.unit.test_retrain import TRAIN
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
 
@@ -29,23 +26,8 @@ trial: {command: [python, -S, train.py]}
 @pytest.fixture(scope="module")
 def flow_module() -> Iterator[ModuleType]:
     """`flows/retrain_best.py` as Prefect loads it, over a server of the test's own."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    sys.path.insert(0, str(ROOT / "flows"))
-    try:
-        with prefect_test_harness(server_startup_timeout=120):
-            path = ROOT / "flows" / "retrain_best.py"
-            spec = importlib.util.spec_from_file_location("retrain_best", path)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules["retrain_best"] = module
-            spec.loader.exec_module(module)
-            yield module
-    finally:
-        sys.path.remove(str(ROOT / "flows"))
-        for name in ("retrain_best", "run_study"):
-            sys.modules.pop(name, None)
+    with loaded("retrain_best") as module:
+        yield module
 
 
 @pytest.fixture

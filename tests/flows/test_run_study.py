@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.flows.loading import loaded
 
 from studyflow.errors import StorageUnavailable
 from studyflow.record import TrialRecord, TrialState
 from studyflow.recurrence import Occasion
 from studyflow.trial import Cause
-
-ROOT = Path(__file__).parents[2]
 
 # Prefect and its server warn about their own dependencies; ours stay errors everywhere else.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
@@ -51,17 +48,8 @@ trial: {command: [python, train.py]}
 @pytest.fixture(scope="module")
 def flow_module() -> Iterator[ModuleType]:
     """`flows/run_study.py` as Prefect loads it, over a server of the test's own."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        spec = importlib.util.spec_from_file_location("run_study", ROOT / "flows" / "run_study.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["run_study"] = module
-        spec.loader.exec_module(module)
+    with loaded("run_study") as module:
         yield module
-        del sys.modules["run_study"]
 
 
 @pytest.fixture
