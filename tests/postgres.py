@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import zlib
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 USER = "studyflow"
 
@@ -31,7 +31,7 @@ class Postgres:
         self._programs = programs
         self._folder = folder
         self._user = user
-        self._port = _free_port()
+        self._port = free_port()
         self.url = f"postgresql://{USER}:secret@127.0.0.1:{self._port}"
         self._call("initdb", "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8")
 
@@ -105,9 +105,3 @@ def _programs() -> Path | None:
     places = [Path(on_path).parent] if on_path else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((p for p in places if (p / "pg_ctl").exists() and (p / "initdb").exists()), None)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
