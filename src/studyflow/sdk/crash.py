@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Final
 
@@ -18,15 +19,21 @@ _CUDA_OOM: Final = re.compile(
 _HOST_OOM: Final = re.compile(r"DefaultCPUAllocator: can't allocate memory|std::bad_alloc")
 
 
-def crash_cause(error: BaseException) -> tuple[Cause, str] | None:
+def crash_cause(
+    error: BaseException, redact: Callable[[str], str] = str
+) -> tuple[Cause, str] | None:
     """Return cause and message for an exception that ended a script.
 
     `None` for an interrupt from the keyboard: who pressed the key decides what that means.
+
+    Args:
+        error: The exception.
+        redact: Takes secrets out of its text, before that is cut to length.
     """
     if isinstance(error, KeyboardInterrupt):
         return None
     name = type(error).__name__
-    text = str(error)[: 4 * TEXT_LIMIT_CHARS]
+    text = redact(str(error))[: 4 * TEXT_LIMIT_CHARS]
     if isinstance(error, MemoryError) or _HOST_OOM.search(text):
         cause = Cause.HOST_OOM
     elif name == "OutOfMemoryError" or _CUDA_OOM.search(text):

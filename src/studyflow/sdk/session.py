@@ -170,7 +170,7 @@ class Session:
             values = read_metrics("finish", named)
         except (TypeError, ValueError) as error:
             # The script may catch it; the study must still learn what came.
-            self._record(Cause.USER_ERROR, {}, str(error), stopped)
+            self._record(Cause.USER_ERROR, {}, self._redact(str(error)), stopped)
             raise
         if not self.speaks:
             return
@@ -197,7 +197,7 @@ class Session:
         """Write the outcome for an exception that ended the script, unless it had finished."""
         if self._has_finished or not self.speaks:
             return
-        verdict = crash_cause(error)
+        verdict = crash_cause(error, self._redact)
         if verdict is not None:
             self._record(verdict[0], {}, verdict[1])
 
@@ -284,6 +284,12 @@ class Session:
             import shutil
 
             shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _redact(self, text: str) -> str:
+        """Return a text that leaves this process without the secrets of its variables."""
+        from studyflow.redaction import Redactor, secrets_of
+
+        return Redactor(secrets_of(self._environment))(text)
 
     def _append(self, path: str, points: list[MetricPoint]) -> None:
         lines = "".join(f"{point.to_json()}\n" for point in points).encode()

@@ -87,10 +87,10 @@ def test_a_document_that_cannot_be_read_is_refused() -> None:
 
 
 @pytest.mark.fault("F56")
-def test_only_the_standard_library_and_two_modules_are_needed(tmp_path: Path) -> None:
+def test_only_the_standard_library_and_three_modules_are_needed(tmp_path: Path) -> None:
     package = tmp_path / "studyflow"
     package.mkdir()
-    for name in ("__init__.py", "errors.py", "trial.py"):
+    for name in ("__init__.py", "errors.py", "redaction.py", "trial.py"):
         (package / name).write_text((SRC / name).read_text())
     (package / "sdk").symlink_to(SRC / "sdk")
     result = run(
@@ -98,7 +98,7 @@ def test_only_the_standard_library_and_two_modules_are_needed(tmp_path: Path) ->
         import sys
         from studyflow import sdk
         sdk.current_trial(); sdk.report(0, loss=1.0); sdk.finish(loss=1.0)
-        import studyflow.sdk.mlflow_artifacts, studyflow.sdk.mlflow_sender
+        import studyflow.redaction, studyflow.sdk.mlflow_artifacts, studyflow.sdk.mlflow_sender
         print(sorted({name.split(".")[0] for name in sys.modules} - sys.stdlib_module_names))
         """,
         {"PYTHONPATH": str(tmp_path)},

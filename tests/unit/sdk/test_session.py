@@ -335,6 +335,19 @@ def test_an_uncaught_exception_is_the_outcome(
     assert outcome(tmp_path) == Outcome("demo", 3, 1, cause, {}, message)
 
 
+@pytest.mark.fault("F51")
+def test_what_a_script_says_of_its_end_holds_no_secret_of_its_variables(tmp_path: Path) -> None:
+    secrets = {"HF_TOKEN": "tok-12345", "DATA_URL": "s3://me:f00lish@store"}
+    session(tmp_path, secrets).record_crash(OSError("x" * 1995 + " tok-12345 is refused"))
+    session(tmp_path, secrets).record_crash(
+        OSError("tok-12345 is refused at s3://me:f00lish@store")
+    )
+    assert outcome(tmp_path).message == "OSError: *** is refused at s3://me:***@store"
+    with pytest.raises(TypeError):
+        session(tmp_path, secrets).finish("tok-12345", {})
+    assert "12345" not in outcome(tmp_path).message
+
+
 def test_the_place_of_a_crash_is_told(tmp_path: Path) -> None:
     try:
         json.loads("{")
