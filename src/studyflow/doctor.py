@@ -13,9 +13,6 @@ import os
 import platform
 import shutil
 import tempfile
-import threading
-import time
-import tomllib
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -29,7 +26,8 @@ import optuna
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from studyflow.embedded import running_prefect_api
+from studyflow.background import Background, NoAnswer
+from studyflow.embedded import prefect_api, prefect_headers
 from studyflow.errors import StudyflowError
 from studyflow.executors.gpus import detect_gpus
 from studyflow.notify import read_url
@@ -106,10 +104,10 @@ def examine(
     else:
         gpus = 0 if study is None else study.trial.resources.gpu
         servers.append(("GPUs", lambda: check_gpus(gpus)))
-    waiting = [_Waiting(what, check) for what, check in servers]
+    waiting = [(what, Background(f"doctor-{what}", check)) for what, check in servers]
     findings = [*check_packages(needed_extras(settings)), *check_folder(settings.home)]
-    for one in waiting:
-        findings += one.result(patience_seconds)
+    for what, check in waiting:
+        findings += _result(what, check, patience_seconds)
     if study is not None and study.notify is not None:
         findings += check_webhook(study.notify)
     return findings
@@ -368,13 +366,10 @@ def check_prefect(
                 "pip install 'studyflow[prefect]'",
             )
         ]
-    api = env.get("PREFECT_API_URL") or _profile_api(env) or running_prefect_api(settings)
+    api = prefect_api(settings, env)
     if api is None:
         return [Finding(Level.OK, "Prefect", "no server configured: each flow starts its own")]
-    headers = {}
-    if key := env.get("PREFECT_API_KEY"):
-        headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(f"{api.rstrip('/')}/health", headers=headers)
+    request = urllib.request.Request(f"{api.rstrip('/')}/health", headers=prefect_headers(env))
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
             return [Finding(Level.OK, "Prefect", f"{redacted(api)} answers")]
@@ -388,17 +383,6 @@ def check_prefect(
                 "start the server, or correct or unset PREFECT_API_URL",
             )
         ]
-
-
-def _profile_api(env: Mapping[str, str]) -> str | None:
-    """Return the server that the active Prefect profile names."""
-    home = Path(env.get("PREFECT_HOME") or Path(env.get("HOME", "~")).expanduser() / ".prefect")
-    try:
-        document = tomllib.loads((home / "profiles.toml").read_text())
-        active = env.get("PREFECT_PROFILE") or document["active"]
-        return str(document["profiles"][active]["PREFECT_API_URL"])
-    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError):
-        return None
 
 
 def check_cluster(settings: Settings) -> list[Finding]:
@@ -447,36 +431,14 @@ def _refused(what: str, error: StudyflowError) -> Finding:
     return Finding(Level.PROBLEM, what, error.message, error.hint or "")
 
 
-class _Waiting:
-    """A check in a thread of its own, which is left behind when it takes too long."""
-
-    def __init__(self, what: str, check: Check) -> None:
-        self._what = what
-        self._check = check
-        self._findings: Sequence[Finding] = ()
-        self._began = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name=f"doctor-{what}", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._findings = self._check()
-        except Exception as error:  # noqa: BLE001 - one broken check hides no other
-            self._findings = [
-                Finding(Level.PROBLEM, self._what, f"{type(error).__name__}: {error}")
-            ]
-
-    def result(self, patience_seconds: float) -> Sequence[Finding]:
-        """Return what was found, or that it took longer than this since it began."""
-        left = self._began + patience_seconds - time.monotonic()
-        self._thread.join(max(left, 0.0))
-        if not self._thread.is_alive():
-            return self._findings
-        return [
-            Finding(
-                Level.PROBLEM,
-                self._what,
-                f"no answer within {patience_seconds:g} s",
-                "is the server overloaded, or does a firewall swallow the connection?",
-            )
-        ]
+def _result(
+    what: str, check: Background[Sequence[Finding]], patience_seconds: float
+) -> Sequence[Finding]:
+    """Return what a check found, or that it took longer than this since it began."""
+    try:
+        return check.result(patience_seconds)
+    except NoAnswer as error:
+        hint = "is the server overloaded, or does a firewall swallow the connection?"
+        return [Finding(Level.PROBLEM, what, str(error), hint)]
+    except Exception as error:  # noqa: BLE001 - one broken check hides no other
+        return [Finding(Level.PROBLEM, what, f"{type(error).__name__}: {error}")]

@@ -6,8 +6,10 @@ a configured server is its owner's business.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -50,6 +52,37 @@ def prefect_environment(
 def prefect_api_file(settings: Settings) -> Path:
     """Return the file in which `studyflow ui` leaves the addresses of its servers."""
     return settings.home / "prefect" / "server.json"
+
+
+def prefect_api(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
+    """Return the address of the Prefect server that flows of this machine would use.
+
+    By variable, by the active profile, or that of `studyflow ui`; `None` where each flow starts a
+    server of its own.
+    """
+    env = os.environ if environment is None else environment
+    return env.get("PREFECT_API_URL") or _profile_api(env) or running_prefect_api(settings)
+
+
+def prefect_headers(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the headers by which Prefect's server lets this user in."""
+    env = os.environ if environment is None else environment
+    if key := env.get("PREFECT_API_KEY"):
+        return {"Authorization": f"Bearer {key}"}
+    if pair := env.get("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    return {}
+
+
+def _profile_api(env: Mapping[str, str]) -> str | None:
+    """Return the server that the active Prefect profile names."""
+    home = Path(env.get("PREFECT_HOME") or Path(env.get("HOME", "~")).expanduser() / ".prefect")
+    try:
+        document = tomllib.loads((home / "profiles.toml").read_text())
+        active = env.get("PREFECT_PROFILE") or document["active"]
+        return str(document["profiles"][active]["PREFECT_API_URL"])
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError):
+        return None
 
 
 def running_prefect_api(settings: Settings) -> str | None:
