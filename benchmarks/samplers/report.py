@@ -14,6 +14,8 @@ FLOOR = 1e-3
 """Regret below this share of a random point's is as good as none: no tuner needs more, and ratios
 of vanishing numbers would decide everything."""
 N_BOOTSTRAP = 2000
+SEQUENTIAL = "sequential"
+"""The row of all families together, one trial at a time."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,11 @@ def regret(run: Run, problem: Problem) -> float:
     return max(best - problem.optimum, floor) if math.isfinite(best) else 10 * problem.scale
 
 
-def family(run: Run, problem: Problem) -> str:
-    """Return the row of the table a run counts for."""
-    return problem.family if run.key.workers == 1 else "async"
+def counts_for(row: str, run: Run, problem: Problem) -> bool:
+    """Return whether a run counts for this row of the table."""
+    if run.key.workers > 1:
+        return row == "async"
+    return row in (SEQUENTIAL, problem.family)
 
 
 def compare(
@@ -52,7 +56,7 @@ def compare(
         theirs = runs.get(Key(key.problem, peer, key.seed, key.workers, key.n_trials))
         if key.sampler != "ours" or problem is None or theirs is None:
             continue
-        if family(runs[key], problem) == row:
+        if counts_for(row, runs[key], problem):
             ratio = regret(runs[key], problem) / regret(theirs, problem)
             logs.setdefault((key.problem, key.workers, key.n_trials), []).append(math.log(ratio))
     if not logs:
@@ -79,7 +83,7 @@ def mean_ranks(
             continue
         problem = problems[key.problem]
         group = [runs.get(Key(key.problem, s, key.seed, key.workers, key.n_trials)) for s in names]
-        if family(runs[key], problem) != row or any(run is None for run in group):
+        if not counts_for(row, runs[key], problem) or any(run is None for run in group):
             continue
         regrets = np.array([regret(run, problem) for run in group if run is not None])
         below = (regrets[:, None] > regrets).sum(axis=1)
@@ -92,7 +96,8 @@ def mean_ranks(
 
 def table(runs: Mapping[Key, Run], problems: Mapping[str, Problem]) -> str:
     """Return the report as Markdown; equal runs give the equal text."""
-    rows = ("numeric", "mixed", "conditional", "noisy", "diverging", "sklearn", "async")
+    families = ("numeric", "mixed", "conditional", "noisy", "diverging", "sklearn")
+    rows = (SEQUENTIAL, *families, "async")
     present = {key.sampler for key in runs}
     peers = [
         s

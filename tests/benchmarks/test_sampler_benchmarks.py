@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,20 @@ def test_the_ratio_is_the_geometric_mean_over_problems_of_that_over_seeds() -> N
     assert mean_ranks(runs, problems, "numeric", ["ours", "gp"]) == pytest.approx(
         {"ours": 4 / 3, "gp": 5 / 3}
     )
+
+
+def test_one_row_is_of_all_families_together_but_not_of_parallel_runs() -> None:
+    runs, problems = _hand_made()
+    problems["b"] = replace(problems["b"], family="mixed")
+    parallel = [replace(key, workers=8) for key in runs]
+    runs |= {key: Run(key, [9.0, 9.0], [1.0], 8, None) for key in parallel}
+
+    found = compare(runs, problems, "sequential", "gp")
+
+    assert found is not None
+    assert (found.n_problems, found.n_pairs) == (2, 3)
+    assert found.ratio == pytest.approx(0.5)
+    assert table(runs, problems).splitlines()[2].startswith("| sequential | gp | 0.50 |")
 
 
 def test_the_report_is_literal_and_the_same_each_time() -> None:

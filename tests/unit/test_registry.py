@@ -13,6 +13,7 @@ from tests.unit.study.studies import complete, make_spec, open_study
 from studyflow.errors import SamplerError
 from studyflow.record import TrialRecord, TrialState
 from studyflow.samplers import make_pruner, make_sampler
+from studyflow.samplers.fallback import FallbackSampler
 from studyflow.samplers.registry import grid_values
 from studyflow.spec.models import PrunerName, SamplerName
 from studyflow.study import Study, Verdict
@@ -207,7 +208,9 @@ def test_making_a_sampler_warns_of_nothing(name: str) -> None:
 def test_experimental_arguments_warn_of_nothing() -> None:
     spec = make_spec(sampler={"type": "tpe", "multivariate": True, "group": True})
 
-    assert isinstance(make_sampler(spec, 1, 0), optuna.samplers.TPESampler)
+    made = make_sampler(spec, 1, 0)
+    assert isinstance(made, FallbackSampler)
+    assert isinstance(made.sampler, optuna.samplers.TPESampler)
 
 
 def test_arguments_that_a_sampler_or_pruner_refuses_are_named() -> None:

@@ -235,6 +235,8 @@ class _Drawing:
         if (expected := predicted(record, 0)) is not None:
             mean, sd = (wording.number(x, 4) for x in expected)
             note += f" · expected there: {mean} ± {sd}"
+        if (record.suggestion or {}).get("is_time_up") is True:
+            note += " · the search was cut short (ask_seconds)"
         if record.number in self._complete:
             note += f" · it gave {self._number(record)}"
         elif record.state.is_finished:

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.linalg import blas, lapack, solve_triangular
 from scipy.special import erfcx, log_ndtr, ndtri
 
+from studyflow.samplers.deadline import NEVER, Deadline
 from studyflow.samplers.encoding import FloatArray, IntArray
 from studyflow.samplers.model import (
     NOISE_BOUNDS,
@@ -257,20 +258,35 @@ class BoTorchAcquisition:
         function: Takes `b x 1 x f` and returns `b`.
         name: What the explanation calls it.
         device: Where the function's model is.
+        deadline: Looked at between blocks of points.
     """
 
-    def __init__(self, function: AcquisitionFunction, *, name: str, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        function: AcquisitionFunction,
+        *,
+        name: str,
+        device: str = "cpu",
+        deadline: Deadline = NEVER,
+    ) -> None:
         self._function = function
         self.name = name
         self._device = device
+        self._deadline = deadline
 
     def value(self, features: FloatArray) -> FloatArray:
-        """Return the value of each point, `b`."""
+        """Return the value of each point, `b`; after the deadline, of the first block only.
+
+        Points that there was no time for have the value -inf.
+        """
         import torch
 
         blocks = []
         with torch.no_grad():
             for start in range(0, len(features), 128):
+                if start and self._deadline.is_over:
+                    blocks.append(np.full(len(features) - start, -math.inf))
+                    break
                 x = torch.as_tensor(features[start : start + 128], device=self._device)
                 blocks.append(self._function(x.unsqueeze(1)).cpu().numpy())
         return np.concatenate(blocks)

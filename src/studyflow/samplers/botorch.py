@@ -13,6 +13,7 @@ publishes the point and its explanation on the trial, and keeps every failure fr
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import warnings
@@ -27,6 +28,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from studyflow.samplers.deadline import NEVER, Deadline
 from studyflow.samplers.encoding import (
     Conditions,
     Encoding,
@@ -74,7 +76,8 @@ class BoTorchSampler(BaseSampler):
     * Running trials repel, whether or not they have suggested anything yet, and never count as
       data nor as finished start-up trials.
     * No point is evaluated twice while another one is left.
-    * Equal trials in storage, trial number and seed give equal parameters, in any process.
+    * Equal trials in storage, trial number and seed give equal parameters, in any process, unless
+      the time for a suggestion was up, which is stored on the trial.
     * It leaves no trace in global random state, thread counts or warning filters.
 
     Several objectives are searched by expected hypervolume improvement (more than four: ParEGO).
@@ -99,6 +102,10 @@ class BoTorchSampler(BaseSampler):
         deterministic: The objective returns the same value for the same parameters, exactly.
         device: Where BoTorch computes acquisition functions of several objectives. The models of a
             tuning study are too small for a GPU to pay off elsewhere.
+        ask_seconds: How long a suggestion may take, from when its trials are read. Then the best
+            point found so far is taken, or a space-filling one if no model is ready. A step that
+            has begun is finished first.
+        clock: What that is measured by: seconds from any start.
 
     Raises:
         ValueError: An argument is wrong; the message names the argument, the value and the rule.
@@ -113,11 +120,15 @@ class BoTorchSampler(BaseSampler):
         conditions: Conditions | None = None,
         deterministic: bool = False,
         device: str = "cpu",
+        ask_seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if seed is not None and seed < 0:
             raise ValueError(f"seed: must be 0 or more, but is {seed}.")
         if n_startup_trials is not None and n_startup_trials < 0:
             raise ValueError(f"n_startup_trials: must be 0 or more, but is {n_startup_trials}.")
+        if math.isnan(ask_seconds) or ask_seconds <= 0:
+            raise ValueError(f"ask_seconds: must be more than 0, but is {ask_seconds}.")
         _check_space(search_space, conditions)
         _check_device(device)
         drawn = np.random.SeedSequence().entropy if seed is None else seed
@@ -135,6 +146,8 @@ class BoTorchSampler(BaseSampler):
         )
         self._deterministic = deterministic
         self._device = device
+        self._ask_seconds = float(ask_seconds)
+        self._clock = clock
 
     @property
     def seed(self) -> int:
@@ -172,9 +185,11 @@ class BoTorchSampler(BaseSampler):
         seed = int(self._entropy(trial.number, "torch").generate_state(1)[0])
         with _LOCK, _isolated(seed):
             trials = study.get_trials(deepcopy=False)
-            began = time.perf_counter()
-            params, suggestion = self._suggest(trials, trial, search_space, study.directions)
-            suggestion["milliseconds"] = 1e3 * (time.perf_counter() - began)
+            began, deadline = self._clock(), Deadline(self._ask_seconds, self._clock)
+            params, suggestion = self._suggest(
+                trials, trial, search_space, study.directions, deadline
+            )
+            suggestion["milliseconds"] = 1e3 * (self._clock() - began)
             explained = Suggestion(**suggestion)
             attrs = {**encode_draw(params, search_space), **encode_suggestion(explained)}
             for key, value in attrs.items():
@@ -259,12 +274,15 @@ class BoTorchSampler(BaseSampler):
         trial: FrozenTrial,
         space: Mapping[str, BaseDistribution],
         directions: Sequence[StudyDirection],
+        deadline: Deadline,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return parameters for the whole space, and the fields of their explanation."""
         facts: dict[str, Any] = {"n_data": 0, "n_pending": 0}
 
         def attempt(structure: Structure | None) -> Callable[[], dict[str, Any]]:
-            return lambda: self._params(trials, trial, space, directions, structure, facts)
+            return lambda: self._params(
+                trials, trial, space, directions, structure, facts, deadline
+            )
 
         attempts: list[tuple[Rung, Callable[[], dict[str, Any]]]] = [
             (rung, attempt(structure)) for rung, structure in _STRUCTURES
@@ -272,6 +290,8 @@ class BoTorchSampler(BaseSampler):
         attempts.append((Rung.SPACE_FILLING, attempt(None)))
         attempts.append((Rung.RANDOM, lambda: self._independent(trial, space)))
         descent = descend(attempts)
+        is_startup = facts.pop("startup", False)
+        is_time_up = not is_startup and deadline.is_over
         if descent.reason is not None:
             _logger.warning(
                 "Trial %d: suggested by rung %s of the sampler's ladder, because %s",
@@ -279,8 +299,16 @@ class BoTorchSampler(BaseSampler):
                 descent.rung.value,
                 descent.reason,
             )
-        rung = Rung.STARTUP if facts.pop("startup", False) else descent.rung
-        return descent.result, {**facts, "rung": rung.value, "reason": descent.reason}
+        elif is_time_up:
+            _logger.warning(
+                "Trial %d: the best point found in time, for the search was cut short by "
+                "ask_seconds=%g",
+                trial.number,
+                self._ask_seconds,
+            )
+        rung = Rung.STARTUP if is_startup else descent.rung
+        outcome = {"rung": rung.value, "reason": descent.reason, "is_time_up": is_time_up}
+        return descent.result, {**facts, **outcome}
 
     def _params(
         self,
@@ -290,6 +318,7 @@ class BoTorchSampler(BaseSampler):
         directions: Sequence[StudyDirection],
         structure: Structure | None,
         facts: dict[str, Any],
+        deadline: Deadline,
     ) -> dict[str, Any]:
         """Return parameters by the model of this structure, or space-filling ones for `None`."""
         encoding, history = self._read(trials, trial.number, space, directions)
@@ -311,7 +340,7 @@ class BoTorchSampler(BaseSampler):
         )
         codes = filling
         if structure is not None and not facts["startup"]:
-            request = self._request(trial.number, directions, fixed)
+            request = self._request(trial.number, directions, fixed, deadline)
             proposal = propose(history, encoding, request, structure=structure)
             facts.update(_facts_of(proposal))
             codes = proposal.codes
@@ -334,7 +363,11 @@ class BoTorchSampler(BaseSampler):
         return encoding, read_history(trials, encoding, space, directions, for_trial=number)
 
     def _request(
-        self, number: int, directions: Sequence[StudyDirection], fixed: Mapping[int, float]
+        self,
+        number: int,
+        directions: Sequence[StudyDirection],
+        fixed: Mapping[int, float],
+        deadline: Deadline = NEVER,
     ) -> Request:
         seeds = self._entropy(number, "model").generate_state(2)
         return Request(
@@ -344,6 +377,7 @@ class BoTorchSampler(BaseSampler):
             fantasy_seed=int(seeds[0]),
             search_seed=int(seeds[1]),
             device=self._device,
+            deadline=deadline,
         )
 
     def _complete(

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from studyflow.samplers.acquisition import Acquisition
+from studyflow.samplers.deadline import NEVER, Deadline, OutOfTime
 from studyflow.samplers.encoding import (
     SAME_POINT,
     BoolArray,
@@ -76,8 +77,11 @@ def search(
     fixed: Mapping[int, float],
     generator: np.random.Generator,
     effort: SearchEffort,
+    deadline: Deadline = NEVER,
 ) -> Candidate:
     """Return the best point not tried before, or the best of all if none is left.
+
+    Past the deadline it is the best point found until then.
 
     Args:
         acquisition: What is maximised.
@@ -89,6 +93,7 @@ def search(
         fixed: Codes that are decided already, by index of the parameter.
         generator: Decides the sweep and the perturbations.
         effort: How hard to look.
+        deadline: Looked at before each step of the local search.
     """
     if encoding.cardinality <= MAX_ENUMERATED:
         points = _fix(encoding, encoding.enumerate_points(), fixed)
@@ -110,10 +115,16 @@ def search(
     changed = np.arange(len(points))
     for _ in range(effort.n_rounds):
         points[changed], climbed = _climb(
-            acquisition, encoding, points[changed], values[changed], free, effort.max_iterations
+            acquisition,
+            encoding,
+            points[changed],
+            values[changed],
+            free,
+            effort.max_iterations,
+            deadline,
         )
         values[changed] = climbed
-        points, moved = _move_one(acquisition, encoding, points, values, free)
+        points, moved = _move_one(acquisition, encoding, points, values, free, deadline)
         # A start whose discrete parameters stay where they are is at the top of its hill.
         changed, values = np.flatnonzero(moved > values), moved
         if not len(changed):
@@ -206,35 +217,49 @@ def _climb(
     values: FloatArray,
     free: BoolArray,
     max_iterations: int,
+    deadline: Deadline,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the points moved uphill along their continuous parameters; none gets worse."""
+    """Return the points moved uphill along their continuous parameters; none gets worse.
+
+    Past the deadline they stay where they have got to.
+    """
     from botorch.optim.batched_lbfgs_b import fmin_l_bfgs_b_batched
 
     relaxed = encoding.relaxed[free[encoding.relaxed]]
-    if not len(relaxed) or not len(points):
+    if not len(relaxed) or not len(points) or deadline.is_over:
         return points, values
     columns = encoding.first_columns[relaxed]
     features = encoding.features(points)
     movable = ~np.isnan(points[:, relaxed])
+    start = np.where(movable, points[:, relaxed], 0.5)
+    least, reached = np.full(len(points), np.inf), start.copy()
 
     def loss(x: FloatArray, batch_indices: list[int]) -> tuple[FloatArray, FloatArray]:
+        deadline.check()
         at = features[batch_indices]
         at[:, columns] = np.where(movable[batch_indices], x, 0.5)
         value, gradient = acquisition.value_and_gradient(at)
         gradient = np.where(movable[batch_indices], gradient[:, columns], 0.0)
         broken = ~(np.isfinite(value) & np.isfinite(gradient).all(axis=1))
-        return np.where(broken, 1e10, -value), np.where(broken[:, None], 0.0, -gradient)
+        losses = np.where(broken, 1e10, -value)
+        for row, point, lost in zip(batch_indices, x, losses, strict=True):
+            if lost < least[row]:
+                least[row], reached[row] = lost, point
+        return losses, np.where(broken[:, None], 0.0, -gradient)
 
-    found, *_ = fmin_l_bfgs_b_batched(  # type: ignore[no-untyped-call]
-        loss,
-        np.where(movable, points[:, relaxed], 0.5),
-        bounds=[(0.0, 1.0)] * len(relaxed),
-        factr=None,
-        ftol=1e-9,
-        pgtol=1e-6,
-        maxiter=max_iterations,
-        pass_batch_indices=True,
-    )
+    try:
+        found, *_ = fmin_l_bfgs_b_batched(  # type: ignore[no-untyped-call]
+            loss,
+            start,
+            bounds=[(0.0, 1.0)] * len(relaxed),
+            factr=None,
+            ftol=1e-9,
+            pgtol=1e-6,
+            maxiter=max_iterations,
+            pass_batch_indices=True,
+        )
+    except OutOfTime:
+        found = reached
     climbed = points.copy()
     climbed[:, relaxed] = np.where(movable, found, np.nan)
     climbed = encoding.snap(climbed)
@@ -249,9 +274,15 @@ def _move_one(
     points: FloatArray,
     values: FloatArray,
     free: BoolArray,
+    deadline: Deadline,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the points after the best changes of single discrete parameters, while they help."""
+    """Return the points after the best changes of single discrete parameters, while they help.
+
+    No change is tried past the deadline.
+    """
     for _ in range(2 * len(encoding.dimensions)):
+        if deadline.is_over:
+            return points, values
         moves, owners = _single_moves(encoding, points, free)
         if not len(moves):
             return points, values

@@ -53,6 +53,9 @@ class Suggestion:
     """Wall-clock time of the suggestion, storage excluded."""
     is_repeat: bool = False
     """All points of the space had been tried; this one is measured again."""
+    is_time_up: bool = False
+    """`ask_seconds` had passed: this is the best point found until then, or that of a lower rung.
+    How far it came depends on the machine, so the same trials may give another one next time."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields written by a newer version of this package."""
 

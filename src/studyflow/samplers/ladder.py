@@ -2,7 +2,8 @@
 
 A study must not end, nor a trial be left running for ever, because a matrix was singular. Each rung
 needs less than the one above; the last needs nothing. Which rung gave a suggestion, and why those
-above did not, is recorded on the trial.
+above did not, is recorded on the trial. When the time for a suggestion is up, the models that have
+not been asked yet are left out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from studyflow.samplers.deadline import OutOfTime
 
 T = TypeVar("T")
 
@@ -27,9 +30,13 @@ class Rung(StrEnum):
     STARTUP = "startup"
     """A space-filling point, because too little is finished to model."""
     SPACE_FILLING = "space-filling"
-    """A space-filling point, because every model failed."""
+    """A space-filling point, because every model failed or the time was up."""
     RANDOM = "random"
     """An independent draw of each parameter: the search space itself could not be read."""
+
+
+_MODELS: Final = frozenset({Rung.MODEL, Rung.ISOTROPIC, Rung.PRIOR})
+"""The rungs that take time."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +46,13 @@ class Descent(Generic[T]):
     rung: Rung
     result: T
     reason: str | None
-    """One clause for each rung that failed; `None` if the first one worked."""
+    """One clause for each rung that was tried and failed; `None` if the first one worked."""
 
 
 def descend(attempts: Sequence[tuple[Rung, Callable[[], T]]]) -> Descent[T]:
     """Return the result of the first attempt that does not raise.
+
+    After one that ran out of time, no model is attempted.
 
     Args:
         attempts: From the best to the last resort.
@@ -52,11 +61,15 @@ def descend(attempts: Sequence[tuple[Rung, Callable[[], T]]]) -> Descent[T]:
         Exception: What the last attempt raised.
     """
     reasons: list[str] = []
+    is_out_of_time = False
     for rung, attempt in attempts[:-1]:
+        if is_out_of_time and rung in _MODELS:
+            continue
         try:
             return Descent(rung, attempt(), "; ".join(reasons) or None)
         except Exception as error:  # noqa: BLE001  (any failure of a model is survivable: next rung)
             text = str(error).split("\n", 1)[0][:200]
             reasons.append(f"{rung}: {type(error).__name__}: {text}")
+            is_out_of_time |= isinstance(error, OutOfTime)
     rung, attempt = attempts[-1]
     return Descent(rung, attempt(), "; ".join(reasons) or None)

@@ -32,6 +32,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, lapack, solve_triangular
 from scipy.optimize import minimize
 
+from studyflow.samplers.deadline import NEVER, Deadline
 from studyflow.samplers.encoding import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -268,6 +269,7 @@ def fit(
     exact: bool = False,
     fit_rows: IntArray | None = None,
     noise_floor: float = NOISE_BOUNDS[0],
+    deadline: Deadline = NEVER,
 ) -> GaussianProcess:
     """Return the model at the maximum a posteriori hyperparameters. Never fails on finite data.
 
@@ -282,9 +284,11 @@ def fit(
         exact: The objective is known to have no noise; its variance stays at the floor.
         fit_rows: The points that hyperparameters are learnt from; `None` for all.
         noise_floor: Least noise variance, if that of a measurement will not do.
+        deadline: Looked at before each evaluation of the density.
 
     Raises:
         LinAlgError: The data hold a NaN.
+        OutOfTime: The deadline passed.
     """
     noise_bounds = (noise_floor, noise_floor if exact else NOISE_BOUNDS[1])
     if structure == "prior":
@@ -292,12 +296,14 @@ def fit(
         noise = noise_floor if exact else max(start.noise, noise_floor)
         return GaussianProcess(data, replace(start, noise=noise))
     learning = data if fit_rows is None else data.subset(fit_rows)
-    found = _maximise(learning, structure=structure, noise_bounds=noise_bounds)
+    found = _maximise(learning, structure=structure, noise_bounds=noise_bounds, deadline=deadline)
     model = GaussianProcess(learning, found)
     if not exact and found.noise > 0.8 and _explains_nothing(model):
         # The "all noise" optimum: expected improvement on a flat posterior proposes corners for
         # ever. A model that believes its data at least explores.
-        found = _maximise(learning, structure=structure, noise_bounds=(noise_floor, 0.3))
+        found = _maximise(
+            learning, structure=structure, noise_bounds=(noise_floor, 0.3), deadline=deadline
+        )
         model = GaussianProcess(learning, found)
     return model if fit_rows is None else GaussianProcess(data, found)
 
@@ -381,7 +387,11 @@ class LogPosterior:
 
 
 def _maximise(
-    data: TrainingData, *, structure: Structure, noise_bounds: tuple[float, float]
+    data: TrainingData,
+    *,
+    structure: Structure,
+    noise_bounds: tuple[float, float],
+    deadline: Deadline,
 ) -> Hyperparameters:
     objective = LogPosterior(data, structure=structure)
     count = objective.size - 2
@@ -392,6 +402,7 @@ def _maximise(
 
     def loss(theta: FloatArray) -> tuple[float, FloatArray]:
         nonlocal best_value, best, last_gradient
+        deadline.check()
         try:
             value, gradient = objective(theta)
         except LinAlgError:

@@ -18,6 +18,7 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 from botorch.utils.multi_objective.pareto import is_non_dominated
 
 from studyflow.samplers.acquisition import BoTorchAcquisition, Feasibility
+from studyflow.samplers.deadline import NEVER, Deadline
 from studyflow.samplers.encoding import BoolArray, FloatArray
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def multi_objective_acquisition(
     pending: FloatArray,
     seed: int,
     device: str,
+    deadline: Deadline = NEVER,
 ) -> BoTorchAcquisition:
     """Return the log of expected hypervolume improvement, or of ParEGO for many objectives.
 
@@ -51,6 +53,7 @@ def multi_objective_acquisition(
         pending: Features of points still running, `p x f`.
         seed: Decides the Monte Carlo samples and ParEGO's weights.
         device: Where to compute.
+        deadline: After it, points are no longer evaluated.
     """
     double: dict[str, Any] = {"dtype": torch.double, "device": device}
     m = len(models)
@@ -72,12 +75,12 @@ def multi_objective_acquisition(
     if m > MAX_HYPERVOLUME_OBJECTIVES:
         weights = np.random.default_rng(seed).dirichlet(np.ones(m))
         parego = qLogNParEGO(scalarization_weights=torch.as_tensor(weights, **double), **options)
-        return BoTorchAcquisition(parego, name="qLogNParEGO", device=device)
+        return BoTorchAcquisition(parego, name="qLogNParEGO", device=device, deadline=deadline)
     ref_point = reference_point(targets[eligible] if eligible.any() else targets)
     function = logei.qLogNoisyExpectedHypervolumeImprovement(
         ref_point=ref_point.tolist(), **options
     )
-    return BoTorchAcquisition(function, name="qLogNEHVI", device=device)
+    return BoTorchAcquisition(function, name="qLogNEHVI", device=device, deadline=deadline)
 
 
 def reference_point(targets: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from studyflow.samplers.acquisition import (
     LogFeasibility,
 )
 from studyflow.samplers.candidates import CHEAP_SEARCH, Candidate, SearchEffort, search
+from studyflow.samplers.deadline import NEVER, Deadline
 from studyflow.samplers.encoding import BoolArray, Encoding, FloatArray, IntArray
 from studyflow.samplers.explanation import ObjectiveModel
 from studyflow.samplers.history import History
@@ -54,6 +55,7 @@ class Request:
     fantasy_seed: int
     search_seed: int
     device: str
+    deadline: Deadline = NEVER
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,22 @@ def propose(
 ) -> Proposal:
     """Return the point to evaluate next.
 
-    A pure function: the same history and request give the same proposal, to the last bit on one
-    machine.
+    A pure function as long as the deadline does not pass: the same history and request give the
+    same proposal, to the last bit on one machine. If it passes during the search, the proposal is
+    the best point found until then.
 
     Args:
         history: At least one completed trial.
         encoding: The space.
-        request: Directions and seeds.
+        request: Directions, seeds and the time there is.
         structure: How much of the model to fit.
 
     Raises:
         LinAlgError: A model could not be fitted.
+        OutOfTime: The deadline passed before the search.
     """
     belief = believe(history, encoding, request, structure=structure)
+    request.deadline.check()
     candidate = search(
         belief.acquisition,
         encoding,
@@ -107,6 +112,7 @@ def propose(
         fixed=request.fixed,
         generator=np.random.default_rng(request.search_seed),
         effort=belief.effort,
+        deadline=request.deadline,
     )
     return Proposal(
         codes=candidate.codes,
@@ -137,17 +143,19 @@ def believe(
     models: list[GaussianProcess] = []
     merged_into: IntArray = np.arange(len(rows))
     for k in range(len(outcomes)):
+        request.deadline.check()
         data = TrainingData(
             features, targets[rows, k], encoding.groups, history.noise_factors[rows]
         )
         data, merged_into = merge_repeats(data)
-        models.append(_fit(data, structure, exact=request.exact))
+        models.append(_fit(data, structure, exact=request.exact, deadline=request.deadline))
 
     # An imputed value is no incumbent: nobody measured it.
     may_be_best = (history.feasible & (np.arange(len(history.codes)) < history.n_completed))[rows]
     eligible = np.bincount(merged_into, weights=may_be_best) > 0
-    terms = _feasibility(history, encoding, structure)
+    terms = _feasibility(history, encoding, structure, request.deadline)
     pending = encoding.features(history.pending)
+    request.deadline.check()
     acquisition, effort = _acquisition(models, eligible, terms, pending, request)
     return Belief(
         outcomes=tuple(outcomes),
@@ -205,7 +213,9 @@ def active_set(features: FloatArray, targets: FloatArray, limit: int) -> IntArra
     return np.unique(np.concatenate([best, near, spread]))
 
 
-def _fit(data: TrainingData, structure: Structure, *, exact: bool) -> GaussianProcess:
+def _fit(
+    data: TrainingData, structure: Structure, *, exact: bool, deadline: Deadline
+) -> GaussianProcess:
     fit_rows = None
     n = len(data.targets)
     if n > MAX_FIT_POINTS:
@@ -218,10 +228,12 @@ def _fit(data: TrainingData, structure: Structure, *, exact: bool) -> GaussianPr
         # Equal values say nothing of lengthscales: fitted, they grow until all the space looks
         # known, and only its corners are left to try.
         structure = "prior"
-    return fit(data, structure=structure, exact=exact, fit_rows=fit_rows)
+    return fit(data, structure=structure, exact=exact, fit_rows=fit_rows, deadline=deadline)
 
 
-def _feasibility(history: History, encoding: Encoding, structure: Structure) -> list[Feasibility]:
+def _feasibility(
+    history: History, encoding: Encoding, structure: Structure, deadline: Deadline
+) -> list[Feasibility]:
     """Return a term for each measured constraint, and one for the risk of failure if it is real."""
     terms: list[Feasibility] = []
     features = encoding.features(history.codes)
@@ -233,12 +245,16 @@ def _feasibility(history: History, encoding: Encoding, structure: Structure) -> 
         rows = known[active_set(features[known], values, MAX_MODEL_POINTS)]
         values = values[np.searchsorted(known, rows)]
         data = TrainingData(features[rows], values, encoding.groups, np.ones(len(rows)))
-        terms.append(Feasibility(_fit(merge_repeats(data)[0], structure, exact=False), bound))
-    risk = _failure_risk(history, encoding, structure)
+        deadline.check()
+        model = _fit(merge_repeats(data)[0], structure, exact=False, deadline=deadline)
+        terms.append(Feasibility(model, bound))
+    risk = _failure_risk(history, encoding, structure, deadline)
     return [*terms, risk] if risk is not None else terms
 
 
-def _failure_risk(history: History, encoding: Encoding, structure: Structure) -> Feasibility | None:
+def _failure_risk(
+    history: History, encoding: Encoding, structure: Structure, deadline: Deadline
+) -> Feasibility | None:
     """Return the model of which parameters make trials fail, or `None` if it predicts nothing.
 
     A regression on +1 (failed) and -1 (finished), read as a probit. It is used only if it predicts
@@ -255,7 +271,9 @@ def _failure_risk(history: History, encoding: Encoding, structure: Structure) ->
     data = TrainingData(features[rows], labels[rows], encoding.groups, np.ones(len(rows)))
     # A step, not a measurement: without noise it would be explained by short lengthscales, and
     # every gap between failures would look safe.
-    model = fit(merge_repeats(data)[0], structure=structure, noise_floor=RISK_NOISE)
+    merged, _ = merge_repeats(data)
+    deadline.check()
+    model = fit(merged, structure=structure, noise_floor=RISK_NOISE, deadline=deadline)
     seen = model.data.targets
     mean, variance = model.leave_one_out()
     by_model = float(log_ndtr(np.sign(seen) * mean / np.sqrt(variance)).sum())
@@ -294,6 +312,7 @@ def _acquisition(
         pending=pending,
         seed=request.fantasy_seed,
         device=request.device,
+        deadline=request.deadline,
     )
     return function, CHEAP_SEARCH
 

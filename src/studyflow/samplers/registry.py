@@ -1,9 +1,8 @@
 """Samplers and pruners by the names that study files use.
 
 All but `botorch` are Optuna's own, with its defaults unless a study file says otherwise. What
-differs
-here: random numbers do not repeat after a restart, and warnings meant for `study.optimize` are
-silenced.
+differs here: random numbers do not repeat after a restart, warnings meant for `study.optimize` are
+silenced, and a sampler that raises costs one suggestion and not the study.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from studyflow.errors import MissingExtra, SamplerError
+from studyflow.samplers.fallback import FallbackSampler
 from studyflow.space import CategoricalParameter, IntParameter, Scalar, SearchSpace
 from studyflow.spec import PrunerSpec, SamplerSpec, StudySpec
 from studyflow.trial import Cause
@@ -44,9 +44,10 @@ def make_sampler(spec: StudySpec, seed: int, n_trials: int) -> optuna.samplers.B
         # Optuna marks some arguments, such as TPE's `group`, as experimental at every construction.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            return make(spec.sampler, spec.space, seed, stream)
+            sampler = make(spec.sampler, spec.space, seed, stream)
         except (TypeError, ValueError) as error:
             raise SamplerError(f"The sampler {spec.sampler.type!r} refuses: {error}.") from error
+    return FallbackSampler(sampler, seed) if spec.sampler.type in _FALLIBLE else sampler
 
 
 def make_pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
@@ -261,6 +262,9 @@ _SAMPLERS: Final[Mapping[str, _Make]] = {
     "random": _random,
     "grid": _grid,
 }
+
+_FALLIBLE: Final = frozenset({"gp", "tpe", "cmaes", "nsga2"})
+"""Those of Optuna's that learn from values, and may fail at it."""
 
 _PRUNERS: Final[Mapping[str, Callable[..., optuna.pruners.BasePruner]]] = {
     "none": optuna.pruners.NopPruner,

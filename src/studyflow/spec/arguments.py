@@ -36,6 +36,11 @@ class BotorchArguments(_Arguments):
     deterministic: Truth = Field(
         default=False, description="The same parameters always give the same objective value."
     )
+    ask_seconds: Real = Field(
+        default=60.0,
+        gt=0,
+        description="Time for a suggestion; then the best point found so far is taken.",
+    )
 
 
 class GPArguments(_Arguments):

@@ -583,6 +583,8 @@ def test_parameters_with_one_value_are_no_part_of_the_search() -> None:
     [
         ({"seed": -1}, "seed: must be 0 or more, but is -1"),
         ({"n_startup_trials": -3}, "n_startup_trials: must be 0 or more, but is -3"),
+        ({"ask_seconds": 0}, "ask_seconds: must be more than 0, but is 0"),
+        ({"ask_seconds": float("nan")}, "ask_seconds: must be more than 0, but is nan"),
         ({"conditions": {"x": {"y": [1]}}}, "conditions: need search_space"),
         (
             {"search_space": PLANE, "conditions": {"x": {"y": [1.0]}}},

@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 
+from studyflow.samplers.botorch import BoTorchSampler
 from studyflow.spec import PrunerSpec, SamplerSpec
 from studyflow.spec.arguments import PRUNER_ARGUMENTS, SAMPLER_ARGUMENTS
 from studyflow.spec.models import PrunerName, SamplerName
@@ -50,6 +51,14 @@ def test_arguments_have_the_names_and_defaults_of_optuna(arguments: Any, optuna_
         else:
             assert info.default == signature[name].default
         assert info.description
+
+
+def test_the_limit_of_an_ask_is_that_of_the_sampler_itself() -> None:
+    signature = inspect.signature(BoTorchSampler).parameters
+    fields = SAMPLER_ARGUMENTS["botorch"].model_fields
+
+    assert set(fields) <= set(signature)
+    assert fields["ask_seconds"].default == signature["ask_seconds"].default
 
 
 def test_the_tables_hold_every_type() -> None:

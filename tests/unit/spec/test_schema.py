@@ -56,6 +56,9 @@ def test_the_example_is_valid_for_the_schema_and_for_the_reader() -> None:
     ("change", "is_right"),
     [
         ({"sampler": {"seed": 3, "deterministic": True}}, True),
+        ({"sampler": {"ask_seconds": 30}}, True),
+        ({"sampler": {"ask_seconds": 0}}, False),
+        ({"sampler": {"type": "gp", "ask_seconds": 30}}, False),
         ({"sampler": {"type": "tpe", "n_ei_candidates": 3}}, True),
         ({"sampler": {"type": "tpe", "deterministic": True}}, False),
         ({"sampler": {"type": "random", "n_startup_trials": 3}}, False),

@@ -1,0 +1,143 @@
+"""Keeps a study going when one of Optuna's samplers fails: that trial gets a quasi-random point."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from studyflow.errors import StudyflowError
+
+_log = logging.getLogger(__name__)
+
+RUNG: Final = "quasi-random"
+"""What the explanation of such a trial names as its origin."""
+
+
+class FallbackSampler(optuna.samplers.BaseSampler):
+    """Another sampler, and points of a Sobol sequence where that one raises.
+
+    A Gaussian process that cannot be fitted or a covariance that is no longer positive ends an
+    `ask`, and with it a study that has run for days. Here it costs one suggestion: the trial gets
+    the point with its number in a scrambled Sobol sequence, and its explanation says why.
+
+    `studyflow.samplers.BoTorchSampler` has a ladder of its own and needs none of this.
+
+    Args:
+        sampler: Who suggests otherwise.
+        seed: Decides the sequence.
+    """
+
+    def __init__(self, sampler: optuna.samplers.BaseSampler, seed: int) -> None:
+        self.sampler = sampler
+        self._seed = seed
+        self._said: set[str] = set()
+
+    def reseed_rng(self) -> None:
+        """Give the sampler other random numbers, as `study.optimize(n_jobs=...)` asks for."""
+        self.sampler.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return what the sampler suggests together; nothing when it fails."""
+        try:
+            return self.sampler.infer_relative_search_space(study, trial)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the study goes on
+            self._note(study, trial, error)
+            return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the sampler's suggestion, else a point of the sequence."""
+        try:
+            return self.sampler.sample_relative(study, trial, search_space)
+        except Exception as error:  # noqa: BLE001
+            self._note(study, trial, error)
+            return _sobol_point(search_space, trial.number, self._seed)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Return the sampler's value of one parameter, else that of a sequence of its own."""
+        try:
+            return self.sampler.sample_independent(study, trial, param_name, param_distribution)
+        except Exception as error:  # noqa: BLE001
+            self._note(study, trial, error)
+            seed = self._seed ^ zlib.crc32(param_name.encode())
+            return _sobol_point({param_name: param_distribution}, trial.number, seed)[param_name]
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Let the sampler prepare itself."""
+        try:
+            self.sampler.before_trial(study, trial)
+        except Exception as error:  # noqa: BLE001
+            self._note(study, trial, error)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Let the sampler take in a result."""
+        try:
+            self.sampler.after_trial(study, trial, state, values)
+        except StudyflowError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the result is told all the same
+            self._say(f"The result of trial {trial.number} teaches nothing", error)
+
+    def _note(self, study: optuna.Study, trial: FrozenTrial, error: Exception) -> None:
+        """Keep with the trial why the sampler did not choose; the storage's own failures go on."""
+        if isinstance(error, StudyflowError | optuna.exceptions.StorageInternalError):
+            raise error
+        # Imported where a sampler has failed: most studies never need NumPy for it.
+        from studyflow.samplers.explanation import Suggestion, encode_suggestion
+
+        self._say(f"Trial {trial.number} is quasi-random", error)
+        suggestion = Suggestion(RUNG, reason=_describe(self.sampler, error))
+        attrs: Mapping[str, str] = encode_suggestion(suggestion)
+        for key, value in attrs.items():
+            study._storage.set_trial_system_attr(trial._trial_id, key, value)
+
+    def _say(self, what: str, error: Exception) -> None:
+        """Tell of a failure, the first time that it happens."""
+        told = _describe(self.sampler, error)
+        if told not in self._said:
+            self._said.add(told)
+            _log.warning("%s: %s", what, told)
+
+
+def _describe(sampler: optuna.samplers.BaseSampler, error: Exception) -> str:
+    message = str(error).partition("\n")[0][:300]
+    return f"{type(sampler).__name__} failed with {type(error).__name__}: {message}"
+
+
+def _sobol_point(
+    search_space: Mapping[str, BaseDistribution], number: int, seed: int
+) -> dict[str, Any]:
+    """Return the element of a Sobol sequence that has a trial's number."""
+    from studyflow.samplers.encoding import Encoding, make_dimension
+    from studyflow.samplers.sobol import sobol
+
+    names = sorted(name for name in search_space if not search_space[name].single())
+    if not names:
+        return {}
+    dimensions = tuple(make_dimension(name, search_space[name]) for name in names)
+    point = Encoding(dimensions, ()).from_unit(sobol(len(names), 1, seed=seed, skip=number))[0]
+    return {
+        name: dimension.decode(float(code))
+        for name, dimension, code in zip(names, dimensions, point, strict=True)
+    }
