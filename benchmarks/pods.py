@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -82,9 +83,9 @@ class Clock(Observer):
     def take(self, executor: Executor) -> None:
         submit = executor.submit
 
-        def timed(trial: Trial) -> AttemptId:
+        def timed(trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
             began = time.time()
-            attempt = submit(trial)
+            attempt = submit(trial, avoid=avoid)
             self.submitted_at[trial.number] = time.time()
             self.submit_seconds.append(time.time() - began)
             return attempt

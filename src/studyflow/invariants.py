@@ -7,20 +7,18 @@ cannot be seen from there (an exit code, a log that is gone) is left to the test
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from studyflow.errors import ExecutorError, TrackingError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.record import TrialRecord, TrialState
+from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
 from studyflow.study import is_counted, n_trials_to_finish
 from studyflow.tracking import Tracker
 from studyflow.trial import Consequence
-
-MIN_SECRET_CHARS: Final = 4
-"""A shorter password would be found in ordinary words and numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +33,8 @@ class Evidence:
     """The last metrics of each trial that the tracker calls complete; `None` as above."""
     is_driven: bool = False
     """Whether a runner is at work, so that what is in flight says nothing."""
-    secrets: frozenset[str] = frozenset()
-    """What must not be found in anything that is kept."""
+    redact: Redactor = field(default_factory=Redactor)
+    """Finds what must not stand in anything that is kept."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """Why there are no `attempts` or nothing `shown`, by these names."""
 
@@ -67,7 +65,7 @@ def gather(
     executor: Executor | None = None,
     tracker: Tracker | None = None,
     is_driven: bool = False,
-    secrets: Collection[str] = (),
+    redact: Redactor | None = None,
 ) -> Evidence:
     """Ask executor and tracker about a study; one that does not answer is left out.
 
@@ -77,7 +75,7 @@ def gather(
         executor: Where its attempts run.
         tracker: Where it is shown.
         is_driven: Whether a runner is at work on it.
-        secrets: Passwords and tokens that this process knows.
+        redact: Finds the passwords and tokens that this process knows.
     """
     unseen = {}
     attempts: Mapping[AttemptId, AttemptStatus] | None = None
@@ -103,7 +101,7 @@ def gather(
         attempts,
         shown,
         is_driven=is_driven,
-        secrets=frozenset(secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS),
+        redact=redact or Redactor(),
         unseen=unseen,
     )
 
@@ -253,13 +251,12 @@ def _shown_wrongly(evidence: Evidence) -> Iterator[str]:
 
 
 def _leaked(evidence: Evidence) -> Iterator[str]:
-    spec_yaml = evidence.spec.to_yaml()
-    for secret in evidence.secrets:
-        if secret in spec_yaml:
-            yield "The stored study file holds a password or token that this process knows."
-        for record in evidence.records:
-            if secret in record.message or secret in str(dict(record.params)):
-                yield f"Trial {record.number} holds a password or token that this process knows."
+    spans = evidence.redact.spans
+    if spans(evidence.spec.to_yaml()):
+        yield "The stored study file holds a password or token."
+    for record in evidence.records:
+        if spans(record.message) or spans(str(dict(record.params))):
+            yield f"Trial {record.number} holds a password or token."
 
 
 def _uncounted(evidence: Evidence) -> Iterator[str]:

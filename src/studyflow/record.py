@@ -34,6 +34,18 @@ class TrialState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """An attempt that was lost to the infrastructure."""
+
+    attempt: int
+    cause: Cause
+    node: str | None = None
+    """Node that ran it, or was to; `None` where there is only one machine, or none is known."""
+    ended_at: float | None = None
+    """When it ended, in seconds since the epoch, as far as that is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
     """One trial as the storage has it."""
 
@@ -55,10 +67,16 @@ class TrialRecord:
     """The cause in a sentence for a human; empty when all went well."""
     attempt: int = 0
     """Number of the newest attempt, from 1; 0 before the first."""
+    holder: str | None = None
+    """Place that looks after the newest attempt; see `studyflow.study.leases`."""
     lost_attempts: frozenset[int] = frozenset()
     """Numbers of the attempts that were lost to the infrastructure."""
     lost_seconds: float = 0.0
     """How long the scripts of lost attempts ran, for nothing, as far as that is known."""
+    losses: tuple[Loss, ...] = ()
+    """The lost attempts, in order, with what ended each."""
+    node: str | None = None
+    """Node that the last attempt ran on; `None` where there is only one machine."""
     started_at: float | None = None
     """Start in seconds since the epoch, UTC."""
     finished_at: float | None = None
@@ -75,6 +93,11 @@ class TrialRecord:
     budget."""
 
     @property
+    def has_attempt(self) -> bool:
+        """Whether the newest attempt was begun and is not lost."""
+        return self.attempt > 0 and self.attempt not in self.lost_attempts
+
+    @property
     def is_feasible(self) -> bool:
         """Whether the trial is complete and keeps every bound."""
         return self.state is TrialState.COMPLETE and all(v <= 0 for v in self.constraints.values())
@@ -87,6 +110,17 @@ class TrialRecord:
         if self.started_at is None or self.finished_at is None:
             return None
         return max(self.finished_at - self.started_at, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LostAttempt:
+    """An attempt that was lost to the infrastructure, and followed by another."""
+
+    number: int
+    """Number of the trial."""
+    attempt: int
+    cause: Cause
+    message: str
 
 
 def best_records(

@@ -27,12 +27,13 @@ from studyflow.executors.local import LocalExecutor
 from studyflow.notify import notified
 from studyflow.observer import Observer, Observers
 from studyflow.record import TrialRecord
+from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report, summary_markdown
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
 from studyflow.storage import PatientStorage, open_storage, storage_errors
-from studyflow.study import Study, n_trials_to_finish
+from studyflow.study import Study, heartbeat, n_trials_to_finish
 from studyflow.tracking import StudyCard, StudySummary, Tracker
 from studyflow.tracking.mirror import Mirror
 from studyflow.tuner import Tuner, TunerResult, TunerSettings
@@ -71,6 +72,8 @@ class StudyResult:
     tracking_uri: str
     run_url: str | None
     """The parent run in a browser; `None` for an embedded MLflow, unless `studyflow ui` runs."""
+    report_url: str | None = None
+    """The report in a browser, among the parent run's artifacts; `None` without one."""
     n_unsent: int = 0
     """Trials, and pictures of the whole study, that MLflow does not have completely yet; `studyflow
     sync` sends them."""
@@ -130,7 +133,7 @@ def run_study(
             ) as run:
                 result = _drive(run, settings, told)
         except Exception as error:
-            told.ended(str(error), is_failure=True, run_url=None)
+            told.ended(make_redactor(spec, settings)(str(error)), is_failure=True, run_url=None)
             raise
         if not result.outcome.has_left:
             told.ended(result.outcome.reason, result.outcome.is_failure, result.run_url)
@@ -195,8 +198,9 @@ def _opened(
         _only_runner(study_folder / "runner.lock", observer),
         storage_errors(settings.storage_url),
     ):
+        opened_storage = open_storage(settings.storage_url)
         storage = PatientStorage(
-            open_storage(settings.storage_url),
+            opened_storage,
             settings.storage_patience_seconds,
             on_wait=observer.noted,
         )
@@ -225,19 +229,17 @@ def _opened(
             if (url := mirror.tracker.run_url()) is not None:
                 observer.tracked(url)
             mirror.resume(study.records())
-            yield _Run(
+            tuner = Tuner(
                 study,
+                executor,
                 mirror,
-                Tuner(
-                    study,
-                    executor,
-                    mirror,
-                    observer,
-                    settings=tuner_settings or TunerSettings(),
-                    ends_trials=leave,
-                    leaves=leaves,
-                ),
+                observer,
+                settings=tuner_settings or TunerSettings(),
+                ends_trials=leave,
+                leaves=leaves,
             )
+            with heartbeat(study, opened_storage, executor.place):
+                yield _Run(study, mirror, tuner)
         finally:
             mirror.close(CLOSE_SECONDS)
             executor.close()
@@ -263,7 +265,12 @@ def make_mlflow_tracker(settings: Settings, spec: StudySpec) -> MLflowTracker:
     from studyflow.tracking.mlflow import MLflowTracker
 
     if settings.tracking_uri is not None:
-        return MLflowTracker(settings.tracking_uri, spec.name, experiment=spec.experiment)
+        return MLflowTracker(
+            settings.tracking_uri,
+            spec.name,
+            experiment=spec.experiment,
+            redact=make_redactor(spec, settings),
+        )
     settings.home.mkdir(parents=True, exist_ok=True)
     return MLflowTracker(
         tracking_uri(settings),
@@ -271,7 +278,20 @@ def make_mlflow_tracker(settings: Settings, spec: StudySpec) -> MLflowTracker:
         experiment=spec.experiment,
         artifact_root=settings.home / "mlartifacts",
         pages=running_mlflow_pages(settings),
+        redact=make_redactor(spec, settings),
     )
+
+
+def make_redactor(spec: StudySpec, settings: Settings) -> Redactor:
+    """Return what takes out of texts the secrets that a study's runner knows.
+
+    Those are the passwords of its servers' addresses, its variables for secrets, and those that the
+    study file gives its trials.
+    """
+    addresses = (settings.storage_url, settings.tracking_uri or "")
+    found = secrets_of({**os.environ, **spec.trial.env}, addresses)
+    withheld = (os.environ.get(name, "") for name in _secret_variables(spec))
+    return Redactor({*found, *withheld})
 
 
 def tracking_uri(settings: Settings) -> str:
@@ -291,12 +311,11 @@ def study_card(spec: StudySpec) -> StudyCard:
         description=spec.description,
         tags=spec.tags,
         n_trials=n_trials_to_finish(spec),
+        parameters=tuple(spec.search_space),
     )
 
 
-def study_summary(
-    data: StudyData, report: Report | None, *, finished: bool, links: Mapping[str, str]
-) -> StudySummary:
+def study_summary(data: StudyData, report: Report | None, *, finished: bool) -> StudySummary:
     """Return what a tracker shows of a study at its end."""
     files: dict[str, Path] = {}
     if report is not None:
@@ -307,7 +326,7 @@ def study_summary(
         finished=finished,
         best=data.best,
         records=data.records,
-        note_markdown=summary_markdown(data, links),
+        note_markdown=summary_markdown(data),
         files=files,
     )
 
@@ -330,8 +349,20 @@ def open_executor(spec: StudySpec, settings: Settings) -> Executor:
         from studyflow.executors.kubernetes import KubernetesExecutor
         from studyflow.executors.kubernetes.api import KubernetesApi
 
-        return KubernetesExecutor(spec, api=KubernetesApi(settings.namespace), root=root)
-    return LocalExecutor(spec.name, ("python",), root=root, cwd=root, timeout_seconds=None)
+        return KubernetesExecutor(
+            spec,
+            api=KubernetesApi(settings.namespace),
+            root=root,
+            redact=make_redactor(spec, settings),
+        )
+    return LocalExecutor(
+        spec.name,
+        ("python",),
+        root=root,
+        cwd=root,
+        timeout_seconds=None,
+        redact=make_redactor(spec, settings),
+    )
 
 
 def _secret_variables(spec: StudySpec) -> tuple[str, ...]:
@@ -365,6 +396,7 @@ def make_executor(
             withheld_env=_secret_variables(spec),
             timeout_seconds=spec.trial.timeout_seconds,
             gpus_per_trial=spec.trial.resources.gpu,
+            redact=make_redactor(spec, settings),
         )
     # The client takes half a second to import, and most runners need none.
     from studyflow.executors.kubernetes import KubernetesExecutor
@@ -383,6 +415,7 @@ def make_executor(
         image=study.pinned_image(),
         on_image=study.pin_image,
         tracking_uri=settings.trial_tracking_uri,
+        redact=make_redactor(spec, settings),
     )
 
 
@@ -396,18 +429,21 @@ def _close(
 ) -> StudyResult:
     """Write the report and bring MLflow up to date, as far as it answers."""
     data = StudyData(study.spec, study.records(), study.optuna_study)
+    mirror.resume(data.records)  # what other runners recorded
     run_url = mirror.tracker.run_url()
     links = {"MLflow": run_url} if run_url else {}
     observer.noted("Writing the report.")
     report = _build_report(data, settings, links)
-    mirror.close_study(study_summary(data, report, finished=outcome.is_finished, links=links))
+    mirror.close_study(study_summary(data, report, finished=outcome.is_finished))
     n_unsent = mirror.flush(flush_seconds)
+    report_url = None if report is None else mirror.tracker.run_url(artifact=report.html.name)
     return StudyResult(
         data=data,
         outcome=outcome,
         report=report,
         tracking_uri=mirror.tracker.uri,
         run_url=run_url,
+        report_url=report_url,
         n_unsent=n_unsent,
         refusal=mirror.refusal,
     )

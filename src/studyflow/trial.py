@@ -65,6 +65,8 @@ class Cause(enum.StrEnum):
     EVICTED = "evicted"
     PREEMPTED = "preempted"
     NODE_LOST = "node-lost"
+    NODE_FAULT = "node-fault"
+    """The node refused the pod, or its device is broken."""
     IMAGE_PULL = "image-pull"
     QUOTA = "quota"
     API_UNAVAILABLE = "api-unavailable"
@@ -98,6 +100,7 @@ _CONSEQUENCES: Final[Mapping[Cause, Consequence]] = {
     Cause.EVICTED: Consequence.RETRY,
     Cause.PREEMPTED: Consequence.RETRY,
     Cause.NODE_LOST: Consequence.RETRY,
+    Cause.NODE_FAULT: Consequence.RETRY,
     Cause.IMAGE_PULL: Consequence.RETRY,
     Cause.QUOTA: Consequence.RETRY,
     Cause.API_UNAVAILABLE: Consequence.RETRY,

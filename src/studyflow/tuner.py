@@ -14,15 +14,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, StudyflowError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observer import Observer, Observers, Progress
 from studyflow.record import TrialRecord, TrialState, best_records
 from studyflow.study import (
+    LEASE_SECONDS,
+    Canary,
+    Leases,
+    NodeRecord,
     StopReason,
     Study,
     Verdict,
@@ -30,9 +34,11 @@ from studyflow.study import (
     describe_time_limit,
     is_counted,
     judge,
+    judge_nodes,
+    nodes_to_avoid,
     stop_reason,
 )
-from studyflow.trial import Cause, MetricPoint, Outcome, TrackingRef, Trial
+from studyflow.trial import Cause, Consequence, MetricPoint, Outcome, TrackingRef, Trial
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +52,8 @@ one."""
 PROGRESS_SECONDS: Final = 2.0
 """Longest silence between two calls of `Observer.progressed`."""
 
+
+_DISAPPEARED: Final = "The attempt disappeared: its folder or Job was removed by someone else."
 
 _CANCELLED: Final = Verdict(Cause.CANCELLED, TrialState.FAILED, "The study was cancelled.")
 
@@ -79,6 +87,8 @@ class TunerSettings:
     tracker_poll_seconds: float = 10.0
     """Pause between two looks at MLflow for metrics that scripts logged without the SDK. Only a
     study with a pruner looks; one request per running trial."""
+    lease_seconds: float = LEASE_SECONDS
+    """How long another runner may be silent before this one takes over its trials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,8 @@ class Tuner:
         self._clock = clock
         self._ends_trials = ends_trials
         self._leaves = leaves
+        self._leases = Leases(executor.place, settings.lease_seconds)
+        self._canary = Canary(executor.canary_seconds)
         self._started = clock()
         self._finished_before = frozenset(r.number for r in study.records() if is_counted(r))
         self._launched: set[AttemptId] = set()
@@ -155,6 +167,10 @@ class Tuner:
         self._turned_at = self._started
         self._waits_for_room = False
         """Whether an attempt found no room in this turn."""
+        self._nodes: tuple[NodeRecord, ...] = ()
+        """What the study has against nodes, as this turn found it."""
+        self._pardons: Mapping[str, int] = {}
+        """By node, how many of its failures no longer count."""
         self._notes: list[str] = []
         """What keeps the study from going on at full speed, as this turn found it."""
         self._said: frozenset[str] = frozenset()
@@ -191,11 +207,16 @@ class Tuner:
             self._show_progress(force=False)
             return None
         self._waits_for_room = any(status.waits_for_room for status in statuses.values())
-        self._look_for_pause()
+        notices = self._study.notices()
+        self._look_for_pause(notices.is_paused)
+        self._look_for_others(notices.beats)
+        self._pardons = notices.pardons
         is_leaving = self._leaves()
         if is_leaving:
             self._add_note("Paused: this runner leaves when its running trials have finished.")
         changed = self._watch(statuses)
+        self._judge_nodes(statuses)
+        self._look_at_canary(statuses)
         if self._blocked is None:
             if not self._is_paused and not is_leaving:
                 changed |= self._relaunch(statuses)
@@ -207,23 +228,36 @@ class Tuner:
         if reason is None and not self._is_paused:
             changed |= self._fill_slots()
         self._unforgotten &= statuses.keys()
-        # Who leaves does not wait for trials between two attempts: the next runner repeats them.
-        n_left = self._n_live() if is_leaving else len(self._study.running())
-        is_idle = n_left == 0 and not self._unforgotten
+        is_idle = self._n_left(is_leaving) == 0 and not self._unforgotten
         self._show_progress(force=changed or (is_idle and reason is not None))
         return reason if is_idle else None
 
     def cancel(self) -> None:
-        """Stop all running attempts, record their trials as cancelled, and see them gone."""
+        """Stop all running attempts, record their trials as cancelled, and see them gone.
+
+        What runners of other places look after goes on.
+        """
         deadline = self._clock() + CANCEL_SECONDS
-        while running := self._study.running():
+        self._look_for_others(self._study.notices().beats)
+        while all_running := self._study.running():
             statuses = self._executor.poll()
+            running = [
+                record
+                for record in all_running
+                if _newest(record) in statuses or not self._leases.is_elsewhere(record)
+            ]
+            if not running:
+                holders = sorted({record.holder or "another runner" for record in all_running})
+                self._observer.noted(
+                    f"Left alone: {len(all_running)} running trials of {_enumerated(holders)}."
+                )
+                return
             live = {a for a, s in statuses.items() if s.state is not AttemptState.ENDED}
             for attempt in live:
                 self._stop(attempt, Cause.CANCELLED, "The study was cancelled.")
             self._watch(statuses)
             for record in running:
-                if AttemptId(record.number, record.attempt) not in statuses:
+                if _newest(record) not in statuses:
                     self._record(record, _CANCELLED, {})
             if not live:
                 continue
@@ -232,17 +266,68 @@ class Tuner:
                 return
             self._executor.wait(0.2)
 
-    def _look_for_pause(self) -> None:
+    def _look_for_pause(self, is_paused: bool) -> None:
         now = self._clock()
         if self._is_paused:
             self._paused_seconds += now - self._turned_at
         self._turned_at = now
-        self._is_paused = self._study.is_paused
+        self._is_paused = is_paused
         if self._is_paused:
             self._add_note(
                 "Paused: running trials finish, none starts. "
                 f"Hint: studyflow resume {self._spec.name}"
             )
+
+    def _look_for_others(self, beats: Mapping[str, Mapping[str, Any]]) -> None:
+        """See which other runners work on the study."""
+        self._leases.look(beats, self._study.running(), self._clock())
+        if active := self._leases.active:
+            self._add_note(
+                f"{_enumerated(active)} work on this study too: budget and parallel trials are "
+                "shared."
+                if len(active) > 1
+                else f"{active[0]} works on this study too: budget and parallel trials are shared."
+            )
+
+    def _n_left(self, is_leaving: bool) -> int:
+        """Return how many trials this runner has to wait for before it ends."""
+        if is_leaving:  # the next runner repeats those between two attempts
+            return self._n_live()
+        return sum(
+            self._blocked is None or not self._leases.is_elsewhere(record)
+            for record in self._study.running()
+        )
+
+    def _judge_nodes(self, statuses: Mapping[AttemptId, AttemptStatus]) -> None:
+        """Find out which nodes to keep away from, and tell which no trial goes to any more."""
+        running = [s for s in statuses.values() if s.state is AttemptState.RUNNING]
+        self._nodes = judge_nodes(
+            self._spec,
+            self._study.records(),
+            self._pardons,
+            nodes_in_use={status.node for status in running if status.node is not None},
+        )
+        for known in self._nodes:
+            if known.is_barred:
+                self._add_note(known.message)
+
+    def _look_at_canary(self, statuses: Mapping[AttemptId, AttemptStatus]) -> None:
+        """Find out whether the study's script is known to run here."""
+        if self._canary.is_proven:
+            return
+        running = {
+            (attempt.number, attempt.attempt)
+            for attempt, status in statuses.items()
+            if status.state is AttemptState.RUNNING
+        }
+        self._canary.look(self._study.records(), running, self._clock())
+
+    def _pardon(self, nodes: Collection[str]) -> None:
+        """Let nodes be used again that a trial cannot do without."""
+        known = judge_nodes(self._spec, self._study.records(), self._pardons)
+        failures = {k.node: k.n_failures for k in known if k.node in nodes}
+        self._pardons = self._study.pardon(failures)
+        self._observer.noted(f"There is no place without {', '.join(sorted(nodes))}: used again.")
 
     # ---- watching ---------------------------------------------------------------------------
 
@@ -253,7 +338,7 @@ class Tuner:
         for attempt, status in sorted(statuses.items()):
             record = running.get(attempt.number)
             is_current = record is not None and attempt.attempt == record.attempt
-            if record is None or not is_current or attempt.attempt in record.lost_attempts:
+            if record is None or not is_current or not record.has_attempt:
                 self._drop_stale(attempt, status)
                 continue
             if attempt not in self._launched:
@@ -289,13 +374,15 @@ class Tuner:
         if not self._executor.brings_points and status.started_at is not None:
             self._read_points(record)  # what came after the last look, and all of it unpruned
         outcome = self._with_tracked_metrics(record, status.outcome, status.exit_code)
-        verdict = judge(self._spec, outcome)
+        verdict = judge(self._spec, outcome, _n_waits(record, outcome))
+        if status.missed_nodes:
+            self._pardon(status.missed_nodes)
         if status.blocks_study:
             self._block(record, outcome.message)
         elif verdict.state is None:
-            self._retry(record, verdict, _seconds(status))
+            self._retry(record, verdict, status)
         else:
-            self._record(record, verdict, outcome.metrics, _seconds(status))
+            self._record(record, verdict, outcome.metrics, status)
         self._forget(attempt)
 
     def _with_tracked_metrics(
@@ -318,10 +405,17 @@ class Tuner:
         )
 
     def _retry(
-        self, record: TrialRecord, verdict: Verdict, trained_seconds: float | None = None
+        self, record: TrialRecord, verdict: Verdict, status: AttemptStatus | None = None
     ) -> None:
         backoff = self._spec.retry.backoff_seconds * 2.0 ** min(record.attempt - 1, 64)
-        self._study.end_attempt(record.number, record.attempt, verdict, trained_seconds)
+        self._study.end_attempt(
+            record.number,
+            record.attempt,
+            verdict,
+            trained_seconds=_seconds(status),
+            node=None if status is None else status.node,
+            ended_at=None if status is None else status.ended_at,
+        )
         pause = min(backoff, MAX_BACKOFF_SECONDS)
         self._retry_at[record.number] = self._clock() + pause
         self._last_metrics.pop(record.number, None)
@@ -342,11 +436,17 @@ class Tuner:
         record: TrialRecord,
         verdict: Verdict,
         metrics: Mapping[str, float],
-        trained_seconds: float | None = None,
+        status: AttemptStatus | None = None,
     ) -> None:
-        told = self._study.tell(record.number, verdict, metrics, trained_seconds)
+        node = None if status is None else status.node
+        told = self._study.tell(
+            record.number, verdict, metrics, _seconds(status), node, record.attempt
+        )
         self._last_metrics.pop(told.number, None)
         self._retry_at.pop(told.number, None)
+        if not told.state.is_finished:
+            _log.info("trial=%d attempt=%d was replaced", told.number, record.attempt)
+            return
         _log.info(
             "trial=%d state=%s cause=%s values=%s", told.number, told.state, told.cause, told.values
         )
@@ -367,8 +467,8 @@ class Tuner:
         waiting = [
             record
             for record in self._study.running()
-            if AttemptId(record.number, record.attempt) not in statuses
-            or record.attempt in record.lost_attempts
+            if (_newest(record) not in statuses or not record.has_attempt)
+            and not self._leases.is_elsewhere(record)
         ]
         for record in waiting:
             self._block(record, self._blocked or "")
@@ -412,26 +512,28 @@ class Tuner:
         """Launch running trials without a live attempt: retries, and what a dead runner left."""
         changed = False
         for record in self._study.running():
-            current = AttemptId(record.number, record.attempt)
-            if current in statuses and record.attempt not in record.lost_attempts:
+            is_seen = _newest(record) in statuses and record.has_attempt
+            if is_seen or self._leases.is_elsewhere(record):
                 continue
-            if current in self._launched and record.attempt not in record.lost_attempts:
-                self._take_disappearance(record)
+            if record.has_attempt and _newest(record) in self._launched:
+                self._take_loss(record, _DISAPPEARED)
                 continue
-            if self._clock() < self._retry_at.get(record.number, 0.0) or not self._has_slot():
+            if record.has_attempt and record.holder not in (None, self._executor.place):
+                self._take_loss(record, f"Nothing more was heard of {record.holder}, where it ran.")
+                continue
+            has_slot = record.has_attempt or self._has_slot()
+            if self._clock() < self._retry_at.get(record.number, 0.0) or not has_slot:
                 continue
             if self._is_refused:
                 break
-            is_lost = record.attempt in record.lost_attempts
-            attempt = record.attempt + 1 if is_lost else max(record.attempt, 1)
+            attempt = record.attempt if record.has_attempt else record.attempt + 1
             changed |= self._launch(self._study.complete_suggestion(record.number), attempt)
         return changed
 
-    def _take_disappearance(self, record: TrialRecord) -> None:
-        """Treat an attempt that the executor no longer knows as lost."""
-        message = "The attempt disappeared: its folder or Job was removed by someone else."
+    def _take_loss(self, record: TrialRecord, message: str) -> None:
+        """Treat an attempt that the executor does not know as lost."""
         lost = Outcome(self._spec.name, record.number, record.attempt, Cause.LOST, {}, message)
-        verdict = judge(self._spec, lost)
+        verdict = judge(self._spec, lost, _n_waits(record, lost))
         if verdict.state is None:
             self._retry(record, verdict)
         else:
@@ -446,30 +548,61 @@ class Tuner:
             and self._has_slot()
             and self._study.room() > 0
         ):
-            record = self._study.ask()
+            record = self._study.ask(self._executor.place)
             if record is None:
                 break
             changed = True
             self._launch(record, 1)
+        is_parallel = self._spec.budget.max_parallel_trials > 1
+        if is_parallel and not self._canary.is_proven and self._study.room() > 0:
+            self._add_note(
+                "One trial goes ahead alone; others follow once its script has run for "
+                f"{self._executor.canary_seconds:g} s or has reported a value."
+            )
         return changed
 
     def _has_slot(self) -> bool:
-        limit = self._spec.budget.max_parallel_trials
-        if self._executor.slots is not None:
-            limit = min(limit, self._executor.slots)
-        return self._n_live() < limit
+        slots = self._executor.slots
+        begun = [record for record in self._study.running() if record.has_attempt]
+        here = [record for record in begun if record.holder in (None, self._executor.place)]
+        return (
+            len(begun) < self._spec.budget.max_parallel_trials
+            and (slots is None or len(here) < slots)
+            and (self._canary.is_proven or not here)
+        )
 
     def _n_live(self) -> int:
         """Return how many running trials have an attempt that this runner launched or adopted."""
         return sum(
-            AttemptId(record.number, record.attempt) in self._launched
-            and record.attempt not in record.lost_attempts
+            record.has_attempt and _newest(record) in self._launched
             for record in self._study.running()
         )
 
+    def _begin(self, record: TrialRecord, attempt: int) -> TrialRecord | None:
+        """Note that an attempt is about to be launched.
+
+        Whoever finds one attempt too many after noting its own withdraws: of two runners that saw
+        the last slot, one takes it in a later turn.
+
+        Returns:
+            The trial; `None` when the attempt may not be launched now.
+        """
+        place = self._executor.place
+        begun = self._study.begin_attempt(record.number, attempt, place)
+        if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, place):
+            return None  # another runner was first
+        n_begun = sum(other.has_attempt for other in self._study.running())
+        if n_begun > self._spec.budget.max_parallel_trials and not record.has_attempt:
+            self._study.withdraw_attempt(record.number, attempt)
+            return None
+        return begun
+
     def _launch(self, record: TrialRecord, attempt: int) -> bool:
         """Start an attempt; return whether anything came of it."""
-        record = self._study.begin_attempt(record.number, attempt)
+        begun = self._begin(record, attempt)
+        if begun is None:
+            return False
+        record = begun
         tracking = self._mirror.open_trial(record)
         if tracking is not None:
             self._study.set_run_id(record.number, tracking.run_id)
@@ -484,7 +617,8 @@ class Tuner:
             tracking=tracking,
         )
         try:
-            submitted = self._executor.submit(trial)
+            avoid = nodes_to_avoid(record, self._nodes)
+            submitted = self._executor.submit(trial, avoid=avoid)
         except ExecutorUnavailable as error:
             self._is_refused = True
             self._add_note(str(error))
@@ -542,7 +676,8 @@ class Tuner:
         if self._blocked is not None:
             return TunerResult(self._blocked, is_finished=False, is_failure=True)
         records = self._study.records()
-        early: StopReason | None = stop_reason(self._spec, records, self._finished_before)
+        barred = {known.node for known in self._nodes if known.is_barred}
+        early: StopReason | None = stop_reason(self._spec, records, self._finished_before, barred)
         if early is not None:
             return TunerResult(early.message, is_finished=True, is_failure=early.is_failure)
         if self._n_counted() >= self._study.n_trials:
@@ -595,8 +730,22 @@ class Tuner:
         )
 
 
-def _seconds(status: AttemptStatus) -> float | None:
+def _newest(record: TrialRecord) -> AttemptId:
+    return AttemptId(record.number, record.attempt)
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def _n_waits(record: TrialRecord, outcome: Outcome) -> int:
+    """Return how many attempts of a trial found no place, with the one that has just ended."""
+    causes = (*(loss.cause for loss in record.losses), outcome.cause)
+    return sum(cause.consequence is Consequence.WAIT for cause in causes)
+
+
+def _seconds(status: AttemptStatus | None) -> float | None:
     """Return how long an ended attempt's script ran."""
-    if status.started_at is None or status.ended_at is None:
+    if status is None or status.started_at is None or status.ended_at is None:
         return None
     return max(status.ended_at - status.started_at, 0.0)

@@ -6,14 +6,16 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.executors.kubernetes.test_api import use_kubeconfig
 
 from studyflow.executors import AttemptFiles, AttemptId, AttemptStatus, Executor
 from studyflow.executors.kubernetes import KubernetesExecutor
+from studyflow.executors.kubernetes.api import ClusterApi, KubernetesApi
 from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.local import LocalExecutor
 from studyflow.spec import StudySpec
@@ -27,6 +29,7 @@ from studyflow.testing.executor_contract import (
 )
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
+from studyflow.testing.fake_cluster_server import FakeClusterServer
 from studyflow.testing.fake_executor import FOREVER, FakeExecutor, FakeMachine
 from studyflow.trial import Cause, MetricPoint, Outcome, Trial
 
@@ -41,7 +44,8 @@ with open({starts!r}, "a") as file:
 class LocalPlace:
     """Processes of this machine below a temporary folder."""
 
-    patience_seconds = 10.0
+    patience_seconds = 30.0
+    script_seconds = 5.0
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -95,6 +99,7 @@ class FakePlace:
     """Functions under a fake clock that behave as the scripts do."""
 
     patience_seconds = 1.0
+    script_seconds = 1.0
 
     def __init__(self) -> None:
         self._machine = FakeMachine(FakeClock())
@@ -178,11 +183,19 @@ class ReportingExecutor:
         return self._executor.slots
 
     @property
+    def place(self) -> str:
+        return self._executor.place
+
+    @property
+    def canary_seconds(self) -> float:
+        return self._executor.canary_seconds
+
+    @property
     def brings_points(self) -> bool:
         return True
 
-    def submit(self, trial: Trial) -> AttemptId:
-        return self._executor.submit(trial)
+    def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
+        return self._executor.submit(trial, avoid=avoid)
 
     def poll(self) -> Mapping[AttemptId, AttemptStatus]:
         self._kubelet.step()
@@ -222,10 +235,17 @@ class FakeClusterPlace:
     """Pods of a fake cluster, under a clock that moves when somebody waits."""
 
     patience_seconds = 1.0
+    script_seconds = 1.0
 
-    def __init__(self, folder: Path, cluster: FakeCluster) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cluster: FakeCluster,
+        new_api: Callable[[FakeCluster], ClusterApi] = FakeClusterApi,
+    ) -> None:
         self._folder = folder
         self._kubelet = Kubelet(cluster)
+        self._new_api = new_api
 
     def executor(
         self,
@@ -253,10 +273,9 @@ class FakeClusterPlace:
         )
         executor = KubernetesExecutor(
             spec,
-            api=FakeClusterApi(cluster),
+            api=self._new_api(cluster),
             root=self._folder,
             clock=cluster.clock,
-            wall_clock=cluster.clock,
             is_threaded=False,
         )
         return ReportingExecutor(executor, self._kubelet)
@@ -281,3 +300,22 @@ class TestKubernetesExecutorWithSlowPods(ExecutorContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> ExecutorPlace:
         return FakeClusterPlace(tmp_path, FakeCluster(ends_when_told=False))
+
+
+class TestKubernetesExecutorOverHttp(ExecutorContract):
+    """The real client and a server of a fake cluster."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExecutorPlace]:
+        with FakeClusterServer(FakeCluster()) as server:
+            server.write_kubeconfig(tmp_path / "config")
+            use_kubeconfig(tmp_path / "config", monkeypatch)
+            apis: list[KubernetesApi] = []
+
+            def new_api(cluster: FakeCluster) -> KubernetesApi:
+                apis.append(KubernetesApi(clock=cluster.clock))
+                return apis[-1]
+
+            yield FakeClusterPlace(tmp_path, server.cluster, new_api)
+            for api in apis:
+                api.close()

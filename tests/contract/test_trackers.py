@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.mlflow_server import MlflowServer
 
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.record import TrialRecord, TrialState, best_records
@@ -224,13 +223,26 @@ class TestMLflowTracker(TrackerContract):
         text = Path(self.client.download_artifacts(run_id, "trial.log", str(tmp_path))).read_text()
         assert text == "[the first 90 of 100 bytes are left out here]\n0123456789"
 
+    @pytest.mark.fault("F51")
+    def test_an_uploaded_log_holds_no_secret(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("studyflow.tracking.mlflow.LOG_LIMIT_BYTES", 20)
+        (tmp_path / "x.txt").write_text("open s3://me:f00lish@store\nfailed\n")
+        self.opened().close_trial(complete(0), log=tmp_path / "x.txt")
+        run_id = self.run_named("trial-0000").info.run_id
+        text = Path(self.client.download_artifacts(run_id, "trial.log", str(tmp_path))).read_text()
+        assert text == "[the first 14 of 34 bytes are left out here]\n**@store\nfailed\n"
+
     def test_the_study_run_holds_versions_best_parameters_and_a_table(self) -> None:
         tracker = self.opened()
         records = (complete(0, 0.5), complete(1, 0.25))
         summary = StudySummary(True, records[1:], records, "**done**")
         tracker.close_study(summary)
         run = self.run_named(STUDY)
-        assert run.data.tags["mlflow.note.content"] == "**done**"
+        links, note = run.data.tags["mlflow.note.content"].split("\n\n")
+        assert links.startswith("[Trials, best first](./#/experiments/")
+        assert note == "**done**"
         assert run.data.tags["best.lr"] == "0.001"
         assert run.data.tags["studyflow.best_trials"] == "1"
         assert run.data.tags["team"] == "a"
@@ -261,6 +273,8 @@ class TestMLflowTracker(TrackerContract):
         assert tags["mlflow.experimentKind"] == "custom_model_development"
         assert tags["mlflow.experiment.primaryMetric.name"] == "loss"
         assert tags["mlflow.experiment.primaryMetric.greaterIsBetter"] == "False"
+        views = [tag for tag in tags if tag.startswith("mlflow.sharedViewState.")]
+        assert [view.rpartition("-")[2] for view in sorted(views)] == ["first", "failed"]
 
     def test_a_shared_experiment_holds_several_studies(self) -> None:
         uri = embedded_uri(self.folder)
@@ -277,6 +291,32 @@ class TestMLflowTracker(TrackerContract):
         for number in range(5):
             tracker.close_trial(complete(number))
         assert self.make_tracker(STUDY).finished_trials() == {0, 1, 2, 3, 4}
+        assert MLflowTracker(embedded_uri(self.folder), STUDY).sent_trials() == {0, 1, 2, 3, 4}
+        assert MLflowTracker(embedded_uri(self.folder), "no study").sent_trials() == frozenset()
+
+    def test_a_trial_does_not_wait_until_thousands_of_others_are_looked_through(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tracker = self.opened()
+        tracker.close_trial(complete(0))
+        search: Any = tracker._search  # type: ignore[attr-defined]
+        is_opened, is_looking = threading.Event(), threading.Event()
+
+        def slow(experiment: str, role: str, number: int | None = None) -> Iterator[Any]:
+            for run in search(experiment, role, number):
+                if number is None:
+                    is_looking.set()
+                    assert is_opened.wait(30)
+                yield run
+
+        monkeypatch.setattr(tracker, "_search", slow)
+        with ThreadPoolExecutor() as pool:
+            looking = pool.submit(tracker.finished_trials)
+            assert is_looking.wait(30)
+            pool.submit(tracker.open_trial, running(1)).result(30)
+            is_opened.set()
+            assert looking.result(30) == {0}
+        assert sorted(self.look(STUDY).children) == [0, 1]
 
     def test_more_parameters_than_one_request_takes(self) -> None:
         params = {f"p{i}": "値" * 5000 if i < 130 else i for i in range(250)}
@@ -386,55 +426,10 @@ def test_two_processes_may_create_one_database(tmp_path: Path) -> None:
     assert sorted(seen.children) == [0, 1]
 
 
-class Server:
-    """A real MLflow server on loopback that can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [
-            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-            *("--host", "127.0.0.1", "--port", str(self.port)),
-            *("--backend-store-uri", embedded_uri(self.folder)),
-            *("--artifacts-destination", str(self.folder / "served")),
-        ]
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env={**os.environ, **quiet},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        for _ in range(600):
-            if self.process.poll() is not None:
-                break
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
-                    return
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError((self.folder / "server.log").read_text()[-3000:])
-
-    def kill(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture
-def server(tmp_path: Path, empty_database: Path) -> Iterator[Server]:
+def server(tmp_path: Path, empty_database: Path) -> Iterator[MlflowServer]:
     shutil.copy(empty_database, tmp_path)
-    server = Server(tmp_path)
+    server = MlflowServer(tmp_path)
     server.start()
     try:
         yield server
@@ -446,7 +441,7 @@ def server(tmp_path: Path, empty_database: Path) -> Iterator[Server]:
 @pytest.mark.timeout(240)
 @pytest.mark.fault("F32")
 def test_a_server_killed_in_mid_study_misses_nothing_and_has_nothing_twice(
-    server: Server, tmp_path: Path
+    server: MlflowServer, tmp_path: Path
 ) -> None:
     records: dict[int, TrialRecord] = {}
     (tmp_path / "model #1?.bin").write_bytes(b"weights")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.property.stateful import SETTINGS, new_runner
 from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.errors import ExecutorUnavailable
@@ -19,12 +20,9 @@ from studyflow.executors import AttemptId
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.names import attempt_of
 from studyflow.executors.kubernetes.pod_status import Fence
-from studyflow.observer import Observer
-from studyflow.record import TrialRecord, TrialState
+from studyflow.record import TrialState
 from studyflow.study import is_counted
 from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
-from studyflow.tracking.memory import MemoryTracker
-from studyflow.tracking.mirror import Mirror
 from studyflow.trial import Cause, Outcome
 from studyflow.tuner import Tuner, TunerResult
 
@@ -43,23 +41,18 @@ REQUESTS = [
 AWAY = ExecutorUnavailable("It does not answer.")
 
 
-class Tellings(Observer):
-    """Counts how often each trial was told."""
-
-    def __init__(self, counts: Counter[int]) -> None:
-        self._counts = counts
-
-    def recorded(self, record: TrialRecord) -> None:
-        self._counts[record.number] += 1
-
-
 class ClusterMachine(RuleBasedStateMachine):
     """Pods end, vanish, are evicted; API servers fail; runners come and go."""
 
     @initialize(
-        n_trials=st.integers(1, 4), parallel=st.integers(1, 3), ends_when_told=st.booleans()
+        n_trials=st.integers(1, 4),
+        parallel=st.integers(1, 3),
+        ends_when_told=st.booleans(),
+        canary_seconds=st.sampled_from([0.0, 10.0]),
     )
-    def begin(self, n_trials: int, parallel: int, ends_when_told: bool) -> None:
+    def begin(
+        self, n_trials: int, parallel: int, ends_when_told: bool, canary_seconds: float
+    ) -> None:
         self.n_trials, self.parallel = n_trials, parallel
         self.spec = make_spec(
             budget={"n_trials": n_trials, "max_parallel_trials": parallel},
@@ -69,7 +62,11 @@ class ClusterMachine(RuleBasedStateMachine):
                 "command": ["python", "train.py"],
                 "image": "registry.example/demo:1",
                 "timeout_seconds": 5000,
-                "kubernetes": {"stop_grace_seconds": 5, "pending_timeout_seconds": 1e9},
+                "kubernetes": {
+                    "stop_grace_seconds": 5,
+                    "pending_timeout_seconds": 1e9,
+                    "canary_seconds": canary_seconds,
+                },
             },
         )
         self.cluster = FakeCluster(ends_when_told=ends_when_told)
@@ -89,17 +86,9 @@ class ClusterMachine(RuleBasedStateMachine):
             api=api,
             root=self.folder,
             clock=self.cluster.clock,
-            wall_clock=self.cluster.clock,
             is_threaded=False,
         )
-        study = open_study(self.spec, self.storage)
-        mirror = Mirror(
-            MemoryTracker(),
-            source=study.record,
-            files=lambda record: (None, (), None),
-            is_threaded=False,
-        )
-        return Tuner(study, executor, mirror, Tellings(self.told), clock=self.cluster.clock)
+        return new_runner(self.spec, self.storage, executor, self.told, self.cluster.clock)
 
     def pods(self, *states: str) -> list[str]:
         """Return the pods whose container is in one of these states; "" before it has one."""
@@ -243,12 +232,4 @@ class ClusterMachine(RuleBasedStateMachine):
 
 
 TestClusterMachine = ClusterMachine.TestCase
-TestClusterMachine.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    derandomize=True,
-    phases=[Phase.generate],
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestClusterMachine.settings = settings(SETTINGS, max_examples=60, stateful_step_count=40)

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 import optuna
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.property.stateful import SETTINGS, new_runner
 from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.executors import AttemptId
 from studyflow.invariants import check, gather
-from studyflow.observer import Observer
 from studyflow.record import TrialRecord, TrialState
 from studyflow.study import is_counted
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor
-from studyflow.tracking.memory import MemoryTracker
-from studyflow.tracking.mirror import Mirror
 from studyflow.trial import Cause, Outcome
 from studyflow.tuner import Tuner, TunerResult
 
@@ -26,16 +23,6 @@ OUTCOMES = st.sampled_from(
     [0.0, 1.5, -2.0, float("nan"), float("inf"), Cause.HOST_OOM, Cause.USER_ERROR, Cause.TIMEOUT]
 )
 LOSSES = st.sampled_from([cause for cause in Cause if cause.is_infrastructure])
-
-
-class Tellings(Observer):
-    """Counts how often each trial was told."""
-
-    def __init__(self, counts: Counter[int]) -> None:
-        self._counts = counts
-
-    def recorded(self, record: TrialRecord) -> None:
-        self._counts[record.number] += 1
 
 
 class TunerMachine(RuleBasedStateMachine):
@@ -63,14 +50,8 @@ class TunerMachine(RuleBasedStateMachine):
         self.runners = [self.runner(), self.runner()]
 
     def runner(self) -> Tuner:
-        study = open_study(self.spec, self.storage)
-        mirror = Mirror(
-            MemoryTracker(),
-            source=study.record,
-            files=lambda record: (None, (), None),
-            is_threaded=False,
-        )
-        return Tuner(study, self.executor.again(), mirror, Tellings(self.told), clock=self.clock)
+        executor = self.executor.again()
+        return new_runner(self.spec, self.storage, executor, self.told, self.clock)
 
     def live(self, which: int) -> AttemptId | None:
         running = sorted(self.machine.running())
@@ -176,12 +157,4 @@ def _pair(attempt: AttemptId) -> tuple[int, int]:
 
 
 TestTunerMachine = TunerMachine.TestCase
-TestTunerMachine.settings = settings(
-    max_examples=40,
-    stateful_step_count=30,
-    derandomize=True,
-    phases=[Phase.generate],
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestTunerMachine.settings = SETTINGS

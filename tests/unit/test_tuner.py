@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from studyflow.invariants import check, gather
 from studyflow.observer import Observer, Progress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
-from studyflow.study import Study, is_counted, set_paused
+from studyflow.study import Canary, Study, is_counted, set_paused
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor, Params
 from studyflow.tracking.memory import MemoryTracker
@@ -189,7 +189,7 @@ def test_outcomes_are_told_before_the_next_trial_is_asked_for() -> None:
     seen: list[int] = []
     ask = tuner._study.ask
 
-    def spy() -> TrialRecord | None:
+    def spy(holder: str | None = None) -> TrialRecord | None:
         seen.append(sum(is_counted(r) for r in tuner._study.records()))
         return ask()
 
@@ -470,7 +470,7 @@ class Refusing:
             return self._raise
         return getattr(self._inner, name)
 
-    def _raise(self, *arguments: Any) -> Any:
+    def _raise(self, *arguments: Any, **options: Any) -> Any:
         self.n_refused += 1
         raise self.error
 
@@ -599,10 +599,10 @@ class Overlaid:
         found = self._inner.poll()
         return {attempt: self.statuses.get(attempt, status) for attempt, status in found.items()}
 
-    def submit(self, trial: Trial) -> AttemptId:
+    def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
         if trial.number in self.blocked:
             raise ExecutorBlocked("403 forbidden.", hint="is the Role applied?")
-        return self._inner.submit(trial)
+        return self._inner.submit(trial, avoid=avoid)
 
     def block(self, attempt: AttemptId, message: str) -> None:
         """End an attempt as one that cannot start."""
@@ -717,6 +717,92 @@ def test_while_an_attempt_finds_no_room_no_further_trial_is_asked_for() -> None:
     rig.executor.statuses.clear()
     rig.turns(tuner, 1)
     assert len(rig.study().records()) == 5
+
+
+# ---- the canary -------------------------------------------------------------------------------
+
+ALONE = "One trial goes ahead alone"
+
+
+def running_in_turns(rig: Rig, n_turns: int) -> list[int]:
+    """Return how many attempts ran in each of the first turns."""
+    tuner = rig.tuner()
+    n_running = []
+    for _ in range(n_turns):
+        assert tuner.turn() is None
+        n_running.append(len(rig.machine.running()))
+        rig.executor.wait(1.0)
+    return n_running
+
+
+def test_the_first_trial_runs_alone_until_its_script_has_run_for_a_while() -> None:
+    rig = Rig(parallel(4), duration=100.0, canary_seconds=3.0)
+
+    assert running_in_turns(rig, 6) == [1, 1, 1, 1, 4, 4]
+    assert [ALONE in note for note in rig.diary.notes] == [True], "said once"
+
+
+def test_a_study_of_one_trial_announces_no_others() -> None:
+    rig = Rig(parallel(4, n_trials=1), duration=5.0, canary_seconds=3.0)
+    rig.drive()
+    assert rig.diary.notes == []
+
+
+def test_others_follow_as_soon_as_the_first_trial_has_reported_a_value() -> None:
+    curve = [{"loss": 1.0}] * 5
+    rig = Rig(parallel(4), duration=100.0, canary_seconds=50.0, curve=lambda params: curve)
+
+    assert running_in_turns(rig, 3) == [1, 4, 4]
+
+
+def test_others_follow_as_soon_as_a_trial_has_come_to_a_value() -> None:
+    rig = Rig(parallel(4), duration=2.0, canary_seconds=50.0)
+
+    assert running_in_turns(rig, 4) == [1, 1, 4, 4]
+    rig.drive()
+    rig.check()
+
+
+def test_scripts_that_cannot_start_fail_one_after_the_other() -> None:
+    def broken(params: Params) -> float:
+        raise ImportError("No module named 'data'")
+
+    spec = parallel(4, n_trials=20, stop={"alike_failures": 3})
+    rig = Rig(spec, objective=broken, canary_seconds=10.0)
+
+    result = rig.drive()
+
+    assert result.is_failure
+    assert "Trials 0, 1, 2 failed alike" in result.reason
+    assert (len(rig.machine.submitted), rig.machine.most_running) == (3, 1)
+
+
+def test_a_script_that_failed_after_a_while_is_known_to_run() -> None:
+    def broken(params: Params) -> float:
+        raise ValueError("the data set is empty")
+
+    rig = Rig(parallel(4), objective=broken, duration=12.0, canary_seconds=10.0)
+
+    rig.drive()
+    assert rig.machine.most_running == 4
+
+
+def test_a_study_whose_script_is_known_to_run_starts_at_once_with_its_next_runner() -> None:
+    rig = Rig(parallel(4, n_trials=20), duration=5.0, canary_seconds=10.0)
+    running_in_turns(rig, 6)
+    rig.executor.wait(60.0)
+
+    assert running_in_turns(rig, 1) == [4]
+
+
+def test_trials_taken_over_from_another_study_prove_nothing() -> None:
+    taken = TrialRecord(0, TrialState.COMPLETE, {}, values=(1.0,), is_taken_over=True)
+    own = replace(taken, is_taken_over=False)
+    canary, seen = Canary(10.0), []
+    for now, records in enumerate([[taken], [own], []]):
+        canary.look(records, [], float(now))
+        seen.append(canary.is_proven)
+    assert seen == [False, True, True], "once known is known"
 
 
 # ---- stopping early ---------------------------------------------------------------------------

@@ -74,8 +74,8 @@ def logs(
     storage: str | None,
     tracking_uri: str | None,
 ) -> None:
-    """Print what a trial of a study (file or name) has written; -f as it writes it."""
-    from studyflow.runner import open_executor
+    """Print what a trial of a study (file or name) has written, secrets left out; -f as it does."""
+    from studyflow.runner import make_redactor, open_executor
 
     settings = Settings.resolve(
         home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
@@ -91,7 +91,8 @@ def logs(
     source = open_executor(data.spec, settings)
     is_empty = True
     try:
-        for piece in source.follow_log(wanted) if follow else _pieces(source, wanted):
+        pieces = source.follow_log(wanted) if follow else _pieces(source, wanted)
+        for piece in make_redactor(data.spec, settings).pieces(pieces):
             is_empty = is_empty and not piece
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()

@@ -117,7 +117,7 @@ def _sync_one(study: str, settings: Settings) -> str:
             study_card(data.spec),
             data.records,
             lambda record: attempt_files(executor, record),
-            summary=study_summary(data, report, finished=finished, links={}),
+            summary=study_summary(data, report, finished=finished),
         )
     except TrackingUnavailable as error:
         raise TrackingUnavailable(

@@ -128,6 +128,8 @@ def _study_links(mlflow: Server) -> list[str]:
 
     MLflow opens an experiment by its GenAI overview; this link goes straight to the trials.
     """
+    from studyflow.tracking.pages import study_page
+
     request = urllib.request.Request(
         f"{mlflow.url}/api/2.0/mlflow/experiments/search",
         data=json.dumps({"max_results": 50, "order_by": ["last_update_time DESC"]}).encode(),
@@ -139,7 +141,11 @@ def _study_links(mlflow: Server) -> list[str]:
     except (OSError, ValueError):
         return []
     return [
-        f"  {experiment['name']:<24} {mlflow.url}/#/experiments/{experiment['experiment_id']}/runs"
+        f"  {experiment['name']:<24} {mlflow.url}/"
+        + study_page(
+            experiment["experiment_id"],
+            {tag["key"]: tag["value"] for tag in experiment.get("tags", [])},
+        )
         for experiment in found
         if experiment["name"] != "Default"
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import re
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -42,6 +43,17 @@ _HOST_OOM: Final = re.compile(
     r"|Cannot allocate memory",
     re.MULTILINE,
 )
+_BROKEN_DEVICE: Final = re.compile(
+    r"uncorrectable (ECC|NVLink) error"
+    r"|CUDA-capable device\(s\) is/are busy or unavailable"
+    r"|all CUDA-capable devices are busy or unavailable"
+    r"|GPU is lost|GPU has fallen off the bus"
+    r"|CUDA error: system not yet initialized"  # NVSwitch without its fabric manager
+    r"|Driver/library version mismatch",
+    re.IGNORECASE,
+)
+"""What no script and no parameters can cause. An illegal memory access or a missing device is not
+here: the one may be the script's own doing, the other a study that asked for no GPU."""
 _CHILD_KILLED: Final = re.compile(r"killed by signal: Killed|^Killed\b|exitcode: -9", re.MULTILINE)
 """How PyTorch's data loader, a shell and torchrun tell of a child that got SIGKILL."""
 
@@ -79,7 +91,13 @@ class Ending:
     """The limit that it ran into."""
 
 
-def diagnose(ending: Ending, outcome_bytes: bytes | None, log_tail: str, trial: Trial) -> Outcome:
+def diagnose(
+    ending: Ending,
+    outcome_bytes: bytes | None,
+    log_tail: str,
+    trial: Trial,
+    redact: Callable[[str], str] = str,
+) -> Outcome:
     """Return the outcome of an ended attempt.
 
     What the script said by `sdk.finish` before anything else happened stands: a crash while the
@@ -92,8 +110,10 @@ def diagnose(ending: Ending, outcome_bytes: bytes | None, log_tail: str, trial: 
         outcome_bytes: What stands where `sdk.finish` writes; `None` when there is nothing.
         log_tail: The end of standard output and standard error; may be torn and hold anything.
         trial: The attempt that was submitted: the document must be about this very one.
+        redact: Takes secrets out of the document's message, before any of it is cut off: what is
+            left of half a secret is not known again.
     """
-    document = _read(outcome_bytes, trial)
+    document = _read(outcome_bytes, trial, redact)
     if ending.how in (How.STOPPED, How.TIMEOUT) and not (
         ending.finished_first and document is not None and document.cause is not Cause.BAD_METRIC
     ):
@@ -114,6 +134,22 @@ def diagnose(ending: Ending, outcome_bytes: bytes | None, log_tail: str, trial: 
     return _outcome(trial, *_judge_exit(ending, log_tail, trial))
 
 
+def blame_device(outcome: Outcome, log_tail: str) -> Outcome:
+    """Return the outcome of a script on one of several nodes: `node-fault` if its device is broken.
+
+    Args:
+        outcome: What `diagnose` made of the end.
+        log_tail: The end of standard output and standard error; may be torn and hold anything.
+    """
+    if outcome.cause is not Cause.USER_ERROR:
+        return outcome
+    for text in (log_tail, outcome.message):
+        if match := _BROKEN_DEVICE.search(text):
+            shown = f"Its device is broken: {_line_at(text, match.start())}"
+            return replace(outcome, cause=Cause.NODE_FAULT, message=shown)
+    return outcome
+
+
 def _imposed(ending: Ending) -> tuple[Cause, str]:
     if ending.how is How.STOPPED:
         return ending.stop_cause or Cause.CANCELLED, ending.stop_reason
@@ -124,14 +160,17 @@ def _imposed(ending: Ending) -> tuple[Cause, str]:
     )
 
 
-def _read(outcome_bytes: bytes | None, trial: Trial) -> Outcome | None:
+def _read(
+    outcome_bytes: bytes | None, trial: Trial, redact: Callable[[str], str]
+) -> Outcome | None:
     """Return what the script said, checked; `None` when it said nothing."""
     if outcome_bytes is None or not outcome_bytes.strip():
         return None
     try:
         outcome = Outcome.from_json(outcome_bytes)
     except DocumentError as error:
-        return _outcome(trial, Cause.BAD_METRIC, readable(str(error)))
+        return _outcome(trial, Cause.BAD_METRIC, readable(redact(str(error))))
+    outcome = replace(outcome, message=redact(outcome.message))
     found = (outcome.study, outcome.number, outcome.attempt)
     expected = (trial.study, trial.number, trial.attempt)
     if found != expected:

@@ -3,6 +3,7 @@
 One folder below the study's root holds all there is to know about an attempt, so that any runner on
 this machine can go on where a killed one stopped:
 
+    root/place                               what tells this folder from those of other machines
     root/open/<number>-<attempt>             one empty file for each attempt that is not forgotten
     root/trials/<number>/checkpoints/        shared by all attempts of the trial
     root/trials/<number>/attempt-<attempt>/
@@ -40,12 +41,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
+import io
 import json
 import logging
 import os
 import select
 import shutil
 import signal
+import socket
 import stat
 import sys
 import time
@@ -60,6 +64,7 @@ from studyflow.executors import supervisor
 from studyflow.executors.diagnosis import Ending, How, diagnose
 from studyflow.executors.gpus import ORDER, VISIBLE, choose_gpus, count_slots, detect_gpus
 from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
+from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, TRIAL_VARIABLE, Cause, MetricPoint, Trial
 
 logger = logging.getLogger(__name__)
@@ -255,6 +260,7 @@ class LocalExecutor:
         gpu_ids: The cards to hand out, as CUDA_VISIBLE_DEVICES names them; `None` for those the
             machine has.
         stop_grace_seconds: Time between SIGTERM and SIGKILL for a script that is stopped.
+        redact: Takes secrets out of what scripts say about their end.
 
     Raises:
         ExecutorError: The command's program does not exist, or one trial needs more cards than
@@ -275,8 +281,10 @@ class LocalExecutor:
         gpus_per_trial: int = 0,
         gpu_ids: Sequence[str] | None = None,
         stop_grace_seconds: float = 10.0,
+        redact: Redactor | None = None,
     ) -> None:
         self._study = study
+        self._redact = redact or Redactor()
         self._root = root.absolute()
         self._cwd = cwd.absolute()
         self._env = dict(env or {})
@@ -302,12 +310,37 @@ class LocalExecutor:
         return self._slots
 
     @property
+    def place(self) -> str:
+        """This machine's name, and a number that the study's folder keeps.
+
+        Two machines may have one name.
+        """
+        return f"{socket.gethostname()}/{self._folder_id}"
+
+    @functools.cached_property
+    def _folder_id(self) -> str:
+        file = self._root / "place"
+        with _as_unavailable("prepare", self._root):
+            if not file.exists():
+                draft = file.with_name(".place")
+                draft.write_text(uuid.uuid4().hex[:8])
+                draft.replace(file)  # a folder has one runner at a time: nobody else makes it
+            return file.read_text()
+
+    @property
+    def canary_seconds(self) -> float:
+        """None: a process that cannot start costs nothing."""
+        return 0.0
+
+    @property
     def brings_points(self) -> bool:
         """Reports come through a file of the attempt."""
         return True
 
-    def submit(self, trial: Trial) -> AttemptId:
+    def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:  # noqa: ARG002
         """Start an attempt, or adopt the one that exists already.
+
+        There is one machine only, and so nothing to avoid.
 
         Raises:
             ExecutorUnavailable: The disk refuses, or every card is taken.
@@ -717,12 +750,14 @@ class LocalExecutor:
             timeout_seconds=watched.launch.timeout_seconds,
         )
         outcome_bytes = _read_piece(folder / supervisor.OUTCOME, OUTCOME_LIMIT_BYTES + 1)
-        log_tail = _read_piece(folder / supervisor.LOG, LOG_TAIL_BYTES, from_end=True) or b""
+        limit_bytes = LOG_TAIL_BYTES + self._redact.reach_chars
+        log = _read_piece(folder / supervisor.LOG, limit_bytes, from_end=True) or b""
+        log_tail = b"".join(self._redact.tail(io.BytesIO(log), LOG_TAIL_BYTES))
+        tail = log_tail.decode(errors="replace")
+        outcome = diagnose(ending, outcome_bytes, tail, watched.trial, self._redact)
         return AttemptStatus(
             AttemptState.ENDED,
-            outcome=diagnose(
-                ending, outcome_bytes, log_tail.decode(errors="replace"), watched.trial
-            ),
+            outcome=replace(outcome, message=self._redact(outcome.message)),
             exit_code=ending.exit_code,
             started_at=document.get("started_at"),
             ended_at=document.get("ended_at"),

@@ -18,7 +18,7 @@ An executor is used from one thread at a time.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -69,6 +69,12 @@ class AttemptStatus:
     """When the script ended, seconds since the epoch."""
     waits_for_room: bool = False
     """Whether it is pending because there is no room: further trials would only wait beside it."""
+    node: str | None = None
+    """Node that runs it, ran it or was to; `None` before one is known, and where all attempts run
+    on one machine."""
+    missed_nodes: tuple[str, ...] = ()
+    """Nodes without which it found no place: those that it was submitted to avoid. Set at the end
+    of an attempt that never began for that reason."""
     blocks_study: bool = False
     """Whether it ended because no attempt of the study can start, whatever its parameters, such as
     when a Secret that the study names does not exist. The outcome's message says why."""
@@ -95,14 +101,29 @@ class Executor(Protocol):
         """How many attempts can run at once here; `None` for no limit of its own."""
 
     @property
+    def place(self) -> str:
+        """Names where the attempts are.
+
+        Executors of one place see the same attempts, in whatever process they are.
+        """
+
+    @property
+    def canary_seconds(self) -> float:
+        """How long the first attempt of a study runs here before others may begin beside it.
+
+        0 where an attempt that cannot start costs next to nothing.
+        """
+
+    @property
     def brings_points(self) -> bool:
         """Whether `poll` brings what trials report; else they report straight to MLflow."""
 
-    def submit(self, trial: Trial) -> AttemptId:
+    def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
         """Start an attempt, or adopt the one that exists already.
 
         Args:
             trial: The attempt. The executor fills in the paths, as the script will see them.
+            avoid: Nodes where it must not run, by the names of `AttemptStatus.node`.
 
         Raises:
             ExecutorUnavailable: The place does not answer; the same call may succeed later.

@@ -55,6 +55,7 @@ def retrain(
     registration: Registration | None = Registration(),
     on_executor: Callable[[Executor], None] | None = None,
     ends_trials: Callable[[], bool] = lambda: True,
+    leaves: Callable[[], bool] = lambda: False,
 ) -> RetrainResult:
     """Train what is planned, choose by the mean, and register the model of the chosen one.
 
@@ -69,6 +70,8 @@ def retrain(
         registration: How the model is registered; `None` for not at all.
         on_executor: Is given the executor before the first trial, for reading logs.
         ends_trials: Asked when this runner is told to end: whether its trials end with it.
+        leaves: Asked all the time: whether this runner is to start nothing more, and to leave when
+            its running trials have finished.
 
     Raises:
         StudyflowError: The repeats cannot be run.
@@ -80,6 +83,7 @@ def retrain(
         folder=folder,
         on_executor=on_executor,
         ends_trials=ends_trials,
+        leaves=leaves,
     )
     ranking = rank_repeats(plan, run.data.records)
     result = RetrainResult(plan, ranking, run, notes=tuple(describe_luck(plan, ranking)))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from studyflow.space import Whole, broken_rule
+from studyflow.space import Real, Whole, broken_rule
 from studyflow.spec.parts import QUANTITY, Part, Seconds, Text
 
 _DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
@@ -142,6 +142,13 @@ class KubernetesSpec(Part):
     )
     image_pull_timeout_seconds: Seconds = Field(
         default=300.0, description="How long the image may fail to be pulled."
+    )
+    canary_seconds: Real = Field(
+        default=10.0,
+        ge=0,
+        le=3600,
+        description="The first trial of a study runs alone for this long, or until it has reported "
+        "a value: an image or a script that cannot start costs one pod. 0 starts all at once.",
     )
     pod_template: dict[str, Any] = Field(
         default_factory=dict,

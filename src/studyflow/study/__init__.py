@@ -1,10 +1,16 @@
 """One study over Optuna's storage: ask, report, tell; the only writer of it."""
 
+from studyflow.study.canary import Canary
+from studyflow.study.heartbeat import heartbeat
+from studyflow.study.leases import BEAT_SECONDS, LEASE_SECONDS, Leases, shows_life
+from studyflow.study.nodes import NodeRecord, judge_nodes, nodes_to_avoid
 from studyflow.study.study import (
     Study,
     find_study,
     is_paused,
+    load_beats,
     load_records,
+    lost_attempts,
     seed_of,
     set_paused,
     study_names,
@@ -14,6 +20,7 @@ from studyflow.study.verdict import (
     Verdict,
     describe_fruitless,
     describe_time_limit,
+    failure_signature,
     is_counted,
     judge,
     n_trials_to_finish,
@@ -21,19 +28,31 @@ from studyflow.study.verdict import (
 )
 
 __all__ = [
+    "BEAT_SECONDS",
+    "LEASE_SECONDS",
+    "Canary",
+    "Leases",
+    "NodeRecord",
     "StopReason",
     "Study",
     "Verdict",
     "describe_fruitless",
     "describe_time_limit",
+    "failure_signature",
     "find_study",
+    "heartbeat",
     "is_counted",
     "is_paused",
     "judge",
+    "judge_nodes",
+    "load_beats",
     "load_records",
+    "lost_attempts",
     "n_trials_to_finish",
+    "nodes_to_avoid",
     "seed_of",
     "set_paused",
+    "shows_life",
     "stop_reason",
     "study_names",
 ]

@@ -7,22 +7,25 @@ Everything studyflow adds to a trial is a user attribute with one of the names b
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import optuna
 
-from studyflow.record import TrialRecord, TrialState
+from studyflow.record import Loss, TrialRecord, TrialState
 from studyflow.trial import Cause, ParamValue
 
 CAUSE: Final = "cause"
 MESSAGE: Final = "message"
 ATTEMPT: Final = "attempt"
 ATTEMPTS: Final = "attempts"
-"""Ended attempts that were followed by another: a list of [attempt, cause, message, seconds]; the
-seconds that the script ran are missing where they are not known."""
+"""Ended attempts that were followed by another: a list of [attempt, cause, message, seconds, node,
+end]; what is not known is `null`, and older entries are shorter."""
+HOLDER: Final = "holder"
+"""Place that looks after the newest attempt."""
 METRICS: Final = "metrics"
 SECONDS: Final = "trained_seconds"
+NODE: Final = "node"
 RUN_ID: Final = "mlflow_run_id"
 TAKEN_OVER: Final = "taken_over_from"
 """Name of the study that a trial was copied from; such trials use up no budget."""
@@ -31,6 +34,11 @@ POINT: Final = "fixed_params"
 SUGGESTION: Final = "studyflow:suggestion"
 """System attribute that the BoTorch sampler writes."""
 
+FORMAT: Final = "studyflow:format"
+"""Study attribute: the format of all that stands here, a number; one without it is of format 1."""
+FORMAT_NUMBER: Final = 1
+"""The format written here. What an older one lacks is read as absent, and what a newer studyflow
+adds is passed over; the number goes up when a runner of before would go on wrongly."""
 IDENTITY: Final = "studyflow:identity"
 """Study attribute: objectives and search space, which may not change."""
 SPEC: Final = "studyflow:spec"
@@ -41,6 +49,10 @@ IMAGE: Final = "studyflow:image"
 """Study attribute: [image of the study file, the same image by its digest]."""
 PAUSED: Final = "studyflow:paused"
 """Study attribute: whether no trial may start until someone resumes the study."""
+BEAT: Final = "studyflow:beat:"
+"""Study attribute, followed by a place: changes again and again while a runner works there."""
+PARDONS: Final = "studyflow:pardoned-nodes"
+"""Study attribute: by node, how many of its failures no longer count; see `study.nodes`."""
 FORKED_FROM: Final = "studyflow:forked-from"
 """Study attribute: name of the study whose trials were taken over."""
 
@@ -78,8 +90,11 @@ def to_record(
         cause=_cause(frozen),
         message=str(attrs.get(MESSAGE, "")),
         attempt=int(attrs.get(ATTEMPT, 0)),
+        holder=attrs.get(HOLDER),
         lost_attempts=frozenset(entry[0] for entry in attrs.get(ATTEMPTS, ())),
         lost_seconds=sum(entry[3] or 0.0 for entry in attrs.get(ATTEMPTS, ()) if len(entry) > 3),
+        losses=tuple(_loss(entry) for entry in attrs.get(ATTEMPTS, ())),
+        node=attrs.get(NODE),
         started_at=None if frozen.datetime_start is None else frozen.datetime_start.timestamp(),
         finished_at=None
         if frozen.datetime_complete is None
@@ -91,13 +106,22 @@ def to_record(
     )
 
 
+def _loss(entry: Sequence[Any]) -> Loss:
+    attempt, cause, _, _, node, ended_at = [*entry, None, None, None, None][:6]
+    return Loss(attempt, _known_cause(str(cause)) or Cause.LOST, node, ended_at)
+
+
+def _known_cause(text: str) -> Cause | None:
+    try:
+        return Cause(text)
+    except ValueError:
+        return None
+
+
 def _cause(frozen: optuna.trial.FrozenTrial) -> Cause | None:
     text = frozen.user_attrs.get(CAUSE)
     if text is not None:
-        try:
-            return Cause(text)
-        except ValueError:
-            return None
+        return _known_cause(text)
     if frozen.state is optuna.trial.TrialState.COMPLETE:
         return Cause.OK
     return Cause.PRUNED if frozen.state is optuna.trial.TrialState.PRUNED else None

@@ -16,14 +16,15 @@ import logging
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from studyflow.errors import StudyMismatch, StudyNotFound
-from studyflow.record import TrialRecord, TrialState, best_records
+from studyflow.errors import StudyError, StudyMismatch, StudyNotFound
+from studyflow.record import LostAttempt, TrialRecord, TrialState, best_records
 from studyflow.spec import StudySpec, describe_differences, find_problems
 from studyflow.study import storage_form as form
 from studyflow.study.verdict import Verdict, is_counted, n_trials_to_finish
@@ -40,6 +41,18 @@ MAX_STEP: Final = 2**31 - 1
 
 SamplerFactory = Callable[[int, int], optuna.samplers.BaseSampler]
 """Makes the sampler from a seed and the number of trials that the study has already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """What people and runners have left with a study for its runners."""
+
+    is_paused: bool
+    """Whether no trial may start for now."""
+    beats: Mapping[str, Mapping[str, Any]]
+    """The newest beat of every place that ever worked on the study."""
+    pardons: Mapping[str, int]
+    """By node, how many of its failures no longer count."""
 
 
 class Study:
@@ -85,6 +98,7 @@ class Study:
 
         Raises:
             StudyMismatch: The stored study has other objectives or another search space.
+            StudyError: A later studyflow has written it in a format of its own.
             StudyNotFound: `fork_from` names no study.
         """
         study = optuna.create_study(
@@ -94,9 +108,14 @@ class Study:
             load_if_exists=True,
             pruner=pruner,
         )
+        check_format(study)
         check_identity(spec, study)
+        if form.FORMAT not in study.user_attrs:
+            study.set_user_attr(form.FORMAT, form.FORMAT_NUMBER)
         if fork_from is not None and _may_take_over(study):
-            _take_over(spec, find_study(fork_from, storage), study)
+            source = find_study(fork_from, storage)
+            check_format(source)
+            _take_over(spec, source, study)
         if spec.sampler.seed is None and form.SEED not in study.user_attrs:
             study.set_user_attr(form.SEED, random.SystemRandom().randrange(2**32))
         kept_seed = seed_of(spec, study)
@@ -143,10 +162,14 @@ class Study:
         """How many trials the study is to finish: the budget, or a grid's size if that is less."""
         return self._n_trials
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether no trial may start for now, as the storage says at this moment."""
-        return is_paused(self.optuna_study)
+    def notices(self) -> Notices:
+        """Return what people and runners have left with the study, by one read."""
+        attrs = self.optuna_study.user_attrs
+        return Notices(
+            is_paused=bool(attrs.get(form.PAUSED, False)),
+            beats=_beats_in(attrs),
+            pardons=dict(attrs.get(form.PARDONS, {})),
+        )
 
     def room(self) -> int:
         """Return how many trials may still be asked for; those that run use up budget."""
@@ -155,10 +178,13 @@ class Study:
         )
         return max(self.n_trials - used, 0)
 
-    def ask(self) -> TrialRecord | None:
+    def ask(self, holder: str | None = None) -> TrialRecord | None:
         """Return a new running trial with all its parameters, or `None` when there is no room.
 
         Enqueued points come first, then the sampler's suggestions.
+
+        Args:
+            holder: Place that will look after the trial.
         """
         if self.room() == 0:
             return None
@@ -166,6 +192,8 @@ class Study:
         trial = self.optuna_study.ask()
         self._follow_stream(trial.number)
         self._next_number = trial.number + 1
+        if holder is not None:
+            self._set_attrs(trial.number, {form.HOLDER: holder})
         self._space.suggest(trial)
         if self._rank(trial.number) >= self.n_trials:
             self._finish(
@@ -186,13 +214,34 @@ class Study:
             self._space.suggest(optuna.trial.Trial(self.optuna_study, frozen._trial_id))
         return self.record(number)
 
-    def begin_attempt(self, number: int, attempt: int) -> TrialRecord:
-        """Note that an attempt is about to be launched; repeating it changes nothing."""
-        self._set_attrs(number, {form.ATTEMPT: attempt})
+    def begin_attempt(self, number: int, attempt: int, holder: str | None = None) -> TrialRecord:
+        """Note that an attempt is about to be launched; repeating it changes nothing.
+
+        Args:
+            number: Number of the trial.
+            attempt: Number of the attempt.
+            holder: Place where it is launched.
+
+        Returns:
+            The trial as it is then: of another attempt if another runner has begun a later one.
+        """
+        if self.record(number).attempt <= attempt:
+            held = {} if holder is None else {form.HOLDER: holder}
+            self._set_attrs(number, {**held, form.ATTEMPT: attempt})
         return self.record(number)
 
+    def withdraw_attempt(self, number: int, attempt: int) -> None:
+        """Note that an attempt, the newest of its trial, is not launched after all."""
+        self._set_attrs(number, {form.ATTEMPT: attempt - 1})
+
     def end_attempt(
-        self, number: int, attempt: int, verdict: Verdict, trained_seconds: float | None = None
+        self,
+        number: int,
+        attempt: int,
+        verdict: Verdict,
+        trained_seconds: float | None = None,
+        node: str | None = None,
+        ended_at: float | None = None,
     ) -> None:
         """Note an attempt that was lost and will be followed by another.
 
@@ -201,10 +250,13 @@ class Study:
             attempt: Number of the attempt.
             verdict: What ended it.
             trained_seconds: How long its script ran, for nothing, if that is known.
+            node: Node that ran it or was to, if there are several.
+            ended_at: When it ended, in seconds since the epoch, if that is known.
         """
         ended = list(self._frozen()[number].user_attrs.get(form.ATTEMPTS, []))
         if not any(entry[0] == attempt for entry in ended):
-            ended.append([attempt, verdict.cause.value, verdict.message, trained_seconds])
+            what = (verdict.cause.value, verdict.message, trained_seconds, node, ended_at)
+            ended.append([attempt, *what])
             self._set_attrs(number, {form.ATTEMPTS: ended})
 
     def set_run_id(self, number: int, run_id: str) -> None:
@@ -222,6 +274,18 @@ class Study:
     def pin_image(self, pinned: str) -> None:
         """Keep the study file's image by its digest: all trials run the same one."""
         self.optuna_study.set_user_attr(form.IMAGE, [self.spec.trial.image, pinned])
+
+    def pardon(self, failures: Mapping[str, int]) -> Mapping[str, int]:
+        """Let so many failures of each node count no longer: there is no place without them.
+
+        Returns:
+            All pardons, by node.
+        """
+        known = self.notices().pardons
+        merged = {**known, **{node: max(n, known.get(node, 0)) for node, n in failures.items()}}
+        if merged != known:
+            self.optuna_study.set_user_attr(form.PARDONS, merged)
+        return merged
 
     def report(self, number: int, points: Sequence[MetricPoint]) -> None:
         """Keep the reported values of the first objective, for pruners and plots.
@@ -256,6 +320,8 @@ class Study:
         verdict: Verdict,
         metrics: Mapping[str, float] | None = None,
         trained_seconds: float | None = None,
+        node: str | None = None,
+        attempt: int | None = None,
     ) -> TrialRecord:
         """Finish a trial and return it; a trial that is finished already is left as it is.
 
@@ -264,9 +330,13 @@ class Study:
             verdict: What became of it; its state must be final.
             metrics: Every metric that the trial finished with.
             trained_seconds: How long the script of the last attempt ran, if that is known.
+            node: Node that the last attempt ran on, if there are several.
+            attempt: The attempt that ended; when a later one has begun since, by another runner,
+                the trial goes on.
         """
         frozen = self._frozen()[number]
-        if frozen.state.is_finished():
+        is_replaced = attempt is not None and attempt != frozen.user_attrs.get(form.ATTEMPT, 0)
+        if frozen.state.is_finished() or is_replaced:
             return self._to_record(frozen)
         assert verdict.state is not None, "a trial between attempts cannot be told"
         finite = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
@@ -277,6 +347,8 @@ class Study:
             attrs[form.METRICS] = finite
         if trained_seconds is not None:
             attrs[form.SECONDS] = trained_seconds
+        if node is not None:
+            attrs[form.NODE] = node
         self._finish(
             number, form.OPTUNA_STATES[verdict.state], attrs, verdict.values, verdict.constraints
         )
@@ -414,6 +486,22 @@ def set_paused(study: optuna.Study, paused: bool) -> None:
     study.set_user_attr(form.PAUSED, paused)
 
 
+def load_beats(study: optuna.Study) -> Mapping[str, Mapping[str, Any]]:
+    """Return the newest beat of every place that ever worked on a stored study.
+
+    See `studyflow.study.heartbeat` for what is in it.
+    """
+    return _beats_in(study.user_attrs)
+
+
+def _beats_in(attrs: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    return {
+        key.removeprefix(form.BEAT): beat
+        for key, beat in attrs.items()
+        if key.startswith(form.BEAT)
+    }
+
+
 def load_records(study: optuna.Study) -> tuple[StudySpec | None, tuple[TrialRecord, ...]]:
     """Return the study file that a stored study last ran with, and its trials.
 
@@ -426,9 +514,33 @@ def load_records(study: optuna.Study) -> tuple[StudySpec | None, tuple[TrialReco
     return spec, tuple(form.to_record(frozen, fixed) for frozen in trials)
 
 
+def lost_attempts(study: optuna.Study) -> tuple[LostAttempt, ...]:
+    """Return the attempts of a stored study that were lost to the infrastructure, by trial."""
+    return tuple(
+        LostAttempt(frozen.number, int(attempt), Cause(cause), str(message))
+        for frozen in study.get_trials(deepcopy=False)
+        for attempt, cause, message, *_ in frozen.user_attrs.get(form.ATTEMPTS, ())
+    )
+
+
 def _no_sampler() -> optuna.samplers.BaseSampler:
     """Return a sampler that costs nothing to make; the study is only read."""
     return optuna.samplers.RandomSampler()
+
+
+def check_format(study: optuna.Study) -> None:
+    """Return if this studyflow may go on with a stored study.
+
+    Raises:
+        StudyError: A later studyflow has written it in a format that is not known here.
+    """
+    stored = study.user_attrs.get(form.FORMAT, form.FORMAT_NUMBER)
+    if not isinstance(stored, int) or stored > form.FORMAT_NUMBER:
+        raise StudyError(
+            f"The study {study.study_name!r} is stored in format {stored!r}, and this studyflow "
+            f"writes format {form.FORMAT_NUMBER}: a later one has worked on it.",
+            hint="go on with the later studyflow, or start a new study under another name.",
+        )
 
 
 def check_identity(spec: StudySpec, study: optuna.Study) -> None:

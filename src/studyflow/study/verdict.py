@@ -27,22 +27,29 @@ class Verdict:
     """Violation of each bound; at most 0 is feasible."""
 
 
-def judge(spec: StudySpec, outcome: Outcome) -> Verdict:
+def judge(spec: StudySpec, outcome: Outcome, n_waits: int = 0) -> Verdict:
     """Return what an ended attempt means for its trial.
 
     A trial counts as complete only with a finite value for every objective and every constraint;
     NaN and infinities make it infeasible, so no model ever sees them as values.
+
+    Args:
+        spec: The study.
+        outcome: How the attempt ended.
+        n_waits: Attempts of the trial that found no place, this one too: nothing of them ran, so
+            they are none of `retry.max_attempts`.
     """
+    n_attempts = outcome.attempt - n_waits
     match outcome.cause.consequence:
         case Consequence.TELL if outcome.cause is Cause.PRUNED:
             return Verdict(Cause.PRUNED, TrialState.PRUNED, outcome.message)
         case Consequence.TELL:
             return _judge_metrics(spec, outcome)
-        case Consequence.RETRY | Consequence.WAIT if outcome.attempt < spec.retry.max_attempts:
+        case Consequence.RETRY | Consequence.WAIT if n_attempts < spec.retry.max_attempts:
             return Verdict(outcome.cause, None, outcome.message)
         case Consequence.RETRY | Consequence.WAIT:
             message = (
-                f"Given up after {outcome.attempt} attempts (retry.max_attempts); "
+                f"Given up after {n_attempts} attempts (retry.max_attempts); "
                 f"the last one: {outcome.message or outcome.cause}"
             )
             return Verdict(outcome.cause, TrialState.FAILED, message)
@@ -106,7 +113,10 @@ class StopReason:
 
 
 def stop_reason(
-    spec: StudySpec, records: Sequence[TrialRecord], finished_before: Collection[int] = ()
+    spec: StudySpec,
+    records: Sequence[TrialRecord],
+    finished_before: Collection[int] = (),
+    barred_nodes: Collection[str] = (),
 ) -> StopReason | None:
     """Return why no further trial should be started, or `None` to go on.
 
@@ -114,8 +124,9 @@ def stop_reason(
         spec: The study.
         records: Its trials in any order and state.
         finished_before: Trials that were finished when this runner began. Their failures have
-        stopped
-            the last one; now the script may be mended.
+            stopped the last one; now the script may be mended.
+        barred_nodes: Nodes where no further trial goes: failing alike there says nothing of what
+            follows.
     """
     finished = sorted(
         (record for record in records if is_counted(record)),
@@ -128,6 +139,7 @@ def stop_reason(
             spec,
             [r for r in finished if r.number not in finished_before],
             again=_again(spec, len(finished)),
+            barred_nodes=barred_nodes,
         )
     )
 
@@ -226,7 +238,11 @@ def _no_improvement(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopRea
 
 
 def _alike_failures(
-    spec: StudySpec, finished: Sequence[TrialRecord], *, again: str
+    spec: StudySpec,
+    finished: Sequence[TrialRecord],
+    *,
+    again: str,
+    barred_nodes: Collection[str],
 ) -> StopReason | None:
     latest = finished[-spec.stop.alike_failures :]
     if len(latest) < spec.stop.alike_failures:
@@ -234,6 +250,8 @@ def _alike_failures(
     if any(r.cause is None or r.cause.consequence is not Consequence.FAIL for r in latest):
         return None
     if len({failure_signature(record) for record in latest}) > 1:
+        return None
+    if all(record.node in barred_nodes for record in latest):
         return None
     numbers = ", ".join(str(record.number) for record in latest)
     return StopReason(

@@ -89,6 +89,9 @@ class ExecutorPlace(Protocol):
     patience_seconds: float
     """How long anything may take here."""
 
+    script_seconds: float
+    """Enough for a script to start, to import the SDK and to finish, when the place is busy."""
+
     def executor(
         self,
         script: Script,
@@ -259,6 +262,11 @@ class ExecutorContract:
         assert status.outcome is not None
         assert status.outcome.cause is Cause.CANCELLED
         assert place.starts(attempt) == 1
+
+    def test_executors_that_see_the_same_attempts_have_the_same_place(
+        self, place: ExecutorPlace
+    ) -> None:
+        assert place.executor(Script.HANG).place == place.executor(Script.HANG).place != ""
 
     def test_a_second_executor_sees_the_end_of_an_attempt_and_all_its_metrics(
         self, place: ExecutorPlace
@@ -460,7 +468,7 @@ class ScriptContract(ExecutorContract):
     def test_a_script_that_finished_keeps_its_outcome_when_its_time_is_up(
         self, place: ExecutorPlace
     ) -> None:
-        status = self.run(place, Script.FINISH_AND_HANG, timeout_seconds=1.0)
+        status = self.run(place, Script.FINISH_AND_HANG, timeout_seconds=place.script_seconds)
         assert status.outcome is not None
         assert (status.outcome.cause, status.outcome.metrics) == (Cause.OK, {METRIC: 0.5})
 

@@ -87,8 +87,10 @@ class FailingTracker:
     def finished_trials(self) -> frozenset[int]:
         return self._pass("finished_trials", None, self.inner.finished_trials)
 
-    def run_url(self, record: TrialRecord | None = None) -> str | None:
-        return self.inner.run_url(record)
+    def run_url(
+        self, record: TrialRecord | None = None, *, artifact: str | None = None
+    ) -> str | None:
+        return self.inner.run_url(record, artifact=artifact)
 
     def close(self) -> None:
         self.calls["close"] += 1

@@ -2,8 +2,7 @@
 
     cluster = FakeCluster()
     executor = KubernetesExecutor(
-        spec, api=FakeClusterApi(cluster), root=folder, clock=cluster.clock,
-        wall_clock=cluster.clock, is_threaded=False,
+        spec, api=FakeClusterApi(cluster), root=folder, clock=cluster.clock, is_threaded=False,
     )
     executor.submit(trial)                       # the Job controller makes the pod at once
     (pod,) = cluster.pod_names()
@@ -21,6 +20,7 @@ being deleted is replaced at once, and an evicted pod shows no container.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,8 @@ from typing import Any, Final
 
 from studyflow.errors import ExecutorUnavailable
 from studyflow.executors.kubernetes.api import AlreadyExists, Event, VersionTooOld
-from studyflow.executors.kubernetes.manifest import CONTAINER
+from studyflow.executors.kubernetes.manifest import CONTAINER, NODE_LABEL
+from studyflow.executors.kubernetes.names import QUEUE_LABEL
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Outcome
 
@@ -57,13 +58,14 @@ class FakeCluster:
     Methods that act on a pod take its name, or the name of its Job, which means its newest pod.
 
     Args:
-        clock: Time of the API server and of all nodes.
+        clock: Time of the API server, and of all nodes but for `node_skew_seconds`.
         namespace: Name of the namespace.
         ends_when_told: Whether a container ends (with 143) as soon as its pod is deleted. Otherwise
             it runs until `finish`, or until `advance` has passed its grace (then 137).
 
     Attributes:
         is_controller_stopped: Whether the Job controller does nothing for now.
+        node_skew_seconds: How far the clocks of all nodes are ahead of the API server's.
     """
 
     def __init__(
@@ -77,11 +79,17 @@ class FakeCluster:
         self.namespace = namespace
         self.ends_when_told = ends_when_told
         self.is_controller_stopped = False
+        self.node_skew_seconds = 0.0
         self.started: list[str] = []
         """Names of the pods whose container really began, in order."""
         self._changed = threading.Condition(threading.RLock())
-        self._objects: dict[str, dict[str, dict[str, Any]]] = {"jobs": {}, "pods": {}}
+        self._objects: dict[str, dict[str, dict[str, Any]]] = {
+            "jobs": {},
+            "pods": {},
+            "resourcequotas": {},
+        }
         self._events: list[dict[str, Any]] = []
+        self._workloads: dict[str, dict[str, Any]] = {}
         self._history: list[_Change] = []
         self._version = 1000
         self._compacted = 0
@@ -148,13 +156,26 @@ class FakeCluster:
         """Let the scheduler take a pod's place for another."""
         self.delete_pod(name, disruption="PreemptionByScheduler")
 
-    def schedule(self, name: str, node: str = "node-1") -> None:
-        """Give a pod a node, where its container is being made."""
+    def schedule(self, name: str, node: str | None = None) -> None:
+        """Give a pod a node, where its container is being made.
+
+        Args:
+            name: The pod, or its Job.
+            node: The node; `None` for the first of `node-1`, `node-2`, ... that the pod's node
+                affinity allows.
+
+        Raises:
+            ValueError: Its node affinity does not allow this node, so no scheduler would do that.
+        """
         with self._changed:
             pod = self._pod(name)
+            numbered = (f"node-{i}" for i in itertools.count(1))
+            node = node or next(n for n in numbered if _may_run_on(pod, n))
+            if not _may_run_on(pod, node):
+                raise ValueError(f"the node affinity of pod {name} does not allow node {node}")
             pod["spec"]["nodeName"] = node
-            pod["status"]["startTime"] = self._now()
-            _set_condition(pod, "PodScheduled", "True")
+            pod["status"]["startTime"] = self._node_now()
+            _set_condition(pod, "PodScheduled", "True", lastTransitionTime=self._now())
             self._set_state(pod, {"waiting": {"reason": "ContainerCreating"}})
             self._write("pods", "MODIFIED", pod)
 
@@ -186,7 +207,7 @@ class FakeCluster:
             pod = self._pod(name)
             self.started.append(pod["metadata"]["name"])
             pod["status"]["phase"] = "Running"
-            self._set_state(pod, {"running": {"startedAt": self._now()}})
+            self._set_state(pod, {"running": {"startedAt": self._node_now()}})
             self._write("pods", "MODIFIED", pod)
 
     def finish(
@@ -251,12 +272,35 @@ class FakeCluster:
             self._pod_refusal = None
             self._reconcile()
 
+    def set_quota(self, name: str, hard: Mapping[str, str], used: Mapping[str, str]) -> None:
+        """Limit the namespace, and say how much of that is used; see also `refuse_pods`."""
+        metadata = {"name": name, **self._identity(self._new_uid())}
+        status = {"hard": dict(hard), "used": dict(used)}
+        self._write("resourcequotas", "ADDED", {"metadata": metadata, "status": status})
+
     def unsuspend(self, job: str) -> None:
         """Let a queue admit a Job."""
         with self._changed:
             self._objects["jobs"][job]["spec"]["suspend"] = False
             self._write("jobs", "MODIFIED", self._objects["jobs"][job])
             self._reconcile()
+
+    def suspend(self, job: str) -> None:
+        """Let a queue take back the place of a Job; its pods are told to go."""
+        with self._changed:
+            self._objects["jobs"][job]["spec"]["suspend"] = True
+            self._write("jobs", "MODIFIED", self._objects["jobs"][job])
+            self._reconcile()
+
+    def queue(self, job: str, position: int, message: str = "") -> None:
+        """Let Kueue say how many Jobs are before one in its queue, and why it has no quota."""
+        owner = self._objects["jobs"][job]["metadata"]
+        no_quota = {"type": "QuotaReserved", "status": "False", "message": message}
+        self._workloads[owner["uid"]] = {
+            "metadata": {"name": f"job-{job}", "labels": dict(owner["labels"])},
+            "positionInLocalQueue": position,
+            "status": {"conditions": [no_quota]},
+        }
 
     def add_event(self, name: str, reason: str, message: str, *, kind: str = "Warning") -> None:
         """Write an event about a Job or a pod."""
@@ -481,7 +525,7 @@ class FakeCluster:
             "reason": reason or ("Completed" if exit_code == 0 else "Error"),
             "message": message.to_json() if isinstance(message, Outcome) else message,
             "startedAt": began,
-            "finishedAt": self._now(),
+            "finishedAt": self._node_now(),
         }
         self._set_state(pod, {"terminated": {k: v for k, v in terminated.items() if v != ""}})
         pod["status"]["phase"] = "Succeeded" if exit_code == 0 else "Failed"
@@ -547,6 +591,9 @@ class FakeCluster:
     def _now(self) -> str:
         return _rfc3339(self.clock())
 
+    def _node_now(self) -> str:
+        return _rfc3339(self.clock() + self.node_skew_seconds)
+
 
 @dataclass(slots=True)
 class _Interruption:
@@ -561,7 +608,7 @@ class FakeClusterApi:
     """A client of a `FakeCluster`; fulfils `ClusterApi`.
 
     Requests are named as `KubernetesApi.n_requests` names them: `list`, `watch`, `create`, `get`,
-    `patch` and `delete jobs`; `list`, `watch` and `log pods`; `list events`.
+    `patch` and `delete jobs`; `list`, `watch` and `log pods`; `list events`; `list resourcequotas`.
 
     Args:
         cluster: The cluster.
@@ -572,6 +619,7 @@ class FakeClusterApi:
     def __init__(self, cluster: FakeCluster, *, watch_seconds: float = 0.0) -> None:
         self.cluster = cluster
         self.namespace = cluster.namespace
+        self.cluster_id = "fake"
         self.n_requests: dict[str, int] = {}
         """Requests so far, by name; failed ones count too."""
         self.is_closed = False
@@ -670,6 +718,22 @@ class FakeClusterApi:
         self._end("list events")
         return found
 
+    def workload(self, uid: str) -> dict[str, Any] | None:
+        self._begin("list workloads")
+        found = copy.deepcopy(self.cluster._workloads.get(uid))
+        self._end("list workloads")
+        return found
+
+    def pending_workloads(self, queue: str) -> list[dict[str, Any]]:
+        self._begin("get localqueues")
+        found = [
+            copy.deepcopy(workload)
+            for workload in self.cluster._workloads.values()
+            if workload["metadata"]["labels"].get(QUEUE_LABEL) == queue
+        ]
+        self._end("get localqueues")
+        return found
+
     def read_log(
         self, pod: str, *, tail_lines: int | None = None, limit_bytes: int | None = None
     ) -> bytes:
@@ -683,6 +747,9 @@ class FakeClusterApi:
         self._begin("log pods")
         yield from self.cluster._read_log(pod).splitlines(keepends=True)
         self._end("log pods")
+
+    def server_time(self) -> float | None:
+        return self.cluster.clock() if self.n_requests else None
 
     def close(self) -> None:
         self.is_closed = True
@@ -739,6 +806,23 @@ def _owner(pod: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _is_owned(pod: Mapping[str, Any], job: Mapping[str, Any]) -> bool:
     return bool(_owner(pod)["uid"] == job["metadata"]["uid"])
+
+
+def _may_run_on(pod: Mapping[str, Any], node: str) -> bool:
+    """Whether a pod's required node affinity allows a node that has its name as its only label."""
+    required = ((pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    )
+    if required is None:
+        return True
+    return any(
+        all(
+            condition["operator"] != "NotIn" or node not in condition["values"]
+            for condition in term.get("matchExpressions") or ()
+            if condition["key"] == NODE_LABEL
+        )
+        for term in required["nodeSelectorTerms"]
+    )
 
 
 def _own_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:

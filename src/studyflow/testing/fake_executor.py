@@ -16,7 +16,7 @@ runner after a crash would have: another executor object for the same attempts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -80,6 +80,8 @@ class FakeExecutor:
         timeout_seconds: Longest time for one attempt.
         stop_seconds: Time between a stop and the end of the attempt.
         machine: Where the attempts are; `None` for a new, empty one.
+        place: Name of the machine.
+        canary_seconds: How long the first attempt of a study runs before others may begin.
     """
 
     def __init__(
@@ -94,6 +96,8 @@ class FakeExecutor:
         timeout_seconds: float | None = None,
         stop_seconds: float = 0.0,
         machine: FakeMachine | None = None,
+        place: str = "here",
+        canary_seconds: float = 0.0,
     ) -> None:
         self.machine = machine or FakeMachine(clock or FakeClock())
         self._study = study
@@ -103,6 +107,8 @@ class FakeExecutor:
         self._slots = slots
         self._timeout_seconds = timeout_seconds
         self._stop_seconds = stop_seconds
+        self.place = place
+        self.canary_seconds = canary_seconds
         self._points_seen: dict[AttemptId, int] = {}
 
     def again(self) -> FakeExecutor:
@@ -116,6 +122,8 @@ class FakeExecutor:
             timeout_seconds=self._timeout_seconds,
             stop_seconds=self._stop_seconds,
             machine=self.machine,
+            place=self.place,
+            canary_seconds=self.canary_seconds,
         )
 
     # The executor
@@ -130,8 +138,8 @@ class FakeExecutor:
         """Reports come by `poll`."""
         return True
 
-    def submit(self, trial: Trial) -> AttemptId:
-        """Start an attempt, or adopt the one that exists already."""
+    def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:  # noqa: ARG002
+        """Start an attempt, or adopt the one that exists already; there are no nodes."""
         self._answer()
         if trial.study != self._study:
             raise ExecutorError(

@@ -161,7 +161,12 @@ class MemoryTracker:
         with self._lock:
             return frozenset(n for n, run in self.runs.items() if n >= 0 and run.closed)
 
-    def run_url(self, record: TrialRecord | None = None) -> str | None:  # noqa: ARG002
+    def run_url(
+        self,
+        record: TrialRecord | None = None,  # noqa: ARG002
+        *,
+        artifact: str | None = None,  # noqa: ARG002
+    ) -> str | None:
         """Return `None`: there is nothing to look at."""
         return None
 

@@ -39,7 +39,8 @@ import yaml
 
 from studyflow.errors import MissingExtra, TrackingError, TrackingUnavailable
 from studyflow.record import TrialRecord
-from studyflow.tracking import keys, tables
+from studyflow.redaction import Redactor
+from studyflow.tracking import keys, pages, tables
 from studyflow.tracking.protocol import StudyCard, StudySummary
 from studyflow.trial import MetricPoint, TrackingRef
 
@@ -50,6 +51,9 @@ REQUEST_TIMEOUT_SECONDS: Final = 10
 REQUEST_RETRIES: Final = 1
 LOG_LIMIT_BYTES: Final = 10 * 1024 * 1024
 """Longest log uploaded for a trial; of longer ones the end is kept, where the error is."""
+
+LOG_NAME: Final = "trial.log"
+"""Name of that log among the artifacts."""
 CONNECT_ATTEMPTS: Final = 5
 """Two processes that create the tables of one database at once: one fails, and finds them later."""
 
@@ -88,6 +92,30 @@ def embedded_uri(folder: Path) -> str:
     return "sqlite:///" + path
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Candidate:
+    """What of a run decides whether it stands for a trial: of thousands, no more is kept."""
+
+    run_id: str
+    start_ms: int
+    is_open: bool
+    is_final: bool
+    has_metrics: bool
+    has_params: bool
+
+    @classmethod
+    def of(cls, run: Any) -> _Candidate:
+        synced = run.data.tags.get("studyflow.synced")
+        return cls(
+            str(run.info.run_id),
+            run.info.start_time or 0,
+            is_open=synced == "open",
+            is_final=synced == "final",
+            has_metrics=bool(run.data.metrics),
+            has_params=bool(run.data.params),
+        )
+
+
 class _Fate(enum.Enum):
     """What a refused call can mean about its run."""
 
@@ -114,6 +142,7 @@ class MLflowTracker:
         trial_uri: Tracking URI as trials reach it, where it differs.
         source_dir: Folder whose git commit is recorded; by default the working folder.
         pages: Address of a server that shows the runs of a database, if one runs.
+        redact: Takes secrets out of the logs that are uploaded.
         clock: Seconds since the epoch; used only where a record has no time.
     """
 
@@ -127,6 +156,7 @@ class MLflowTracker:
         trial_uri: str | None = None,
         source_dir: Path | None = None,
         pages: str | None = None,
+        redact: Redactor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._uri = uri
@@ -136,6 +166,7 @@ class MLflowTracker:
         self._trial_uri = trial_uri or _without_credentials(uri)
         self._source_dir = source_dir
         self._pages = _without_credentials(uri) if _is_http(uri) else pages
+        self._redact = redact or Redactor()
         self._clock = clock
         self._study_key = keys.digest_of(study)
         self._lock = threading.RLock()
@@ -229,7 +260,7 @@ class MLflowTracker:
         if not record.state.is_finished:
             raise TrackingError(f"Trial {record.number} is {record.state}, which is not final.")
         uploads = list(tables.artifact_files(artifacts))
-        files = [*uploads, *([(log, "trial.log")] if log is not None and log.is_file() else [])]
+        files = [*uploads, *([(log, LOG_NAME)] if log is not None and log.is_file() else [])]
 
         def act(run_id: str) -> None:
             with self._translated():
@@ -283,6 +314,9 @@ class MLflowTracker:
                 )
             ]
             tags = _summary_tags(summary, objectives)
+            if summary.note_markdown:
+                reports = [name for name in summary.files if name.endswith(".html")]
+                tags["mlflow.note.content"] = self._note(run_id, summary.note_markdown, reports)
             self._log(run_id, metrics=metrics, tags=tags)
             with tempfile.TemporaryDirectory(prefix="studyflow-") as folder:
                 files = _summary_files(summary, objectives, Path(folder))
@@ -331,7 +365,7 @@ class MLflowTracker:
         """
 
         def act(run_id: str) -> None:
-            self._log(run_id, tags={"mlflow.note.content": markdown})
+            self._log(run_id, tags={"mlflow.note.content": self._note(run_id, markdown)})
             with self._translated():
                 for path, text in texts.items():
                     self._client.log_text(run_id, text, path)
@@ -379,32 +413,55 @@ class MLflowTracker:
         """
         with self._lock:
             experiment = self._find_experiment()
-            if experiment is None:
-                return frozenset()
-            runs: dict[int, list[Any]] = {}
-            for run in self._search(experiment, "trial"):
-                number = run.data.tags.get("studyflow.trial", "")
-                if number.isdecimal():
-                    runs.setdefault(int(number), []).append(run)
+        if experiment is None:
+            return frozenset()
+        # Thousands of runs take seconds, and a trial that starts meanwhile does not wait for them.
+        runs: dict[int, list[_Candidate]] = {}
+        for run in self._search(experiment, "trial"):
+            number = run.data.tags.get("studyflow.trial", "")
+            if number.isdecimal():
+                runs.setdefault(int(number), []).append(_Candidate.of(run))
+        with self._lock:
             finished = set()
             for number, candidates in runs.items():
-                run = self._chosen(number, candidates)
-                self._trial_ids[number] = run.info.run_id
-                if run.data.tags.get("studyflow.synced") == "final":
+                chosen = self._chosen(number, candidates)
+                self._trial_ids[number] = chosen.run_id
+                if chosen.is_final:
                     finished.add(number)
             return frozenset(finished)
 
-    def run_url(self, record: TrialRecord | None = None) -> str | None:
-        """Return where a person sees the study's or a trial's run; `None` without a web server.
+    def sent_trials(self) -> frozenset[int]:
+        """Return what `finished_trials` does, for whoever only looks: nothing is put in order.
 
-        `None` also while the run is not known to this process: nothing is contacted.
+        Raises:
+            TrackingUnavailable: MLflow does not answer in time.
+            TrackingError: MLflow refuses.
+        """
+        with self._translated():
+            found = self._client.get_experiment_by_name(self._experiment_name)
+            if found is None or found.lifecycle_stage == "deleted":
+                return frozenset()
+            tags = [run.data.tags for run in self._search(str(found.experiment_id), "trial")]
+        return frozenset(
+            int(tag["studyflow.trial"])
+            for tag in tags
+            if tag.get("studyflow.synced") == "final" and tag.get("studyflow.trial", "").isdecimal()
+        )
+
+    def run_url(
+        self, record: TrialRecord | None = None, *, artifact: str | None = None
+    ) -> str | None:
+        """Return where a person sees the study's or a trial's run, or one of the run's artifacts.
+
+        `None` without a web server, and while the run is not known to this process: nothing is
+        contacted.
         """
         run_id = self._parent_id
         if record is not None:
             run_id = self._trial_ids.get(record.number, record.run_id)
         if self._pages is None or self._experiment_id is None or run_id is None:
             return None
-        return f"{self._pages.rstrip('/')}/#/experiments/{self._experiment_id}/runs/{run_id}"
+        return f"{self._pages.rstrip('/')}/{pages.run_page(self._experiment_id, run_id, artifact)}"
 
     def close(self) -> None:
         """Forget everything; the next call would connect again."""
@@ -526,7 +583,7 @@ class MLflowTracker:
             if not token:
                 return
 
-    def _chosen(self, number: int, candidates: Sequence[Any]) -> Any:
+    def _chosen(self, number: int, candidates: Sequence[_Candidate]) -> _Candidate:
         """Return the run that stands for a trial, and delete empty twins of it.
 
         A twin is what an answer leaves behind that was lost on its way, so that the request was
@@ -536,18 +593,18 @@ class MLflowTracker:
         ranked = sorted(
             candidates,
             key=lambda run: (
-                run.info.run_id != known,
-                run.data.tags.get("studyflow.synced") != "final",
-                not run.data.metrics,
-                not run.data.params,
-                run.info.start_time or 0,
-                run.info.run_id,
+                run.run_id != known,
+                not run.is_final,
+                not run.has_metrics,
+                not run.has_params,
+                run.start_ms,
+                run.run_id,
             ),
         )
         for twin in ranked[1:]:
-            if not twin.data.metrics and twin.data.tags.get("studyflow.synced") == "open":
+            if twin.is_open and not twin.has_metrics:
                 with self._translated():
-                    self._client.delete_run(twin.info.run_id)
+                    self._client.delete_run(twin.run_id)
         return ranked[0]
 
     def _find_trial(self, record: TrialRecord) -> str | None:
@@ -558,10 +615,11 @@ class MLflowTracker:
             experiment = self._find_experiment()
             if experiment is None:
                 return None
-            candidates = list(self._search(experiment, "trial", record.number))
+            found = self._search(experiment, "trial", record.number)
+            candidates = [_Candidate.of(run) for run in found]
             if not candidates:
                 return None
-            run_id = str(self._chosen(record.number, candidates).info.run_id)
+            run_id = self._chosen(record.number, candidates).run_id
             self._trial_ids[record.number] = run_id
             return run_id
 
@@ -728,15 +786,22 @@ class MLflowTracker:
         tags["studyflow.directions"] = _json_tag(list(card.directions))
         tags["studyflow.n_trials"] = str(card.n_trials)
         if card.description:
-            tags["mlflow.note.content"] = card.description
+            tags["mlflow.note.content"] = self._note(run_id, card.description)
         self._log(run_id, tags=tags)
         with self._translated():
+            for key, view in pages.views(card, self._study_key, self._now_ms()).items():
+                self._client.set_experiment_tag(self._experiment(), key, view)
             self._client.log_text(run_id, card.spec_yaml, "study.yaml")
             self._client.log_text(
                 run_id, json.dumps(self._version_list(), indent=2), "versions.json"
             )
             self._client.update_run(run_id, status="RUNNING")
         return run_id
+
+    def _note(self, run_id: str, markdown: str, reports: Sequence[str] = ()) -> str:
+        """Return a description of the parent run that begins with the ways on from there."""
+        links = pages.study_links(self._experiment(), self._study_key, run_id, reports)
+        return f"{links}\n\n{markdown}"
 
     def _run_tags(self, role: str) -> dict[str, str]:
         tags = {
@@ -832,16 +897,31 @@ class MLflowTracker:
         with tempfile.TemporaryDirectory(prefix="studyflow-") as folder:
             for index, (local, wanted) in enumerate(files):
                 target = keys.artifact_path(wanted)
-                parent, _, name = target.rpartition("/")
+                parent = target.rpartition("/")[0]
                 try:
                     with self._translated():
-                        source = _staged(local, name, Path(folder) / str(index))
+                        source = self._staged(local, wanted, Path(folder) / str(index))
                         self._client.log_artifact(run_id, str(source), parent or None)
                 except TrackingUnavailable:
                     raise
                 except TrackingError as error:
                     missing.append(f"{wanted}: {error.message[:200]}")
         return missing
+
+    def _staged(self, local: Path, wanted: str, folder: Path) -> Path:
+        """Return what is uploaded of a file, under its name: of a log the end, without secrets."""
+        name = keys.artifact_path(wanted).rpartition("/")[2]
+        if wanted != LOG_NAME:
+            return _staged(local, name, folder)
+        size = local.stat().st_size
+        folder.mkdir()
+        path = folder / name
+        with local.open("rb") as source, path.open("wb") as target:
+            if size > LOG_LIMIT_BYTES:
+                left_out = size - LOG_LIMIT_BYTES
+                target.write(f"[the first {left_out} of {size} bytes are left out here]\n".encode())
+            target.writelines(self._redact.tail(source, LOG_LIMIT_BYTES))
+        return path
 
     def _objectives(self, record: TrialRecord) -> tuple[str, ...]:
         if self._card is not None:
@@ -963,8 +1043,6 @@ def _summary_tags(summary: StudySummary, objectives: Sequence[str]) -> dict[str,
     if len(objectives) == 1 and summary.best:
         for name, value in summary.best[0].params.items():
             tags["best." + keys.key_for(name, limit=200)] = str(value)
-    if summary.note_markdown:
-        tags["mlflow.note.content"] = summary.note_markdown
     return tags
 
 
@@ -1011,17 +1089,7 @@ def _pieces(entities: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 
 def _staged(local: Path, name: str, folder: Path) -> Path:
-    """Return a file of the wanted name and the content of `local`, a log's end at most."""
-    size = local.stat().st_size
-    if name == "trial.log" and size > LOG_LIMIT_BYTES:
-        folder.mkdir()
-        path = folder / name
-        with local.open("rb") as source, path.open("wb") as target:
-            source.seek(size - LOG_LIMIT_BYTES)
-            note = f"[the first {size - LOG_LIMIT_BYTES} of {size} bytes are left out here]\n"
-            target.write(note.encode())
-            target.write(source.read(LOG_LIMIT_BYTES))
-        return path
+    """Return a file of the wanted name and the content of `local`."""
     if local.name == name:
         return local
     folder.mkdir()

@@ -35,6 +35,8 @@ class StudyCard:
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     n_trials: int = 0
+    parameters: tuple[str, ...] = ()
+    """Searched parameters, in the study file's order."""
     source: str = ""
     """What a person started, such as the path of the study file; `studyflow` when empty."""
 
@@ -102,8 +104,13 @@ class Tracker(Protocol):
     def finished_trials(self) -> frozenset[int]:
         """Return the numbers of the trials whose child runs are completely up to date."""
 
-    def run_url(self, record: TrialRecord | None = None) -> str | None:
-        """Return where a person sees the study's or a trial's run; `None` without a web server."""
+    def run_url(
+        self, record: TrialRecord | None = None, *, artifact: str | None = None
+    ) -> str | None:
+        """Return where a person sees the study's or a trial's run, or one of the run's artifacts.
+
+        `None` without a web server.
+        """
 
     def close(self) -> None:
         """Release connections."""

@@ -8,7 +8,8 @@ import math
 
 import pytest
 
-from studyflow.executors.diagnosis import Ending, How, diagnose, readable
+from studyflow.executors.diagnosis import Ending, How, blame_device, diagnose, readable
+from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, Cause, Outcome, Trial
 
 TRIAL = Trial("demo", 7, {"x": 1.0}, attempt=2, metrics=("loss",))
@@ -178,3 +179,49 @@ def test_a_number_beyond_all_floats_is_infinite() -> None:
 def test_readable_text_is_one_short_line() -> None:
     assert readable("\x1b[1;31mred\x1b[0m\tand\n\nblue\x00") == "red and blue"
     assert readable("a" * 500, 10) == "aaaaaaaaa…"
+
+
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize(
+    ("line", "is_broken"),
+    [
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", True),
+        ("CUDA error: all CUDA-capable devices are busy or unavailable", True),
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", True),
+        ("Unable to determine the device handle for GPU 0000:3B:00.0: GPU is lost.", True),
+        ("RuntimeError: CUDA error: system not yet initialized", True),
+        ("Failed to initialize NVML: Driver/library version mismatch", True),
+        # These may be the script's own doing.
+        ("RuntimeError: CUDA error: an illegal memory access was encountered", False),
+        ("RuntimeError: No CUDA GPUs are available", False),
+        ("ValueError: the error is uncorrectable", False),
+    ],
+)
+def test_a_device_is_broken_when_nothing_else_can_say_so(line: str, is_broken: bool) -> None:
+    failed = Outcome("demo", 7, 2, Cause.USER_ERROR, {}, "Exit code 1.")
+    told = Outcome("demo", 7, 2, Cause.USER_ERROR, {}, line)
+
+    for outcome, tail in ((failed, f"a line before\n{line}\nthe end\n"), (told, "")):
+        blamed = blame_device(outcome, tail)
+        assert blamed.cause is (Cause.NODE_FAULT if is_broken else Cause.USER_ERROR)
+        assert (f"Its device is broken: {line}" == blamed.message) is is_broken
+    fine = Outcome("demo", 7, 2, Cause.OK, {"loss": 0.5})
+    assert blame_device(fine, line) == fine
+
+
+@pytest.mark.fault("F51")
+@pytest.mark.parametrize("padding", range(240, 300, 3))
+def test_a_secret_is_taken_out_before_the_message_is_cut(padding: int) -> None:
+    secret = "hunter2-is-no-password"
+    said = Outcome(
+        *("demo", 3, 1, Cause.USER_ERROR, {}),
+        f"CUDA out of memory {'x' * padding} {secret}",
+    )
+    trial = Trial("demo", 3, {})
+
+    outcome = diagnose(
+        Ending(How.EXITED, exit_code=1), said.to_json().encode(), "", trial, Redactor([secret])
+    )
+
+    assert outcome.cause is Cause.CUDA_OOM
+    assert "hunter2" not in outcome.message

@@ -747,3 +747,11 @@ def test_an_ended_attempt_is_not_looked_at_again(
     for path in bench.folder(attempt).glob("*.json"):
         path.unlink()
     assert executor.poll()[attempt].outcome == before.outcome
+
+
+def test_two_folders_are_two_places_on_one_machine(bench: Bench, tmp_path: Path) -> None:
+    bench.write(HANG)
+    other = LocalExecutor("demo", ("python", "train.py"), root=tmp_path / "other", cwd=bench.cwd)
+
+    assert bench.executor().place != other.place
+    assert bench.executor().place.rpartition("/")[0] == other.place.rpartition("/")[0]

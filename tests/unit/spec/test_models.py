@@ -80,6 +80,7 @@ def test_defaults() -> None:
                 "stop_grace_seconds": 20,
                 "pending_timeout_seconds": 3600,
                 "image_pull_timeout_seconds": 300,
+                "canary_seconds": 10,
                 "pod_template": {},
             },
         },

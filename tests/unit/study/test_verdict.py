@@ -30,6 +30,7 @@ FIRST_ATTEMPT = {
     Cause.EVICTED: (Cause.EVICTED, None),
     Cause.PREEMPTED: (Cause.PREEMPTED, None),
     Cause.NODE_LOST: (Cause.NODE_LOST, None),
+    Cause.NODE_FAULT: (Cause.NODE_FAULT, None),
     Cause.IMAGE_PULL: (Cause.IMAGE_PULL, None),
     Cause.QUOTA: (Cause.QUOTA, None),
     Cause.API_UNAVAILABLE: (Cause.API_UNAVAILABLE, None),

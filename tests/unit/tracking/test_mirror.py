@@ -377,7 +377,7 @@ def test_threads_deliver_what_the_runner_leaves(place: Place, threaded: Mirror) 
         threaded.points(place.records[number], points(number))
         threaded.finish_trial(place.end(number))
     threaded.close_study(StudySummary(True, (), tuple(place.records.values())))
-    assert threaded.flush(5.0) == 0
+    assert threaded.flush(50.0) == 0
     assert place.memory.finished_trials() == frozenset(range(20))
     assert all(len(place.memory.runs[n].points) == 3 for n in range(20))
 
@@ -394,7 +394,7 @@ def test_a_slow_tracker_is_not_waited_for_beyond_the_patience(
     assert threaded.status.last_error is not None
     assert "0.01 s" in threaded.status.last_error
     place.tracker.release.set()
-    assert threaded.flush(5.0) == 0
+    assert threaded.flush(50.0) == 0
     assert set(place.memory.runs) == {-1, 0, 1}
 
 
@@ -406,17 +406,17 @@ def test_an_upload_that_hangs_keeps_no_launch_waiting(place: Place, threaded: Mi
     place.tracker.before = lambda method, number: reached.set() if method == "close_trial" else None
     place.start(0)
     threaded.finish_trial(place.end(0))
-    assert reached.wait(5.0)
+    assert reached.wait(50.0)
     assert threaded.open_trial(place.start(1)) is not None
     assert threaded.flush(0.01) == 1
     place.tracker.release.set()
-    assert threaded.flush(5.0) == 0
+    assert threaded.flush(50.0) == 0
 
 
 def test_flush_tries_at_once_after_a_long_outage(place: Place, threaded: Mirror) -> None:
     place.tracker.fail_next()
     assert threaded.open_study(card()) is None
-    assert threaded.flush(5.0) == 0
+    assert threaded.flush(50.0) == 0
     assert place.memory.study_run.status == "RUNNING"
 
 

@@ -1,4 +1,4 @@
-"""What the executor asks of the Kubernetes API: eight requests, plain dictionaries, our own errors.
+"""What the executor asks of the Kubernetes API: ten requests, plain dictionaries, our own errors.
 
 The only place that imports the Kubernetes client. Its authentication and connections are used, its
 models are not: they refuse fields that are younger than themselves, in requests and in answers.
@@ -9,11 +9,13 @@ runner's loop is the one place where anything is tried again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -42,6 +44,9 @@ _PATHS: Final[Mapping[str, str]] = {
     "jobs": "/apis/batch/v1/namespaces/{namespace}/jobs",
     "pods": "/api/v1/namespaces/{namespace}/pods",
     "events": "/api/v1/namespaces/{namespace}/events",
+    "workloads": "/apis/kueue.x-k8s.io/v1beta1/namespaces/{namespace}/workloads",
+    "localqueues": "/apis/visibility.kueue.x-k8s.io/v1beta1/namespaces/{namespace}/localqueues",
+    "resourcequotas": "/api/v1/namespaces/{namespace}/resourcequotas",
     "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
     "selfsubjectrulesreviews": "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
 }
@@ -71,6 +76,8 @@ class ClusterApi(Protocol):
     """The requests. `studyflow.testing.fake_cluster` has one in memory."""
 
     namespace: str
+    cluster_id: str
+    """Tells clusters apart: two that are the same here are one."""
     n_requests: dict[str, int]
     """Requests so far, by verb and kind, such as `list pods`."""
 
@@ -107,6 +114,12 @@ class ClusterApi(Protocol):
     def events(self, uid: str) -> list[dict[str, Any]]:
         """Return the events about one object, oldest first; empty without the right to see them."""
 
+    def workload(self, uid: str) -> dict[str, Any] | None:
+        """Return what Kueue keeps of the Job of this uid; `None` where that cannot be read."""
+
+    def pending_workloads(self, queue: str) -> list[dict[str, Any]]:
+        """Return who waits in a local queue of Kueue's; empty where that cannot be read."""
+
     def read_log(
         self, pod: str, *, tail_lines: int | None = None, limit_bytes: int | None = None
     ) -> bytes:
@@ -114,6 +127,12 @@ class ClusterApi(Protocol):
 
     def follow_log(self, pod: str) -> Iterator[bytes]:
         """Yield the log of a pod's container as it is written, until the container ends."""
+
+    def server_time(self) -> float | None:
+        """Return the API server's time now, in seconds since the epoch; `None` while unknown.
+
+        Asks nothing: the last answer said it, and a monotonic clock has counted since.
+        """
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -164,11 +183,14 @@ class KubernetesApi:
         self._client = client.ApiClient(configuration)
         self.namespace = namespace or default
         self.host = str(configuration.host)
+        self.cluster_id = _cluster_id(self.host, configuration.ssl_ca_cert)
         self.n_requests: dict[str, int] = {}
         """Requests so far, by verb and kind: what a study costs the API server."""
         self._clock = clock
         self._paused_until = -math.inf
         """Until when the server asked to be left alone."""
+        self._server_ahead: float | None = None
+        """The server's time minus `clock`, by its last answer."""
 
     def list_objects(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
         items: list[dict[str, Any]] = []
@@ -232,11 +254,26 @@ class KubernetesApi:
 
     def events(self, uid: str) -> list[dict[str, Any]]:
         query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": LIST_LIMIT}
-        try:
-            found = self._json("list", "events", "GET", query=query).get("items") or []
-        except Refused:  # a right that only explains things is worth no failure
-            return []
+        found = self._optional("list", "events", query=query)
         return sorted(found, key=lambda event: str(event.get("lastTimestamp") or ""))
+
+    def workload(self, uid: str) -> dict[str, Any] | None:
+        query = {"labelSelector": f"kueue.x-k8s.io/job-uid={uid}", "limit": 1}
+        found = self._optional("list", "workloads", query=query)
+        return found[0] if found else None
+
+    def pending_workloads(self, queue: str) -> list[dict[str, Any]]:
+        return self._optional("get", "localqueues", name=queue, below="pendingworkloads")
+
+    def _optional(self, verb: str, kind: str, **options: Any) -> list[dict[str, Any]]:
+        """Return the items of an answer that only explains things: a missing right is no failure.
+
+        Nor is a cluster without Kueue, or one whose Kueue no longer serves this version.
+        """
+        try:
+            return list(self._json(verb, kind, "GET", **options).get("items") or ())
+        except (Refused, NotFound):
+            return []
 
     def read_log(
         self, pod: str, *, tail_lines: int | None = None, limit_bytes: int | None = None
@@ -285,6 +322,9 @@ class KubernetesApi:
         }
         answer = self._json("create", "selfsubjectrulesreviews", "POST", body=body)
         return list((answer.get("status") or {}).get("resourceRules") or ())
+
+    def server_time(self) -> float | None:
+        return None if self._server_ahead is None else self._clock() + self._server_ahead
 
     def close(self) -> None:
         self._client.rest_client.pool_manager.clear()
@@ -362,7 +402,16 @@ class KubernetesApi:
             except ValueError:
                 status = {}
             raise _failure(answer.status, status if isinstance(status, dict) else {}, what)
+        self._note_time(answer)
         return answer
+
+    def _note_time(self, answer: Any) -> None:
+        """Learn the server's time from an answer's `Date`."""
+        try:
+            date = parsedate_to_datetime(str(answer.getheader("Date")))
+        except ValueError:
+            return  # left out, or rewritten, by what lies in front of the server
+        self._server_ahead = date.timestamp() - self._clock()
 
     def _begin_pause(self, answer: Any) -> None:
         """Heed `Retry-After`, which a server sends that has too much to do."""
@@ -391,6 +440,16 @@ class KubernetesApi:
             f"The Kubernetes API at {self.host} does not answer ({what}): {_short(error)}.",
             hint="is the cluster up, and reachable from here?",
         )
+
+
+def _cluster_id(host: str, ca_file: str | None) -> str:
+    """Return what tells a cluster from others.
+
+    Inside, many clusters have the same address but each its own certificates; outside it may be the
+    other way round.
+    """
+    authority = b"" if ca_file is None else Path(ca_file).read_bytes()
+    return hashlib.sha256(host.encode() + authority).hexdigest()[:8]
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

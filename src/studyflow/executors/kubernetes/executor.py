@@ -15,16 +15,27 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from studyflow.errors import DocumentError, ExecutorBlocked, ExecutorError, ExecutorUnavailable
-from studyflow.executors.diagnosis import Ending, How, diagnose
+from studyflow.executors.diagnosis import Ending, How, blame_device, diagnose
 from studyflow.executors.kubernetes.api import AlreadyExists, ClusterApi
-from studyflow.executors.kubernetes.manifest import CONTAINER, build_job, place, unescaped
-from studyflow.executors.kubernetes.names import attempt_of, job_name, study_selector
+from studyflow.executors.kubernetes.manifest import (
+    CONTAINER,
+    avoided_nodes,
+    build_job,
+    place,
+    unescaped,
+)
+from studyflow.executors.kubernetes.names import (
+    attempt_of,
+    job_name,
+    queue_of,
+    study_selector,
+)
 from studyflow.executors.kubernetes.pod_status import (
     FENCE_ANNOTATION,
     Fence,
@@ -32,10 +43,12 @@ from studyflow.executors.kubernetes.pod_status import (
     Sighting,
     Wait,
     look,
+    running_seconds,
     wait_of,
 )
 from studyflow.executors.kubernetes.reflector import Reflector
 from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
+from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
 from studyflow.trial import TRIAL_VARIABLE, Cause, Outcome, Trial
 
@@ -76,6 +89,9 @@ class _Attempt:
     leaving_since: float | None = None
     events: tuple[Mapping[str, Any], ...] = ()
     events_at: float | None = None
+    workload: Mapping[str, Any] | None = None
+    queue_position: int | None = None
+    queue_at: float | None = None
     log_tries: int = 0
     state: AttemptState = AttemptState.PENDING
     final: AttemptStatus | None = None
@@ -91,8 +107,8 @@ class KubernetesExecutor:
         image: The study's image by its digest, when an earlier run has seen which it is.
         tracking_uri: MLflow's address as pods reach it, if it is not the runner's.
         on_image: Is told the image by its digest once the first pod shows it.
+        redact: Takes secrets out of what scripts say about their end.
         clock: Seconds, monotonic.
-        wall_clock: Seconds since the epoch, for attempts that another runner started.
         is_threaded: False in tests: nothing follows the cluster by itself, and every call first
             takes in what has happened.
 
@@ -109,8 +125,8 @@ class KubernetesExecutor:
         image: str | None = None,
         on_image: Callable[[str], None] | None = None,
         tracking_uri: str | None = None,
+        redact: Redactor | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
         is_threaded: bool = True,
     ) -> None:
         if spec.trial.image is None:
@@ -124,8 +140,8 @@ class KubernetesExecutor:
         self._image = image
         self._on_image = on_image
         self._tracking_uri = tracking_uri
+        self._redact = redact or Redactor()
         self._clock = clock
-        self._wall_clock = wall_clock
         self._changed = threading.Event()
         selector = study_selector(spec.name)
         self._is_threaded = is_threaded
@@ -148,16 +164,26 @@ class KubernetesExecutor:
         return None
 
     @property
+    def place(self) -> str:
+        """The namespace, and which cluster it is of."""
+        return f"{self._api.namespace}@{self._api.cluster_id}"
+
+    @property
     def n_requests(self) -> Mapping[str, int]:
         """Requests to the API server so far, by verb and kind."""
         return self._api.n_requests
+
+    @property
+    def canary_seconds(self) -> float:
+        """As `trial.kubernetes` says."""
+        return self._spec.trial.kubernetes.canary_seconds
 
     @property
     def brings_points(self) -> bool:
         """Trials report to MLflow, which the runner asks for what pruners and plots need."""
         return False
 
-    def submit(self, trial: Trial) -> AttemptId:
+    def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
         """Create the attempt's Job, or adopt the one that exists already.
 
         Raises:
@@ -176,7 +202,9 @@ class KubernetesExecutor:
         is_own = False
         if job is None:
             try:
-                job = self._api.create_job(build_job(self._spec, placed, image=self._image))
+                job = self._api.create_job(
+                    build_job(self._spec, placed, image=self._image, avoid=avoid)
+                )
                 is_own = True
             except AlreadyExists:
                 job = self._api.get_job(name)
@@ -360,10 +388,16 @@ class KubernetesExecutor:
                 for number, other in self._attempts.items()
                 if number != attempt
             ),
+            avoids=avoided_nodes(job),
+            workload=record.workload,
+            queue_position=record.queue_position,
         )
         found = look(seen)
         if found.wants_events and self._ask_for_events(record, pod or job):
             found = look(replace(seen, events=record.events))
+        if found.wants_queue and self._ask_queue(record, job):
+            position = record.queue_position
+            found = look(replace(seen, workload=record.workload, queue_position=position))
         if found.fence is not None and not job_is_gone:
             self._fence_if_allowed(attempt, found.fence)
         if found.started_at is not None and found.state is not AttemptState.PENDING:
@@ -374,18 +408,19 @@ class KubernetesExecutor:
         record.state = found.state
         if found.state is AttemptState.RUNNING and not is_leaving:
             is_fenced = Fence.read(job) is not None
-            self._enforce_time_limit(attempt, record, found, is_fenced=is_fenced)
+            self._enforce_time_limit(attempt, record, pod, is_fenced=is_fenced)
         if found.state is not AttemptState.ENDED:
             return AttemptStatus(
                 found.state,
                 reason=found.reason,
                 started_at=found.started_at,
                 waits_for_room=found.waits_for_room,
+                node=_node_of(pod),
             )
         if not self._save_log(attempt, record) and record.log_tries < LOG_TRIES:
             record.state = AttemptState.RUNNING  # its end is told once its log is there
-            return AttemptStatus(record.state, started_at=found.started_at)
-        record.final = self._conclude(attempt, record, found)
+            return AttemptStatus(record.state, started_at=found.started_at, node=_node_of(pod))
+        record.final = replace(self._conclude(attempt, record, found), node=_node_of(pod))
         return record.final
 
     def _pod_of(
@@ -425,15 +460,39 @@ class KubernetesExecutor:
             return False
         return True
 
+    def _ask_queue(self, record: _Attempt, job: Mapping[str, Any]) -> bool:
+        """Ask Kueue, once in a while, what it says of a suspended Job; return whether it did."""
+        queue = queue_of(job)
+        now = self._clock()
+        is_soon = record.queue_at is not None and now - record.queue_at < EVENTS_SECONDS
+        if queue is None or is_soon:
+            return False
+        record.queue_at = now
+        try:
+            record.workload = self._api.workload(str(job["metadata"].get("uid")))
+            waiting = self._api.pending_workloads(queue) if record.workload else []
+        except ExecutorUnavailable:
+            return False
+        name = (record.workload or {}).get("metadata", {}).get("name")
+        places = [w.get("positionInLocalQueue") for w in waiting if w["metadata"]["name"] == name]
+        record.queue_position = places[0] if places else None
+        return True
+
     def _enforce_time_limit(
-        self, attempt: AttemptId, record: _Attempt, found: Look, *, is_fenced: bool
+        self,
+        attempt: AttemptId,
+        record: _Attempt,
+        pod: Mapping[str, Any] | None,
+        *,
+        is_fenced: bool,
     ) -> None:
         limit = self._spec.trial.timeout_seconds
         if record.running_since is None:
             record.running_since = self._clock()
-            if not record.is_own and found.started_at is not None:
-                # Another runner saw it begin. A clock that is wrong only moves this one limit.
-                record.running_since -= max(self._wall_clock() - found.started_at, 0.0)
+            if not record.is_own and pod is not None:
+                # Another runner saw it begin. What cannot be told counts from now, and the pod's
+                # own deadline, which the kubelet keeps, bounds it.
+                record.running_since -= running_seconds(pod, self._api.server_time()) or 0.0
         is_over = limit is not None and self._clock() - record.running_since >= limit
         if not is_over or is_fenced:
             return
@@ -482,17 +541,20 @@ class KubernetesExecutor:
         else:
             ending = replace(found.ending, timeout_seconds=self._spec.trial.timeout_seconds)
             exit_code = ending.exit_code
-            outcome = diagnose(ending, found.outcome, self._log_tail(attempt), trial)
+            log_tail = self._log_tail(attempt)
+            outcome = diagnose(ending, found.outcome, log_tail, trial, self._redact)
+            outcome = blame_device(outcome, log_tail)
             if outcome.cause is Cause.HOST_OOM and self._spec.trial.resources.memory:
                 limit = self._spec.trial.resources.memory
                 message = f"{outcome.message} Its limit is {limit} (trial.resources.memory)."
                 outcome = replace(outcome, message=message)
         return AttemptStatus(
             AttemptState.ENDED,
-            outcome=outcome,
+            outcome=replace(outcome, message=self._redact(outcome.message)),
             exit_code=exit_code,
             started_at=found.started_at,
             ended_at=found.ended_at,
+            missed_nodes=found.missed_nodes,
             blocks_study=found.blocks_study,
         )
 
@@ -540,9 +602,8 @@ class KubernetesExecutor:
     def _log_tail(self, attempt: AttemptId) -> str:
         try:
             with self._log_path(attempt).open("rb") as log:
-                size = log.seek(0, 2)
-                log.seek(max(size - LOG_TAIL_BYTES, 0))
-                return log.read(LOG_TAIL_BYTES).decode(errors="replace")
+                tail = b"".join(self._redact.tail(log, LOG_TAIL_BYTES))
+                return tail.decode(errors="replace")
         except FileNotFoundError:
             return ""
 
@@ -561,6 +622,10 @@ class KubernetesExecutor:
 
 def _attempt_of(item: Mapping[str, Any]) -> AttemptId | None:
     return attempt_of(item["metadata"].get("labels") or {})
+
+
+def _node_of(pod: Mapping[str, Any] | None) -> str | None:
+    return None if pod is None else (pod.get("spec") or {}).get("nodeName") or None
 
 
 def _repository(image: str) -> str:

@@ -9,11 +9,12 @@ deadlines and the meaning of an ending are the runner's, read from the pod's sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from studyflow.executors.kubernetes.names import (
+    QUEUE_LABEL,
     STUDY_ANNOTATION,
     attempt_labels,
     job_name,
@@ -29,6 +30,14 @@ CONTAINER: Final = "trial"
 
 TERMINATION_PATH: Final = "/dev/termination-log"
 """Where `sdk.finish` writes: the kubelet puts the file's content into the pod's status."""
+
+AVOIDED_ANNOTATION: Final = "studyflow.dev/avoided-nodes"
+"""On a Job: the nodes that its pod keeps away from, by our decision."""
+
+NODE_LABEL: Final = "kubernetes.io/hostname"
+"""The label that names a node to its scheduler. Its value is the node's name nearly everywhere;
+where it is another, the pod may come to an avoided node again. A condition on the name itself is
+refused by some autoscalers."""
 
 CHECKPOINT_PATH: Final = "/var/run/studyflow/checkpoints"
 
@@ -68,13 +77,16 @@ def place(trial: Trial, kubernetes: KubernetesSpec, tracking_uri: str | None = N
     )
 
 
-def build_job(spec: StudySpec, trial: Trial, *, image: str | None = None) -> dict[str, Any]:
+def build_job(
+    spec: StudySpec, trial: Trial, *, image: str | None = None, avoid: Collection[str] = ()
+) -> dict[str, Any]:
     """Return the Job of one attempt.
 
     Args:
         spec: The study; `trial.image` must be set.
         trial: The attempt, as `place` returns it.
         image: Image to run instead of the study file's: the same one by its digest.
+        avoid: Nodes where the pod must not run.
     """
     kubernetes = spec.trial.kubernetes
     attempt = AttemptId(trial.number, trial.attempt)
@@ -104,10 +116,41 @@ def build_job(spec: StudySpec, trial: Trial, *, image: str | None = None) -> dic
             "template": strategic_merge(template, kubernetes.pod_template),
         },
     }
+    if avoid:
+        keep_away(job["spec"]["template"], sorted(avoid))
+        job["metadata"]["annotations"][AVOIDED_ANNOTATION] = ",".join(sorted(avoid))
     if kubernetes.queue is not None:
-        job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = kubernetes.queue
+        job["metadata"]["labels"][QUEUE_LABEL] = kubernetes.queue
         job["spec"]["suspend"] = True  # Kueue starts it; a server that knows neither starts it now
     return job
+
+
+def keep_away(template: dict[str, Any], nodes: Sequence[str]) -> None:
+    """Add to a pod template that its pod must not run on these nodes, whatever else it asks for.
+
+    Terms of a required affinity are alternatives, so each of them gets the condition.
+    """
+    condition = {"key": NODE_LABEL, "operator": "NotIn", "values": list(nodes)}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    affinity = dict(template["spec"].get("affinity") or {})
+    node_affinity = dict(affinity.get("nodeAffinity") or {})
+    terms = (node_affinity.get(required) or {}).get("nodeSelectorTerms") or [{}]
+    node_affinity[required] = {
+        "nodeSelectorTerms": [
+            {**term, "matchExpressions": [*(term.get("matchExpressions") or ()), condition]}
+            for term in terms
+        ]
+    }
+    template["spec"] = {
+        **template["spec"],
+        "affinity": {**affinity, "nodeAffinity": node_affinity},
+    }
+
+
+def avoided_nodes(job: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the nodes that `build_job` was told to avoid."""
+    text = (job["metadata"].get("annotations") or {}).get(AVOIDED_ANNOTATION) or ""
+    return tuple(node for node in text.split(",") if node)
 
 
 def escaped(text: str) -> str:
@@ -200,15 +243,20 @@ def _environment(spec: StudySpec, trial: Trial) -> list[dict[str, Any]]:
 
 
 def _resources(spec: StudySpec) -> dict[str, Any]:
+    given = trial_resources(spec)
+    # Equal requests and limits: what a trial measures must not depend on its neighbours.
+    return {"requests": given, "limits": dict(given)} if given else {}
+
+
+def trial_resources(spec: StudySpec) -> dict[str, str]:
+    """Return what a trial asks for, by resource."""
     wanted = spec.trial.resources
     amounts = {
         "cpu": wanted.cpu,
         "memory": wanted.memory,
         spec.trial.kubernetes.gpu_resource: str(wanted.gpu) if wanted.gpu else None,
     }
-    given = {name: amount for name, amount in amounts.items() if amount is not None}
-    # Equal requests and limits: what a trial measures must not depend on its neighbours.
-    return {"requests": given, "limits": dict(given)} if given else {}
+    return {name: amount for name, amount in amounts.items() if amount is not None}
 
 
 def _volumes(

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from studyflow.executors.protocol import AttemptId
 
 STUDY_LABEL: Final = "studyflow.dev/study"
 TRIAL_LABEL: Final = "studyflow.dev/trial"
 ATTEMPT_LABEL: Final = "studyflow.dev/attempt"
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+"""Kueue's own: the local queue that a Job waits in."""
 STUDY_ANNOTATION: Final = "studyflow.dev/study-name"
 """The study's name as it is; a label's value could not hold every name."""
 
@@ -65,3 +67,8 @@ def attempt_of(labels: Mapping[str, str]) -> AttemptId | None:
     if not (number.isdecimal() and attempt.isdecimal()):
         return None
     return AttemptId(int(number), int(attempt))
+
+
+def queue_of(job: Mapping[str, Any]) -> str | None:
+    """Return the queue that a Job waits in; `None` when it is in none."""
+    return (job["metadata"].get("labels") or {}).get(QUEUE_LABEL) or None

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from studyflow.executors.diagnosis import Ending, How, readable
+from studyflow.executors.kubernetes.names import queue_of
 from studyflow.executors.protocol import AttemptState
 from studyflow.trial import Cause
 
@@ -30,6 +31,14 @@ LOST_SECONDS: Final = 60.0
 
 QUIET_SECONDS: Final = 10.0
 """How long a pod may be without a reason of its own before its events are asked for."""
+
+_N_NODES: Final = re.compile(r"0/(\d+) nodes are available")
+_N_EXCLUDED: Final = re.compile(
+    r"(\d+) node\(s\) "
+    r"(?:didn't match (?:Pod's )?node (?:affinity|selector)|had (?:untolerated )?taint|"
+    r"were unschedulable)"
+)
+"""What the scheduler says of nodes that are out of bounds for a pod, whoever else ends there."""
 
 _PULL_FAILURES: Final = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable")
 
@@ -82,6 +91,12 @@ class Sighting:
     """Whether any attempt of the study has run a container since this runner began."""
     others_running: bool = False
     """Whether another attempt of the study runs now."""
+    avoids: tuple[str, ...] = ()
+    """Nodes where its pod must not run, by our own decision."""
+    workload: Mapping[str, Any] | None = None
+    """What Kueue keeps of its Job, while it is suspended; `None` when that is not known."""
+    queue_position: int | None = None
+    """How many are before it in its queue; `None` when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +121,12 @@ class Look:
     """Whether no attempt of the study can begin, whatever its parameters."""
     waits_for_room: bool = False
     """Whether it waits for a node or for quota: further trials would only wait beside it."""
+    missed_nodes: tuple[str, ...] = ()
+    """Nodes that it was told to avoid and without which it found no place."""
     wants_events: bool = False
     """Whether its events would say more."""
+    wants_queue: bool = False
+    """Whether its queue would say more."""
     image_id: str = field(default="", compare=False)
 
 
@@ -134,20 +153,42 @@ def wait_of(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Wait:
     return Wait.IMAGE if reason in _PULL_FAILURES else Wait.CONTAINER
 
 
+def running_seconds(pod: Mapping[str, Any], server_time: float | None) -> float | None:
+    """Return how long a pod's container has run; `None` when that cannot be said.
+
+    The times of a pod come from two clocks, the API server's and its node's, which may be an hour
+    apart; each difference taken here is one clock's. What lies between them is the moment in which
+    the node learns of the pod.
+
+    Args:
+        pod: A pod whose container runs.
+        server_time: The API server's time now; `None` when it is not known.
+    """
+    status = pod.get("status") or {}
+    created = _seconds(pod["metadata"].get("creationTimestamp"))
+    bound = _seconds(_scheduled(pod).get("lastTransitionTime")) or created  # the API server's
+    taken = _seconds(status.get("startTime"))  # the node's, as the next one
+    began = _seconds((_container_state(pod).get("running") or {}).get("startedAt"))
+    if server_time is None or bound is None or taken is None or began is None:
+        return None
+    return max((server_time - bound) - max(began - taken, 0.0), 0.0)
+
+
 def look(seen: Sighting) -> Look:
     """Return what an attempt's Job and pod mean."""
-    fence = Fence.read(seen.job)
     pod = seen.pod
+    fence = Fence.read(seen.job)
+    imposed = fence or _taken_back(seen)
     terminated = None if pod is None else _container_state(pod).get("terminated")
     if terminated is not None and pod is not None:
-        return _ended(pod, terminated, fence)
+        return _ended(pod, terminated, imposed, is_fenced=fence is not None)
     if pod is None or seen.pod_is_gone:
         if fence is not None:
             return _imposed(fence)
         if seen.job_is_gone:
             return _end(Cause.LOST, "Its Job was deleted by someone else.")
         if pod is not None:
-            imposed = _imposed_by_cluster(pod)
+            imposed = imposed or _imposed_by_cluster(pod)
             if imposed is None:
                 return _fenced(Cause.EVICTED, _why_deleted(pod))
             return _fenced(imposed.cause, imposed.message)
@@ -158,7 +199,7 @@ def look(seen: Sighting) -> Look:
         return _failed_without_container(pod, fence)
     # Kubelets before 1.22 call a pod failed before they end its container.
     if has_failed or pod["metadata"].get("deletionTimestamp"):
-        return _leaving(seen, pod, fence)
+        return _leaving(seen, pod, fence, imposed)
     if is_running:
         return Look(
             AttemptState.RUNNING,
@@ -170,12 +211,35 @@ def look(seen: Sighting) -> Look:
     return _waiting(seen, pod)
 
 
-def _ended(pod: Mapping[str, Any], terminated: Mapping[str, Any], fence: Fence | None) -> Look:
+def _taken_back(seen: Sighting) -> Fence | None:
+    """Return that a queue has taken back the place of a Job whose pod it had let begin.
+
+    Kueue suspends the Job, whose controller deletes the pod, and admits the same Job again when it
+    has room. The attempt is over by then, as after any eviction: the next one waits in the queue.
+    """
+    pod = seen.pod
+    is_suspended = bool((seen.job.get("spec") or {}).get("suspend"))
+    if pod is None or not is_suspended:
+        return None
+    if not (seen.pod_is_gone or pod["metadata"].get("deletionTimestamp")):
+        return None
+    return Fence(
+        How.STOPPED, Cause.EVICTED, f"Its queue{_queue(seen.job)} took its place back (Kueue)."
+    )
+
+
+def _ended(
+    pod: Mapping[str, Any],
+    terminated: Mapping[str, Any],
+    outside: Fence | None,
+    *,
+    is_fenced: bool,
+) -> Look:
     code = _exit_code(terminated)
     status = pod.get("status") or {}
     message = str(terminated.get("message") or "")
     started = terminated.get("reason") not in ("StartError", "ContainerCannotRun")
-    imposed = fence or _imposed_by_cluster(pod)
+    imposed = outside or _imposed_by_cluster(pod)
     ending = Ending(
         how=How.EXITED if imposed is None else imposed.how,
         exit_code=code,
@@ -199,7 +263,7 @@ def _ended(pod: Mapping[str, Any], terminated: Mapping[str, Any], fence: Fence |
             cause=Cause.USER_ERROR,
             message=f"The container could not start: {readable(message)}",
         )
-    if imposed is not None and fence is None and status.get("phase") != "Succeeded":
+    if imposed is not None and not is_fenced and status.get("phase") != "Succeeded":
         # An eviction or a drain: durable on the Job before its replacement pod is noticed.
         return replace(look, fence=imposed)
     return look
@@ -264,26 +328,32 @@ def _failed_without_container(pod: Mapping[str, Any], fence: Fence | None) -> Lo
     """Judge a pod that failed before its container ran, or whose container nobody knows of."""
     imposed = fence or _imposed_by_cluster(pod)
     if imposed is None:
-        return _fenced(Cause.EVICTED, _why_refused(pod))
+        # A pod without a reason of its node's was ended by another of its containers.
+        is_refused = bool((pod.get("status") or {}).get("reason"))
+        return _fenced(Cause.NODE_FAULT if is_refused else Cause.EVICTED, _why_refused(pod))
     if fence is None and imposed.how is How.TIMEOUT:
         # The pod's deadline counts from before its image is pulled and its volumes are mounted.
         return _fenced(Cause.EVICTED, f"Its container never began. {imposed.message}".strip())
     return _fenced(imposed.cause, imposed.message)
 
 
-def _leaving(seen: Sighting, pod: Mapping[str, Any], fence: Fence | None) -> Look:
+def _leaving(
+    seen: Sighting, pod: Mapping[str, Any], fence: Fence | None, imposed: Fence | None
+) -> Look:
     """Judge a pod that was told to go and whose container has not ended yet."""
     imposed = (
-        fence or _imposed_by_cluster(pod) or Fence(How.STOPPED, Cause.EVICTED, _why_refused(pod))
+        imposed or _imposed_by_cluster(pod) or Fence(How.STOPPED, Cause.EVICTED, _why_refused(pod))
     )
     if seen.leaving_seconds > seen.grace_seconds + LOST_SECONDS:
-        if fence is not None:
+        if fence is not None and fence.cause is not Cause.EVICTED:
             return _imposed(fence)
-        return _fenced(
+        lost = _fenced(
             Cause.NODE_LOST,
             f"Its pod does not end {seen.leaving_seconds:.0f} s after it was told to; its node "
             f"{(pod.get('spec') or {}).get('nodeName', '')} does not answer.",
         )
+        # By the cluster's clock, and the same for all pods that went with this node.
+        return replace(lost, ended_at=_seconds(pod["metadata"].get("deletionTimestamp")))
     running = _container_state(pod).get("running") or {}
     state = AttemptState.RUNNING if running else AttemptState.PENDING
     # Fenced at once: the Job controller has made a second pod by now.
@@ -339,10 +409,32 @@ def _without_pod(seen: Sighting) -> Look:
         message = readable(str(failed.get("message") or failed.get("reason") or ""))
         return _fenced(Cause.LOST, f"Its Job failed and its pod is gone. {message}".strip())
     if (seen.job.get("spec") or {}).get("suspend"):
-        return Look(AttemptState.PENDING, reason="Suspended: its queue has not admitted it yet.")
+        return Look(AttemptState.PENDING, reason=_why_suspended(seen), wants_queue=True)
     if seen.waiting_seconds < QUIET_SECONDS / 5:
         return Look(AttemptState.PENDING)
     return _by_events(seen, "The Job has no pod yet")
+
+
+def _why_suspended(seen: Sighting) -> str:
+    """Return why a Job is suspended, as far as its queue says it."""
+    place = seen.queue_position
+    before = "" if place is None else f" ({place} before it)"
+    why = _why_no_quota(seen.workload)
+    return f"Suspended: its queue{_queue(seen.job)} has not admitted it yet{before}. {why}".strip()
+
+
+def _queue(job: Mapping[str, Any]) -> str:
+    """Return the name of a Job's queue, behind a blank; empty without one."""
+    name = queue_of(job)
+    return f" {name}" if name else ""
+
+
+def _why_no_quota(workload: Mapping[str, Any] | None) -> str:
+    """Return what Kueue says of a workload that has no quota."""
+    for condition in ((workload or {}).get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "QuotaReserved" and condition.get("status") == "False":
+            return readable(str(condition.get("message") or ""))
+    return ""
 
 
 def _by_events(seen: Sighting, otherwise: str) -> Look:
@@ -367,15 +459,32 @@ def _by_events(seen: Sighting, otherwise: str) -> Look:
 
 
 def _for_room(seen: Sighting, reason: str) -> Look:
+    if seen.avoids and _is_excluded_everywhere(reason):
+        return _without_avoided(seen, reason)
     # When the last of the others ends, the scheduler needs a moment to give its place away.
     stalled_seconds = min(seen.waiting_seconds, seen.stalled_seconds)
     if seen.others_running or stalled_seconds < seen.pending_seconds:
         return Look(AttemptState.PENDING, reason=reason, waits_for_room=True)
+    if seen.avoids:
+        return _without_avoided(seen, reason)
     return _blocking(
         Cause.UNSCHEDULABLE,
         f"{reason} No trial found room for {stalled_seconds:.0f} s "
         "(trial.kubernetes.pending_timeout_seconds). Hint: ask for less, or make room.",
     )
+
+
+def _is_excluded_everywhere(reason: str) -> bool:
+    """Return whether no node would take the pod even if all of them were empty."""
+    n_nodes = _N_NODES.search(reason)
+    n_excluded = sum(int(count) for count in _N_EXCLUDED.findall(reason))
+    return n_nodes is not None and n_excluded == int(n_nodes.group(1))
+
+
+def _without_avoided(seen: Sighting, reason: str) -> Look:
+    """End an attempt that finds no place but on the nodes that it avoids: the next one may go."""
+    found = _fenced(Cause.UNSCHEDULABLE, f"{reason} It avoids {', '.join(seen.avoids)}.")
+    return replace(found, missed_nodes=seen.avoids)
 
 
 def _imposed(fence: Fence) -> Look:

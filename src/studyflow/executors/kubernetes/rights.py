@@ -33,6 +33,14 @@ NEEDED: Final = frozenset(
 )
 """What launching trials, following them and reading their logs takes."""
 
+OPTIONAL: Final = frozenset(
+    (
+        Right("kueue.x-k8s.io", "workloads", "list"),
+        Right("visibility.kueue.x-k8s.io", "localqueues/pendingworkloads", "get"),
+    )
+)
+"""What tells more about a Job that waits in a queue of Kueue's."""
+
 _EVERYONE: Final = frozenset(
     {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
 )
@@ -58,7 +66,7 @@ def surplus(rights: Iterable[Right]) -> tuple[Right, ...]:
     """Return the rights that a runner has no use for, by resource and verb."""
     return tuple(
         sorted(
-            (r for r in rights if r not in NEEDED and r.resource not in _EVERYONE),
+            (r for r in rights if r not in NEEDED | OPTIONAL and r.resource not in _EVERYONE),
             key=lambda right: (right.resource, right.verb),
         )
     )

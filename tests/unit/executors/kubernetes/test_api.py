@@ -21,6 +21,7 @@ from studyflow.executors.kubernetes.api import (
     NotFound,
     Refused,
     VersionTooOld,
+    _cluster_id,
 )
 from studyflow.executors.kubernetes.rights import Right
 from studyflow.testing.fake_clock import FakeClock
@@ -39,6 +40,7 @@ class Server(ThreadingHTTPServer):
         self.answers: list[tuple[int, bytes, int]] = []
         self.retry_after: str | None = None
         """Sent with every answer."""
+        self.date: str | None = None
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.headers: list[dict[str, str]] = []
         self.bodies: list[Any] = []
@@ -68,7 +70,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.headers.append({k.lower(): v for k, v in self.headers.items()})
         self.server.bodies.append(json.loads(body) if body else None)
         status, answer, cut = self.server.answers.pop(0)
-        self.send_response(status)
+        self.send_response_only(status)
+        if self.server.date is not None:
+            self.send_header("Date", self.server.date)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
         if self.server.retry_after is not None:
@@ -96,6 +100,10 @@ def write_kubeconfig(path: Path, url: str, monkeypatch: pytest.MonkeyPatch, **co
         ],
     }
     path.write_text(yaml.safe_dump(document))
+    use_kubeconfig(path, monkeypatch)
+
+
+def use_kubeconfig(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(path))
     # The client reads the variable when it is imported, which another test may have done.
@@ -134,6 +142,16 @@ def test_the_namespace_is_the_one_given_or_the_contexts_or_default(
     write_kubeconfig(tmp_path / "config", "http://a:1", monkeypatch)
     assert KubernetesApi().namespace == "default"
     assert KubernetesApi().host == "http://a:1"
+
+
+def test_clusters_of_one_address_are_told_apart_by_their_certificates(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+
+    ids = {_cluster_id("https://10.96.0.1", str(tmp_path / name)) for name in ("a", "b", "a")}
+
+    assert len(ids) == 2
+    assert _cluster_id("https://10.96.0.1", None) not in ids
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{", "current-context: nowhere\n"])
@@ -525,3 +543,50 @@ def test_the_rules_of_a_user_are_those_of_the_namespace(api: KubernetesApi, serv
             "spec": {"namespace": "trials"},
         }
     ]
+
+
+@pytest.mark.fault("F45")
+def test_the_servers_time_is_what_its_answers_say_and_counted_on_by_a_monotonic_clock(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_kubeconfig(tmp_path / "config", server.url, monkeypatch)
+    clock = FakeClock()
+    api = KubernetesApi("trials", clock=clock)
+    assert api.server_time() is None
+    for date, seconds in (
+        ("Thu, 01 Jan 2026 12:00:00 GMT", 1767268800.0),
+        ("Thu, 01 Jan 2026 13:00:00 GMT", 1767272400.0),
+        ("half past nine", 1767272430.0),
+        (None, 1767272460.0),
+    ):
+        server.date = date
+        server.answer({"items": []})
+        api.list_objects("jobs", "")
+        assert api.server_time() == seconds
+        clock.advance(30.0)
+    api.close()
+
+
+@pytest.mark.fault("F11")
+def test_what_kueue_says_of_a_job_is_read_where_it_may_be(
+    server: Server, api: KubernetesApi
+) -> None:
+    kueue = "/apis/{}.x-k8s.io/v1beta1/namespaces/trials/{}"
+    server.answer({"items": [{"metadata": {"name": "job-a"}}]})
+    server.answer({"items": [{"metadata": {"name": "job-a"}, "positionInLocalQueue": 2}]})
+    assert api.workload("u-1") == {"metadata": {"name": "job-a"}}
+    assert [w["positionInLocalQueue"] for w in api.pending_workloads("team-a")] == [2]
+    assert [request[:2] for request in server.requests] == [
+        ("GET", kueue.format("kueue", "workloads")),
+        ("GET", kueue.format("visibility.kueue", "localqueues/team-a/pendingworkloads")),
+    ]
+    assert server.requests[0][2]["labelSelector"] == "kueue.x-k8s.io/job-uid=u-1"
+
+    for status in (403, 404):
+        server.refuse(status)
+        server.refuse(status)
+        assert api.workload("u-1") is None
+        assert api.pending_workloads("team-a") == []
+    server.refuse(503)
+    with pytest.raises(ExecutorUnavailable):
+        api.workload("u-1")

@@ -61,7 +61,6 @@ class Runner:
             api=self.api,
             root=rig.folder,
             clock=rig.cluster.clock,
-            wall_clock=rig.cluster.clock,
             is_threaded=False,
             **options,
         )
@@ -445,8 +444,9 @@ def test_a_lost_node_ends_the_attempt_after_grace_and_patience(rig: Rig) -> None
     assert runner.look().state is AttemptState.RUNNING
     rig.cluster.advance(1)
 
-    assert runner.outcome().cause in (Cause.NODE_LOST, Cause.EVICTED)
-    assert rig.fence().cause is runner.outcome().cause
+    assert runner.outcome().cause is Cause.NODE_LOST
+    assert runner.look().node == "node-1"
+    assert rig.fence().cause is Cause.EVICTED  # written when nobody could know more
 
 
 # ---- what does not start ----------------------------------------------------------------------
@@ -616,6 +616,44 @@ def test_an_adopted_attempts_time_limit_counts_from_its_start(slow: Rig) -> None
     assert slow.fence().cause is Cause.TIMEOUT
 
 
+@pytest.mark.fault("F45")
+@pytest.mark.parametrize("skew_seconds", [-3600.0, 3600.0])
+def test_an_adopted_attempt_is_timed_by_one_clock_whatever_its_nodes_says(
+    slow: Rig, skew_seconds: float
+) -> None:
+    slow.cluster.node_skew_seconds = skew_seconds
+    slow.runner(a_spec(timeout_seconds=60)).executor.submit(a_trial())
+    slow.cluster.advance(500)  # no node had room
+    slow.cluster.schedule(JOB)
+    slow.cluster.advance(200)  # its image was pulled
+    slow.cluster.start(JOB)
+    slow.cluster.advance(50)
+    runner = slow.runner(a_spec(timeout_seconds=60))
+    runner.look()
+    slow.cluster.advance(9)
+    runner.look()
+    assert slow.cluster.job(JOB)["spec"]["parallelism"] == 1
+    slow.cluster.advance(1)
+    runner.look()
+    assert slow.fence().cause is Cause.TIMEOUT
+
+
+@pytest.mark.fault("F45")
+@pytest.mark.parametrize("skew_seconds", [-3600.0, 3600.0])
+def test_the_runners_clock_does_not_matter(slow: Rig, skew_seconds: float) -> None:
+    slow.runner(a_spec(timeout_seconds=60)).executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    slow.cluster.advance(50)
+    runner = slow.runner(a_spec(timeout_seconds=60))
+    cluster_clock = slow.cluster.clock
+    runner.executor._clock = lambda: cluster_clock() + skew_seconds
+    runner.look()
+    assert slow.cluster.job(JOB)["spec"]["parallelism"] == 1
+    slow.cluster.advance(10)
+    runner.look()
+    assert slow.fence().cause is Cause.TIMEOUT
+
+
 def test_a_result_that_was_there_before_the_time_was_up_counts(slow: Rig) -> None:
     runner = slow.runner(a_spec(timeout_seconds=60))
     runner.executor.submit(a_trial())
@@ -625,6 +663,66 @@ def test_a_result_that_was_there_before_the_time_was_up_counts(slow: Rig) -> Non
     runner.look()
     slow.cluster.finish(JOB, exit_code=143, message=done())
     assert runner.outcome().metrics == {"loss": 0.25}
+
+
+# ---- queues -----------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("F11")
+def test_a_job_in_a_queue_waits_with_its_place_and_without_a_time_limit(slow: Rig) -> None:
+    runner = slow.runner(a_spec({"queue": "team-a", "pending_timeout_seconds": 60}))
+    runner.executor.submit(a_trial())
+    assert runner.look().reason == "Suspended: its queue team-a has not admitted it yet."
+    assert runner.api.n_requests.get("get localqueues") is None, "Kueue says nothing of it"
+
+    slow.cluster.queue(JOB, 3, "insufficient unused quota for nvidia.com/gpu, 1 more needed")
+    slow.cluster.advance(86400)
+    waiting = runner.look()
+    runner.look()
+    assert waiting.state is AttemptState.PENDING
+    assert waiting.reason == (
+        "Suspended: its queue team-a has not admitted it yet (3 before it). "
+        "insufficient unused quota for nvidia.com/gpu, 1 more needed"
+    )
+    assert runner.api.n_requests["get localqueues"] == 1, "not asked in every look"
+    slow.cluster.unsuspend(JOB)
+    slow.cluster.unschedulable(JOB)
+    slow.cluster.advance(59)
+    assert runner.look().state is AttemptState.PENDING, "its patience begins with its admission"
+
+
+@pytest.mark.fault("F11")
+@pytest.mark.parametrize("rig_of", ["rig", "slow"])
+def test_an_eviction_by_a_queue_ends_the_attempt_and_its_job_begins_no_second_one(
+    rig_of: str, request: pytest.FixtureRequest
+) -> None:
+    rig: Rig = request.getfixturevalue(rig_of)
+    runner = rig.runner(a_spec({"queue": "team-a"}))
+    runner.executor.submit(a_trial())
+    rig.cluster.unsuspend(JOB)
+    rig.cluster.start(JOB)
+    runner.look()
+    rig.cluster.suspend(JOB)
+    runner.look()
+    rig.cluster.unsuspend(JOB)  # it would have room again
+    rig.cluster.advance(20)
+
+    outcome = runner.outcome()
+    assert outcome.cause is Cause.EVICTED
+    assert outcome.message == "Its queue team-a took its place back (Kueue)."
+    assert rig.cluster.job(JOB)["spec"]["parallelism"] == 0
+    assert len(rig.cluster.started) == 1
+    second = runner.executor.submit(a_trial(attempt=2))
+    assert "Suspended: its queue team-a" in runner.look(second).reason
+
+
+@pytest.mark.fault("F11")
+def test_without_the_right_to_ask_a_queue_its_name_is_told(rig: Rig) -> None:
+    runner = rig.runner(a_spec({"queue": "team-a"}))
+    runner.api.interrupt("list workloads", AWAY, times=None)
+    runner.executor.submit(a_trial())
+
+    assert runner.look().reason == "Suspended: its queue team-a has not admitted it yet."
 
 
 # ---- stopping and forgetting ------------------------------------------------------------------

@@ -19,6 +19,7 @@ from studyflow.executors.kubernetes.manifest import (
     CHECKPOINT_PATH,
     LONGEST_DEADLINE_SECONDS,
     TERMINATION_PATH,
+    avoided_nodes,
     build_job,
     place,
     strategic_merge,
@@ -270,6 +271,48 @@ def test_checkpoints_are_the_trials_and_not_the_attempts() -> None:
     told = Trial.from_json(env_of(jobs[0])[TRIAL_VARIABLE])
     assert told.checkpoint_dir == CHECKPOINT_PATH
     assert place(a_trial(), a_spec().trial.kubernetes).checkpoint_dir is None
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+@pytest.mark.fault("F12")
+def test_an_attempt_keeps_away_from_nodes_whatever_else_the_study_asks_for() -> None:
+    away = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["n1", "n2"]}
+    zones = [{"key": "zone", "operator": "In", "values": [zone]} for zone in "ab"]
+    spec = a_spec(
+        {
+            "affinity": {"podAntiAffinity": {"x": []}},
+            "pod_template": {
+                "spec": {
+                    "affinity": {
+                        "nodeAffinity": {
+                            REQUIRED: {
+                                "nodeSelectorTerms": [{"matchExpressions": [z]} for z in zones]
+                            }
+                        }
+                    }
+                }
+            },
+        }
+    )
+    job = build_job(spec, a_trial(), avoid={"n2", "n1"})
+    plain = build_job(a_spec(), a_trial(), avoid=["n1", "n2"])
+
+    assert pod_of(job)["affinity"] == {
+        "podAntiAffinity": {"x": []},
+        "nodeAffinity": {
+            REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [z, away]} for z in zones]}
+        },
+    }
+    assert pod_of(plain)["affinity"] == {
+        "nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [away]}]}}
+    }
+    assert avoided_nodes(job) == ("n1", "n2")
+    assert avoided_nodes(build_job(spec, a_trial())) == ()
+    again = build_job(spec, a_trial())
+    assert "zone" in str(again)
+    assert "NotIn" not in str(again), "the study's own template is left as it was"
 
 
 @pytest.mark.fault("F11")

@@ -20,6 +20,7 @@ from studyflow.executors.kubernetes.pod_status import (
     Look,
     Sighting,
     look,
+    running_seconds,
 )
 from studyflow.trial import Cause, Outcome, Trial
 
@@ -168,13 +169,13 @@ def test_a_container_that_ended_has_a_cause(
         ("Shutdown", "Node is shutting down, evicting pods", Cause.EVICTED, "evicting pods"),
         ("NodeShutdown", "", Cause.EVICTED, "shut down"),
         ("Terminated", "Pod was terminated in response to imminent node shutdown.", Cause.EVICTED, "imminent"),
-        ("UnexpectedAdmissionError", "Allocate failed: no healthy devices present", Cause.EVICTED, "(UnexpectedAdmissionError). Allocate failed"),
-        ("OutOfnvidia.com/gpu", "Node didn't have enough resource", Cause.EVICTED, "(OutOfnvidia.com/gpu)"),
-        ("NodeAffinity", "", Cause.EVICTED, "(NodeAffinity)"),
+        ("UnexpectedAdmissionError", "Allocate failed: no healthy devices present", Cause.NODE_FAULT, "(UnexpectedAdmissionError). Allocate failed"),
+        ("OutOfnvidia.com/gpu", "Node didn't have enough resource", Cause.NODE_FAULT, "(OutOfnvidia.com/gpu)"),
+        ("NodeAffinity", "", Cause.NODE_FAULT, "(NodeAffinity)"),
         ("", "", Cause.EVICTED, "(Failed)"),
     ],
 )  # fmt: skip
-@pytest.mark.fault("F03", "F12")
+@pytest.mark.fault("F03", "F12", "F52")
 def test_a_pod_that_failed_as_a_whole_has_a_cause(
     reason: str, message: str, cause: Cause, words: str
 ) -> None:
@@ -316,6 +317,38 @@ def test_what_can_never_begin_stops_the_study(seen: Sighting, cause: Cause, word
     assert found.fence == Fence(How.STOPPED, cause, found.message)
 
 
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize(
+    ("message", "is_excluded"),
+    [
+        ("0/1 nodes are available: 1 node(s) didn't match node selector.", True),
+        ("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity.", True),
+        (
+            "0/5 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 node(s) had untolerated taint {gpu: }, 1 node(s) were unschedulable, 1 node(s) had taint {node.kubernetes.io/not-ready: }, that the pod didn't tolerate. preemption: 0/5 nodes are available: 5 Preemption is not helpful for scheduling.",
+            True,
+        ),
+        ("0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity.", False),
+        ("0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 Too many pods.", False),
+        ("no node takes it", False),
+        ("", False),
+    ],
+)  # fmt: skip
+def test_without_a_place_but_on_the_nodes_it_avoids_an_attempt_ends(
+    message: str, is_excluded: bool
+) -> None:
+    seen = see(unschedulable(message), avoids=("n1", "n2"))
+    found = look(seen)
+
+    assert found.waits_for_room is not is_excluded
+    assert found.missed_nodes == (("n1", "n2") if is_excluded else ())
+    assert found.cause is (Cause.UNSCHEDULABLE if is_excluded else None)
+    late = look(replace(seen, waiting_seconds=3600.0))
+    assert (late.cause, late.missed_nodes) == (Cause.UNSCHEDULABLE, ("n1", "n2"))
+    assert "It avoids n1, n2." in late.message
+    assert not late.blocks_study
+    assert look(see(unschedulable(message))).missed_nodes == ()
+
+
 @pytest.mark.fault("F06")
 def test_an_image_that_others_could_pull_costs_one_attempt_only() -> None:
     found = look(see(waiting("ErrImagePull", "no"), waiting_seconds=300.0, others_started=True))
@@ -443,8 +476,12 @@ def test_a_pod_that_does_not_go_has_lost_its_node() -> None:
     assert still.state is RUNNING
     assert (lost.state, lost.cause) == (ENDED, Cause.NODE_LOST)
     assert "node-3 does not answer" in lost.message
+    assert lost.ended_at == 1767225609.0, "when the cluster told it to go"
     fenced = look(replace(seen, job=a_job(fence=FENCE), leaving_seconds=1e3))
     assert (fenced.state, fenced.cause) == (ENDED, Cause.PRUNED)
+    evicted = Fence(How.STOPPED, Cause.EVICTED, "deleted by someone else")
+    known_later = look(replace(seen, job=a_job(fence=evicted), leaving_seconds=1e3))
+    assert known_later.cause is Cause.NODE_LOST
 
 
 # ---- fences -----------------------------------------------------------------------------------
@@ -593,3 +630,21 @@ def test_a_phase_from_a_later_kubernetes_is_not_an_end() -> None:
     assert look(see(running(phase="Hibernating"))).state is RUNNING
     assert look(see(running(phase="Unknown"))).state is RUNNING
     assert isinstance(look(see(ended(0, DONE, phase="Unknown"))).ending, Ending)
+
+
+@pytest.mark.fault("F45")
+def test_how_long_a_container_runs_is_counted_by_one_clock_at_a_time() -> None:
+    noon, one_hour = 1767268800.0, 3600.0
+    bound = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T12:00:00Z"}
+    pod = a_pod(
+        {"running": {"startedAt": "2026-01-01T13:00:40Z"}},  # a node whose clock is an hour ahead
+        startTime="2026-01-01T13:00:00Z",
+        conditions=[bound],
+    )
+
+    assert running_seconds(pod, noon + 100) == 60.0
+    assert running_seconds(pod, noon + 10) == 0.0
+    assert running_seconds(pod, noon - one_hour) == 0.0
+    assert running_seconds(pod, None) is None
+    assert running_seconds(running(), noon) is None
+    assert running_seconds(a_pod(), noon) is None

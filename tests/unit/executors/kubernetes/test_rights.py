@@ -6,7 +6,14 @@ from pathlib import Path
 
 import yaml
 
-from studyflow.executors.kubernetes.rights import NEEDED, Right, describe, granted, surplus
+from studyflow.executors.kubernetes.rights import (
+    NEEDED,
+    OPTIONAL,
+    Right,
+    describe,
+    granted,
+    surplus,
+)
 
 ROLES = Path(__file__).parents[4] / "k8s" / "base" / "servers" / "rbac.yaml"
 
@@ -38,4 +45,4 @@ def test_surplus_is_what_neither_trials_nor_every_user_has() -> None:
     }
 
     assert describe(surplus(rights)) == "*: *; secrets: get, list"
-    assert surplus(NEEDED) == ()
+    assert surplus(NEEDED | OPTIONAL) == ()

@@ -1,0 +1,125 @@
+"""Which runners work on a study, and whose trials are left when one of them dies.
+
+A runner has a *place*: where its executor's attempts are, such as one machine, or one namespace of
+a cluster. Runners of one place see the same attempts and need no lease. For those of another place
+every trial names its *holder*, the place that its newest attempt was launched at, and each place
+beats: it changes an attribute of the study every few seconds. A place that has not been seen to
+change for a whole lease is gone, and its trials are taken over.
+
+Clocks are never compared: an observer counts by its own how long it has seen nothing new, and only
+while it can see at all, so that a storage which is away for everybody makes nobody look dead. This
+is how Kubernetes elects its leaders (client-go, `tools/leaderelection`).
+
+Of several places that outlive another, the first by name takes over. They agree without a lock, for
+each has seen the others for a whole lease by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from studyflow.record import TrialRecord
+
+LEASE_SECONDS: Final = 30.0
+"""How long a place may be silent before others take over its trials."""
+
+BEAT_SECONDS: Final = 8.0
+"""Pause between two beats: three in a row may be late or lost."""
+
+UNHELD_LEASES: Final = 20
+"""How many leases a trial without a holder is left alone while other places live: one of them may
+be choosing its parameters at this moment, which takes long in a large study."""
+
+
+def shows_life(beats: Iterable[Mapping[str, Any]], now: float) -> bool:
+    """Return whether one of some beats is recent, for who only looks once.
+
+    Their times are compared with the own clock, which is good enough for telling a person.
+
+    Args:
+        beats: As `studyflow.study.heartbeat` makes them.
+        now: Seconds since the epoch.
+    """
+    return any(now - beat["at"] < 2 * LEASE_SECONDS for beat in beats)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """What was seen last of one place, or of a trial without a holder."""
+
+    value: Any
+    silent_seconds: float = 0.0
+    """For how long it has been the same."""
+    is_active: bool = False
+    """Whether it was ever seen to change."""
+
+    def followed_by(self, value: Any, seconds: float) -> _Sighting:
+        if value != self.value:
+            return _Sighting(value, is_active=True)
+        return _Sighting(value, self.silent_seconds + seconds, self.is_active)
+
+
+class Leases:
+    """What one runner has seen of the others.
+
+    Args:
+        place: This runner's own.
+        lease_seconds: How long another may be silent.
+    """
+
+    def __init__(self, place: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._place = place
+        self._lease_seconds = lease_seconds
+        self._sightings: dict[Hashable, _Sighting] = {}
+        """By place, and by number for trials without a holder."""
+        self._looked_at: float | None = None
+
+    def look(self, beats: Mapping[str, Any], running: Iterable[TrialRecord], now: float) -> None:
+        """Take in what the storage says.
+
+        Args:
+            beats: The newest beat of every place, this one's among them.
+            running: The running trials.
+            now: Seconds, by a clock that never goes back.
+        """
+        # Between two looks far apart this runner was held up, and the others may have been too.
+        seconds = 0.0 if self._looked_at is None else min(now - self._looked_at, BEAT_SECONDS)
+        self._looked_at = now
+        shown: dict[Hashable, Any] = {record.holder or record.number: None for record in running}
+        shown.update(beats)
+        shown.pop(self._place, None)
+        self._sightings = {
+            key: self._sightings[key].followed_by(value, seconds)
+            if key in self._sightings
+            else _Sighting(value)
+            for key, value in shown.items()
+        }
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other places that are not known to be gone, by name."""
+        return tuple(
+            sorted(
+                key
+                for key, sighting in self._sightings.items()
+                if isinstance(key, str) and sighting.silent_seconds < self._lease_seconds
+            )
+        )
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Those of them that were seen at work, by name."""
+        return tuple(place for place in self.others if self._sightings[place].is_active)
+
+    def is_elsewhere(self, record: TrialRecord) -> bool:
+        """Return whether a running trial is another runner's to look after."""
+        others = self.others
+        if record.holder == self._place or (record.holder is None and not others):
+            return False
+        # Nothing was seen of it before: it has appeared since the last look.
+        sighting = self._sightings.get(record.holder or record.number, _Sighting(None))
+        leases = UNHELD_LEASES if record.holder is None else 1
+        is_held = sighting.silent_seconds < leases * self._lease_seconds
+        return is_held or (bool(others) and others[0] < self._place)

@@ -1,0 +1,121 @@
+"""Which trials are another runner's to look after, by what is seen of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from studyflow.record import TrialRecord, TrialState
+from studyflow.study import Leases
+from studyflow.study.leases import UNHELD_LEASES
+
+pytestmark = pytest.mark.fault("F24")
+
+
+def trial(holder: str | None, number: int = 0) -> TrialRecord:
+    return TrialRecord(number, TrialState.RUNNING, {}, holder=holder)
+
+
+class Sky:
+    """What one runner sees, second by second."""
+
+    def __init__(self, place: str = "b", lease_seconds: float = 30.0) -> None:
+        self.leases = Leases(place, lease_seconds)
+        self.now = 0.0
+        self.beats: dict[str, int] = {}
+        self.running: list[TrialRecord] = []
+        self.leases.look(self.beats, self.running, self.now)
+
+    def watch(self, seconds: int, *beating: str) -> None:
+        """Look every second while some places beat."""
+        for _ in range(seconds):
+            self.now += 1.0
+            self.beats |= {place: self.beats.get(place, 0) + 1 for place in beating}
+            self.leases.look(self.beats, self.running, self.now)
+
+
+def test_alone_every_trial_is_ones_own() -> None:
+    sky = Sky()
+
+    assert not sky.leases.is_elsewhere(trial("b"))
+    assert not sky.leases.is_elsewhere(trial(None))
+
+
+def test_a_holder_that_never_beat_is_given_a_lease_too() -> None:
+    sky = Sky()
+    assert sky.leases.is_elsewhere(trial("a")), "it appeared since the last look"
+    sky.running = [trial("a")]
+
+    sky.watch(30)
+    assert sky.leases.is_elsewhere(trial("a"))
+    sky.watch(1)
+    assert not sky.leases.is_elsewhere(trial("a"))
+
+
+def test_a_place_that_beats_keeps_its_trials() -> None:
+    sky = Sky()
+    sky.watch(300, "a")
+
+    assert sky.leases.is_elsewhere(trial("a"))
+    assert not sky.leases.is_elsewhere(trial("b"))
+    assert sky.leases.active == ("a",)
+
+
+def test_a_place_that_is_silent_for_a_lease_loses_its_trials() -> None:
+    sky = Sky()
+    sky.watch(5, "a")
+
+    sky.watch(29)
+    assert sky.leases.is_elsewhere(trial("a"))
+    sky.watch(1)
+    assert not sky.leases.is_elsewhere(trial("a"))
+    assert sky.leases.others == ()
+
+
+def test_what_was_silent_before_one_came_is_watched_for_a_lease_first() -> None:
+    sky = Sky()
+    sky.beats = {"a": 7}
+
+    sky.watch(30)
+    assert sky.leases.is_elsewhere(trial("a")), "seen for the first time a second ago"
+    assert sky.leases.active == (), "never seen at work"
+    sky.watch(1)
+    assert not sky.leases.is_elsewhere(trial("a"))
+
+
+def test_a_place_that_comes_back_holds_what_it_held() -> None:
+    sky = Sky()
+    sky.watch(5, "a")
+    sky.watch(60)
+
+    sky.watch(1, "a")
+
+    assert sky.leases.is_elsewhere(trial("a"))
+
+
+def test_the_first_of_those_that_are_left_takes_over() -> None:
+    skies = [Sky(place) for place in "bcd"]
+    for sky in skies:
+        sky.watch(5, "a", "b", "c", "d")
+        sky.watch(40, "b", "c", "d")
+
+    assert [sky.leases.is_elsewhere(trial("a")) for sky in skies] == [False, True, True]
+
+
+def test_a_runner_that_could_not_look_does_not_take_others_for_dead() -> None:
+    sky = Sky()
+    sky.watch(5, "a")
+
+    sky.now += 3600.0  # the storage was away, or this machine asleep
+    sky.watch(1)
+
+    assert sky.leases.is_elsewhere(trial("a"))
+
+
+def test_a_trial_that_nobody_holds_yet_is_left_to_who_may_be_asking_for_it() -> None:
+    sky = Sky()
+    sky.running = [trial(None, 4)]
+
+    sky.watch(30 * UNHELD_LEASES, "z")
+    assert sky.leases.is_elsewhere(trial(None, 4))
+    sky.watch(1, "z")
+    assert not sky.leases.is_elsewhere(trial(None, 4))
