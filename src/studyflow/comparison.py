@@ -157,6 +157,7 @@ def run_comparison(
     folder: Path,
     on_result: Callable[[Contender, StudyResult], None] = lambda _contender, _result: None,
     ends_trials: Callable[[], bool] = lambda: True,
+    leaves: Callable[[], bool] = lambda: False,
 ) -> Comparison:
     """Make the runs one after another and return what they found.
 
@@ -171,15 +172,24 @@ def run_comparison(
         folder: Folder that relative paths in `trial.command` start from.
         on_result: Hears of every run's end.
         ends_trials: Asked when this process is told to end: whether the running trials end with it.
+        leaves: Asked all the time: whether to start nothing more. The run that lasts then ends when
+            its running trials have finished; those after it are not made.
 
     Raises:
         StudyflowError: A run cannot be made; those before it are kept.
     """
     done: list[Run] = []
     for contender in runs:
+        if leaves():
+            break
         with watch(contender) as observer:
             result = run_study(
-                contender.spec, settings, observer, folder=folder, ends_trials=ends_trials
+                contender.spec,
+                settings,
+                observer,
+                folder=folder,
+                ends_trials=ends_trials,
+                leaves=leaves,
             )
             done.append(Run(contender.sampler, contender.seed, result.data))
             on_result(contender, result)

@@ -128,6 +128,34 @@ def test_runs_are_made_kept_and_not_made_again(settings: Settings, tmp_path: Pat
     assert again.rows == found.rows
 
 
+def test_a_paused_comparison_starts_nothing_more_and_goes_on_later(
+    settings: Settings, tmp_path: Path
+) -> None:
+    write_study(tmp_path)
+    runs = contenders(tiny(), ["random", "qmc"], 1)
+    ended: list[str] = []
+
+    def keep(contender: Contender, _result: StudyResult) -> None:
+        ended.append(contender.title)
+
+    paused = run_comparison(
+        tiny(), runs, settings, unwatched, folder=tmp_path, on_result=keep, leaves=lambda: True
+    )
+    assert (paused.runs, ended) == ((), [])
+    run_comparison(
+        tiny(),
+        runs,
+        settings,
+        unwatched,
+        folder=tmp_path,
+        on_result=keep,
+        leaves=lambda: bool(ended),  # while the second one would begin
+    )
+    assert ended == ["random, seed 0"]
+    run_comparison(tiny(), runs, settings, unwatched, folder=tmp_path, on_result=keep)
+    assert ended == ["random, seed 0", "random, seed 0", "qmc, seed 0"]
+
+
 def test_a_killed_comparison_s_running_trials_are_ended(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

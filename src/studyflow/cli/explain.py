@@ -1,30 +1,39 @@
-"""`studyflow explain`: why a trial got its parameters, and how far the model can be believed."""
+"""`studyflow explain`: why a study is stuck or slow, and why a trial got its parameters."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from studyflow.cli.places import load_study, place_options, settings_of
+from studyflow import exits
+from studyflow.cli.places import executor_options, load_study, place_options
 from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData
-from studyflow.reports.wording import number, one_line, plural, value
+from studyflow.reports.wording import number, one_line, plural, seconds, value
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+
+if TYPE_CHECKING:
+    from studyflow.obstacles import Facts, Obstacle, Pace
 
 _RUNGS: Final = {
     "model": "suggested by the full model, with one lengthscale for each parameter",
     "isotropic": "suggested by the model with one lengthscale for all parameters",
     "prior": "suggested by the model with its prior's hyperparameters, nothing fitted",
     "startup": "space-filling start-up point: too little had finished to model",
-    "space-filling": "space-filling point, since every model failed",
+    "space-filling": "space-filling point, since no model gave one",
     "random": "independent draw of each parameter, since the space could not be read",
+    "quasi-random": "quasi-random point, since the study's sampler failed",
 }
 """What each step of the sampler's ladder means; see `studyflow.samplers.ladder`."""
-_LOWER_RUNGS: Final = ("isotropic", "prior", "space-filling", "random")
+_LOWER_RUNGS: Final = ("isotropic", "prior", "space-filling", "random", "quasi-random")
 
 _WARPS: Final = {
     "none": "none",
@@ -35,32 +44,72 @@ _LABEL_WIDTH: Final = 14
 
 @click.command()
 @click.argument("study")
-@click.option("--trial", "trial_number", type=int, help="Explain this trial's parameters.")
+@click.option("--trial", "trial_number", type=int, help="Explain this trial's parameters instead.")
+@click.option(
+    "--model", "of_model", is_flag=True, help="Say how often the model's predictions came true."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@executor_options
 @place_options
 def explain(
     study: str,
     trial_number: int | None,
+    of_model: bool,
     as_json: bool,
+    executor: str | None,
+    namespace: str | None,
     home: Path | None,
     storage: str | None,
     tracking_uri: str | None,
 ) -> None:
-    """Say why a trial of a study (file or name) got its parameters.
+    """Say why a study (file or name) is stuck or slow, and what to do about it.
 
-    Without --trial: how often the model's predictions came true.
+    Looks at its trials, its runner, the cluster (with --executor kubernetes), MLflow and Prefect,
+    each for a few seconds, and changes nothing. Exit code 1 when something has to be done before
+    it goes on, 3 when its storage does not answer. What the messages mean: docs/troubleshooting.md.
+
+    With --trial: why that trial got its parameters.
     """
-    data = load_study(study, settings_of(home, storage, tracking_uri))
-    if trial_number is None:
-        document = calibration_document(data)
-        lines = [str(document["summary"])]
+    if of_model and trial_number is not None:
+        raise click.UsageError("--trial explains one trial and --model all; give one of them.")
+    settings = Settings.resolve(
+        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
+    )
+    if of_model or trial_number is not None:
+        document, lines = _explain_suggestions(load_study(study, settings), trial_number)
+        code = 0
     else:
-        document = trial_document(data, _find(data, trial_number))
-        lines = list(trial_lines(document))
+        document, lines, code = _explain_pace(study, settings)
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(lines))
+    sys.exit(code)
+
+
+def _explain_suggestions(
+    data: StudyData, trial_number: int | None
+) -> tuple[dict[str, Any], list[str]]:
+    if trial_number is None:
+        document = calibration_document(data)
+        return document, [str(document["summary"])]
+    document = trial_document(data, _find(data, trial_number))
+    return document, list(trial_lines(document))
+
+
+def _explain_pace(study: str, settings: Settings) -> tuple[dict[str, Any], list[str], int]:
+    from studyflow.obstacles import Level, Named, find_obstacles, look, pace
+    from studyflow.runner import quiet_optuna
+
+    quiet_optuna()
+    path = Path(study)
+    spec = StudySpec.from_yaml(path) if path.suffix in (".yaml", ".yml") else None
+    facts = look(Named(study, spec), settings, lambda: load_study(study, settings))
+    found, speed = find_obstacles(facts), pace(facts)
+    code = exits.FAILED if any(one.level is Level.STUCK for one in found) else 0
+    if facts.storage.absence is not None:
+        code = exits.UNAVAILABLE
+    return obstacles_document(facts, found, speed), list(obstacle_lines(facts, found, speed)), code
 
 
 def _find(data: StudyData, wanted: int) -> TrialRecord:
@@ -120,6 +169,80 @@ def calibration_document(data: StudyData) -> dict[str, Any]:
     }
 
 
+_HEADLINES: Final = {
+    "finished": "{name} is finished: {text}",
+    "stuck": "{name} is stuck: {text}",
+    "slow": "{name} is held up: {text}",
+}
+_SHARES: Final = {
+    "training": "training",
+    "failing": "trials that failed",
+    "lost": "lost attempts",
+    "suggestions": "suggestions",
+    "waiting": "waiting and starting",
+}
+
+
+def obstacles_document(
+    facts: Facts, found: Sequence[Obstacle], speed: Pace | None
+) -> dict[str, Any]:
+    """Return what stands in a study's way and how fast it is, as JSON values."""
+    return {
+        "study": facts.name,
+        "state": next((one.level.value for one in found if one.level.value in _HEADLINES), "well"),
+        "is_driven": facts.is_driven,
+        "n_finished": len(facts.counted),
+        "n_running": len(facts.running),
+        "n_left": facts.n_left,
+        "obstacles": [dataclasses.asdict(one) for one in found],
+        "pace": None if speed is None else dataclasses.asdict(speed),
+        "unseen": dict(facts.unseen),
+    }
+
+
+def obstacle_lines(facts: Facts, found: Sequence[Obstacle], speed: Pace | None) -> Iterator[str]:
+    """Yield the lines that tell a person what stands in a study's way, the gravest first."""
+    name, rest = one_line(facts.name), list(found)
+    if rest and rest[0].level.value in _HEADLINES:
+        first = rest.pop(0)
+        yield _HEADLINES[first.level.value].format(name=name, text=first.text)
+        yield from _obstacle_details(first, "")
+    else:
+        yield f"Nothing stands in the way of {name}."
+    for one in rest:
+        yield f"- {one.text}"
+        yield from _obstacle_details(one, "  ")
+    if facts.storage.absence is None:
+        yield (
+            f"Trials: {len(facts.counted)} finished, {len(facts.running)} running, "
+            f"{facts.n_left} left."
+        )
+    if speed is not None:
+        yield from _pace_lines(facts, speed)
+    for what, why in facts.unseen.items():
+        yield f"{what} was not looked at: {why}."
+
+
+def _obstacle_details(obstacle: Obstacle, indent: str) -> Iterator[str]:
+    if obstacle.hint:
+        yield f"{indent}Hint: {obstacle.hint}"
+    for seen in obstacle.evidence:
+        yield f"{indent}  {seen}"
+
+
+def _pace_lines(facts: Facts, speed: Pace) -> Iterator[str]:
+    left = f"; about {seconds(speed.seconds_left)} left" if speed.seconds_left is not None else ""
+    of = "the one that has" if speed.n_trials == 1 else f"the last {speed.n_trials}"
+    yield (
+        f"Pace: {_rate(speed.trials_per_hour)} trials per hour ({of} finished), "
+        f"{number(speed.parallel, 2)} of {facts.allowed} at once{left}."
+    )
+    spent = ", ".join(
+        f"{_percent(share)} {_SHARES[part]}" for part, share in speed.shares.items() if share > 0
+    )
+    yield f"Their time: {spent}."
+
+
 def trial_document(data: StudyData, record: TrialRecord) -> dict[str, Any]:
     """Return what is known of a trial's suggestion, as JSON values."""
     from studyflow.reports.figures import model
@@ -138,6 +261,7 @@ def trial_document(data: StudyData, record: TrialRecord) -> dict[str, Any]:
         "acquisition": stored.get("acquisition"),
         "acquisition_value": _finite(stored.get("acquisition_value")),
         "is_repeat": stored.get("is_repeat") is True,
+        "is_time_up": stored.get("is_time_up") is True,
         "n_data": stored.get("n_data"),
         "n_pending": stored.get("n_pending"),
         "milliseconds": _finite(stored.get("milliseconds")),
@@ -234,6 +358,8 @@ def trial_lines(document: dict[str, Any]) -> Iterator[str]:
     yield _line("why", f"{document['origin']}.")
     if document["reason"]:
         yield _line("", f"Not a better step because: {one_line(str(document['reason']), 300)}.")
+    if document["is_time_up"]:
+        yield _line("", "Its time (`sampler.ask_seconds`) was up: the best that was there by then.")
     if document["is_repeat"]:
         yield _line("", "Every point of the space had been tried: this one is measured again.")
     for objective in document["objectives"]:
@@ -304,6 +430,10 @@ def _basis_text(document: dict[str, Any]) -> str:
     if (milliseconds := document["milliseconds"]) is not None:
         parts.append(f"{milliseconds:.0f} ms")
     return f"{', '.join(parts) or 'unknown'}."
+
+
+def _rate(per_hour: float) -> str:
+    return f"{per_hour:.0f}" if per_hour >= 100 else number(per_hour, 2)
 
 
 def _percent(share: float) -> str:

@@ -8,12 +8,10 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from studyflow.errors import SpecError
 from studyflow.reports import StudyData
+from studyflow.reports.stored import stored_study
 from studyflow.settings import ExecutorName, Settings
 from studyflow.spec import StudySpec
-from studyflow.storage import open_storage, redacted
-from studyflow.study import find_study, load_records
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -71,17 +69,5 @@ def load_study(study: str, settings: Settings) -> StudyData:
     """
     path = Path(study)
     from_file = StudySpec.from_yaml(path) if path.suffix in (".yaml", ".yml") else None
-    stored = find_study(
-        study if from_file is None else from_file.name,
-        open_storage(settings.storage_url, create=False),
-    )
-    spec, records = load_records(stored)
-    if spec is None:
-        spec = from_file
-    if spec is None:
-        raise SpecError(
-            f"The study {study!r} in {redacted(settings.storage_url)} holds no study file "
-            "(studyflow did not make it, or a version did that this one cannot read). "
-            "Name the study file instead."
-        )
-    return StudyData(spec, records, stored)
+    name = study if from_file is None else from_file.name
+    return stored_study(name, settings, from_file)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sys
+import time
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +14,10 @@ from studyflow.cli.places import executor_options, load_study, place_options
 from studyflow.cli.show import json_option
 from studyflow.invariants import Evidence, Finding, check, discarded_gpu_seconds, gather
 from studyflow.settings import Settings
+from studyflow.study import load_beats, shows_life
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @click.command()
@@ -49,7 +51,8 @@ def verify(
 
 
 def _gather(study: str, settings: Settings) -> Evidence:
-    from studyflow.runner import make_tracker, open_executor
+    from studyflow.obstacles.look import find_runner
+    from studyflow.runner import make_redactor, make_tracker, open_executor
     from studyflow.tracking.memory import MemoryTracker
 
     data = load_study(study, settings)
@@ -62,32 +65,19 @@ def _gather(study: str, settings: Settings) -> Evidence:
             executor=executor,
             # Without MLflow a tracker remembers nothing of other processes.
             tracker=None if isinstance(tracker, MemoryTracker) else tracker,
-            is_driven=_is_driven(settings.study_folder(data.spec.name) / "runner.lock"),
-            secrets=_known_secrets(settings),
+            is_driven=find_runner(settings.study_folder(data.spec.name) / "runner.lock").is_there
+            or _is_driven_elsewhere(data.optuna_study, executor.place),
+            redact=make_redactor(data.spec, settings),
         )
     finally:
         tracker.close()
         executor.close()
 
 
-def _is_driven(lock: Path) -> bool:
-    """Return whether a runner of this machine holds the study's lock."""
-    if not lock.exists():
-        return False
-    with lock.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _known_secrets(settings: Settings) -> set[str]:
-    """Return the passwords and tokens that this process was given."""
-    urls = (settings.storage_url, settings.tracking_uri or "")
-    found = {unquote(urlsplit(url).password or "") for url in urls}
-    found |= {os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("PASSWORD", "TOKEN")}
-    return found - {""}
+def _is_driven_elsewhere(study: optuna.Study | None, place: str) -> bool:
+    """Return whether a runner of another place has shown itself of late."""
+    beats = {} if study is None else load_beats(study)
+    return shows_life((beat for other, beat in beats.items() if other != place), time.time())
 
 
 def _print(evidence: Evidence, findings: tuple[Finding, ...]) -> None:

@@ -1,4 +1,4 @@
-"""`studyflow explain`: of a suggestion, of a start-up point, and where nothing is known."""
+"""`studyflow explain --trial` and `--model`: what is known of suggestions, and what is not."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from studyflow.cli import explain as explain_module
 from studyflow.cli import main
 from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData
+from studyflow.samplers import fallback
 from studyflow.samplers.ladder import Rung
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
@@ -165,6 +166,16 @@ def test_a_start_up_point_says_so(shown: Any) -> None:
     assert said["result"] == "loss 0.5; nothing had been predicted."
 
 
+@pytest.mark.fault("F46")
+def test_a_suggestion_whose_time_was_up_says_so(shown: Any) -> None:
+    record_ = record(0, 0.3, suggestion(0.4, 0.1, is_time_up=True))
+    result = shown((record_,), "--trial", "0")
+
+    assert "Its time (`sampler.ask_seconds`) was up" in result.stdout
+    assert json.loads(shown((record_,), "--trial", "0", "--json").stdout)["is_time_up"] is True
+    assert "was up" not in shown(USUAL, "--trial", "2").stdout
+
+
 def test_a_lower_rung_says_why(shown: Any) -> None:
     stored = suggestion(0.4, 0.1, rung="isotropic", reason="model: LinAlgError: singular")
     result = shown((record(0, 0.3, stored),), "--trial", "0")
@@ -174,7 +185,7 @@ def test_a_lower_rung_says_why(shown: Any) -> None:
 
 
 def test_every_rung_has_words() -> None:
-    assert set(explain_module._RUNGS) == {rung.value for rung in Rung}
+    assert set(explain_module._RUNGS) == {*(rung.value for rung in Rung), fallback.RUNG}
 
 
 @pytest.mark.parametrize(
@@ -209,7 +220,9 @@ def test_without_a_suggestion_it_says_what_is_known(
 def test_a_document_of_another_version_is_read_as_far_as_it_goes(
     shown: Any, stored: dict[str, Any]
 ) -> None:
-    for arguments in (["--trial", "0"], ["--trial", "0", "--json"], [], ["--json"]):
+    for arguments in (["--trial", "0"], ["--model"]):
+        result = shown((record(0, 0.3, stored),), *arguments, "--json")
+        assert result.exit_code == 0, result.output
         result = shown((record(0, 0.3, stored),), *arguments)
         assert result.exit_code == 0, result.output
 
@@ -243,9 +256,9 @@ def test_an_unknown_trial_is_bad_input_and_the_range_is_named(shown: Any) -> Non
     assert "it has no trials yet" in shown((), "--trial", "0").stderr
 
 
-def test_without_a_trial_it_says_how_often_the_model_was_right(shown: Any) -> None:
-    result = shown(USUAL)
-    document = json.loads(shown(USUAL, "--json").stdout)
+def test_of_the_model_it_says_how_often_that_was_right(shown: Any) -> None:
+    result = shown(USUAL, "--model")
+    document = json.loads(shown(USUAL, "--model", "--json").stdout)
 
     assert "of 5 trials, 3 were suggested by a model and 2 by the start-up design." in result.stdout
     assert "loss: 1 of 2 results lay within 2 sd of the prediction" in result.stdout
@@ -262,7 +275,7 @@ def test_without_a_trial_it_says_how_often_the_model_was_right(shown: Any) -> No
 
 
 def test_a_study_without_predictions_says_so(shown: Any) -> None:
-    assert "No prediction can be compared with a result yet." in shown(()).stdout
+    assert "No prediction can be compared with a result yet." in shown((), "--model").stdout
 
 
 def test_a_study_that_does_not_exist_is_bad_input(

@@ -1,0 +1,86 @@
+"""Which parameters the trials of one fate have in common: one bound of one parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeGuard
+
+from studyflow.reports.wording import value
+from studyflow.trial import ParamValue
+
+MIN_TRIALS: Final = 2
+"""Trials of a fate from which a region is told: one has all of its parameters in common."""
+MIN_SEPARATION: Final = 0.75
+"""Share of the fate inside the region, less that of the others, from which it is told."""
+
+Params = Mapping[str, ParamValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the search space that one bound cuts off."""
+
+    condition: str
+    """Such as `batch_size ≥ 96`."""
+    n_inside: int
+    """Trials of the fate in it."""
+    n_others: int
+    """Other trials in it."""
+
+
+def common_region(fated: Sequence[Params], others: Sequence[Params]) -> Region | None:
+    """Return the bound that best tells trials of one fate from the others.
+
+    `None` when no single bound does, or when there is too little to compare.
+
+    Args:
+        fated: Parameters of the trials of the fate.
+        others: Parameters of the trials that went otherwise.
+    """
+    if len(fated) < MIN_TRIALS or not others:
+        return None
+    best: tuple[float, Region] | None = None
+    for bound in _bounds(fated):
+        inside = sum(bound.holds(params) for params in fated)
+        beside = sum(bound.holds(params) for params in others)
+        separation = inside / len(fated) - beside / len(others)
+        if best is None or separation > best[0]:
+            best = separation, Region(str(bound), inside, beside)
+    return best[1] if best is not None and best[0] >= MIN_SEPARATION else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A condition on one parameter."""
+
+    name: str
+    relation: Literal["≥", "≤", "="]
+    limit: ParamValue
+
+    def holds(self, params: Params) -> bool:
+        if self.name not in params:
+            return False
+        given = params[self.name]
+        if _is_number(given) and _is_number(self.limit) and self.relation != "=":
+            return given >= self.limit if self.relation == "≥" else given <= self.limit
+        # `True` equals 1 in Python, yet they are two choices.
+        return given == self.limit and type(given) is type(self.limit)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.relation} {value(self.limit)}"
+
+
+def _bounds(fated: Sequence[Params]) -> Iterator[_Bound]:
+    """Yield the bounds that some trial of the fate lies on."""
+    for name in dict.fromkeys(key for params in fated for key in params):
+        for one in dict.fromkeys(params[name] for params in fated if name in params):
+            if _is_number(one):
+                yield _Bound(name, "≥", one)
+                yield _Bound(name, "≤", one)
+            else:
+                yield _Bound(name, "=", one)
+
+
+def _is_number(given: ParamValue) -> TypeGuard[int | float]:
+    return isinstance(given, int | float) and not isinstance(given, bool)
