@@ -55,6 +55,8 @@ from run_study import (
     TrialsParameter,
     artifact_key,
     is_cancelled,
+    is_suspended,
+    leave_if_suspended,
     read_spec,
     run_script,
 )
@@ -70,6 +72,8 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Crashed, Failed
+from prefect_outage import exit_now, wait_for_server
+from typed import typed
 
 DEFAULT_SEEDS = 3
 
@@ -90,6 +94,8 @@ class ComparisonView:
         self._logger = get_run_logger()
         self._n_runs = len(runs)
         self._ended: dict[str, State[Any]] = {}
+        self.n_finished = 0
+        """Runs that came to their end: not those that a pause has left in the middle."""
 
     @contextmanager
     def watch(self, contender: Contender) -> Iterator[Observer]:
@@ -117,6 +123,7 @@ class ComparisonView:
         if result.outcome.is_failure:
             state = Failed(message=result.outcome.reason)
         self._ended[contender.title] = state
+        self.n_finished += result.outcome.is_finished
 
 
 def flow_run_name() -> str:
@@ -163,6 +170,7 @@ SeedsParameter = Annotated[int, Field(ge=1, le=100)]
     retries=0,
     on_cancellation=[end_trials],
 )
+@typed
 def compare_samplers(
     study: StudyParameter,
     samplers: list[SamplerName] = list(DEFAULT_SAMPLERS),  # noqa: B006 - Prefect copies it
@@ -189,9 +197,10 @@ def compare_samplers(
         if not error.strerror:
             raise
         return _failed(error, describe_os_error(error))
-    publish(comparison, files, url)
     if _console is not None:
         print_comparison(comparison, files, url, _console)
+    if wait_for_server(get_run_logger().warning):
+        publish(comparison, files, url)
     return [dict(row) for row in as_rows(comparison)]
 
 
@@ -214,7 +223,9 @@ def _compare(
         folder=folder,
         on_result=view.ended,
         ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+        leaves=is_suspended,
     )
+    leave_if_suspended(is_finished=view.n_finished == len(runs))
     files = write_comparison(comparison, settings.study_folder(f"{spec.name}-samplers"))
     try:
         url = track_comparison(spec, comparison, files, settings)
@@ -272,4 +283,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_now(main())

@@ -19,9 +19,15 @@ from typing import Any
 from rich.console import Console
 
 from studyflow import runner
-from studyflow.errors import StudyflowError, StudyNotFound, StudyStopped, describe_os_error
+from studyflow.errors import (
+    SpecError,
+    StudyflowError,
+    StudyNotFound,
+    StudyStopped,
+    describe_os_error,
+)
 from studyflow.observer import Observer, Observers
-from studyflow.reports import StudyData
+from studyflow.reports.stored import stored_study
 from studyflow.retrain import (
     Registration,
     RetrainResult,
@@ -32,9 +38,6 @@ from studyflow.retrain import (
     retrain_name,
 )
 from studyflow.settings import Settings
-from studyflow.spec import StudySpec
-from studyflow.storage import open_storage
-from studyflow.study import find_study, load_records
 from studyflow.terminal import PlainView, print_retrain
 
 # isort: split
@@ -46,6 +49,8 @@ from run_study import (
     Screen,
     artifact_key,
     is_cancelled,
+    is_suspended,
+    leave_if_suspended,
     read_spec,
     run_script,
     run_study,
@@ -56,6 +61,8 @@ from prefect import Flow, flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Failed
+from prefect_outage import exit_now, wait_for_server
+from typed import typed
 
 
 def flow_run_name() -> str:
@@ -68,30 +75,16 @@ def flow_run_name() -> str:
         return "retrain"
 
 
-def stored_study(spec: StudySpec, settings: Settings) -> StudyData:
-    """Return a study with its trials.
-
-    Raises:
-        StudyNotFound: It has never been run.
-    """
-    stored = find_study(spec.name, open_storage(settings.storage_url, create=False))
-    known, records = load_records(stored)
-    return StudyData(known or spec, records, stored)
-
-
 def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """End what a cancelled run could not end in time: Prefect kills it after 30 seconds."""
     settings = Settings.resolve()
     spec, folder = read_spec(flow_run.parameters["study"])
     for name in (spec.name, retrain_name(spec)):
         try:
-            known, _ = load_records(
-                find_study(name, open_storage(settings.storage_url, create=False))
-            )
-        except StudyNotFound:
+            known = stored_study(name, settings).spec
+        except (StudyNotFound, SpecError):
             continue
-        if known is not None:
-            runner.cancel_study(known, settings, Observer(), folder=folder)
+        runner.cancel_study(known, settings, Observer(), folder=folder)
 
 
 @flow(
@@ -101,6 +94,7 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
     retries=0,
     on_cancellation=[end_trials],
 )
+@typed
 def retrain_best(
     study: str,
     top: int = 3,
@@ -146,7 +140,10 @@ def retrain_best(
         if not error.strerror:
             raise
         return Failed(message=describe_os_error(error))
-    publish(result)
+    if _is_script:
+        print_retrain(result, Console())
+    if wait_for_server(get_run_logger().warning):
+        publish(result)
     if result.problem is not None:
         return Failed(message=str(result.problem))
     if result.best is None or not result.is_complete:
@@ -170,7 +167,7 @@ def _run(
     spec, folder = read_spec(study)
     settings = Settings.resolve()
     plan = plan_retrain(
-        stored_study(spec, settings),
+        stored_study(spec.name, settings, spec),
         settings,
         top=top,
         repeats=repeats,
@@ -181,7 +178,7 @@ def _run(
     view = PrefectView(plan.spec)
     lines = PlainView(plan.spec, lambda line: logger.info("%s", line))
     try:
-        return retrain(
+        result = retrain(
             plan,
             settings,
             Observers(view, lines),
@@ -189,13 +186,16 @@ def _run(
             registration=registration,
             on_executor=view.take_over,
             ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+            leaves=is_suspended,
         )
     finally:
         view.close()
+    leave_if_suspended(is_finished=result.is_complete)
+    return result
 
 
 def publish(result: RetrainResult) -> None:
-    """Leave the means on the run's page, and on the terminal of a script."""
+    """Leave the means on the run's page."""
     try:
         create_markdown_artifact(
             markdown=results_markdown(result),
@@ -204,8 +204,6 @@ def publish(result: RetrainResult) -> None:
         )
     except Exception as error:  # noqa: BLE001 - the means are in MLflow; the page is worth no failure
         get_run_logger().warning("Could not publish the means: %s", error)
-    if _is_script:
-        print_retrain(result, Console())
 
 
 _is_script = False
@@ -235,4 +233,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_now(main())

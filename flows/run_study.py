@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO, cast, get_args
 from uuid import UUID
 
+import httpx
 from pydantic import Field, WithJsonSchema
 from rich.console import Console
 
@@ -86,6 +87,13 @@ from prefect.exceptions import Pause  # noqa: E402
 from prefect.futures import PrefectFuture  # noqa: E402
 from prefect.states import Completed, Crashed, Failed, Running, Suspended  # noqa: E402
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner  # noqa: E402
+from prefect_outage import (  # noqa: E402 - beside this file; it imports Prefect too
+    check_server,
+    exit_now,
+    quiet_outages,
+    wait_for_server,
+)
+from typed import typed  # noqa: E402
 
 MAX_TRIAL_TASKS = 256
 """Most trial tasks at once: each is a thread that sleeps until its trial is recorded."""
@@ -154,6 +162,7 @@ class PrefectView(Observer):
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
+        self._redact = runner.make_redactor(spec, Settings.resolve())
         self._logger = get_run_logger()
         self._tasks: dict[int, PrefectFuture[Any]] = {}
         self._executor: Executor | None = None
@@ -217,16 +226,14 @@ class PrefectView(Observer):
         if log is None or not log.exists():
             return ""
         with log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - LOG_TAIL_BYTES, 0))
-            return file.read(LOG_TAIL_BYTES).decode(errors="replace").strip()
+            tail = b"".join(self._redact.tail(file, LOG_TAIL_BYTES))
+            return tail.decode(errors="replace").strip()
 
     def _show_progress(self) -> None:
         """Keep the artifact up to date from a thread of its own: a slow server delays no trial."""
         artifact: UUID | None = None
         shown: Progress | None = None
-        is_paused = False
-        is_closing = False
+        is_paused = is_away = is_closing = False
         while not is_closing:
             is_closing = self._closing.wait(ARTIFACT_SECONDS)
             progress = self._progress
@@ -239,7 +246,17 @@ class PrefectView(Observer):
                     is_paused = progress.is_paused
                 shown = progress
             except Exception as error:  # noqa: BLE001 - Prefect away does not stop a study
-                self._logger.debug("progress: %s", error)
+                if not is_away:
+                    self._logger.warning(
+                        "Prefect's server does not answer; the study goes on, and its page catches "
+                        "up when it is back: %s",
+                        error,
+                    )
+                is_away = True
+            else:
+                if is_away:
+                    self._logger.info("Prefect's server is back.")
+                is_away = False
 
     def _update_artifact(self, artifact: UUID | None, progress: Progress) -> UUID:
         percent = 100.0 * progress.n_finished / max(progress.n_trials, 1)
@@ -383,6 +400,7 @@ SecondsParameter = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
     retries=0,
     on_cancellation=[end_trials],
 )
+@typed
 def run_study(
     study: StudyParameter,
     n_trials: TrialsParameter | None = None,
@@ -420,8 +438,9 @@ def run_study(
         if not error.strerror:
             raise
         return _failed(error, describe_os_error(error))
-    publish(result)
     _screen.print(result)
+    if wait_for_server(get_run_logger().warning):
+        publish(result)
     if result.outcome.is_failure:
         stopped = StudyStopped(result.outcome.reason)
         return _failed(stopped, str(stopped))
@@ -459,13 +478,11 @@ def _run(request: Request) -> StudyResult:
                 fork_from=fork_from,
                 on_executor=view.take_over,
                 ends_trials=lambda: settings.executor == "local" or is_cancelled(),
-                leaves=lambda: suspension() is not None,
+                leaves=is_suspended,
             )
     finally:
         view.close()
-    state = suspension()
-    if state is not None and not result.outcome.is_finished:
-        leave(state)
+    leave_if_suspended(is_finished=result.outcome.is_finished)
     return result
 
 
@@ -493,6 +510,18 @@ def suspension() -> State[Any] | None:
     """
     context = FlowRunContext.get()
     return None if context is None else context.flow_run_suspension_request.get_state()
+
+
+def is_suspended() -> bool:
+    """Whether a person has paused this flow run on its page: it is to start nothing more."""
+    return suspension() is not None
+
+
+def leave_if_suspended(*, is_finished: bool) -> None:
+    """End the process of a flow run that was paused before its work was done."""
+    state = suspension()
+    if state is not None and not is_finished:
+        leave(state)
 
 
 def leave(state: State[Any]) -> NoReturn:
@@ -559,11 +588,10 @@ def publish(result: StudyResult) -> None:
             key=artifact_key(name, "best"),
             description=f"Best configuration of {name}",
         )
-        if result.run_url and result.report is not None:
-            link = f"{result.run_url}/artifacts/{result.report.html.name}"
-            get_run_logger().info("the report in MLflow: %s", link)
+        if result.report_url is not None:
+            get_run_logger().info("the report in MLflow: %s", result.report_url)
             create_link_artifact(
-                link=link,
+                link=result.report_url,
                 link_text=f"Report of {name}",
                 key=artifact_key(name, "report"),
                 description="The whole study on one page.",
@@ -602,8 +630,18 @@ class Screen:
         self._stream = stream
         self.error: StudyflowError | OSError | None = None
         """What ended the flow, if that is something a person can mend."""
-        self.has_printed = False
+        self.result: StudyResult | None = None
+        """What came out, once it was printed."""
+
+    @property
+    def has_printed(self) -> bool:
         """Whether a result was printed, which says how the study ended."""
+        return self.result is not None
+
+    def exit_code(self) -> int:
+        """Return the exit code that goes with what was printed."""
+        is_failure = self.result is not None and self.result.outcome.is_failure
+        return exits.FAILED if is_failure else 0
 
     @contextmanager
     def shown(self, spec: StudySpec) -> Iterator[Observer]:
@@ -619,7 +657,7 @@ class Screen:
         """Print what came out and where to look."""
         if self._stream is not None:
             print_result(result, Console())
-            self.has_printed = True
+            self.result = result
 
 
 def start_embedded_server() -> None:
@@ -665,9 +703,15 @@ def run_script(check: Callable[[], object], run: Callable[[], State[Any]], scree
         check()
         end_orphaned_servers(Settings.resolve())
         start_embedded_server()
+        check_server()
+        quiet_outages()
         state = run()
         if screen.error is not None:
             raise screen.error
+    except httpx.TransportError as error:
+        unshown = f"Prefect's server does not answer ({error}), and its page does not show the end."
+        print(unshown, file=sys.stderr)  # noqa: T201
+        return exits.UNAVAILABLE if screen.result is None else screen.exit_code()
     except StudyflowError as error:
         if not screen.has_printed:  # a study's result says how it ended
             print(error, file=sys.stderr)  # noqa: T201
@@ -714,4 +758,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_now(main())

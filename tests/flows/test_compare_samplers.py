@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,9 @@ import pytest
 from tests.flows.loading import loaded
 from tests.flows.test_run_study import STUDY, read_page
 
+from studyflow.settings import Settings
+from studyflow.storage import open_storage
+from studyflow.study import study_names
 from studyflow.tracking.mlflow import embedded_uri
 
 # Prefect and its server warn about their own dependencies; ours stay errors everywhere else.
@@ -69,6 +73,21 @@ def test_the_page_has_a_task_run_for_each_run_and_picture_table_and_summary(
     assert "found the best loss" in shown.data.tags["mlflow.note.content"]
     names = {item.path for item in client.list_artifacts(shown.info.run_id)}
     assert {"comparison.png", "comparison.csv", "comparison.md"} <= names
+
+
+def test_a_run_that_is_paused_on_its_page_leaves_and_starts_no_study(
+    flow_module: ModuleType, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.exceptions import Pause
+    from prefect.states import Suspended
+
+    monkeypatch.setattr(
+        sys.modules["run_study"], "suspension", lambda: Suspended(timeout_seconds=60)
+    )
+    with pytest.raises(Pause):
+        flow_module.compare_samplers(str(study_file), ["random", "qmc"], 1, n_trials=3)
+    storage = open_storage(Settings.resolve().storage_url)
+    assert list(study_names(storage)) == []
 
 
 def test_a_cancelled_run_of_a_form_that_was_left_as_it_is_ends_its_trials(

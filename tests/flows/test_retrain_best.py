@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,11 @@ from types import ModuleType
 import pytest
 from tests.flows.loading import loaded
 from tests.unit.test_retrain import TRAIN
+
+from studyflow.reports.stored import stored_study
+from studyflow.retrain import retrain_name
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
 
@@ -50,3 +56,23 @@ def test_a_study_and_its_retraining_run_one_after_the_other(
 
     assert [len(row["values"]) for row in done["configurations"]] == [2, 2]
     assert done["champion"] == "models:/again@champion"
+
+
+def test_a_run_that_is_paused_on_its_page_trains_nothing_more_and_goes_on_when_resumed(
+    flow_module: ModuleType, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.exceptions import Pause
+    from prefect.states import Suspended
+
+    flow_module.run_study(str(study_file))
+    with monkeypatch.context() as paused:
+        paused.setattr(
+            sys.modules["run_study"], "suspension", lambda: Suspended(timeout_seconds=60)
+        )
+        with pytest.raises(Pause):
+            flow_module.retrain_best(str(study_file), top=1, repeats=2)
+    repeats = stored_study(retrain_name(StudySpec.from_yaml(study_file)), Settings.resolve())
+    assert repeats.finished == ()
+
+    done = flow_module.retrain_best(str(study_file), top=1, repeats=2)
+    assert [len(row["values"]) for row in done["configurations"]] == [2]

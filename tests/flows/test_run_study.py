@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 from tests.flows.loading import loaded
 
@@ -272,3 +274,58 @@ def test_a_failed_trial_is_no_error_of_the_flow(
 def test_artifact_keys_hold_only_what_prefect_takes(flow_module: ModuleType) -> None:
     assert flow_module.artifact_key("CNN+LSTM (v2)", "best") == "cnn-lstm-v2-best"
     assert flow_module.artifact_key("研究", "best") == "study-best"
+
+
+@pytest.mark.fault("F36")
+def test_a_server_that_is_back_in_time_is_waited_for_and_another_is_not(
+    flow_module: ModuleType,
+) -> None:
+    said: list[str] = []
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def wait(back_at: float) -> bool:
+        now[0] = 0.0
+        found: bool = flow_module.wait_for_server(
+            said.append, 60.0, away=lambda: now[0] < back_at, clock=lambda: now[0], sleep=sleep
+        )
+        return found
+
+    assert wait(0.0)
+    assert said == []
+    assert wait(30.0)
+    assert not wait(1000.0)
+    waiting = (
+        "The study is done. Prefect's server does not answer; waiting for it up to 1 min to show "
+        "this on its page."
+    )
+    assert said == [waiting, "Prefect's server is back after 30 s.", waiting]
+
+
+@pytest.mark.fault("F36")
+def test_a_study_that_prefect_never_hears_of_has_ended_all_the_same(
+    flow_module: ModuleType,
+    study_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", True)  # a script leaves it changed
+    screen = flow_module.Screen()
+
+    def run() -> None:
+        screen.result = flow_module.runner.run_study(
+            flow_module.StudySpec.from_yaml(study_file),
+            flow_module.Settings.resolve(),
+            flow_module.Observer(),
+            folder=study_file.parent,
+        )
+        raise httpx.ConnectError("Connection refused")
+
+    assert flow_module.run_script(lambda: None, run, screen) == 0
+
+    assert capsys.readouterr().err == (
+        "Prefect's server does not answer (Connection refused), and its page does not show the "
+        "end.\n"
+    )
