@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.kubectl import Kubectl
+from tests.e2e.stack import Stack, deployed
 
 HERE = Path(__file__).parent
-REGISTRY = os.environ.get("STUDYFLOW_TEST_REGISTRY", "registry.example/studyflow")
-TAG = os.environ.get("STUDYFLOW_TEST_TAG", "0.1.0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,11 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a cluster: make test-cluster"))
 
 
-def image(name: str) -> str:
-    """Return the full name of one of our images."""
-    return f"{REGISTRY}/{name}:{TAG}"
-
-
 @pytest.fixture
 def namespace() -> Iterator[str]:
     """A namespace of the test's own."""
@@ -42,6 +36,13 @@ def namespace() -> Iterator[str]:
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """The whole system, in its own namespace."""
+    with deployed() as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import image
+import yaml
+from tests.e2e.images import image
 from tests.e2e.kubectl import Kubectl, until
 
 from studyflow.observer import Observer
@@ -122,13 +123,14 @@ def test_an_image_that_does_not_exist_stops_the_study_with_its_name(bench: Bench
     spec = study(
         FINISH,
         n_trials=3,
+        parallel=3,
         image="registry.invalid/nobody/nothing:1",
         kubernetes={"image_pull_timeout_seconds": 5},
     )
     result = bench.run(spec)
     assert result.outcome.is_failure
     assert "registry.invalid/nobody/nothing:1" in result.outcome.reason
-    assert [r.cause for r in result.data.records] == [Cause.CANCELLED]
+    assert [r.cause for r in result.data.records] == [Cause.CANCELLED], "one pod, not three"
 
 
 @pytest.mark.fault("F08")
@@ -144,7 +146,7 @@ def test_more_gpus_than_any_node_has_wait_with_a_reason_and_no_further_trial(
     )
     result = bench.run(spec)
     assert bench.story.has_noted("Insufficient nvidia.com/gpu")
-    # All three were asked for before the first look; none follows, and none counts.
+    # The first goes ahead alone; none follows, and it does not count.
     assert result.outcome.is_failure
     assert "Insufficient nvidia.com/gpu" in result.outcome.reason
     assert {r.cause for r in result.data.records} == {Cause.CANCELLED}
@@ -268,3 +270,50 @@ def test_a_running_trial_s_log_is_followed_from_the_command_line(
         )
         assert done.stdout.splitlines() == [f"line {i}" for i in range(5)]
         result()
+
+
+@pytest.mark.fault("F52")
+def test_a_trial_that_fills_its_scratch_space_fails_alone(bench: Bench, kubectl: Kubectl) -> None:
+    script = """
+import time
+from studyflow import sdk
+if sdk.current_trial().params["x"] > 0.5:
+    with open("/tmp/full", "wb") as file:
+        for _ in range(64):
+            file.write(bytes(2**20))
+    time.sleep(600)
+sdk.finish(loss=0.0)
+"""
+    spec = study(
+        script, n_trials=2, parallel=2, kubernetes={"scratch": "16Mi", "canary_seconds": 0}
+    )
+    document = {**yaml.safe_load(spec.to_yaml()), "enqueue": [{"x": 0.0}, {"x": 1.0}]}
+    result = bench.run(StudySpec.from_mapping(document))
+    good, full = sorted(result.data.records, key=lambda record: float(record.params["x"] or 0))
+    assert (good.state, good.cause) == (TrialState.COMPLETE, Cause.OK)
+    assert full.state is TrialState.FAILED
+    assert "16Mi" in full.message
+    assert kubectl.items("jobs") == []
+
+
+@pytest.mark.fault("F52")
+def test_a_trial_that_forks_without_end_fails_alone(bench: Bench, kubectl: Kubectl) -> None:
+    # Its memory ends it where the kubelet sets no limit of processes (`podPidsLimit`).
+    script = """
+import os, time
+from studyflow import sdk
+if sdk.current_trial().params["x"] > 0.5:
+    for _ in range(3000):
+        if os.fork() == 0:
+            time.sleep(600)
+            os._exit(0)
+sdk.finish(loss=0.0)
+"""
+    document = yaml.safe_load(study(script, n_trials=2, parallel=1).to_yaml())
+    points = [{"x": 1.0}, {"x": 0.0}]
+    result = bench.run(StudySpec.from_mapping({**document, "enqueue": points}))
+    bomb, good = result.data.records
+    assert bomb.state is TrialState.FAILED
+    assert bomb.cause in (Cause.HOST_OOM, Cause.USER_ERROR)
+    assert (good.state, good.cause) == (TrialState.COMPLETE, Cause.OK)
+    assert kubectl.items("jobs") == []

@@ -68,14 +68,14 @@ FAULTS = (
     Fault(
         "F11",
         "Kueue keeps a Job suspended",
-        "waiting is told, and its time does not count against the trial",
-        left="Kueue's own eviction and the place in the queue are not tested",
+        "waiting is told, with the queue and the place in it, and its time does not count; a place "
+        "that Kueue takes back costs an attempt and nothing else",
     ),
     Fault(
         "F12",
-        "a device on one node is broken",
-        "the attempt is repeated",
-        left="the node is not avoided",
+        "a node refuses pods, or its device is broken",
+        "the attempt is repeated elsewhere; after two failures the study leaves the node out, "
+        "which is told and kept, and goes back there when it has no other place",
     ),
     Fault(
         "F13",
@@ -132,13 +132,13 @@ FAULTS = (
     Fault(
         "F24",
         "two runners work on one study",
-        "they share its budget exactly; on one machine the second stands by",
-        left="on two machines with local trials each may run an attempt of the other's trial",
+        "they share budget and limit exactly, and one takes over when the other dies; on one "
+        "machine the second stands by",
     ),
     Fault(
         "F25",
         "a paused runner wakes up",
-        "it reads anew before it writes, and overwrites nothing",
+        "its attempts were taken over after 30 s; it overwrites nothing, ends them and rejoins",
     ),
     Fault(
         "F26",
@@ -239,14 +239,15 @@ FAULTS = (
     Fault(
         "F45",
         "a clock is wrong, or jumps",
-        "pauses and time limits use a clock that never goes back; durations are never negative",
-        left="a pod that another runner started is timed by the clocks of cluster and runner",
+        "pauses and time limits use a clock that never goes back; a pod that another runner "
+        "started is timed by differences of one clock each; durations are never negative",
     ),
     Fault(
         "F46",
-        "the sampler's model fails",
-        "a simpler one suggests, which is recorded; no running trial is left behind",
-        left="an ask has no time limit of its own",
+        "a sampler fails, or takes minutes",
+        "a simpler model suggests, or the best point found by `ask_seconds` is taken; one of "
+        "Optuna's that raises is replaced by a quasi-random point (none of them has a limit of "
+        "time); either is recorded, and no running trial is left behind",
     ),
     Fault(
         "F47",
@@ -267,14 +268,14 @@ FAULTS = (
     Fault(
         "F51",
         "a password in a URL, a message, a manifest",
-        "addresses are shown without passwords; Secrets are named, never read",
-        left="what a training script prints itself is passed on as it is",
+        "what scripts print and say passes one redaction on its way out: secrets that are known, "
+        "passwords in addresses, tokens by their shape; Secrets are named, never read",
     ),
     Fault(
         "F52",
         "a hostile trial image",
-        "no token, no way to the servers, nothing but its own scratch space",
-        left="fork bombs and network policies are not tried on a cluster that enforces them",
+        "no token, policies that leave it no way to the servers, nothing to write to but scratch "
+        "space of a size; one that fills it, or forks without end, fails alone",
     ),
     Fault(
         "F53",
@@ -299,8 +300,8 @@ FAULTS = (
     Fault(
         "F57",
         "studyflow is upgraded in the middle of a study",
-        "documents of another version are read as far as they go",
-        left="there is no older release yet to start from",
+        "a study of this or any earlier format goes on where it was, with what runs and what ended "
+        "meanwhile; one of a later format is refused with the way out",
     ),
     Fault(
         "F58",

@@ -1,31 +1,35 @@
-"""Runners, trials and the database fail at random; in the end the study is whole.
+"""Runners, trials, database and MLflow fail at random; in the end the study is whole.
 
 What happens follows from a seed, which a failure prints: STUDYFLOW_FAULT_SEED=7 replays it, as far
-as processes ever take the same time twice.
+as processes ever take the same time twice. STUDYFLOW_FAULTS=100 makes it last, with 200 trials.
 """
 
 from __future__ import annotations
 
 import os
-import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from tests.faults.havoc import Fault, Havoc
 from tests.faults.place import Place
+from tests.mlflow_server import MlflowServer
 from tests.postgres import Postgres, create_database, running_postgres
 
 from studyflow.record import TrialState
 from studyflow.study import is_counted
 from studyflow.trial import Cause
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.fault("F23")]
+N_FAULTS = int(os.environ.get("STUDYFLOW_FAULTS", "9"))
+N_TRIALS = 2 * N_FAULTS
 
-N_TRIALS = 16
-N_FAULTS = 8
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600 + 60 * N_FAULTS),
+    pytest.mark.fault("F23"),
+]
 
 
 @pytest.fixture
@@ -34,36 +38,40 @@ def server() -> Iterator[Postgres]:
         yield postgres
 
 
-class Havoc:
-    """Breaks things around one study. Each method is one fault, and leaves a runner at work.
+class LocalHavoc(Havoc):
+    """Breaks things around a study of local trials.
 
     Args:
         place: The study.
-        server: Its database.
+        database: Its storage.
+        mlflow: The server that it is shown on.
         seed: Decides what breaks when.
     """
 
-    def __init__(self, place: Place, server: Postgres, seed: int) -> None:
+    def __init__(self, place: Place, database: Postgres, mlflow: MlflowServer, seed: int) -> None:
+        super().__init__(lambda: place.start(MLFLOW_TRACKING_URI=mlflow.uri), seed)
         self.place = place
-        self.server = server
-        self.random = random.Random(seed)
-        self.diary: list[str] = []
-        self.runner = place.start()
+        self.database = database
+        self.mlflow = mlflow
 
-    def kill_the_runner(self) -> None:
-        self.runner.kill()
-        self.runner.wait()
-        self.runner = self.place.start()
+    def faults(self) -> list[Fault]:
+        return [
+            self.kill_the_runner,
+            self.end_the_runner,
+            self.pause_the_runner,
+            self.kill_a_trial,
+            self.start_another_runner,
+            self.stop_the_database,
+            self.kill_mlflow,
+        ]
+
+    def begun(self) -> set[str]:
+        return {str(path) for path in self.place.trials_folder.glob("*/attempt-*")}
 
     def end_the_runner(self) -> None:
         self.runner.terminate()
         self.runner.wait(120)
-        self.runner = self.place.start()
-
-    def pause_the_runner(self) -> None:
-        self.runner.send_signal(signal.SIGSTOP)
-        time.sleep(self.random.uniform(0.2, 1.0))
-        self.runner.send_signal(signal.SIGCONT)
+        self.runner = self._start()
 
     def kill_a_trial(self) -> None:
         """Kill a supervisor, and with it all of its attempt."""
@@ -78,51 +86,30 @@ class Havoc:
             victim = self.random.choice(sorted(found, key=lambda process: process.pid))
             victim.kill()
 
-    def start_another_runner(self) -> None:
-        """Let a second runner take over from the first, which is killed."""
-        first, self.runner = self.runner, self.place.start()
-        time.sleep(self.random.uniform(0.5, 2.0))
-        first.kill()
-        first.wait()
-
     def stop_the_database(self) -> None:
-        self.server.stop(self.random.choice(["fast", "immediate"]))
+        self.database.stop(self.random.choice(["fast", "immediate"]))
         time.sleep(self.random.uniform(0.0, 2.0))
-        self.server.start()
+        self.database.start()
 
-    def wreak(self, n_faults: int) -> None:
-        """Do a number of faults, each after something has gone on since the last."""
-        faults = [
-            self.kill_the_runner,
-            self.end_the_runner,
-            self.pause_the_runner,
-            self.kill_a_trial,
-            self.start_another_runner,
-            self.stop_the_database,
-        ]
-        # Each kind once, in any order, and some again.
-        plan = self.random.sample(faults, len(faults))
-        plan += self.random.choices(faults, k=n_faults - len(faults))
-        for fault in plan:
-            if not self._wait_for_news():
-                return
-            time.sleep(self.random.uniform(0.0, 0.5))
-            self.diary.append(fault.__name__)
-            fault()
+    def kill_mlflow(self) -> None:
+        """Kill it and start it again; the next fault may come before it answers."""
+        self.mlflow.kill()
+        time.sleep(self.random.uniform(0.0, 1.0))
+        self.mlflow.launch()
 
-    def _wait_for_news(self) -> bool:
-        """Return whether there is still something to break, once another attempt has begun."""
-        known, deadline = self.place.n_folders(), time.monotonic() + 120
-        while self.place.n_folders() == known:
-            if self.runner.poll() is not None:
-                return False
-            assert time.monotonic() < deadline, self.place.log
-            time.sleep(0.02)
-        return True
+
+@pytest.fixture
+def mlflow(tmp_path: Path) -> Iterator[MlflowServer]:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    server = MlflowServer(folder)
+    server.start()
+    yield server
+    server.kill()
 
 
 def test_whatever_fails_at_random_the_study_comes_out_whole(
-    server: Postgres, tmp_path: Path, new_place: Callable[..., Place]
+    server: Postgres, mlflow: MlflowServer, tmp_path: Path, new_place: Callable[..., Place]
 ) -> None:
     seed = int(os.environ.get("STUDYFLOW_FAULT_SEED", "0"))
     place = new_place(
@@ -131,14 +118,16 @@ def test_whatever_fails_at_random_the_study_comes_out_whole(
         budget={"n_trials": N_TRIALS, "max_parallel_trials": 3},
         retry={"max_attempts": 100, "backoff_seconds": 0.1},
     )
-    havoc = Havoc(place, server, seed)
+    havoc = LocalHavoc(place, server, mlflow, seed)
     try:
         havoc.wreak(N_FAULTS)
-        code = havoc.runner.wait(240)
+        code = havoc.runner.wait(240 + 10 * N_FAULTS)
     finally:
         print(f"STUDYFLOW_FAULT_SEED={seed} did: {', '.join(havoc.diary)}")
 
     assert code == 0, place.log
+    mlflow.kill()  # what the last runner could not send, the next one does
+    place.run_to_end()
     records = place.records()
     counted = [record for record in records if is_counted(record)]
     assert len(counted) == N_TRIALS

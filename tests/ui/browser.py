@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,15 +23,11 @@ PROGRAMS: Final = ("chromium", "chromedriver")
 WAIT_SECONDS: Final = 60.0
 """Longest wait for a page to show something."""
 
+RELOAD_SECONDS: Final = 20.0
+"""How long a page may lack something before a person loads it again."""
+
 SCREENSHOTS: Final = Path(os.environ.get("STUDYFLOW_SCREENSHOTS", "build/screenshots"))
 """Where pictures of the pages are kept."""
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_installed() -> bool:
@@ -62,6 +58,24 @@ class Browser:
     def open(self, url: str) -> None:
         """Go to a page."""
         self._driver.get(url)
+
+    def read(self, url: str, text: str, seconds: float = WAIT_SECONDS) -> None:
+        """Go to a page and wait until it shows a text; load it again now and then.
+
+        A page stays empty when a connection breaks while it loads, and the page of a run that has
+        ended does not ask for what comes later.
+        """
+
+        opened_at = -math.inf
+
+        def is_there() -> bool:
+            nonlocal opened_at
+            if time.monotonic() > opened_at + RELOAD_SECONDS:
+                self.open(url)
+                opened_at = time.monotonic()
+            return text in self.text
+
+        self.wait(is_there, repr(text), seconds)
 
     def click(self, xpath: str) -> None:
         """Click an element as soon as it is there and nothing covers it."""

@@ -16,14 +16,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(home: Path, prefect_port: int, mlflow_port: int) -> subprocess.Popen[str]:
