@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import enum
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from studyflow.trial import Cause, ParamValue
 
@@ -30,7 +31,10 @@ class TrialState(enum.StrEnum):
     @property
     def is_finished(self) -> bool:
         """Whether the state is final."""
-        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+        return self in _FINISHED
+
+
+_FINISHED: Final = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class TrialRecord:
     suggestion: Mapping[str, Any] | None = None
     """What the sampler said about its choice; see `studyflow.samplers`."""
 
+    is_enqueued: bool = False
+    """Whether a person gave its parameters, in whole or in part."""
     is_taken_over: bool = False
     """Whether the trial was copied from another study; it teaches the sampler and costs no
     budget."""
@@ -143,12 +149,11 @@ def best_records(
     if len(signs) == 1:
         best = min(costs, key=lambda number: (costs[number], number), default=None)
         return tuple(record for record in records if record.number == best)
-    front = [
-        number
-        for number, cost in costs.items()
-        if not any(
-            other != cost and all(o <= c for o, c in zip(other, cost, strict=True))
-            for other in costs.values()
-        )
-    ]
-    return tuple(sorted((r for r in records if r.number in front), key=lambda r: r.number))
+    front: list[tuple[float, ...]] = []
+    for cost in sorted(set(costs.values())):  # whatever dominates a cost comes before it
+        if not any(all(map(operator.le, other, cost)) for other in front):
+            front.append(cost)
+    on_front = frozenset(front)
+    return tuple(
+        sorted((r for r in records if costs.get(r.number) in on_front), key=lambda r: r.number)
+    )

@@ -1,9 +1,8 @@
 """Drives a study: asks, launches, watches, prunes and records until the budget is spent.
 
 `Tuner` holds nothing that cannot be rebuilt. Every turn compares what the storage says (which
-trials
-run) with what the executor says (which attempts exist) and closes the difference, so a runner that
-was killed at any point is replaced by one that starts with an ordinary turn.
+trials run) with what the executor says (which attempts exist) and closes the difference, so a
+runner that was killed at any point is replaced by one that starts with an ordinary turn.
 
 The order inside a turn matters: outcomes are recorded before new trials are asked for, so that the
 sampler knows all there is to know.

@@ -1,9 +1,8 @@
 """`Study`: what the runner asks and tells, on top of an `optuna.Study`.
 
 The storage is the only truth. Every method here can be repeated after a crash: attributes are
-written
-first and a trial's state last, so a trial is either still running, and everything about it is done
-again, or finished, and nothing is.
+written first and a trial's state last, so a trial is either still running, and everything about it
+is done again, or finished, and nothing is.
 
 Trial numbers decide who may run when several runners ask at once: a trial is inside the budget when
 fewer than `n_trials` trials with lower numbers count or run. Both runners see the same numbers, so
@@ -14,9 +13,11 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, count
 from typing import Any, Final
 
 import optuna
@@ -72,6 +73,8 @@ class Study:
         self._n_trials = n_trials_to_finish(spec)
         self._made: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
         """What the storage gave last of each trial, and the record made from it."""
+        self._last: tuple[list[FrozenTrial], tuple[TrialRecord, ...]] = ([], ())
+        """What the storage gave last of all trials, and their records."""
         self._renew_sampler: Callable[[int], optuna.samplers.BaseSampler] | None = None
         self._next_number = self._count_begun()
         """Number of the trial that the sampler's stream of random numbers has come to."""
@@ -135,7 +138,16 @@ class Study:
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Return every trial, by number."""
-        return tuple(self._to_record(frozen) for frozen in self._frozen())
+        known, records = self._last
+        given = self._frozen()
+        changed = list(compress(count(), map(operator.is_not, given, known)))
+        if changed or len(given) != len(known):
+            renewed = [*records, *map(self._to_record, given[len(known) :])]
+            for number in changed:
+                renewed[number] = self._to_record(given[number])
+            records = tuple(renewed)
+            self._last = (given, records)
+        return records
 
     def record(self, number: int) -> TrialRecord:
         """Return one trial.
@@ -151,11 +163,7 @@ class Study:
 
     def running(self) -> tuple[TrialRecord, ...]:
         """Return the trials that were asked for and not told, by number."""
-        return tuple(
-            self._to_record(frozen)
-            for frozen in self._frozen()
-            if frozen.state is OptunaState.RUNNING
-        )
+        return tuple(record for record in self.records() if record.state is TrialState.RUNNING)
 
     @property
     def n_trials(self) -> int:
