@@ -29,6 +29,7 @@ from studyflow.observer import Observer, Observers
 from studyflow.record import TrialRecord
 from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report, summary_markdown
+from studyflow.reports.apart import build_report_apart, is_for_apart
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
@@ -464,8 +465,9 @@ def _close_interrupted(
 
 def _build_report(data: StudyData, settings: Settings, links: Mapping[str, str]) -> Report | None:
     """Write the report; a study's results never hang on a picture."""
+    build = build_report_apart if is_for_apart(data) else build_report
     try:
-        return build_report(
+        return build(
             data,
             settings.report_folder(data.spec.name),
             links=links,

@@ -15,6 +15,7 @@ from tests.unit.cli.test_cli import DOCUMENT, write_study
 from studyflow import runner
 from studyflow.observer import Observer
 from studyflow.record import TrialState
+from studyflow.reports import apart
 from studyflow.runner import cancel_study, make_tracker, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -145,3 +146,17 @@ def test_trials_of_a_killed_runner_can_be_cancelled(settings: Settings, tmp_path
         assert {r.cause for r in later.study.records()} == {Cause.CANCELLED}
         assert later.study.room() == spec.budget.n_trials, "they cost no budget"
     assert list((settings.study_folder("tiny") / "open").iterdir()) == [], "no attempt is left"
+
+
+def test_the_report_of_a_long_study_is_written_apart_and_may_fail_alone(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "MANY_TRIALS", 2)
+    whole = run_study(tiny(tmp_path), settings, Notes(), folder=tmp_path)
+    monkeypatch.setattr(apart, "LIMIT_SECONDS", 0.01)
+    without = run_study(tiny(tmp_path), settings, Notes(), folder=tmp_path)
+
+    assert whole.report is not None
+    assert whole.report.html.exists()
+    assert without.report is None
+    assert without.outcome.is_finished

@@ -49,7 +49,7 @@ class StudyData:
     records: tuple[TrialRecord, ...]
     """Trials in any state, in any order."""
     optuna_study: optuna.Study | None = None
-    """The stored study; tells which trials were enqueued by other means than the study file."""
+    """The stored study, where there is one: its sampler can be asked again."""
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -139,7 +139,7 @@ class StudyData:
     @cached_property
     def enqueued(self) -> frozenset[int]:
         """Numbers of the trials whose parameters a person gave, in whole or in part."""
-        numbers = set()
+        numbers = {record.number for record in self.records if record.is_enqueued}
         waiting = list(self.spec.enqueue)
         for record in self.trials:
             for point in waiting:
@@ -150,12 +150,6 @@ class StudyData:
                     numbers.add(record.number)
                     waiting.remove(point)
                     break
-        if self.optuna_study is not None:
-            numbers.update(
-                trial.number
-                for trial in self.optuna_study.get_trials(deepcopy=False)
-                if trial.system_attrs.get("fixed_params")
-            )
         return frozenset(numbers)
 
     @cached_property

@@ -102,6 +102,7 @@ def to_record(
         trained_seconds=attrs.get(SECONDS),
         run_id=attrs.get(RUN_ID),
         suggestion=_suggestion(frozen),
+        is_enqueued=bool(frozen.system_attrs.get(POINT)),
         is_taken_over=TAKEN_OVER in attrs,
     )
 

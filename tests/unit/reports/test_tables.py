@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import yaml
 
@@ -135,6 +136,8 @@ def test_rows_say_what_is_best_and_what_a_person_gave() -> None:
     assert rows[1].duration_seconds == 2.0
     enqueued = StudyData(make_spec(SPACE, enqueue=[{"lr": 0.01}]), small_study().records)
     assert enqueued.enqueued == {0}
+    by_hand = tuple(replace(r, is_enqueued=r.number == 2) for r in small_study().records)
+    assert StudyData(make_spec(SPACE), by_hand).enqueued == {2}
 
 
 def test_every_study_has_tables(study: StudyData) -> None:
