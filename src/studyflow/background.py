@@ -36,6 +36,11 @@ class Background(Generic[T]):
         except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
             self._error = error
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the call has neither returned nor raised yet."""
+        return self._thread.is_alive()
+
     def result(self, patience_seconds: float) -> T:
         """Return what the call returned, or raise what it raised.
 

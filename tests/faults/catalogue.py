@@ -246,8 +246,8 @@ FAULTS = (
         "F46",
         "a sampler fails, or takes minutes",
         "a simpler model suggests, or the best point found by `ask_seconds` is taken; one of "
-        "Optuna's that raises is replaced by a quasi-random point (none of them has a limit of "
-        "time); either is recorded, and no running trial is left behind",
+        "Optuna's that raises, or does not come back in ten minutes, is replaced by a quasi-random "
+        "point; either is recorded, and no running trial is left behind",
     ),
     Fault(
         "F47",

@@ -1,41 +1,57 @@
-"""Keeps a study going when one of Optuna's samplers fails: that trial gets a quasi-random point."""
+"""Keeps a study going when one of Optuna's samplers fails or hangs.
+
+That trial gets a quasi-random point.
+"""
 
 from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from studyflow.background import Background, NoAnswer
 from studyflow.errors import StudyflowError
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 RUNG: Final = "quasi-random"
 """What the explanation of such a trial names as its origin."""
+ASK_SECONDS: Final = 600.0
+"""Time for one call of a sampler. Optuna's Gaussian process may need minutes after a thousand
+trials, and is waited for; one that hangs is not."""
 
 
 class FallbackSampler(optuna.samplers.BaseSampler):
-    """Another sampler, and points of a Sobol sequence where that one raises.
+    """Another sampler, and points of a Sobol sequence where that one raises or hangs.
 
     A Gaussian process that cannot be fitted or a covariance that is no longer positive ends an
     `ask`, and with it a study that has run for days. Here it costs one suggestion: the trial gets
-    the point with its number in a scrambled Sobol sequence, and its explanation says why.
+    the point with its number in a scrambled Sobol sequence, and its explanation says why. A sampler
+    that does not come back is left behind in its thread, and asked again once that has ended.
 
     `studyflow.samplers.BoTorchSampler` has a ladder of its own and needs none of this.
 
     Args:
         sampler: Who suggests otherwise.
         seed: Decides the sequence.
+        ask_seconds: Longest time for one suggestion.
     """
 
-    def __init__(self, sampler: optuna.samplers.BaseSampler, seed: int) -> None:
+    def __init__(
+        self, sampler: optuna.samplers.BaseSampler, seed: int, *, ask_seconds: float = ASK_SECONDS
+    ) -> None:
         self.sampler = sampler
         self._seed = seed
+        self._ask_seconds = ask_seconds
+        self._left_behind: Background[Any] | None = None
+        """The call that did not come back in time."""
         self._said: set[str] = set()
 
     def reseed_rng(self) -> None:
@@ -57,7 +73,7 @@ class FallbackSampler(optuna.samplers.BaseSampler):
     ) -> dict[str, Any]:
         """Return the sampler's suggestion, else a point of the sequence."""
         try:
-            return self.sampler.sample_relative(study, trial, search_space)
+            return self._in_time(lambda: self.sampler.sample_relative(study, trial, search_space))
         except Exception as error:  # noqa: BLE001
             self._note(study, trial, error)
             return _sobol_point(search_space, trial.number, self._seed)
@@ -71,7 +87,11 @@ class FallbackSampler(optuna.samplers.BaseSampler):
     ) -> Any:
         """Return the sampler's value of one parameter, else that of a sequence of its own."""
         try:
-            return self.sampler.sample_independent(study, trial, param_name, param_distribution)
+            return self._in_time(
+                lambda: self.sampler.sample_independent(
+                    study, trial, param_name, param_distribution
+                )
+            )
         except Exception as error:  # noqa: BLE001
             self._note(study, trial, error)
             seed = self._seed ^ zlib.crc32(param_name.encode())
@@ -99,6 +119,21 @@ class FallbackSampler(optuna.samplers.BaseSampler):
         except Exception as error:  # noqa: BLE001 - the result is told all the same
             self._say(f"The result of trial {trial.number} teaches nothing", error)
 
+    def _in_time(self, call: Callable[[], T]) -> T:
+        """Return what a call of the sampler returns; none begins beside one that was left behind.
+
+        Raises:
+            NoAnswer: It took too long, or the sampler has not come back yet.
+        """
+        if self._left_behind is not None and self._left_behind.is_running:
+            raise NoAnswer("has not come back from an earlier trial")
+        asked = Background("sampler", call)
+        try:
+            return asked.result(self._ask_seconds)
+        except NoAnswer:
+            self._left_behind = asked
+            raise NoAnswer(f"gave no suggestion within {self._ask_seconds:g} s") from None
+
     def _note(self, study: optuna.Study, trial: FrozenTrial, error: Exception) -> None:
         """Keep with the trial why the sampler did not choose; the storage's own failures go on."""
         if isinstance(error, StudyflowError | optuna.exceptions.StorageInternalError):
@@ -121,6 +156,8 @@ class FallbackSampler(optuna.samplers.BaseSampler):
 
 
 def _describe(sampler: optuna.samplers.BaseSampler, error: Exception) -> str:
+    if isinstance(error, NoAnswer):
+        return f"{type(sampler).__name__} {error}"
     message = str(error).partition("\n")[0][:300]
     return f"{type(sampler).__name__} failed with {type(error).__name__}: {message}"
 

@@ -1,8 +1,9 @@
-"""Samplers of Optuna's that raise: one suggestion is lost, and no study."""
+"""Samplers of Optuna's that raise or hang: one suggestion is lost, and no study."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import optuna
@@ -128,6 +129,48 @@ def test_parameters_drawn_one_by_one_follow_sequences_of_their_own() -> None:
     assert all(abs(point["x"] - point["y"]) > 1e-6 for point in points)
     for name in "xy":
         assert sorted(int(point[name] * 8) for point in points) == list(range(8))
+
+
+class Hanging(optuna.samplers.RandomSampler):
+    """Comes back when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=0)
+        self.let = threading.Event()
+        self.came_back = threading.Event()
+        self.n_calls = 0
+
+    def infer_relative_search_space(self, *_: Any) -> Any:
+        return SPACE
+
+    def sample_relative(self, *_: Any) -> dict[str, Any]:
+        self.n_calls += 1
+        self.let.wait(60)
+        self.came_back.set()
+        return {"lr": 0.01, "width": 32, "optimizer": "sgd"}
+
+
+def test_a_sampler_that_hangs_is_left_behind_and_asked_again_when_it_has_come_back() -> None:
+    hanging = Hanging()
+    sampler = FallbackSampler(hanging, 7, ask_seconds=1.0)
+    study = optuna.create_study(sampler=sampler)
+
+    trials = [ask(study) for _ in range(3)]
+
+    assert all(trial.params.keys() == SPACE.keys() for trial in trials)
+    assert hanging.n_calls == 1, "nothing is asked of it meanwhile"
+    said = [explanation_of(trial) for trial in study.trials]
+    assert [s and s.reason for s in said] == [
+        "Hanging gave no suggestion within 1 s",
+        *["Hanging has not come back from an earlier trial"] * 2,
+    ]
+    hanging.let.set()
+    assert hanging.came_back.wait(30)
+    for thread in threading.enumerate():
+        if thread.name == "sampler":
+            thread.join(30)
+    assert ask(study).params == {"lr": 0.01, "width": 32, "optimizer": "sgd"}
+    assert explanation_of(study.trials[3]) is None
 
 
 @pytest.mark.parametrize(
