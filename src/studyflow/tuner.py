@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
+from studyflow import interrupt
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, StudyflowError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observer import Observer, Observers, Progress
@@ -182,9 +183,12 @@ class Tuner:
         attempts and record them as cancelled before they go on, if `ends_trials` says so. Any other
         exception leaves the attempts running for the next runner.
         """
+        n_arrived = interrupt.n_arrived()
         try:
             while (result := self.turn()) is None:
                 self._executor.wait(self._settings.poll_seconds)
+                if interrupt.n_arrived() > n_arrived:
+                    raise interrupt.Terminated  # what was raised then was lost
         except Exception:
             raise
         except BaseException:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import signal
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +16,7 @@ from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
+from studyflow.interrupt import Terminated, raise_on_sigterm
 from studyflow.invariants import check, gather
 from studyflow.observer import Observer, Progress
 from studyflow.record import TrialRecord, TrialState
@@ -1042,6 +1045,35 @@ def test_cancelling_stops_what_runs_and_costs_no_budget(
     assert rig.drive().is_finished
     rig.check()
     assert len(rig.study().records()) == 8
+
+
+@pytest.mark.fault("F22")
+def test_a_sigterm_whose_exception_was_lost_ends_the_runner_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a finalizer, where the interpreter drops whatever is raised."""
+    handler = signal.getsignal(signal.SIGTERM)
+    rig = Rig(duration=10.0)
+    wait, calls = rig.executor.wait, itertools.count()
+
+    def losing(seconds: float) -> None:
+        if next(calls) == 15:
+            with contextlib.suppress(Terminated):
+                signal.raise_signal(signal.SIGTERM)
+        wait(seconds)
+
+    tuner = rig.tuner()
+    monkeypatch.setattr(rig.executor, "wait", losing)
+    raise_on_sigterm()
+    try:
+        with pytest.raises(Terminated):
+            tuner.drive()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+    causes = [record.cause for record in rig.study().records()]
+    assert causes == [Cause.OK, Cause.OK, Cause.CANCELLED, Cause.CANCELLED]
+    assert rig.drive().is_finished, "it was for that runner alone"
 
 
 def test_cancelling_a_runner_whose_executor_is_away_still_ends_it() -> None:
