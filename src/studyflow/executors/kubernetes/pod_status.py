@@ -40,6 +40,17 @@ _N_EXCLUDED: Final = re.compile(
 )
 """What the scheduler says of nodes that are out of bounds for a pod, whoever else ends there."""
 
+TROUBLE_SECONDS: Final = 120.0
+"""How long a node may fail to make a container before another node is tried."""
+
+_NODE_TROUBLE: Final = re.compile(
+    r"deadline ?exceeded|failed to reserve|error reserving|is reserved for|connection refused|"
+    r"connection error|error while dialing|transport is closing|ttrpc: closed",
+    re.IGNORECASE,
+)
+"""What kubelets pass on of a container runtime that is too busy or was started again: the same
+container can be made a little later, or on another node."""
+
 _PULL_FAILURES: Final = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable")
 
 
@@ -260,7 +271,7 @@ def _ended(
         return replace(
             look,
             ending=None,
-            cause=Cause.USER_ERROR,
+            cause=Cause.NODE_FAULT if _NODE_TROUBLE.search(message) else Cause.USER_ERROR,
             message=f"The container could not start: {readable(message)}",
         )
     if imposed is not None and not is_fenced and status.get("phase") != "Succeeded":
@@ -388,6 +399,11 @@ def _waiting(seen: Sighting, pod: Mapping[str, Any]) -> Look:
         return _fenced(Cause.IMAGE_PULL, told)
     if reason in ("InvalidImageName", "ErrImageNeverPull", "ImageInspectError"):
         return _blocking(Cause.IMAGE_PULL, f"The image {image} cannot be used: {message or reason}")
+    if reason == "CreateContainerError" and _NODE_TROUBLE.search(message):
+        told = f"Its node cannot make the container: {message}"
+        if seen.waiting_seconds < TROUBLE_SECONDS:
+            return Look(AttemptState.PENDING, reason=told)
+        return _fenced(Cause.NODE_FAULT, told)
     if reason in ("CreateContainerConfigError", "CreateContainerError"):
         return _blocking(
             Cause.USER_ERROR,

@@ -402,6 +402,28 @@ def test_a_command_that_does_not_exist_is_the_users_error(reason: str) -> None:
     assert found.outcome is None
 
 
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize(
+    "message",
+    [
+        "context deadline exceeded",
+        "rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+        'failed to reserve container name "trial_0": name "trial_0" is reserved for "c0ffee"',
+        "dial unix /run/containerd/containerd.sock: connect: connection refused",
+    ],
+)
+def test_a_runtime_in_trouble_is_the_nodes_fault_and_given_time(message: str) -> None:
+    started = look(see(ended(128, message, "StartError")))
+    making = see(waiting("CreateContainerError", message), waiting_seconds=119.0)
+
+    assert (started.state, started.cause, started.outcome) == (ENDED, Cause.NODE_FAULT, None)
+    found = look(making)
+    assert (found.state, found.blocks_study) == (AttemptState.PENDING, False)
+    assert message in found.reason
+    found = look(replace(making, waiting_seconds=120.0))
+    assert (found.state, found.cause, found.blocks_study) == (ENDED, Cause.NODE_FAULT, False)
+
+
 # ---- what is gone, or going -------------------------------------------------------------------
 
 
