@@ -71,10 +71,8 @@ class Study:
         self.optuna_study = optuna_study
         self._space = spec.space
         self._n_trials = n_trials_to_finish(spec)
-        self._made: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
-        """What the storage gave last of each trial, and the record made from it."""
         self._last: tuple[list[FrozenTrial], tuple[TrialRecord, ...]] = ([], ())
-        """What the storage gave last of all trials, and their records."""
+        """What the storage gave last of all trials, and the records made from it."""
         self._renew_sampler: Callable[[int], optuna.samplers.BaseSampler] | None = None
         self._next_number = self._count_begun()
         """Number of the trial that the sampler's stream of random numbers has come to."""
@@ -137,16 +135,24 @@ class Study:
         return self.spec.name
 
     def records(self) -> tuple[TrialRecord, ...]:
-        """Return every trial, by number."""
+        """Return every trial, by number; each record is made once for each state of its trial.
+
+        A storage never changes what it has given: it gives a new object after each write. What is
+        finished stays as it is, whatever object comes.
+        """
         known, records = self._last
         given = self._frozen()
-        changed = list(compress(count(), map(operator.is_not, given, known)))
+        changed = [
+            number
+            for number in compress(count(), map(operator.is_not, given, known))
+            if not records[number].state.is_finished
+        ]
         if changed or len(given) != len(known):
             renewed = [*records, *map(self._to_record, given[len(known) :])]
             for number in changed:
                 renewed[number] = self._to_record(given[number])
             records = tuple(renewed)
-            self._last = (given, records)
+        self._last = (given, records)
         return records
 
     def record(self, number: int) -> TrialRecord:
@@ -155,7 +161,7 @@ class Study:
         Raises:
             IndexError: There is no trial of that number.
         """
-        return self._to_record(self._frozen()[number])
+        return self.records()[number]
 
     def best(self) -> tuple[TrialRecord, ...]:
         """Return the best trial, or the Pareto front of several objectives; empty without any."""
@@ -345,7 +351,7 @@ class Study:
         frozen = self._frozen()[number]
         is_replaced = attempt is not None and attempt != frozen.user_attrs.get(form.ATTEMPT, 0)
         if frozen.state.is_finished() or is_replaced:
-            return self._to_record(frozen)
+            return self.record(number)
         assert verdict.state is not None, "a trial between attempts cannot be told"
         finite = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
         attrs: dict[str, Any] = {form.CAUSE: verdict.cause}
@@ -426,16 +432,7 @@ class Study:
                 known.append(dict(point))
 
     def _to_record(self, frozen: FrozenTrial) -> TrialRecord:
-        """Return the record of a trial, made once for each state that the storage gives of it.
-
-        A storage never changes what it has given: it gives a new object after each write. What is
-        finished stays as it is, whatever object comes.
-        """
-        given, record = self._made.get(frozen.number, (None, None))
-        if record is None or (given is not frozen and not record.state.is_finished):
-            record = form.to_record(frozen, self.spec.fixed)
-            self._made[frozen.number] = (frozen, record)
-        return record
+        return form.to_record(frozen, self.spec.fixed)
 
     def _frozen(self) -> list[FrozenTrial]:
         return self.optuna_study.get_trials(deepcopy=False)
