@@ -267,6 +267,8 @@ def _ended(
         outcome=message.encode(errors="replace") if started else None,
         image_id=_image_id(pod),
     )
+    if not started and imposed is not None:
+        return _failed_without_container(pod, outside)  # told to go while it was being started
     if not started:
         return replace(
             look,

@@ -402,6 +402,17 @@ def test_a_command_that_does_not_exist_is_the_users_error(reason: str) -> None:
     assert found.outcome is None
 
 
+@pytest.mark.fault("F03")
+def test_a_container_that_was_told_to_go_while_it_was_started_is_no_users_error() -> None:
+    message = "failed to create containerd task: sandbox container is not running"
+
+    found = look(see(ended(128, message, "StartError", leaving=True)))
+    assert (found.state, found.cause, found.outcome) == (ENDED, Cause.EVICTED, None)
+    assert found.fence == Fence(How.STOPPED, Cause.EVICTED, found.message)
+    found = look(see(ended(128, message, "StartError"), a_job(fence=FENCE)))
+    assert (found.state, found.cause, found.message) == (ENDED, FENCE.cause, FENCE.message)
+
+
 @pytest.mark.fault("F12")
 @pytest.mark.parametrize(
     "message",
