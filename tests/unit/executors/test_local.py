@@ -614,7 +614,7 @@ def test_each_attempt_gets_cards_of_its_own_whoever_starts_it(bench: Bench) -> N
     first, second = bench.executor(**options), bench.executor(**options)
     assert first.slots == 2
     attempts = [first.submit(a_trial(0)), second.submit(a_trial(1))]
-    until(lambda: all(bench.log(attempt) for attempt in attempts))
+    until(lambda: all(bench.log(attempt).endswith("\n") for attempt in attempts))
     assert [bench.log(attempt) for attempt in attempts] == ["0,1\n", "2,3\n"]
     with pytest.raises(ExecutorUnavailable, match="No 2 of 4 GPUs are free"):
         first.submit(a_trial(2))
