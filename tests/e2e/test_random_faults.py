@@ -111,7 +111,7 @@ class ClusterHavoc(Havoc):
 
 
 def test_whatever_fails_at_random_a_study_of_pods_comes_out_whole(
-    wire: tuple[Wire, Path], kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wire: tuple[Wire, Path], kubectl: Kubectl, tmp_path: Path
 ) -> None:
     seed = int(os.environ.get("STUDYFLOW_FAULT_SEED", "0"))
     (tmp_path / "study").mkdir()
@@ -145,6 +145,4 @@ def test_whatever_fails_at_random_a_study_of_pods_comes_out_whole(
     assert {(r.state, r.cause) for r in counted} == {(TrialState.COMPLETE, Cause.OK)}
     assert all(r.values == (r.params["x"],) for r in counted)
     assert kubectl.items("jobs") == []
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    place.verify()
+    place.verify(**variables)

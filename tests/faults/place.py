@@ -75,11 +75,6 @@ class Place:
             program: Module that runs it, and its own arguments before those of the command.
             variables: Of its environment.
         """
-        environment = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("STUDYFLOW_", "MLFLOW_"))
-        }
         with (self.folder / "runner.log").open("ab") as log:
             runner = subprocess.Popen(
                 [
@@ -87,17 +82,26 @@ class Place:
                     *("--home", str(self.home)),
                 ],
                 cwd=self.folder,
-                env={
-                    **environment,
-                    "PYTHONPATH": os.pathsep.join((*sys.path, str(ROOT))),
-                    "STUDYFLOW_STORAGE": self.storage_url,
-                    **variables,
-                },
+                env=self._environment | variables,
                 stdout=log,
                 stderr=log,
             )
         self._runners.append(runner)
         return runner
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """Of the commands: this process's, but for what other tests may have said of servers."""
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("STUDYFLOW_", "MLFLOW_"))
+        }
+        return {
+            **kept,
+            "PYTHONPATH": os.pathsep.join((*sys.path, str(ROOT))),
+            "STUDYFLOW_STORAGE": self.storage_url,
+        }
 
     def close(self) -> None:
         """End what a test that failed left behind: runners first, then all that they started."""
@@ -153,11 +157,16 @@ class Place:
         }
         self.verify()
 
-    def verify(self) -> None:
-        """Check all invariants, as a person would."""
-        places = ["--home", str(self.home), "--storage", self.storage_url]
-        command = [sys.executable, "-m", "studyflow", "verify", "kill", *places]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    def verify(self, **variables: str) -> None:
+        """Check all invariants, as a person would whose environment has these variables."""
+        done = subprocess.run(
+            [sys.executable, "-m", "studyflow", "verify", "kill", "--home", str(self.home)],
+            env=self._environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     def processes(self) -> list[psutil.Process]:
