@@ -15,6 +15,9 @@ TAG ?= 0.1.0
 KUBECTL ?= kubectl
 OVERLAY ?= local
 TRIAL_IMAGES := trial-base blackbox cnn-lstm weights epidemic fusion
+# How many tests run side by side; those of one file share their servers, and do not.
+JOBS ?= 2
+SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help study study-full ui images deploy test faults test-ui test-cluster check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
@@ -49,18 +52,19 @@ deploy: ## Set up everything on the cluster that kubectl points to, and wait; OV
 	$(KUBECTL) apply -k k8s/overlays/$(OVERLAY)
 	$(KUBECTL) --namespace studyflow wait --for condition=Available --timeout 15m deployment --all
 
-test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest $(PYTEST)
+test: $(READY) ## Run the tests, JOBS of them side by side
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST)
 
 faults: $(READY) ## Run the tests of the fault table, and write docs/reliability.md
 	$(BIN)/python -m pytest -p tests.faults.report -m "fault and not cluster" --write-reliability docs/reliability.md
 
 test-ui: $(READY) ## Run the tests in a browser: Chromium with chromedriver; pictures in build/screenshots
-	STUDYFLOW_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/ui/test_daily_life.py tests/ui/test_trials_in_mlflow.py $(PYTEST)
+	STUDYFLOW_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/ui/test_daily_life.py tests/ui/test_trials_in_mlflow.py \
+		$(SIDE_BY_SIDE) $(PYTEST)
 
 test-cluster: $(READY) ## Run the tests that need a cluster: the one of KUBECONFIG, with the images there
 	STUDYFLOW_CLUSTER_TESTS=1 STUDYFLOW_TEST_REGISTRY=$(REGISTRY) STUDYFLOW_TEST_TAG=$(TAG) \
-		$(BIN)/python -m pytest tests/e2e $(PYTEST)
+		$(BIN)/python -m pytest tests/e2e $(SIDE_BY_SIDE) $(PYTEST)
 
 check: $(READY) ## Lint, types, import contracts
 	$(BIN)/ruff check .

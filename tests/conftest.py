@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.faults.catalogue import CONTRACT
@@ -12,8 +14,17 @@ from tests.faults.catalogue import CONTRACT
 pytest.register_assert_rewrite("studyflow.testing")
 
 
+# With minutes in one file, the longest first: tests that run side by side then end together.
+_LONG = [Path(__file__).parent / name for name in ("ui", "faults", "docs", "flows")]
+
+
+def _when(item: pytest.Item) -> int:
+    return [item.path.is_relative_to(folder) for folder in (*_LONG, Path("/"))].index(True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the shipped contract suites with the faults that they inject."""
+    """Put long files first, and mark the shipped contract suites with the faults they inject."""
+    items.sort(key=_when)
     for item in items:
         for fault in CONTRACT.get(item.name.partition("[")[0], ()):
             item.add_marker(pytest.mark.fault(fault))
@@ -30,3 +41,15 @@ def _signal_handlers() -> Iterator[None]:
     for number, handler in before.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """Put environment variables back: MLflow keeps there which server it was last told of."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value

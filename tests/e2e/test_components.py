@@ -20,10 +20,13 @@ __all__ = ["bench"]
 
 CLUSTER = os.environ.get("STUDYFLOW_TEST_CLUSTER", "")
 
-pytestmark = pytest.mark.skipif(
-    not os.access(CLUSTER, os.X_OK),
-    reason="STUDYFLOW_TEST_CLUSTER names no command",
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(
+        not os.access(CLUSTER, os.X_OK),
+        reason="STUDYFLOW_TEST_CLUSTER names no command",
+    ),
+]
 
 SCRIPT = """
 import time
