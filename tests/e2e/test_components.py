@@ -54,7 +54,7 @@ def start_again(component: str) -> None:
 @pytest.mark.parametrize(
     ("component", "seconds"),
     [
-        pytest.param("apiserver", 60, marks=pytest.mark.fault("F14")),
+        pytest.param("apiserver", 60, marks=[pytest.mark.slow, pytest.mark.fault("F14")]),
         pytest.param("etcd", 20, marks=pytest.mark.fault("F14")),
         # For less time than that after which its pods would be evicted.
         pytest.param("kubelet", 8, marks=pytest.mark.fault("F04")),

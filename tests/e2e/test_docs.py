@@ -63,6 +63,7 @@ def in_background(command: str, port: int) -> str:
     return f"{command} >/dev/null 2>&1 &\n{opened}"
 
 
+@pytest.mark.slow
 def test_the_readmes_commands_lead_to_a_finished_study(stack: Stack, tmp_path: Path) -> None:
     printed = type_commands("README.md", tmp_path, {})
     assert "Completed" in printed
@@ -104,6 +105,7 @@ def test_the_secrets_of_the_page_on_private_images_can_be_made(tmp_path: Path) -
     assert printed.count("created (server dry run)") == 2
 
 
+@pytest.mark.slow
 def test_a_study_is_scheduled_as_the_page_says(stack: Stack, tmp_path: Path) -> None:
     document = study("by-schedule", n_trials=1, parallel=1)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(document))

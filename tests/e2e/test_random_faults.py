@@ -28,7 +28,7 @@ from studyflow.trial import Cause
 N_FAULTS = int(os.environ.get("STUDYFLOW_FAULTS", "7"))
 N_TRIALS = 2 * N_FAULTS
 
-pytestmark = [pytest.mark.timeout(300 + 60 * N_FAULTS), pytest.mark.fault("F23")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 60 * N_FAULTS), pytest.mark.fault("F23")]
 
 SCRIPT = """
 import time

@@ -81,6 +81,7 @@ def cnn_lstm(name: str, **changes: Any) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_a_training_shows_its_metrics_while_it_runs_and_keeps_its_model(stack: Stack) -> None:
     document = cnn_lstm("training", pruner={"type": "none"})
     flow_run = stack.start(document)
@@ -102,6 +103,7 @@ def test_a_training_shows_its_metrics_while_it_runs_and_keeps_its_model(stack: S
     assert {"model.pt"} <= {f.path for f in stack.mlflow.list_artifacts(run.info.run_id)}
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_s_pod_is_stopped(stack: Stack) -> None:
     # No loss is below 0: every trial is given up at its first look.
     document = cnn_lstm("hopeless", pruner={"type": "threshold", "upper": 0.0})
@@ -115,6 +117,7 @@ def test_a_hopeless_trial_s_pod_is_stopped(stack: Stack) -> None:
 
 
 @pytest.mark.fault("F21")
+@pytest.mark.slow
 def test_a_flow_whose_pod_is_killed_is_replaced_and_adopts_its_trials(stack: Stack) -> None:
     document = study(
         "killed", n_trials=6, parallel=2, command=finishing_after(8.0), image=image("trial-base")
