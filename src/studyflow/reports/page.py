@@ -23,6 +23,7 @@ from studyflow.reports import tables, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.summary import headline, is_safe_link, next_steps
 from studyflow.space import CategoricalParameter
+from studyflow.study import n_trials_to_finish
 
 if TYPE_CHECKING:
     import jinja2
@@ -252,7 +253,10 @@ def _facts(data: StudyData) -> list[tuple[str, str, str]]:
         )
     elif data.best:
         facts.append(("Pareto front", str(len(data.best)), "trials"))
-    facts.append(("finished", str(len(data.finished)), f"of {budget.n_trials} trials"))
+    wanted = n_trials_to_finish(data.spec)
+    facts.append(("finished", str(len(data.counted)), f"of {wanted} trials"))
+    if n_taken_over := sum(record.is_taken_over for record in data.records):
+        facts.append(("taken over", str(n_taken_over), "they cost no budget"))
     facts += [
         (state.value, str(count), "")
         for state, count in data.states.items()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -52,6 +53,16 @@ def test_every_study_has_a_page(study: StudyData, tmp_path: Path) -> None:
     report = build_report(study, tmp_path, generated_at=START)
     assert report.figures.keys() | report.omitted.keys() == {"convergence", "timeline"}
     assert "report made</dt><dd>2026-09-21 14:13:20 UTC" in report.html.read_text("utf-8")
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_trials_that_were_taken_over_are_not_those_of_the_budget(tmp_path: Path) -> None:
+    usual = STUDIES["usual"]()
+    records = tuple(replace(record, is_taken_over=record.number < 10) for record in usual.records)
+    report = build_report(replace(usual, records=records), tmp_path)
+    facts = re.findall(r"<dt>([^<]+)</dt>\s*<dd>(\d+)<", report.html.read_text("utf-8"))
+    assert dict(facts)["taken over"] == "10"
+    assert int(dict(facts)["finished"]) == len(usual.finished) - 10
 
 
 @pytest.mark.usefixtures("few_figures")
