@@ -15,7 +15,8 @@ pytest.register_assert_rewrite("studyflow.testing")
 
 
 # With minutes in one file, the longest first: tests that run side by side then end together.
-_LONG = [Path(__file__).parent / name for name in ("ui", "faults", "docs", "flows")]
+_NAMES = ("ui/test_daily_life.py", "faults", "docs", "ui", "flows")
+_LONG = [Path(__file__).parent / name for name in _NAMES]
 
 
 def _when(item: pytest.Item) -> int:
