@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 PROGRAMS: Final = ("chromium", "chromedriver")
 """What must be installed."""
 
-WAIT_SECONDS: Final = 60.0
+WAIT_SECONDS: Final = 120.0
 """Longest wait for a page to show something."""
 
 RELOAD_SECONDS: Final = 20.0
