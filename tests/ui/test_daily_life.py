@@ -247,7 +247,7 @@ def test_a_study_that_is_paused_by_command_says_so_on_its_runs_page(
 @pytest.mark.parametrize(
     ("flow", "parameters"),
     [
-        ("compare_samplers", {"samplers": ["random", "qmc"], "seeds": 1, "n_trials": 4}),
+        ("compare_samplers", {"samplers": ["random", "qmc"], "seeds": 1, "n_trials": 8}),
         ("retrain_best", {"top": 1, "repeats": 6, "register_model": False}),
     ],
     ids=["compare", "retrain"],
