@@ -15,17 +15,15 @@ pytest.register_assert_rewrite("studyflow.testing")
 
 
 # With minutes in one file, the longest first: tests that run side by side then end together.
-_NAMES = ("ui/test_daily_life.py", "faults", "docs", "ui", "flows")
-_LONG = [Path(__file__).parent / name for name in _NAMES]
-
-
-def _when(item: pytest.Item) -> int:
-    return [item.path.is_relative_to(folder) for folder in (*_LONG, Path("/"))].index(True)
+_LONG = [
+    Path(__file__).parent / name
+    for name in ("ui/test_daily_life.py", "faults", "docs", "ui", "flows")
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put long files first, and mark the shipped contract suites with the faults they inject."""
-    items.sort(key=_when)
+    items.sort(key=lambda item: [not item.path.is_relative_to(folder) for folder in _LONG])
     for item in items:
         for fault in CONTRACT.get(item.name.partition("[")[0], ()):
             item.add_marker(pytest.mark.fault(fault))
@@ -46,11 +44,9 @@ def _signal_handlers() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _environment() -> Iterator[None]:
-    """Put environment variables back: MLflow keeps there which server it was last told of."""
+    """Put environment variables back: MLflow and a flow's file set there where servers are."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
-    for name, value in before.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
+    os.environ.update(before)

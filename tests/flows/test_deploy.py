@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -33,15 +32,6 @@ def deploy() -> Iterator[ModuleType]:
     """The script, over a server of the test's own."""
     with loaded("deploy") as module:
         yield module
-
-
-@pytest.fixture(autouse=True)
-def _environment() -> Iterator[None]:
-    """Loading a flow's file sets Prefect's places for the process; put them back."""
-    before = dict(os.environ)
-    yield
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
 
 
 @pytest.fixture
