@@ -29,7 +29,8 @@ _SYSTEM = {"test_docs.py", "test_form.py", "test_system.py"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave them out unless they are wanted, and put those last that want the cluster alone."""
     wanted = os.environ.get("STUDYFLOW_CLUSTER_TESTS") == "1"
-    items.sort(key=lambda item: _is_here(item) * (1 + 2 * _is_alone(item) - _is_of_system(item)))
+    # Those of the whole system take longest: of the cluster's tests they go first.
+    items.sort(key=lambda item: (_is_here(item) and item.path.name not in _SYSTEM, _is_alone(item)))
     for item in items:
         if _is_here(item):
             item.add_marker(pytest.mark.cluster)
@@ -54,10 +55,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _is_here(item: pytest.Item) -> bool:
     return item.path.is_relative_to(HERE)
-
-
-def _is_of_system(item: pytest.Item) -> bool:
-    return item.path.name in _SYSTEM
 
 
 def _is_alone(item: pytest.Item) -> bool:

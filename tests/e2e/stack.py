@@ -33,11 +33,11 @@ RUNNERS = "app.kubernetes.io/component=runner"
 class Stack:
     """The cluster's servers, as a user reaches them."""
 
-    def __init__(self, kubectl: Kubectl, storage_url: str, mlflow_url: str, prefect: Site) -> None:
+    def __init__(self, kubectl: Kubectl, storage_url: str, mlflow_url: str, site: Site) -> None:
         self.kubectl = kubectl
         self.storage_url = storage_url
         self.mlflow = MlflowClient(mlflow_url)
-        self._prefect = prefect
+        self.site = site
 
     def start(self, study: dict[str, Any], **parameters: Any) -> str:
         """Trigger the deployment; return the flow run's id."""
@@ -54,7 +54,7 @@ class Stack:
 
     def flow_state(self, flow_run: str) -> str:
         """Return what Prefect's API says; its command takes seconds of a processor each time."""
-        return str(self._prefect.run(flow_run)["state"]["type"])
+        return str(self.site.run(flow_run)["state"]["type"])
 
     def until_ended(self, flow_run: str, seconds: float = 240.0) -> str:
         """Return the type of the flow run's final state."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -109,15 +108,13 @@ def test_the_secrets_of_the_page_on_private_images_can_be_made(tmp_path: Path) -
 def test_a_study_is_scheduled_as_the_page_says(stack: Stack, tmp_path: Path) -> None:
     document = study("by-schedule", n_trials=1, parallel=1)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(document))
-    secret = json.loads(stack.kubectl("get", "secret", "studyflow", "-o", "json"))["data"]
-    login = base64.b64decode(secret["prefect-auth"]).decode()
     forward = f"kubectl -n {NAMESPACE} port-forward svc/prefect 4200"
     type_commands(
         "docs/schedules.md",
         tmp_path,
         {
             f"{forward} &": in_background(forward, 4200),
-            "PREFECT_API_AUTH_STRING=...": f"PREFECT_API_AUTH_STRING={login}",
+            "PREFECT_API_AUTH_STRING=...": f"PREFECT_API_AUTH_STRING={stack.site.login}",
         },
     )
     name = f"run-study/{document['name']}"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
 from tests.e2e.images import image
 from tests.e2e.kubectl import until
-from tests.e2e.stack import Stack, finishing_after, forwarded, study
+from tests.e2e.stack import Stack, finishing_after, study
 from tests.ui.browser import Browser, is_installed
 from tests.ui.form import (
     ENDS,
@@ -32,11 +29,8 @@ DEPLOYMENT = "run-study"
 
 
 @pytest.fixture
-def site(stack: Stack, tmp_path: Path) -> Iterator[Site]:
-    secret = json.loads(stack.kubectl("get", "secret", "studyflow", "-o", "json"))["data"]
-    login = base64.b64decode(secret["prefect-auth"]).decode()
-    with forwarded("svc/prefect", 4200) as port:
-        yield Site(tmp_path, f"http://127.0.0.1:{port}", "", login)
+def site(stack: Stack) -> Site:
+    return stack.site
 
 
 @pytest.fixture
