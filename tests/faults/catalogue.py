@@ -308,6 +308,11 @@ FAULTS = (
         "the time budget ends with trials in flight",
         "no new trial starts, and those in flight finish",
     ),
+    Fault(
+        "F69",
+        "the kubelet answers for a log that is gone, with status 200",
+        "its words are never kept or shown as the trial's log; what was fetched before stays",
+    ),
 )
 
 CONTRACT = {

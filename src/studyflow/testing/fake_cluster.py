@@ -20,6 +20,7 @@ being deleted is replaced at once, and an evicted pod shows no container.
 from __future__ import annotations
 
 import copy
+import io
 import itertools
 import json
 import threading
@@ -95,6 +96,8 @@ class FakeCluster:
         self._compacted = 0
         self._n_uids = 0
         self._logs: dict[str, bytes] = {}
+        self._excuses: dict[str, bytes] = {}
+        """What kubelets say in the place of logs that are gone, by pod."""
         self._lost_nodes: set[str] = set()
         self._pod_refusal: str | None = None
 
@@ -321,6 +324,12 @@ class FakeCluster:
         added = text.encode() if isinstance(text, str) else text
         self._logs[key] = self._logs.get(key, b"") + added
 
+    def remove_log(self, name: str, excuse: str) -> None:
+        """Let the kubelet remove a pod's log; asked for it, it says this instead."""
+        key = self._pod(name)["metadata"]["name"]
+        self._logs.pop(key, None)
+        self._excuses[key] = excuse.encode()
+
     def change_pod(self, name: str, status: Mapping[str, Any]) -> None:
         """Merge anything at all into a pod's status."""
         with self._changed:
@@ -405,8 +414,14 @@ class FakeCluster:
             self._reconcile()
             return answer
 
-    def _read_log(self, pod: str) -> bytes:
-        return self._logs.get(pod, b"") if pod in self._objects["pods"] else b""
+    def _log_lines(self, pod: str) -> list[bytes]:
+        """Return a log as a kubelet gives it: its own words, or lines with timestamps."""
+        if pod not in self._objects["pods"]:
+            return []
+        if pod in self._excuses:
+            return [self._excuses[pod]]
+        stamp = b"2026-01-01T00:00:00.000000000Z "
+        return [stamp + line for line in io.BytesIO(self._logs.get(pod, b""))]
 
     # The Job controller and the garbage collector
 
@@ -738,14 +753,14 @@ class FakeClusterApi:
         self, pod: str, *, tail_lines: int | None = None, limit_bytes: int | None = None
     ) -> bytes:
         self._begin("log pods")
-        lines = self.cluster._read_log(pod).splitlines(keepends=True)
+        lines = self.cluster._log_lines(pod)
         tail = lines if tail_lines is None else lines[len(lines) - min(tail_lines, len(lines)) :]
         self._end("log pods")
         return b"".join(tail)[:limit_bytes]  # as the kubelet does: the limit counts from the first
 
     def follow_log(self, pod: str) -> Iterator[bytes]:
         self._begin("log pods")
-        yield from self.cluster._read_log(pod).splitlines(keepends=True)
+        yield from self.cluster._log_lines(pod)
         self._end("log pods")
 
     def server_time(self) -> float | None:

@@ -123,10 +123,18 @@ class ClusterApi(Protocol):
     def read_log(
         self, pod: str, *, tail_lines: int | None = None, limit_bytes: int | None = None
     ) -> bytes:
-        """Return the log of a pod's container; empty when there is none (any more)."""
+        """Return the log of a pod's container with timestamps; empty when there is none (any more).
+
+        `pod_log.written` takes the timestamps off, and what the kubelet said in the log's place.
+
+        Args:
+            pod: Name of the pod.
+            tail_lines: Only so many lines at its end.
+            limit_bytes: Only the first so many bytes of these, timestamps included.
+        """
 
     def follow_log(self, pod: str) -> Iterator[bytes]:
-        """Yield the log of a pod's container as it is written, until the container ends."""
+        """Yield the log of a pod's container with timestamps as it is written, until its end."""
 
     def server_time(self) -> float | None:
         """Return the API server's time now, in seconds since the epoch; `None` while unknown.
@@ -278,7 +286,7 @@ class KubernetesApi:
     def read_log(
         self, pod: str, *, tail_lines: int | None = None, limit_bytes: int | None = None
     ) -> bytes:
-        query = {"tailLines": tail_lines, "limitBytes": limit_bytes}
+        query = {"timestamps": "true", "tailLines": tail_lines, "limitBytes": limit_bytes}
         try:
             answer = self._request(
                 "log", "pods", "GET", name=pod, below="log", query=query, accept="*/*"
@@ -290,7 +298,7 @@ class KubernetesApi:
             return b""  # the container was never made, or its log went with its node
 
     def follow_log(self, pod: str) -> Iterator[bytes]:
-        query = {"follow": "true"}
+        query = {"timestamps": "true", "follow": "true"}
         yield from self._stream(
             "log", "pods", name=pod, below="log", query=query, read_seconds=None, accept="*/*"
         )

@@ -36,6 +36,7 @@ from studyflow.executors.kubernetes.names import (
     queue_of,
     study_selector,
 )
+from studyflow.executors.kubernetes.pod_log import written
 from studyflow.executors.kubernetes.pod_status import (
     FENCE_ANNOTATION,
     Fence,
@@ -322,7 +323,14 @@ class KubernetesExecutor:
         pod = None if record is None else record.pod
         if pod is None:
             return b""
-        return self._api.read_log(pod, limit_bytes=offset + limit_bytes)[offset:]
+        wanted = offset + limit_bytes
+        limit = 2 * wanted
+        while True:
+            text = self._api.read_log(pod, limit_bytes=limit)
+            found = b"".join(written([text]))
+            if len(found) >= wanted or len(text) < limit:
+                return found[offset:wanted]
+            limit *= 4  # timestamps are longer than the lines
 
     def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
         """Yield the log as it is written, until the attempt ends."""
@@ -333,7 +341,7 @@ class KubernetesExecutor:
                 yield self.read_log(attempt, limit_bytes=LOG_BYTES)
                 return
             if record.state is AttemptState.RUNNING and record.pod is not None:
-                yield from self._api.follow_log(record.pod)
+                yield from written(self._api.follow_log(record.pod))
                 return
             self.wait(FOLLOW_SECONDS)
 
@@ -366,6 +374,8 @@ class KubernetesExecutor:
         is_leaving = pod is not None and bool(pod["metadata"].get("deletionTimestamp"))
         if is_leaving and record.leaving_since is None:
             record.leaving_since = now
+            if record.state is AttemptState.RUNNING and not self._log_path(attempt).exists():
+                self._save_log(attempt, record)  # the kubelet removes it before the pod is gone
         wait = wait_of(job, pod)
         if wait is not record.wait:
             record.wait, record.waiting_since = wait, now
@@ -591,11 +601,11 @@ class KubernetesExecutor:
         except ExecutorUnavailable as error:
             _log.info("trial %s: its log cannot be read: %s", attempt, error.message)
             return False
-        if text:
+        if log := b"".join(written([text])):  # nothing never replaces what was fetched before
             path = self._log_path(attempt)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            part.write_bytes(text)
+            part.write_bytes(log)
             part.replace(path)
         return True
 

@@ -475,7 +475,8 @@ def test_events_come_oldest_first_and_a_missing_right_only_hides_them(
 def test_a_log_is_read_as_it_is(server: Server, api: KubernetesApi) -> None:
     server.answer(b"\xff\x00 one\r\n\n\ntwo")
     assert api.read_log("p", tail_lines=5, limit_bytes=9) == b"\xff\x00 one\r\n\n\ntwo"
-    assert server.requests == [("GET", f"{PODS}/p/log", {"tailLines": "5", "limitBytes": "9"})]
+    query = {"timestamps": "true", "tailLines": "5", "limitBytes": "9"}
+    assert server.requests == [("GET", f"{PODS}/p/log", query)]
     server.refuse(404, 'pods "p" not found', "NotFound")
     assert api.read_log("p") == b""
     server.refuse(400, 'container "trial" in pod "p" is waiting to start', "BadRequest")
@@ -489,7 +490,8 @@ def test_a_log_is_followed_as_it_is(server: Server, api: KubernetesApi) -> None:
     text = b"\xff one\r\n\n\ntwo\rthree" + b"x" * 300_000
     server.answer(text)
     assert b"".join(api.follow_log("p")) == text
-    assert server.requests == [("GET", f"{PODS}/p/log", {"follow": "true"})]
+    query = {"timestamps": "true", "follow": "true"}
+    assert server.requests == [("GET", f"{PODS}/p/log", query)]
 
 
 def test_a_log_that_cannot_be_followed_says_why(server: Server, api: KubernetesApi) -> None:

@@ -350,7 +350,9 @@ def test_an_end_is_told_once_its_log_is_there_or_was_asked_for_three_times(
 def test_of_a_log_that_is_too_long_the_end_is_kept(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studyflow.executors.kubernetes.executor.LOG_BYTES", 100_000)
+    monkeypatch.setattr(
+        "studyflow.executors.kubernetes.executor.LOG_BYTES", 150_000
+    )  # timestamps too
     runner = rig.runner()
     runner.executor.submit(a_trial())
     rig.cluster.start(JOB)
@@ -362,6 +364,78 @@ def test_of_a_log_that_is_too_long_the_end_is_kept(
     assert log is not None
     assert log.stat().st_size == 999 * 99 + 15
     assert runner.api.n_requests["log pods"] == 2
+
+
+EXCUSES = (
+    "unable to retrieve container logs for containerd://4f5b",
+    'failed to try resolving symlinks in path "/var/log/pods/hpo_demo-0/trial/0.log": lstat: …\n',
+    "rpc error: code = NotFound\ndesc = an error occurred when try to find container",
+)
+
+
+@pytest.mark.fault("F69")
+@pytest.mark.parametrize("excuse", EXCUSES)
+def test_what_the_kubelet_says_of_a_log_that_is_gone_is_no_log(rig: Rig, excuse: str) -> None:
+    runner = rig.runner()
+    executor = runner.executor
+    executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    runner.look()
+    rig.cluster.remove_log(JOB, excuse)
+    assert executor.read_log(FIRST) == b""
+    assert b"".join(executor.follow_log(FIRST)) == b""
+    rig.cluster.finish(JOB, exit_code=1)
+    outcome = runner.outcome()
+    assert (outcome.cause, outcome.message) == (Cause.USER_ERROR, "Exit code 1.")
+    assert executor.files(FIRST).log is None
+
+
+@pytest.mark.fault("F69")
+@pytest.mark.parametrize("excuse", EXCUSES)
+def test_the_log_of_a_pruned_trial_outlives_its_container(slow: Rig, excuse: str) -> None:
+    runner = slow.runner()
+    runner.executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    slow.cluster.write_log(JOB, "epoch 1\n")
+    runner.look()
+    runner.executor.stop(FIRST, Cause.PRUNED, "worse than the median")
+    slow.cluster.remove_log(JOB, excuse)
+    slow.cluster.finish(JOB, exit_code=143)
+    assert runner.outcome().cause is Cause.PRUNED
+    assert runner.executor.read_log(FIRST) == b"epoch 1\n"
+
+
+@pytest.mark.fault("F69")
+def test_the_log_of_a_pod_that_leaves_is_fetched_before_it_has_gone(slow: Rig) -> None:
+    runner = slow.runner()
+    runner.executor.submit(a_trial())
+    slow.cluster.start(JOB)
+    slow.cluster.write_log(JOB, "epoch 1\n")
+    runner.look()
+    slow.cluster.evict(JOB)
+    runner.look()
+    runner.look()
+    assert runner.api.n_requests["log pods"] == 1
+    slow.cluster.remove_log(JOB, EXCUSES[0])
+    slow.cluster.advance(1000)
+    assert runner.outcome().cause is Cause.EVICTED
+    assert runner.executor.read_log(FIRST) == b"epoch 1\n"
+
+
+def test_the_log_of_a_running_trial_is_read_in_pieces_of_the_size_that_is_wanted(
+    rig: Rig,
+) -> None:
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    text = b"".join(b"%d\n" % number for number in range(5_000))
+    rig.cluster.write_log(JOB, text)
+    runner.look()
+    pieces: list[bytes] = []
+    while piece := runner.executor.read_log(FIRST, offset=5_000 * len(pieces), limit_bytes=5_000):
+        pieces.append(piece)
+    assert b"".join(pieces) == text
+    assert {len(piece) for piece in pieces[:-1]} == {5_000}
 
 
 def test_the_log_is_read_from_the_pod_while_it_runs_and_from_the_file_after(rig: Rig) -> None:
