@@ -329,6 +329,7 @@ CONTRACT = {
     "test_a_deleted_run_is_replaced": ("F34",),
     "test_a_final_value_is_the_latest_even_beside_points_of_a_clock_ahead": ("F45",),
     "test_names_may_hold_anything_printable": ("F43",),
+    "test_the_log_of_a_stopped_attempt_is_what_its_script_wrote": ("F69",),
 }
 """Tests of the shipped contract suites, which know no marker of ours: each runs for every executor
 or tracker."""

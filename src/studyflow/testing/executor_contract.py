@@ -37,6 +37,10 @@ class Script(enum.Enum):
         "sdk.finish(loss=0.5)\n"
     )
     HANG = "from studyflow import sdk\nsdk.report(0, loss=1.0)\n" + _SLEEP
+    PRINT_AND_HANG = (
+        "from studyflow import sdk\nprint('epoch 1', flush=True)\nsdk.report(0, loss=1.0)\n"
+        + _SLEEP
+    )
     FINISH_AND_HANG = (
         "from studyflow import sdk\nsdk.finish(loss=0.5)\nsdk.report(0, loss=1.0)\n" + _SLEEP
     )
@@ -505,6 +509,17 @@ class ScriptContract(ExecutorContract):
         assert executor.read_log(attempt) == b"the data set is empty\n"
         assert executor.read_log(attempt, offset=4, limit_bytes=8) == b"data set"
         assert executor.read_log(attempt, offset=22) == b""
+
+    def test_the_log_of_a_stopped_attempt_is_what_its_script_wrote(
+        self, place: ExecutorPlace
+    ) -> None:
+        executor = place.executor(Script.PRINT_AND_HANG)
+        attempt = executor.submit(a_trial())
+        watch = Watch(executor, place.patience_seconds)
+        watch.until_reported(attempt)
+        executor.stop(attempt, Cause.PRUNED, "worse than the median")
+        watch.until_ended(attempt)
+        assert executor.read_log(attempt) == b"epoch 1\n"
 
     def test_the_log_can_be_followed_to_its_end(self, place: ExecutorPlace) -> None:
         executor = place.executor(Script.EXIT_3)
