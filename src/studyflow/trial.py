@@ -35,6 +35,10 @@ MESSAGE_LIMIT_CHARS: Final = 1000
 NAME_LIMIT_CHARS: Final = 250
 """Longest metric name: MLflow's limit for a key."""
 
+SILENCE: Final = "studyflow: this process is rank "
+"""How the line on standard error begins by which a process of another rank than 0 says that it
+reports nothing."""
+
 ParamValue = bool | int | float | str | None
 """What one parameter can be: a JSON scalar."""
 

@@ -313,6 +313,12 @@ FAULTS = (
         "the kubelet answers for a log that is gone, with status 200",
         "its words are never kept or shown as the trial's log; what was fetched before stays",
     ),
+    Fault(
+        "F75",
+        "`RANK` stands in the environment of the runner or of the study file",
+        "it counts only with a `WORLD_SIZE` above it; a launcher's words to the runner do not "
+        "reach the trials; a process that is silent says so",
+    ),
 )
 
 CONTRACT = {

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from studyflow.errors import DocumentError
+from studyflow.executors.launchers import find_silence
 from studyflow.trial import MESSAGE_LIMIT_CHARS, Cause, Outcome, Trial
 
 LINE_LIMIT_CHARS: Final = 300
@@ -196,10 +197,7 @@ def _judge_exit(ending: Ending, log_tail: str, trial: Trial) -> tuple[Cause, str
     code = ending.exit_code
     last_line = _last_line(log_tail)
     if code == 0:
-        return Cause.BAD_METRIC, (
-            f"Trial {trial.number} ended without an objective value (exit code 0). "
-            "Hint: call sdk.finish(...) before the script ends."
-        )
+        return Cause.BAD_METRIC, _describe_silence(log_tail, trial)
     if code is None:
         return Cause.LOST, "The script ended, and how it ended is not known."
     number = _signal_number(code)
@@ -215,6 +213,20 @@ def _judge_exit(ending: Ending, log_tail: str, trial: Trial) -> tuple[Cause, str
     if code < 0 and number is not None:
         return Cause.USER_ERROR, f"Killed by {_signal_name(number)}.{shown}"
     return Cause.USER_ERROR, f"Exit code {code}.{shown}"
+
+
+def _describe_silence(log_tail: str, trial: Trial) -> str:
+    ended = f"Trial {trial.number} ended without an objective value (exit code 0)"
+    silent = find_silence(log_tail)
+    if silent is None:
+        return f"{ended}. Hint: call sdk.finish(...) before the script ends."
+    number, size = silent.rank_variable, silent.size_variable
+    return (
+        f"{ended}: a process of rank {silent.rank} called the SDK ({number}={silent.rank}, "
+        f"{size}={silent.size}), and only rank 0 reports. Hint: in a distributed training, call "
+        f"sdk.finish(...) in rank 0 too; in any other, do not set {number} and {size} "
+        "(trial.env of the study file, or the script)."
+    )
 
 
 def readable(text: str, limit_chars: int = LINE_LIMIT_CHARS) -> str:

@@ -27,10 +27,12 @@ What a runner killed at any moment leaves, and who mends it:
   its process tree is killed, then the attempt ends as `lost`.
 
 **The command.** It runs in a working folder of its own, with the environment of the runner and the
-study file's folder first on PYTHONPATH. A first word `python` or `python3` means the runner's own
-interpreter. A word (or what follows `=` in an option) that names a file below the study file's
-folder becomes that file's full path, one with a slash may name a folder too: `python train.py
---data=../data/` works as it would beside the study file. No shell is involved.
+study file's folder first on PYTHONPATH. What a launcher such as torchrun told the runner about its
+own place (`RANK`, `WORLD_SIZE`, ...) is left out; the study file may set it. A first word `python`
+or `python3` means the runner's own interpreter. A word (or what follows `=` in an option) that
+names a file below the study file's folder becomes that file's full path, one with a slash may name
+a folder too: `python train.py --data=../data/` works as it would beside the study file. No shell is
+involved.
 
 **The log** is not limited: the script writes to the file itself, so that no runner and no pipe can
 slow it down or lose its last words. Readers take it in pieces of bounded size.
@@ -63,6 +65,7 @@ from studyflow.errors import DocumentError, ExecutorError, ExecutorUnavailable
 from studyflow.executors import supervisor
 from studyflow.executors.diagnosis import Ending, How, diagnose
 from studyflow.executors.gpus import ORDER, VISIBLE, choose_gpus, count_slots, detect_gpus
+from studyflow.executors.launchers import is_set_by_launcher
 from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
 from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, TRIAL_VARIABLE, Cause, MetricPoint, Trial
@@ -252,7 +255,8 @@ class LocalExecutor:
         command: Program and arguments; see "The command" above.
         root: Folder of this study on a local disk; made if missing. Two studies must not share one.
         cwd: Folder of the study file.
-        env: Variables for the script besides the runner's own.
+        env: Variables for the script besides the runner's own, of which those are left out that a
+            launcher such as torchrun gave the runner.
         withheld_env: Variables of the runner that the script does not get, such as secrets.
         timeout_seconds: Longest time for one attempt, without the grace; `None` for no limit.
         gpus_per_trial: Cards for one attempt, handed over in CUDA_VISIBLE_DEVICES; with 0 that
@@ -586,7 +590,11 @@ class LocalExecutor:
         logger.debug("trial %s: supervisor %d started", watched.id, watched.child)
 
     def _environment(self, watched: _Attempt) -> dict[str, str]:
-        environment = {k: v for k, v in os.environ.items() if k not in self._withheld_env}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in self._withheld_env and not is_set_by_launcher(name)
+        }
         environment |= self._env
         search_path = (str(self._cwd), environment.get("PYTHONPATH", ""))
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path))

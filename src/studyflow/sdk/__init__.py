@@ -15,8 +15,14 @@ print a line. To run it by hand with given parameters:
 
 Nothing but a wrong argument makes the training fail here. Only two functions wait for a network:
 `finish`, a few seconds at most, and, where trial and runner share no folder, `artifact`. All may be
-called from any thread. In processes forked from the training, such as data loaders, and in ranks
-other than 0 (`RANK`, as torchrun sets it) the functions check their arguments and say nothing.
+called from any thread.
+
+One process reports. In those forked from the training, such as data loaders, the functions check
+their arguments and do nothing else. In a distributed training the process of rank 0 reports; the
+others say on standard error, once, which rank they take themselves for. A rank is known by the two
+variables of a launcher that fit each other, such as `RANK` and a `WORLD_SIZE` above it and above 1
+(torchrun, accelerate, deepspeed; likewise those of mpirun, Horovod, srun and Lightning). `RANK`
+alone is the script's own affair.
 """
 
 from __future__ import annotations

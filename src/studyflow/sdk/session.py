@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from studyflow.errors import DocumentError
 from studyflow.sdk.crash import crash_cause
 from studyflow.sdk.metrics import read_metrics, shorten
+from studyflow.sdk.ranks import read_rank
 from studyflow.trial import (
     OUTCOME_LIMIT_BYTES,
     TRIAL_VARIABLE,
@@ -103,6 +104,7 @@ class Session:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._has_finished = False
+        self._has_told_rank = False
         self._sigterm_received = False
         self._listens_to_sigterm = False
         self._is_ending = False
@@ -117,7 +119,10 @@ class Session:
     @property
     def speaks(self) -> bool:
         """Whether this process is the one that reports: the first of its tree, of rank 0."""
-        return os.getpid() == self._pid and self._environment.get("RANK", "0") in ("", "0")
+        if os.getpid() != self._pid:
+            return False
+        rank = read_rank(self._environment)
+        return rank is None or rank.number == 0
 
     def current_trial(self, defaults: Mapping[str, ParamValue]) -> CurrentTrial:
         """Return the trial, or outside a study a stand-in."""
@@ -148,7 +153,7 @@ class Session:
         if number < 0:
             raise ValueError(f"report: the step must be 0 or more, not {number}.")
         values = read_metrics("report", metrics)
-        if not self.speaks or not values:
+        if not self._speaks_or_tells() or not values:
             return
         if self._trial is None:
             shown = " ".join(f"{name}={value:.6g}" for name, value in values.items())
@@ -172,7 +177,7 @@ class Session:
             # The script may catch it; the study must still learn what came.
             self._record(Cause.USER_ERROR, {}, self._redact(str(error)), stopped)
             raise
-        if not self.speaks:
+        if not self._speaks_or_tells():
             return
         if trial is None:
             shown = " ".join(f"{name}={value:.6g}" for name, value in values.items())
@@ -232,7 +237,7 @@ class Session:
             raise ValueError(
                 f"artifact: the name must stay within the artifact folder, not {name!r}."
             )
-        if not self.speaks:
+        if not self._speaks_or_tells():
             return path
         folder = None if self._trial is None else self._trial.artifact_dir
         if folder is None:
@@ -284,6 +289,16 @@ class Session:
             import shutil
 
             shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _speaks_or_tells(self) -> bool:
+        """Return `speaks`; a process that a launcher made another one says so, once."""
+        if self.speaks:
+            return True
+        rank = read_rank(self._environment)
+        if rank is not None and not self._has_told_rank and os.getpid() == self._pid:
+            self._has_told_rank = True
+            _write_error(f"{rank.silence()}\n")
+        return False
 
     def _redact(self, text: str) -> str:
         """Return a text that leaves this process without the secrets of its variables."""
@@ -437,8 +452,7 @@ class Session:
     def _warn_once(self, text: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(f"studyflow: {text}\n")
+            _write_error(f"studyflow: {text}\n")
 
 
 _session: Session | None = None
@@ -572,3 +586,9 @@ def _print(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # a closed pipe is no reason to stop training
         sys.stdout.write(line)
         sys.stdout.flush()
+
+
+def _write_error(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # None without a console
+        sys.stderr.write(line)
+        sys.stderr.flush()

@@ -87,6 +87,7 @@ PRUNED = Ending(
         ),
         # Without a document.
         (EXITED, None, "fine", Cause.BAD_METRIC, "Trial 7 ended without an objective value"),
+        (EXITED, None, "studyflow: this process is rank 1 of 2 (RANK and WORLD_SIZE); rank 0 reports\nx", Cause.BAD_METRIC, "do not set RANK and WORLD_SIZE"),
         (EXITED, b"", "", Cause.BAD_METRIC, "sdk.finish"),
         (EXITED, b" \n", "", Cause.BAD_METRIC, "sdk.finish"),
         (Ending(How.EXITED, exit_code=3), None, "a\nno data\n\n", Cause.USER_ERROR, "3. Last line: no data"),

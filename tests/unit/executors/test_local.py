@@ -150,6 +150,39 @@ def test_a_script_gets_the_variables_of_runner_and_study(
     assert bench.log().split("\n") == ["1", "2", "None", f"{bench.cwd}:/elsewhere", "5", ""]
 
 
+@pytest.mark.fault("F75")
+def test_the_place_that_a_launcher_gave_the_runner_is_not_the_scripts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "head"), ("A", "b")):
+        monkeypatch.setenv(name, value)
+    status = bench.run(
+        """
+        import os
+        from studyflow import sdk
+        print([os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "A")])
+        sdk.finish(loss=0.5)
+        """,
+        a_trial(),
+        env={"RANK": "8"},
+    )
+    assert bench.log() == "['8', None, None, 'b']\n"
+    assert status.outcome is not None
+    assert status.outcome.metrics == {"loss": 0.5}
+
+
+@pytest.mark.fault("F75")
+def test_a_script_that_the_study_file_silences_is_not_accused(bench: Bench) -> None:
+    status = bench.run(
+        "from studyflow import sdk\nsdk.finish(loss=0.5)\n",
+        a_trial(),
+        env={"RANK": "1", "WORLD_SIZE": "2"},
+    )
+    assert status.outcome is not None
+    assert status.outcome.cause is Cause.BAD_METRIC
+    assert "a process of rank 1 called the SDK (RANK=1, WORLD_SIZE=2)" in status.outcome.message
+
+
 def test_plain_mlflow_calls_find_the_trial_s_run(bench: Bench) -> None:
     trial = Trial("demo", 0, {}, tracking=TrackingRef("http://mlflow:5000", "abc123"))
     bench.run(

@@ -201,7 +201,7 @@ def test_under_torchrun_one_outcome_is_written(tmp_path: Path, rank: str) -> Non
     trial = Trial("demo", 0, {}, metrics=("loss",), outcome_path=str(tmp_path / "outcome"))
     run(
         "from studyflow import sdk\nsdk.finish(1.0)",
-        {TRIAL_VARIABLE: trial.to_json(), "RANK": rank},
+        {TRIAL_VARIABLE: trial.to_json(), "RANK": rank, "WORLD_SIZE": "2"},
     )
     assert (tmp_path / "outcome").exists() is (rank == "0")
 

@@ -276,13 +276,50 @@ def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
 # Who speaks
 
 
-@pytest.mark.parametrize(("rank", "speaks"), [("0", True), ("", True), ("1", False), ("7", False)])
-def test_of_several_ranks_the_first_speaks(tmp_path: Path, rank: str, speaks: bool) -> None:
-    current = session(tmp_path, {"RANK": rank})
+@pytest.mark.parametrize(("rank", "speaks"), [("0", True), ("1", False), ("7", False)])
+def test_of_several_ranks_the_first_speaks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rank: str, speaks: bool
+) -> None:
+    current = session(tmp_path, {"RANK": rank, "WORLD_SIZE": "8"})
     current.report(0, {"loss": 1.0})
     current.finish(0.5, {})
     assert (tmp_path / "metrics.jsonl").exists() is speaks
     assert (tmp_path / "outcome.json").exists() is speaks
+    told = f"studyflow: this process is rank {rank} of 8 (RANK and WORLD_SIZE); rank 0 reports\n"
+    assert capsys.readouterr().err == ("" if speaks else told)
+
+
+@pytest.mark.fault("F75")
+@pytest.mark.parametrize("rank", ["8", "1", "abc", ""])
+def test_a_rank_that_no_launcher_set_silences_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rank: str
+) -> None:
+    current = session(tmp_path, {"RANK": rank})
+    current.report(0, {"loss": 1.0})
+    current.finish(0.5, {})
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
+    assert points(tmp_path) == [("loss", 0, 1.0)]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.fault("F75")
+@pytest.mark.parametrize("say", ["report", "finish", "artifact"])
+def test_a_silent_process_says_why_in_the_first_call_that_does_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], say: str
+) -> None:
+    current = session(tmp_path, {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"})
+    current.current_trial({})
+    assert capsys.readouterr().err == ""
+    calls: dict[str, Any] = {
+        "report": lambda: current.report(0, {"loss": 1.0}),
+        "finish": lambda: current.finish(0.5, {}),
+        "artifact": lambda: current.artifact(tmp_path, None),
+    }
+    calls[say]()
+    assert capsys.readouterr().err.startswith("studyflow: this process is rank 1 of 2 (OMPI_COMM")
+    for call in calls.values():
+        call()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
