@@ -39,6 +39,12 @@ SILENCE: Final = "studyflow: this process is rank "
 """How the line on standard error begins by which a process of another rank than 0 says that it
 reports nothing."""
 
+TRIAL_RUN_TAG: Final = "studyflow.trial_run"
+"""Tag of MLflow runs that a script started beside the one of its trial: that run's id."""
+
+ATTEMPT_TAG: Final = "studyflow.attempt"
+"""Tag of MLflow runs: number of the attempt that logs, or logged last."""
+
 ParamValue = bool | int | float | str | None
 """What one parameter can be: a JSON scalar."""
 

@@ -38,7 +38,16 @@ from studyflow.study import (
     nodes_to_avoid,
     stop_reason,
 )
-from studyflow.trial import Cause, Consequence, MetricPoint, Outcome, TrackingRef, Trial
+from studyflow.tracking.logged import LoggedRuns, describe, read_metrics
+from studyflow.trial import (
+    MESSAGE_LIMIT_CHARS,
+    Cause,
+    Consequence,
+    MetricPoint,
+    Outcome,
+    TrackingRef,
+    Trial,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -73,8 +82,10 @@ class TrialMirror(Protocol):
     def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
         """Return what a script logged by plain MLflow; empty when there is nothing."""
 
-    def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
-        """Return the last value of every metric of the run; empty when there is nothing."""
+    def read_runs(
+        self, record: TrialRecord, metrics: Sequence[str], began_at: float | None
+    ) -> LoggedRuns:
+        """Return what the newest attempt's script logged by itself, or why that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,9 @@ class TunerSettings:
     tracker_poll_seconds: float = 10.0
     """Pause between two looks at MLflow for metrics that scripts logged without the SDK. Only a
     study with a pruner looks; one request per running trial."""
+    tracker_patience_seconds: float = 300.0
+    """How long a trial that ended well and gave nothing waits for an MLflow that is away: what it
+    logged may be there."""
     lease_seconds: float = LEASE_SECONDS
     """How long another runner may be silent before this one takes over its trials."""
 
@@ -154,6 +168,9 @@ class Tuner:
         """Ended attempts that the executor refuses to let go of."""
         self._retry_at: dict[int, float] = {}
         self._tracker_read_at: dict[int, float] = {}
+        self._unread_since: dict[AttemptId, float] = {}
+        """Ended attempts whose runs could not be read yet, and when that was first found."""
+        self._is_cancelling = False
         self._last_metrics: dict[int, dict[str, float]] = {}
         self._progress_at = -math.inf
         self._is_refused = False
@@ -240,6 +257,7 @@ class Tuner:
 
         What runners of other places look after goes on.
         """
+        self._is_cancelling = True
         deadline = self._clock() + CANCEL_SECONDS
         self._look_for_others(self._study.notices().beats)
         while all_running := self._study.running():
@@ -350,8 +368,7 @@ class Tuner:
             if status.points:
                 self._take_points(record, status.points)
             if status.state is AttemptState.ENDED:
-                self._take_end(record, attempt, status)
-                changed = True
+                changed |= self._take_end(record, attempt, status)
             elif attempt not in self._stopping:
                 self._prune(record, attempt)
             if status.state is AttemptState.PENDING and status.reason:
@@ -372,11 +389,14 @@ class Tuner:
         self._mirror.points(record, points)
         self._observer.reported(record, points)
 
-    def _take_end(self, record: TrialRecord, attempt: AttemptId, status: AttemptStatus) -> None:
+    def _take_end(self, record: TrialRecord, attempt: AttemptId, status: AttemptStatus) -> bool:
+        """Judge an ended attempt; return whether that could be done now."""
         assert status.outcome is not None, "an ended attempt has an outcome"
         if not self._executor.brings_points and status.started_at is not None:
             self._read_points(record)  # what came after the last look, and all of it unpruned
-        outcome = self._with_tracked_metrics(record, status.outcome, status.exit_code)
+        outcome = self._with_tracked_metrics(record, attempt, status)
+        if outcome is None:
+            return False
         verdict = judge(self._spec, outcome, _n_waits(record, outcome))
         if status.missed_nodes:
             self._pardon(status.missed_nodes)
@@ -387,23 +407,44 @@ class Tuner:
         else:
             self._record(record, verdict, outcome.metrics, status)
         self._forget(attempt)
+        return True
 
     def _with_tracked_metrics(
-        self, record: TrialRecord, outcome: Outcome, exit_code: int | None
-    ) -> Outcome:
-        """Let the run's last metrics stand in for the outcome of a script that knows no SDK."""
-        if outcome.cause is not Cause.BAD_METRIC or outcome.metrics or exit_code != 0:
+        self, record: TrialRecord, attempt: AttemptId, status: AttemptStatus
+    ) -> Outcome | None:
+        """Let what a script logged by itself stand in for the outcome it did not give.
+
+        Returns:
+            The outcome; `None` when the tracker is away, and is to be asked again.
+        """
+        outcome = status.outcome
+        assert outcome is not None, "an ended attempt has an outcome"
+        if outcome.cause is not Cause.BAD_METRIC or outcome.metrics or status.exit_code != 0:
             return outcome
-        tracked = {
-            **self._mirror.read_latest(record),
-            **self._last_metrics.get(record.number, {}),
-        }
-        if not all(name in tracked for name in self._spec.metrics):
-            return outcome
+        names, reported = self._spec.metrics, self._last_metrics.get(record.number, {})
+        logged = LoggedRuns()
+        if not all(name in reported for name in names):
+            logged = self._mirror.read_runs(record, names, status.started_at)
+            if logged.is_away:
+                if self._is_cancelling:
+                    return replace(outcome, cause=Cause.CANCELLED, message=_CANCELLED.message)
+                since = self._unread_since.setdefault(attempt, self._clock())
+                if self._clock() - since < self._settings.tracker_patience_seconds:
+                    self._add_note(
+                        f"Trial {record.number} has ended. What it logged is in MLflow, which does "
+                        "not answer."
+                    )
+                    return None
+        self._unread_since.pop(attempt, None)
+        readings = read_metrics(names, logged, reported)
+        found = {r.name: r.value for r in readings if r.value is not None}
+        if len(found) < len(names):
+            message = describe(outcome.message, record.number, readings, logged)
+            return replace(outcome, message=message[:MESSAGE_LIMIT_CHARS])
         return replace(
             outcome,
             cause=Cause.OK,
-            metrics={name: tracked[name] for name in self._spec.metrics},
+            metrics=found,
             message="The script called no finish(); the last logged values were taken.",
         )
 

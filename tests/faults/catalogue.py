@@ -314,6 +314,12 @@ FAULTS = (
         "its words are never kept or shown as the trial's log; what was fetched before stays",
     ),
     Fault(
+        "F74",
+        "a script logs by its own MLflow habits",
+        "what it logged is found in any run and experiment of that MLflow; where runs disagree, or "
+        "MLflow refuses, the message says what to change, and no value is picked",
+    ),
+    Fault(
         "F75",
         "`RANK` stands in the environment of the runner or of the study file",
         "it counts only with a `WORLD_SIZE` above it; a launcher's words to the runner do not "

@@ -24,6 +24,7 @@ from studyflow.spec import StudySpec
 from studyflow.study import Canary, Study, is_counted, set_paused
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor, Params
+from studyflow.tracking.logged import LoggedRun, LoggedRuns
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.tracking.mirror import Mirror
 from studyflow.trial import Cause, MetricPoint, Outcome, TrackingRef, Trial
@@ -71,6 +72,8 @@ class Picture:
 
     def __init__(self) -> None:
         self.logged: dict[str, list[float]] = {}
+        self.others: tuple[LoggedRun, ...] = ()
+        self.is_away = False
         self.finished: list[int] = []
 
     def open_trial(self, record: TrialRecord) -> TrackingRef | None:
@@ -86,8 +89,14 @@ class Picture:
         values = self.logged.get(metric, [])
         return tuple(MetricPoint(metric, step, value, 0) for step, value in enumerate(values))
 
-    def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
-        return {name: values[-1] for name, values in self.logged.items()}
+    def read_runs(
+        self, record: TrialRecord, metrics: Sequence[str], began_at: float | None
+    ) -> LoggedRuns:
+        if self.is_away:
+            return LoggedRuns(trouble="MLflow does not answer.", is_away=True)
+        latest = {name: values[-1] for name, values in self.logged.items()}
+        own = LoggedRun(f"run-{record.number}", f"trial-{record.number:04d}", latest)
+        return LoggedRuns("sqlite:////mlflow.db", (own, *self.others))
 
 
 class Rig:
@@ -980,6 +989,66 @@ def test_nothing_is_made_up_for_a_script_that_failed_or_logged_something_else(
     tuner.drive()
 
     assert rig.check()[0].cause is Cause.BAD_METRIC
+
+
+def ended_without_finish(rig: Rig) -> Tuner:
+    tuner = rig.tuner()
+    tuner.turn()
+    rig.executor.finish(AttemptId(0, 1), no_finish())
+    rig.machine.attempts[AttemptId(0, 1)].exit_code = 0
+    return tuner
+
+
+@pytest.mark.fault("F74")
+def test_where_a_scripts_runs_disagree_the_trial_fails_and_shows_the_values() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    rig.picture.logged = {"loss": [2.0]}
+    rig.picture.others = (LoggedRun("x", "fold1", {"loss": 3.0}),)
+    ended_without_finish(rig).drive()
+
+    (record,) = rig.check()
+    assert (record.cause, record.values) == (Cause.BAD_METRIC, None)
+    assert "disagree on loss: 'trial-0000' has 2, 'fold1' has 3" in record.message
+
+
+@pytest.mark.fault("F74")
+def test_a_trial_whose_values_are_in_an_mlflow_that_is_away_waits_for_it() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    rig.picture.logged, rig.picture.is_away = {"loss": [2.0]}, True
+    tuner = ended_without_finish(rig)
+    rig.turns(tuner, 5)
+    assert rig.study().record(0).state is TrialState.RUNNING
+    assert len(rig.diary.notes) == 1
+    assert "What it logged is in MLflow, which does not answer." in rig.diary.notes[0]
+    rig.picture.is_away = False
+    tuner.drive()
+
+    assert rig.check()[0].values == (2.0,)
+
+
+@pytest.mark.fault("F74")
+def test_an_mlflow_that_stays_away_is_why_a_trial_fails_in_the_end() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    rig.picture.logged, rig.picture.is_away = {"loss": [2.0]}, True
+    tuner = ended_without_finish(rig)
+    rig.turns(tuner, 5)
+    rig.clock.advance(300.0)
+    tuner.drive()
+
+    (record,) = rig.check()
+    assert record.cause is Cause.BAD_METRIC
+    assert "what it logged to MLflow is not known: MLflow does not answer." in record.message
+
+
+@pytest.mark.fault("F74")
+def test_a_cancelled_study_does_not_wait_for_mlflow() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    rig.picture.logged, rig.picture.is_away = {"loss": [2.0]}, True
+    tuner = ended_without_finish(rig)
+    tuner.turn()
+    tuner.cancel()
+
+    assert rig.check(n_counted=0)[0].cause is Cause.CANCELLED
 
 
 # ---- observers --------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Final
 
 from studyflow.errors import DocumentError
 from studyflow.executors.launchers import find_silence
+from studyflow.executors.plain_mlflow import explain_crash, explain_warning
 from studyflow.trial import MESSAGE_LIMIT_CHARS, Cause, Outcome, Trial
 
 LINE_LIMIT_CHARS: Final = 300
@@ -207,6 +208,8 @@ def _judge_exit(ending: Ending, log_tail: str, trial: Trial) -> tuple[Cause, str
         return Cause.CUDA_OOM, _line_at(log_tail, match.start())
     if match := _HOST_OOM.search(log_tail):
         return Cause.HOST_OOM, _line_at(log_tail, match.start())
+    if code > 0 and (refused := explain_crash(log_tail, trial)):
+        return Cause.USER_ERROR, refused
     shown = f" Last line: {last_line}" if last_line else ""
     if number in _OUTSIDE_SIGNALS:
         return Cause.LOST, f"Killed by {_signal_name(number)} from outside.{shown}"
@@ -219,7 +222,8 @@ def _describe_silence(log_tail: str, trial: Trial) -> str:
     ended = f"Trial {trial.number} ended without an objective value (exit code 0)"
     silent = find_silence(log_tail)
     if silent is None:
-        return f"{ended}. Hint: call sdk.finish(...) before the script ends."
+        refused = explain_warning(log_tail, trial)
+        return f"{ended}. {refused or 'Hint: call sdk.finish(...) before the script ends.'}"
     number, size = silent.rank_variable, silent.size_variable
     return (
         f"{ended}: a process of rank {silent.rank} called the SDK ({number}={silent.rank}, "

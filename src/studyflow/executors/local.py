@@ -66,6 +66,7 @@ from studyflow.executors import supervisor
 from studyflow.executors.diagnosis import Ending, How, diagnose
 from studyflow.executors.gpus import ORDER, VISIBLE, choose_gpus, count_slots, detect_gpus
 from studyflow.executors.launchers import is_set_by_launcher
+from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
 from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, TRIAL_VARIABLE, Cause, MetricPoint, Trial
@@ -604,9 +605,7 @@ class LocalExecutor:
             environment[VISIBLE] = ",".join(watched.launch.gpus)
             # nvidia-smi counts in this order, CUDA by default the fastest first.
             environment.setdefault(ORDER, "PCI_BUS_ID")
-        if watched.trial.tracking is not None:
-            environment["MLFLOW_TRACKING_URI"] = watched.trial.tracking.uri
-            environment["MLFLOW_RUN_ID"] = watched.trial.tracking.run_id
+        environment |= mlflow_variables(watched.trial, environment)
         environment[TRIAL_VARIABLE] = watched.trial.to_json()
         return environment
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.record import TrialRecord
+from studyflow.tracking.logged import LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
 from studyflow.trial import MetricPoint, TrackingRef
 
@@ -83,6 +84,13 @@ class FailingTracker:
 
     def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
         return self._pass("read_latest", record, lambda: self.inner.read_latest(record))
+
+    def read_runs(
+        self, record: TrialRecord, metrics: Sequence[str], began_at: float | None
+    ) -> LoggedRuns:
+        return self._pass(
+            "read_runs", record, lambda: self.inner.read_runs(record, metrics, began_at)
+        )
 
     def finished_trials(self) -> frozenset[int]:
         return self._pass("finished_trials", None, self.inner.finished_trials)

@@ -164,6 +164,14 @@ class TrackerContract(ABC):
         assert len(tracker.read_points(running(0), "loss")) == 1203
         assert tracker.read_latest(running(0)) == {"loss": 1 / 1203}
 
+    def test_a_trials_own_run_is_the_first_that_is_read(self) -> None:
+        tracker = self.opened()
+        record = dataclasses.replace(running(0), run_id=tracker.open_trial(running(0)).run_id)
+        tracker.log_points(record, points(0))
+        own = tracker.read_runs(record, ("loss",), None).runs[0]
+        assert (own.run_id, own.metrics) == (record.run_id, {"loss": 1 / 3})
+        assert tracker.read_runs(running(5), ("loss",), None).runs == ()
+
     def test_values_that_are_no_numbers_are_not_stored_as_metrics(self) -> None:
         tracker = self.opened()
         odd = [

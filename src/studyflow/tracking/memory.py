@@ -11,6 +11,7 @@ from pathlib import Path
 from studyflow.errors import TrackingError
 from studyflow.record import TrialRecord
 from studyflow.tracking import tables
+from studyflow.tracking.logged import LoggedRun, LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary
 from studyflow.trial import MetricPoint, TrackingRef
 
@@ -155,6 +156,18 @@ class MemoryTracker:
         with self._lock:
             run = self.runs.get(record.number)
             return {} if run is None else run.metrics
+
+    def read_runs(
+        self,
+        record: TrialRecord,
+        metrics: Sequence[str],  # noqa: ARG002
+        began_at: float | None,  # noqa: ARG002
+    ) -> LoggedRuns:
+        """Return the trial's run: no script can log here, and start others."""
+        with self._lock:
+            run = self.runs.get(record.number)
+            runs = () if run is None else (LoggedRun(run.run_id, run.name, dict(run.metrics)),)
+            return LoggedRuns(None, runs)
 
     def finished_trials(self) -> frozenset[int]:
         """Return the numbers of the trials whose runs are completely up to date."""

@@ -25,6 +25,7 @@ from typing import Final, TypeVar
 
 from studyflow.errors import DocumentError, StudyflowError, TrackingError, TrackingUnavailable
 from studyflow.record import TrialRecord, TrialState
+from studyflow.tracking.logged import LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
 from studyflow.trial import MetricPoint, TrackingRef
 
@@ -246,6 +247,25 @@ class Mirror:
         """Return the last value of each metric of a running trial; empty on any trouble."""
         found = self._read(lambda: self._tracker.read_latest(record), patience_seconds)
         return {} if found is None else found
+
+    def read_runs(
+        self,
+        record: TrialRecord,
+        metrics: Sequence[str],
+        began_at: float | None,
+        patience_seconds: float = 10.0,
+    ) -> LoggedRuns:
+        """Return what a trial's script logged by itself; on any trouble, what that is."""
+        found = self._read(
+            lambda: self._tracker.read_runs(record, metrics, began_at), patience_seconds
+        )
+        if found is not None:
+            return found
+        with self._changed:
+            return LoggedRuns(
+                trouble=self._last_error or "it did not answer.",
+                is_away=self._away_since is not None,
+            )
 
     def read_points(
         self, record: TrialRecord, metric: str, patience_seconds: float = 2.0

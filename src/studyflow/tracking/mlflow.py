@@ -30,7 +30,8 @@ import threading
 import time
 import urllib.parse
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -41,8 +42,9 @@ from studyflow.errors import MissingExtra, TrackingError, TrackingUnavailable
 from studyflow.record import TrialRecord
 from studyflow.redaction import Redactor
 from studyflow.tracking import keys, pages, tables
+from studyflow.tracking.logged import LoggedRun, LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary
-from studyflow.trial import MetricPoint, TrackingRef
+from studyflow.trial import ATTEMPT_TAG, TRIAL_RUN_TAG, MetricPoint, TrackingRef
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -67,6 +69,8 @@ ENTITIES_PER_BATCH: Final = 100
 BATCH_LIMIT_BYTES: Final = 400_000
 """Of parameters, and of tags: MLflow's server refuses a batch of more than 1 MB of JSON."""
 PAGE_SIZE: Final = 1000
+EXPERIMENTS_PER_SEARCH: Final = 500
+"""A search names each experiment: a database bounds how long a statement may be."""
 
 _DISTRIBUTIONS: Final = (
     "studyflow", "optuna", "botorch", "torch", "prefect", "mlflow", "mlflow-skinny", "kubernetes",
@@ -375,6 +379,8 @@ class MLflowTracker:
     def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
         """Return one metric of a trial's run by step, oldest first, whoever logged it.
 
+        Where that run has none, and one other that the script started has, it is that one's.
+
         Raises:
             TrackingUnavailable: MLflow does not answer in time.
             TrackingError: MLflow refuses.
@@ -383,7 +389,16 @@ class MLflowTracker:
         if run_id is None:
             return ()
         with self._translated():
-            history = self._client.get_metric_history(run_id, keys.key_for(metric))
+            key = keys.key_for(metric)
+            history = self._client.get_metric_history(run_id, key)
+            if not history and record.run_id is not None:
+                others = [
+                    run
+                    for run in self._search_everywhere(_script_clauses(record, run_id), 0)
+                    if key in run.data.metrics
+                ]
+                if len(others) == 1:
+                    history = self._client.get_metric_history(others[0].info.run_id, key)
         points = (MetricPoint(metric, m.step, _restored(m.value), m.timestamp) for m in history)
         return tuple(sorted(points, key=lambda point: (point.step, point.timestamp_ms)))
 
@@ -401,6 +416,48 @@ class MLflowTracker:
             data = self._client.get_run(run_id).data
         names = _json_object(data.tags.get("studyflow.names", ""))
         return {names.get(key, key): _restored(value) for key, value in data.metrics.items()}
+
+    def read_runs(
+        self, record: TrialRecord, metrics: Sequence[str], began_at: float | None
+    ) -> LoggedRuns:
+        """Return the trial's run and those that the newest attempt's script started beside it.
+
+        The script's further runs are looked for in all experiments, by the tags that the variable
+        MLFLOW_RUN_CONTEXT gives them; runs that MLflow's low-level client created have none.
+
+        Args:
+            record: The trial.
+            metrics: What is looked for.
+            began_at: When the attempt's script began, in seconds since the epoch; `None` when it is
+                not known.
+
+        Raises:
+            TrackingUnavailable: MLflow does not answer in time.
+            TrackingError: MLflow refuses.
+        """
+        own_id = self._find_trial(record)
+        if own_id is None:
+            return LoggedRuns(self._trial_uri)
+        since_ms = 0 if began_at is None else math.floor(began_at) * 1000
+        wanted = {keys.key_for(name) for name in metrics}
+        with self._translated():
+            own = self._client.get_run(own_id)
+            is_new = record.attempt == 1 and own.info.start_time == _milliseconds(record.started_at)
+            runs = [self._logged(own, wanted, 0 if is_new else since_ms)]
+            runs += [
+                self._logged(run, wanted, since_ms)
+                for run in self._search_everywhere(_script_clauses(record, own_id), since_ms)
+                if run.info.run_id != own_id
+            ]
+            strangers: list[LoggedRun] = []
+            if began_at is not None and not any(run.metrics or run.outdated for run in runs):
+                strangers = [
+                    self._logged(run, wanted, since_ms)
+                    for run in self._search_everywhere((), since_ms)
+                    if wanted <= run.data.metrics.keys()
+                    and not any(tag.startswith("studyflow.") for tag in run.data.tags)
+                ]
+        return LoggedRuns(self._trial_uri, tuple(runs), tuple(strangers))
 
     def finished_trials(self) -> frozenset[int]:
         """Return the numbers of the trials whose child runs are completely up to date.
@@ -568,20 +625,56 @@ class MLflowTracker:
         ]
         if number is not None:
             clauses.append(f"tags.`studyflow.trial` = '{number}'")
-        token = None
-        while True:
-            with self._translated():
-                page = self._client.search_runs(
-                    [experiment],
-                    " and ".join(clauses),
-                    max_results=PAGE_SIZE,
-                    order_by=["attributes.start_time ASC"],
-                    page_token=token,
-                )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        yield from _all_pages(partial(self._some_runs, [experiment], " and ".join(clauses)))
+
+    def _search_everywhere(self, clauses: Sequence[str], since_ms: int) -> Iterator[Any]:
+        """Yield active runs of any experiment that began at that time or later, oldest first."""
+        experiments = _all_pages(
+            lambda token: self._client.search_experiments(max_results=PAGE_SIZE, page_token=token)
+        )
+        ids = [str(experiment.experiment_id) for experiment in experiments]
+        text = " and ".join((*clauses, f"attributes.start_time >= {since_ms}"))
+        for first in range(0, len(ids), EXPERIMENTS_PER_SEARCH):
+            some = ids[first : first + EXPERIMENTS_PER_SEARCH]
+            yield from _all_pages(partial(self._some_runs, some, text))
+
+    def _some_runs(self, experiments: Sequence[str], text: str, token: str | None) -> Any:
+        with self._translated():
+            return self._client.search_runs(
+                list(experiments),
+                text,
+                max_results=PAGE_SIZE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+
+    def _logged(self, run: Any, wanted: Collection[str], since_ms: int) -> LoggedRun:
+        """Return what a run holds of metrics, without what is older than `since_ms`."""
+        metrics: dict[str, float] = {}
+        outdated: set[str] = set()
+        for key, (_, at_ms, value) in _latest(run).items():
+            if at_ms >= since_ms:
+                metrics[key] = _restored(value)
+                continue
+            history = self._client.get_metric_history(run.info.run_id, key) if key in wanted else ()
+            newer = [point for point in history if point.timestamp >= since_ms]
+            if newer:
+                last = max(newer, key=lambda point: (point.step, point.timestamp, point.value))
+                metrics[key] = _restored(last.value)
+            else:
+                outdated.add(key)
+        tags = run.data.tags
+        experiment = ""
+        if run.info.experiment_id != self._experiment_id:
+            experiment = str(self._client.get_experiment(run.info.experiment_id).name)
+        return LoggedRun(
+            run_id=str(run.info.run_id),
+            name=str(run.info.run_name or ""),
+            metrics=metrics,
+            outdated=frozenset(outdated),
+            parent_id=tags.get("mlflow.parentRunId"),
+            experiment=experiment,
+        )
 
     def _chosen(self, number: int, candidates: Sequence[_Candidate]) -> _Candidate:
         """Return the run that stands for a trial, and delete empty twins of it.
@@ -940,11 +1033,19 @@ class MLflowTracker:
 # Pure parts
 
 
+def _script_clauses(record: TrialRecord, run_id: str) -> tuple[str, ...]:
+    """Return what finds the runs that the newest attempt's script started by itself."""
+    return (
+        f"tags.`{TRIAL_RUN_TAG}` = '{record.run_id or run_id}'",
+        f"tags.`{ATTEMPT_TAG}` = '{record.attempt}'",
+    )
+
+
 def _trial_tags(record: TrialRecord, *, synced: str) -> dict[str, str]:
     tags = {
         "studyflow.state": record.state.value,
         "studyflow.cause": record.cause.value if record.cause else "",
-        "studyflow.attempt": str(record.attempt),
+        ATTEMPT_TAG: str(record.attempt),
         "studyflow.message": record.message[:MESSAGE_LIMIT_CHARS],
         "studyflow.synced": synced,
     }
@@ -1067,6 +1168,17 @@ def _summary_files(
             path.write_text(text, encoding="utf-8")
             files.append((path, name))
     return [*files, *((path, name) for name, path in summary.files.items())]
+
+
+def _all_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Yield the entries of all pages of an answer, of which `fetch` gets one by its token."""
+    token = None
+    while True:
+        page = fetch(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _latest(run: Any) -> dict[str, tuple[int, int, float]]:

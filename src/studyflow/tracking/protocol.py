@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from studyflow.record import TrialRecord
+from studyflow.tracking.logged import LoggedRuns
 from studyflow.trial import MetricPoint, TrackingRef
 
 
@@ -100,6 +101,19 @@ class Tracker(Protocol):
 
     def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
         """Return the last value of every metric of a trial's run; empty when it has none."""
+
+    def read_runs(
+        self, record: TrialRecord, metrics: Sequence[str], began_at: float | None
+    ) -> LoggedRuns:
+        """Return the trial's run and those that the newest attempt's script started beside it.
+
+        Args:
+            record: The trial.
+            metrics: What is looked for.
+            began_at: When the attempt's script began, in seconds since the epoch; `None` when it is
+                not known. Of a run that is older than the attempt, what was logged before does not
+                count.
+        """
 
     def finished_trials(self) -> frozenset[int]:
         """Return the numbers of the trials whose child runs are completely up to date."""

@@ -186,9 +186,15 @@ def test_a_script_that_the_study_file_silences_is_not_accused(bench: Bench) -> N
 def test_plain_mlflow_calls_find_the_trial_s_run(bench: Bench) -> None:
     trial = Trial("demo", 0, {}, tracking=TrackingRef("http://mlflow:5000", "abc123"))
     bench.run(
-        "import os\nprint(os.environ['MLFLOW_TRACKING_URI'], os.environ['MLFLOW_RUN_ID'])\n", trial
+        """
+        import os
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_RUN_CONTEXT"):
+            print(os.environ[name])
+        """,
+        trial,
     )
-    assert bench.log() == "http://mlflow:5000 abc123\n"
+    tags = '{"studyflow.trial_run": "abc123", "studyflow.attempt": "1"}'
+    assert bench.log() == f"http://mlflow:5000\nabc123\n{tags}\n"
 
 
 def test_attempts_of_a_trial_share_checkpoints_and_nothing_else(bench: Bench) -> None:

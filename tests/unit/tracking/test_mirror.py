@@ -165,6 +165,23 @@ def test_a_failed_read_is_enough_to_look_for_the_tracker_later(place: Place) -> 
     assert mirror.read_latest(place.records[0]) == {"loss": 1 / 3}
 
 
+@pytest.mark.fault("F74")
+def test_why_a_scripts_runs_cannot_be_read_is_told(place: Place) -> None:
+    mirror = place.mirror()
+    mirror.open_study(card())
+    mirror.open_trial(place.start(0))
+    mirror.points(place.records[0], points(0))
+    drain(mirror)
+    (run,) = mirror.read_runs(place.records[0], ("loss",), None).runs
+    assert run.metrics == {"loss": 1 / 3}
+    place.tracker.fail_next(error=TrackingError("No such run."))
+    refused = mirror.read_runs(place.records[0], ("loss",), None)
+    assert (refused.trouble, refused.is_away) == ("No such run.", False)
+    place.tracker.fail_next()
+    away = mirror.read_runs(place.records[0], ("loss",), None)
+    assert (away.trouble, away.is_away) == ("MLflow at http://test does not answer: planned", True)
+
+
 def test_pauses_double_up_to_the_longest(place: Place) -> None:
     mirror = place.mirror()
     place.tracker.is_away = True

@@ -20,6 +20,7 @@ from studyflow.executors.kubernetes.names import (
     job_name,
     study_key,
 )
+from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.executors.protocol import AttemptId
 from studyflow.spec import StudySpec
 from studyflow.spec.kubernetes import KubernetesSpec, VolumeSpec
@@ -230,9 +231,7 @@ def _environment(spec: StudySpec, trial: Trial) -> list[dict[str, Any]]:
         "MPLCONFIGDIR": "/tmp/matplotlib",  # noqa: S108
         **spec.trial.env,
     }
-    if trial.tracking is not None:
-        variables["MLFLOW_TRACKING_URI"] = trial.tracking.uri
-        variables["MLFLOW_RUN_ID"] = trial.tracking.run_id
+    variables |= mlflow_variables(trial, variables)
     plain = [{"name": name, "value": escaped(value)} for name, value in variables.items()]
     secret = [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": source.secret, "key": source.key}}}

@@ -352,6 +352,7 @@ def test_a_pod_is_told_of_mlflow_where_it_can_reach_it(
     assert placed.tracking == told
     assert env.get("MLFLOW_TRACKING_URI") == (told.uri if told else None)
     assert env.get("MLFLOW_RUN_ID") == (told.run_id if told else None)
+    assert ("MLFLOW_RUN_CONTEXT" in env) is (told is not None)
     assert (placed.metrics_path, placed.stop_path, placed.artifact_dir) == (None, None, None)
 
 

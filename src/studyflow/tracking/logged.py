@@ -1,0 +1,224 @@
+"""Which of the values that a script logged by itself stand for its trial, and why others do not.
+
+Pure: the runs come from a tracker, and the reason is data; only `describe` writes sentences.
+
+The rule for one metric: a run speaks for the runs nested in it, so of a run that has the metric and
+those below it, the run counts. All that are left must say the same. Values that an earlier attempt
+logged do not count.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from studyflow.tracking import keys
+
+SHOWN_LIMIT: Final = 4
+"""How many runs or metrics a message names."""
+
+_MADE_UP: Final = re.compile(r"[a-z]+-[a-z]+-[0-9]+")
+"""A run's name that MLflow made up. It is in no message: failures for one reason, trial by trial,
+must read alike to be known as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    """One run of a tracker, as an attempt's script left it."""
+
+    run_id: str
+    name: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last value of each metric that this attempt logged: that of the highest step, and of
+    several at one step the latest."""
+    outdated: frozenset[str] = frozenset()
+    """Metrics that have values only from before this attempt."""
+    parent_id: str | None = None
+    """The run that it is nested in."""
+    experiment: str = ""
+    """Name of its experiment; empty for the study's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRuns:
+    """All that a tracker knows of what an attempt's script logged."""
+
+    uri: str | None = None
+    """Where the runs are; `None` for a tracker that scripts cannot log to."""
+    runs: tuple[LoggedRun, ...] = ()
+    """The trial's own run first, then others that the script started."""
+    strangers: tuple[LoggedRun, ...] = ()
+    """Runs that began meanwhile and have a wanted metric, and that nothing ties to any trial."""
+    trouble: str | None = None
+    """Why the runs could not be read; `None` when they were."""
+    is_away: bool = False
+    """Whether another try may succeed."""
+
+
+class Gap(enum.Enum):
+    """Why no value of a metric stands for a trial."""
+
+    UNREADABLE = "unreadable"
+    """The tracker did not answer, or refused."""
+    AMBIGUOUS = "ambiguous"
+    """Several runs give different values, and none of them speaks for the others."""
+    OUTDATED = "outdated"
+    """Only an earlier attempt logged it."""
+    ABSENT = "absent"
+    """No run has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What runs say of one metric."""
+
+    name: str
+    value: float | None = None
+    gap: Gap | None = None
+    """`None` with a value."""
+    runs: tuple[LoggedRun, ...] = ()
+    """The runs that have it, without those that others speak for."""
+
+
+def read_metrics(
+    names: Sequence[str], logged: LoggedRuns, reported: Mapping[str, float]
+) -> tuple[Reading, ...]:
+    """Return for each metric the value that stands for the trial, or why there is none.
+
+    Args:
+        names: The metrics that the study needs.
+        logged: What the tracker knows.
+        reported: Last values that came by the SDK. They count before all others.
+    """
+    return tuple(
+        Reading(name, reported[name]) if name in reported else _read(name, logged) for name in names
+    )
+
+
+def describe(message: str, number: int, readings: Sequence[Reading], logged: LoggedRuns) -> str:
+    """Return why a script that gave its study nothing has no value in its runs either.
+
+    Args:
+        message: What is known without the runs.
+        number: The trial.
+        readings: One for each metric that the study needs, of which one or more have a gap.
+        logged: What the tracker knows.
+    """
+    if logged.uri is None and logged.trouble is None:
+        return message
+    gaps = [reading for reading in readings if reading.gap is not None]
+    reading = min(gaps, key=lambda gap: list(Gap).index(gap.gap or Gap.ABSENT))
+    name = reading.name
+    ended = f"Trial {number} ended without sdk.finish(...) (exit code 0)"
+    match reading.gap:
+        case Gap.UNREADABLE:
+            return (
+                f"{ended}, and what it logged to MLflow is not known: {logged.trouble} "
+                "Hint: see to MLflow and run the study again, or call sdk.finish(...), which does "
+                "not need it."
+            )
+        case Gap.AMBIGUOUS:
+            return (
+                f"{ended}, and its MLflow runs disagree on {name}: {_values(reading)}. Hint: log "
+                f"the one that counts to a run around them: with mlflow.start_run(): (...) "
+                f'mlflow.log_metric("{name}", ...); or call sdk.finish({_call(name)}).'
+            )
+        case Gap.OUTDATED:
+            return (
+                f"{ended}, and the {name} in its MLflow run is older than this attempt: an earlier "
+                f"one logged it. Hint: log {name} in each attempt, or call "
+                f"sdk.finish({_call(name)})."
+            )
+        case _:
+            return _describe_absent(message, ended, name, logged)
+
+
+def _describe_absent(message: str, ended: str, name: str, logged: LoggedRuns) -> str:
+    known = dict.fromkeys(metric for run in logged.runs for metric in run.metrics)
+    if known:
+        return (
+            f"{ended}, and its MLflow runs have no {name}; they have {_enumerate(list(known))}. "
+            f"Hint: the study file and the script must use the same name: "
+            f'mlflow.log_metric("{name}", ...) or sdk.finish({_call(name)}).'
+        )
+    if logged.strangers:
+        run = logged.strangers[0]
+        value = run.metrics[keys.key_for(name)]
+        return (
+            f"{ended}, and its MLflow run has no metric. A run of experiment {run.experiment!r} "
+            f"began meanwhile and has {name}={value:g}, but nothing ties it to this trial. Hint: "
+            "log to the run that the variable MLFLOW_RUN_ID names, as mlflow.start_run() does and "
+            f"MlflowClient().create_run(...) does not; or call sdk.finish({_call(name)})."
+        )
+    if not logged.runs:
+        return (
+            f"{message} There is no MLflow run of this trial to look at either: MLflow did not "
+            "answer when it started."
+        )
+    return (
+        f"{message} Its MLflow run at {logged.uri} has no metric either; a script that logs by "
+        "MLflow must log there, so it must set no other tracking URI."
+    )
+
+
+def _read(name: str, logged: LoggedRuns) -> Reading:
+    if logged.trouble is not None:
+        return Reading(name, gap=Gap.UNREADABLE)
+    values = {run.run_id: value for run in logged.runs if (value := _value(run, name)) is not None}
+    parents = {run.run_id: run.parent_id for run in logged.runs}
+    heard = tuple(
+        run
+        for run in logged.runs
+        if run.run_id in values and not _is_spoken_for(run.run_id, parents, values)
+    )
+    if not heard:
+        is_outdated = any({name, keys.key_for(name)} & run.outdated for run in logged.runs)
+        return Reading(name, gap=Gap.OUTDATED if is_outdated else Gap.ABSENT)
+    first = values[heard[0].run_id]
+    if all(_are_same(values[run.run_id], first) for run in heard):
+        return Reading(name, first, runs=heard)
+    return Reading(name, gap=Gap.AMBIGUOUS, runs=heard)
+
+
+def _is_spoken_for(
+    run_id: str, parents: Mapping[str, str | None], values: Mapping[str, float]
+) -> bool:
+    """Return whether a run around this one has the metric, at any distance."""
+    around: list[str] = []
+    parent = parents.get(run_id)
+    while parent is not None:
+        if parent == run_id or parent in around:
+            return False  # tags may say anything: in a circle none is the outer one
+        around.append(parent)
+        parent = parents.get(parent)
+    return any(outer in values for outer in around)
+
+
+def _are_same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+def _value(run: LoggedRun, name: str) -> float | None:
+    return run.metrics.get(name, run.metrics.get(keys.key_for(name)))
+
+
+def _values(reading: Reading) -> str:
+    said = []
+    for run in reading.runs:
+        who = "one" if _MADE_UP.fullmatch(run.name) else repr(run.name)
+        said.append(f"{who} has {_value(run, reading.name):g}")
+    return _enumerate(said)
+
+
+def _enumerate(words: Sequence[str]) -> str:
+    shown = ", ".join(words[:SHOWN_LIMIT])
+    left = len(words) - SHOWN_LIMIT
+    return f"{shown} and {left} more" if left > 0 else shown
+
+
+def _call(name: str) -> str:
+    return f"{name}=..." if name.isidentifier() else f'**{{"{name}": ...}}'
