@@ -172,6 +172,16 @@ class TrackerContract(ABC):
         assert (own.run_id, own.metrics) == (record.run_id, {"loss": 1 / 3})
         assert tracker.read_runs(running(5), ("loss",), None).runs == ()
 
+    def test_what_an_earlier_attempt_logged_counts_no_more(self) -> None:
+        tracker = self.opened()
+        record = dataclasses.replace(running(0), attempt=2)
+        tracker.open_trial(record)
+        at_s = STARTED_MS // 1000
+        newer = MetricPoint("loss", 0, 0.75, 1000 * at_s + 5000)
+        tracker.log_points(record, [*points(0), newer, MetricPoint("old", 9, 0.5, STARTED_MS)])
+        own = tracker.read_runs(record, ("loss", "old"), at_s + 5.0).runs[0]
+        assert (own.metrics, own.outdated) == ({"loss": 0.75}, frozenset({"old"}))
+
     def test_values_that_are_no_numbers_are_not_stored_as_metrics(self) -> None:
         tracker = self.opened()
         odd = [

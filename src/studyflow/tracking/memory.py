@@ -161,13 +161,24 @@ class MemoryTracker:
         self,
         record: TrialRecord,
         metrics: Sequence[str],  # noqa: ARG002
-        began_at: float | None,  # noqa: ARG002
+        began_at: float | None,
     ) -> LoggedRuns:
         """Return the trial's run: no script can log here, and start others."""
         with self._lock:
             run = self.runs.get(record.number)
-            runs = () if run is None else (LoggedRun(run.run_id, run.name, dict(run.metrics)),)
-            return LoggedRuns(None, runs)
+            if run is None:
+                return LoggedRuns()
+            since_ms = 0 if began_at is None or record.attempt == 1 else began_at * 1000 - 1000
+            latest: dict[str, MetricPoint] = {}
+            for p in run.points.values():
+                last = latest.get(p.name)
+                if p.timestamp_ms >= since_ms and (
+                    last is None or (p.step, p.timestamp_ms) >= (last.step, last.timestamp_ms)
+                ):
+                    latest[p.name] = p
+            values = {name: p.value for name, p in latest.items()}
+            outdated = frozenset(p.name for p in run.points.values()) - values.keys()
+            return LoggedRuns(runs=(LoggedRun(run.run_id, run.name, values, outdated),))
 
     def finished_trials(self) -> frozenset[int]:
         """Return the numbers of the trials whose runs are completely up to date."""
