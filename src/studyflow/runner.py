@@ -220,7 +220,6 @@ def _opened(
         executor = make_executor(study, settings, folder, observer)
         mirror = Mirror(
             make_tracker(settings, spec, observer),
-            source=study.record,
             files=lambda record: attempt_files(executor, record),
         )
         if on_executor is not None:

@@ -462,7 +462,6 @@ def test_a_server_killed_in_mid_study_misses_nothing_and_has_nothing_twice(
 
     mirror = Mirror(
         MLflowTracker(server.uri, NASTY),
-        source=lambda number: records[number],
         files=files,
         retry_seconds=(0.2, 1.0),
     )

@@ -75,7 +75,6 @@ class Rig:
         study = self.study()
         mirror = Mirror(
             MemoryTracker(),
-            source=study.record,
             files=lambda record: (None, (), None),
             is_threaded=False,
         )

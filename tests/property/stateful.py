@@ -49,7 +49,6 @@ def new_runner(
     study = open_study(spec, storage)
     mirror = Mirror(
         MemoryTracker(),
-        source=study.record,
         files=lambda record: (None, (), None),
         is_threaded=False,
     )

@@ -1334,9 +1334,7 @@ def test_the_real_mirror_shows_in_the_end_what_the_storage_holds() -> None:
     rig = Rig(objective=losing(1))
     tracker = MemoryTracker()
     study = rig.study()
-    mirror = Mirror(
-        tracker, source=study.record, files=lambda record: (None, (), None), is_threaded=False
-    )
+    mirror = Mirror(tracker, files=lambda record: (None, (), None), is_threaded=False)
     tuner = Tuner(study, rig.executor, mirror, rig.diary, clock=rig.clock)
 
     tuner.drive()

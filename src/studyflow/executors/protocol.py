@@ -12,7 +12,7 @@ submitted and not forgotten.
 - No method waits for a training to end. `poll` is one look at all attempts at once.
 - Whoever stops an attempt gets its whole process tree (or pod) stopped.
 
-An executor is used from one thread at a time.
+An executor is used from one thread at a time, except for `files`.
 """
 
 from __future__ import annotations
@@ -155,7 +155,11 @@ class Executor(Protocol):
         """
 
     def files(self, attempt: AttemptId) -> AttemptFiles:
-        """Return what the attempt left behind; works after `forget` too where files are kept."""
+        """Return what the attempt left behind; works after `forget` too where files are kept.
+
+        Only looks at files, so the mirror's thread may call it while another thread uses the
+        executor.
+        """
 
     def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
         """Return up to `limit_bytes` of the attempt's log from a byte offset; empty at the end."""

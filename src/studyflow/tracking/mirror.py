@@ -1,13 +1,15 @@
 """Keeping a tracker up to date without ever making the runner wait for it.
 
 The study's storage is the truth; a `Mirror` only remembers which trials the tracker has not heard
-the newest about. What is sent is derived at that moment from the storage's record and the trial's
-files, so nothing is lost when the process dies: `sync_study`, or the next runner's `resume`, finds
-what is missing by asking the tracker which trials it has completely.
+the newest about. What is sent is the record that the runner handed over and the trial's files, so
+nothing is lost when the process dies: `sync_study`, or the next runner's `resume`, finds what is
+missing by asking the tracker which trials it has completely.
 
 Two daemon threads call the tracker. One works through what is behind, however long that takes. The
 other serves the few calls somebody waits for, each for a bounded time; once the tracker was found
-away, nobody waits again until the first thread finds it back.
+away, nobody waits again until the first thread finds it back. Both work on values: neither touches
+the study, its storage or an observer, which belong to the runner's thread. And only one of them at
+a time writes about one trial, so that a slow call of the one never undoes what the other has done.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ LONGEST_LINE_BYTES: Final = 4096
 FAILURES_BEFORE_REFUSED: Final = 8
 """Failures of one trial, each after a success of something else, until only a later sync tries it.
 With pauses doubling from 1 second to 60 that is about 3 minutes of, say, an artifact store away."""
+
+_STUDY: Final = -1
+"""Stands for the study itself among trial numbers."""
 
 TrialFiles = tuple[Path | None, Sequence[Path], Path | None]
 """A trial's log, the files and folders that become artifacts, and its metrics file."""
@@ -80,6 +85,8 @@ class SyncReport:
 class _Behind:
     """What one trial still has to be told."""
 
+    record: TrialRecord
+    """The newest of it."""
     opening: TrialRecord | None = None
     points: list[MetricPoint] = field(default_factory=list)
     resend: bool = False
@@ -93,6 +100,11 @@ class _Behind:
     not_before: float = 0.0
     """When it may be tried again, on the mirror's clock."""
 
+    def learn(self, record: TrialRecord) -> None:
+        """Keep a record, unless it is older than the one that is known."""
+        if not self.record.state.is_finished and record.attempt >= self.record.attempt:
+            self.record = record
+
     @property
     def is_empty(self) -> bool:
         return not (self.opening or self.points or self.resend or self.ending)
@@ -100,6 +112,22 @@ class _Behind:
     @property
     def is_waiting(self) -> bool:
         return not (self.is_empty or self.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The next thing that the mirror's thread does."""
+
+    act: Callable[[], object]
+    writes_about: int | None = None
+    """The trial, or `_STUDY`, that nobody else may write about meanwhile."""
+    behind: _Behind | None = None
+    """What its trial still has to be told; `None` for what is about no trial."""
+
+    @property
+    def number(self) -> int | None:
+        """The trial's number."""
+        return None if self.behind is None else self.behind.record.number
 
 
 class _TooLate(Exception):
@@ -114,8 +142,8 @@ class Mirror:
 
     Args:
         tracker: Where the study is shown.
-        source: Newest record of a trial by number; called from the mirror's thread.
-        files: A trial's log, artifacts and metrics file; called from the mirror's thread.
+        files: A trial's log, artifacts and metrics file; called from the mirror's thread, so it
+            touches nothing of the runner's.
         clock: Seconds that never go back; decides when to try again.
         retry_seconds: First and longest pause after a failure; it doubles from one to the other.
         max_buffered_points: Points kept in memory for all trials together; those of a trial
@@ -127,7 +155,6 @@ class Mirror:
         self,
         tracker: Tracker,
         *,
-        source: Callable[[int], TrialRecord],
         files: Callable[[TrialRecord], TrialFiles],
         clock: Callable[[], float] = time.monotonic,
         retry_seconds: tuple[float, float] = (1.0, 60.0),
@@ -135,7 +162,6 @@ class Mirror:
         is_threaded: bool = True,
     ) -> None:
         self._tracker = tracker
-        self._source = source
         self._files = files
         self._clock = clock
         self._retry_seconds = retry_seconds
@@ -144,10 +170,12 @@ class Mirror:
         self._changed = threading.Condition()
         self._card: StudyCard | None = None
         self._summary: StudySummary | None = None
-        self._resumed: frozenset[int] = frozenset()
+        self._resumed: dict[int, TrialRecord] = {}
         self._summary_refused = False
         self._probe: Callable[[], object] | None = None
         self._trials: OrderedDict[int, _Behind] = OrderedDict()
+        self._written: set[int] = set()
+        """Trials, or `_STUDY`, that one of the threads writes about at this moment."""
         self._buffered = 0
         self._successes = 0
         self._last_error: str | None = None
@@ -186,7 +214,7 @@ class Mirror:
 
     def open_study(self, card: StudyCard, patience_seconds: float = 10.0) -> TrackingRef | None:
         """Return the study's run; `None` when the tracker did not give one in time."""
-        ref = self._wait_for(lambda: self._open_card(card), patience_seconds)
+        ref = self._wait_for(lambda: self._open_card(card), patience_seconds, _STUDY)
         if ref is None:
             with self._changed:
                 self._card = card
@@ -198,10 +226,10 @@ class Mirror:
 
         Either way the trial gets its run as soon as the tracker can.
         """
-        ref = self._wait_for(lambda: self._open_trial(record), patience_seconds)
+        ref = self._wait_for(lambda: self._open_trial(record), patience_seconds, record.number)
         if ref is None:
             with self._changed:
-                behind = self._trials.setdefault(record.number, _Behind())
+                behind = self._behind(record)
                 behind.opening = record
                 behind.refused = False
             self._wake()
@@ -212,14 +240,13 @@ class Mirror:
         if not points:
             return
         with self._changed:
-            behind = self._trials.setdefault(record.number, _Behind())
-            self._keep(behind, points, in_front=False)
+            self._keep(self._behind(record), points, in_front=False)
         self._wake()
 
     def finish_trial(self, record: TrialRecord) -> None:
         """Have a finished trial brought up to date soon. Never waits."""
         with self._changed:
-            behind = self._trials.setdefault(record.number, _Behind())
+            behind = self._behind(record)
             behind.ending = record
             behind.refused = False
         self._wake()
@@ -229,9 +256,9 @@ class Mirror:
 
         For a runner that takes up a study: what its predecessor could not send is found here.
         """
-        numbers = frozenset(record.number for record in records if record.state.is_finished)
+        finished = {record.number: record for record in records if record.state.is_finished}
         with self._changed:
-            self._resumed |= numbers
+            self._resumed |= finished
         self._wake()
 
     def close_study(self, summary: StudySummary) -> None:
@@ -309,7 +336,7 @@ class Mirror:
         if thread is not None:
             thread.join(0.0 if left else 5.0)
         # A thread that hangs in a call keeps its tracker: it is a daemon and ends with the process.
-        if thread is None or not thread.is_alive():
+        if not self._desk.is_working and (thread is None or not thread.is_alive()):
             try:
                 self._tracker.close()
             except TrackingError as error:
@@ -327,36 +354,43 @@ class Mirror:
             wait_seconds = self._seconds_to_wait()
             if wait_seconds is None or wait_seconds > 0:
                 return wait_seconds
-            number, act = self._next_work()
+            work = self._next_work()
+            if work.writes_about is not None:
+                self._written.add(work.writes_about)
             self._is_working = True
         try:
-            act()
+            work.act()
         except TrackingUnavailable as error:
-            self._went_away(error, number)
+            self._went_away(error, work.number)
         except StudyflowError as error:
-            if number is None:
+            if work.behind is None:
                 self._went_away(error, None)
                 self._refusal = None if error.retryable else str(error)
-            elif error.retryable:  # the storage is away, not the tracker
-                self._postpone(number, self._trials[number])
+            elif error.retryable:  # something else is away, not the tracker
+                self._postpone(work.behind)
             else:
-                self._refuse(number, str(error))
+                self._refuse(work.behind, str(error))
         except Exception as error:  # noqa: BLE001 - this thread outlives a broken callback
-            self._refuse(number, f"{type(error).__name__}: {error}")
+            self._refuse(work.behind, f"{type(error).__name__}: {error}")
         else:
             self._came_back()
         finally:
             with self._changed:
                 self._is_working = False
-                self._changed.notify_all()
+                self._release(work.writes_about)
         with self._changed:
             return self._seconds_to_wait()
 
     def _seconds_to_wait(self) -> float | None:
         """Return seconds until something can be done; `None` when nothing is to do."""
         now = self._clock()
-        waits = [b.not_before - now for b in self._trials.values() if b.is_waiting]
-        if self._card or self._resumed or self._summary or self._probe:
+        waits = [
+            behind.not_before - now
+            for number, behind in self._trials.items()
+            if behind.is_waiting and number not in self._written
+        ]
+        is_study_due = self._card or self._summary
+        if self._resumed or self._probe or (is_study_due and _STUDY not in self._written):
             waits.append(0.0)
         if not waits:
             return None
@@ -365,19 +399,20 @@ class Mirror:
             wait_seconds = max(wait_seconds, self._next_at - now)
         return max(wait_seconds, 0.0)
 
-    def _next_work(self) -> tuple[int | None, Callable[[], object]]:
+    def _next_work(self) -> _Work:
         now = self._clock()
-        if self._card is not None:
-            return None, partial(self._open_card, self._card)
+        is_study_free = _STUDY not in self._written
+        if self._card is not None and is_study_free:
+            return _Work(partial(self._open_card, self._card), _STUDY)
         if self._resumed:
-            return None, self._find_missing
+            return _Work(self._find_missing)
         for number, behind in self._trials.items():
-            if behind.is_waiting and behind.not_before <= now:
-                return number, partial(self._send, number)
-        if self._summary is not None:
-            return None, partial(self._close_study, self._summary)
+            if behind.is_waiting and behind.not_before <= now and number not in self._written:
+                return _Work(partial(self._send, behind), number, behind)
+        if self._summary is not None and is_study_free:
+            return _Work(partial(self._close_study, self._summary), _STUDY)
         assert self._probe is not None
-        return None, partial(self._run_probe, self._probe)
+        return _Work(partial(self._run_probe, self._probe))
 
     def _run(self) -> None:
         while True:
@@ -412,21 +447,22 @@ class Mirror:
         ref = self._tracker.open_trial(record)
         with self._changed:
             behind = self._trials.get(record.number)
-            if behind is not None and behind.opening is record:
-                behind.opening = None
-                self._forget_if_empty(record.number)
+            opening = None if behind is None else behind.opening
+            if behind is not None and opening is not None and opening.attempt <= record.attempt:
+                behind.opening = None  # not one of a later attempt
         return ref
 
     def _find_missing(self) -> None:
         with self._changed:
-            wanted = self._resumed
-        missing = wanted - self._tracker.finished_trials()
+            wanted = dict(self._resumed)
+        there = self._tracker.finished_trials()
         with self._changed:
-            self._resumed -= wanted
-            for number in sorted(missing):
-                behind = self._trials.setdefault(number, _Behind())
-                if behind.ending is None:
-                    behind.ending = _placeholder(number)
+            for number, record in sorted(wanted.items()):
+                if self._resumed.get(number) is record:
+                    del self._resumed[number]
+                if number not in there:
+                    behind = self._behind(record)
+                    behind.ending = behind.ending or record
 
     def _close_study(self, summary: StudySummary) -> None:
         try:
@@ -453,16 +489,13 @@ class Mirror:
                 self._probe = self._probe or probe
             raise
 
-    def _send(self, number: int) -> None:
+    def _send(self, behind: _Behind) -> None:
         """Bring one trial up to date: its run, then its points, then its end."""
         with self._changed:
-            behind = self._trials[number]
             opening, ending = behind.opening, behind.ending
+            record = ending or behind.record
         if opening is not None and ending is None:
             self._open_trial(opening)
-        record = opening or ending
-        if record is None or ending is not None:
-            record = self._source(number)
         log, artifacts, metrics_file = self._files(record)
         with self._changed:
             points, behind.points = behind.points, []
@@ -483,15 +516,12 @@ class Mirror:
                 self._keep(behind, points, in_front=True)
             raise
         if ending is not None:
-            if not record.state.is_finished and ending.number == record.number:
-                record = ending  # the storage was read by a connection that lags behind
-            self._tracker.close_trial(record, log=log, artifacts=artifacts)
+            self._tracker.close_trial(ending, log=log, artifacts=artifacts)
         with self._changed:
             if behind.ending is ending:
                 behind.ending = None
                 if ending is not None:
                     behind.opening = None
-            self._forget_if_empty(number)
 
     def _send_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         try:
@@ -504,6 +534,12 @@ class Mirror:
 
     # Bookkeeping
 
+    def _behind(self, record: TrialRecord) -> _Behind:
+        """Return what a trial still has to be told, with its newest record."""
+        behind = self._trials.setdefault(record.number, _Behind(record))
+        behind.learn(record)
+        return behind
+
     def _keep(self, behind: _Behind, points: Sequence[MetricPoint], *, in_front: bool) -> None:
         if self._buffered + len(points) > self._max_buffered_points:
             self._buffered -= len(behind.points)
@@ -513,11 +549,15 @@ class Mirror:
         behind.points = [*points, *behind.points] if in_front else [*behind.points, *points]
         self._buffered += len(points)
 
-    def _forget_if_empty(self, number: int) -> None:
-        behind = self._trials.get(number)
-        if behind is not None and behind.is_empty:
-            del self._trials[number]
-        self._changed.notify_all()
+    def _release(self, writes_about: int | None) -> None:
+        """Let the other thread write about a trial, or the study, and forget one that is done."""
+        with self._changed:
+            if writes_about is not None:
+                self._written.discard(writes_about)
+                behind = self._trials.get(writes_about)
+                if behind is not None and behind.is_empty:
+                    del self._trials[writes_about]
+        self._wake()
 
     def _pending(self) -> int:
         trials = sum(not behind.is_empty for behind in self._trials.values())
@@ -542,9 +582,9 @@ class Mirror:
                 behind.successes_seen = self._successes
                 if others_succeeded:
                     # The tracker answers, only not about this trial.
-                    self._postpone(number, behind)
+                    self._postpone(behind)
                 if behind.failures >= FAILURES_BEFORE_REFUSED:
-                    self._refuse(number, str(error))
+                    self._refuse(behind, str(error))
                     return
             self._last_error = str(error)
             if self._away_since is None:
@@ -554,12 +594,12 @@ class Mirror:
             first, longest = self._retry_seconds
             self._pause = min(self._pause * 2, first if self._flushing else longest)
 
-    def _postpone(self, number: int, behind: _Behind) -> None:
+    def _postpone(self, behind: _Behind) -> None:
         with self._changed:
             first, longest = self._retry_seconds
             behind.not_before = self._clock() + min(first * 2**behind.failures, longest)
             behind.failures += 1
-            self._trials.move_to_end(number)
+            self._trials.move_to_end(behind.record.number)
 
     def _came_back(self) -> None:
         with self._changed:
@@ -570,12 +610,11 @@ class Mirror:
             self._refusal = None
             self._pause = self._retry_seconds[0]
 
-    def _refuse(self, number: int | None, text: str) -> None:
+    def _refuse(self, behind: _Behind | None, text: str) -> None:
         with self._changed:
-            behind = self._trials.get(number) if number is not None else None
             if behind is not None:
                 behind.refused = True
-        self._note(f"{_who(number)}: not tracked: {text}")
+        self._note(f"{_who(behind)}: not tracked: {text}")
 
     def _note(self, text: str) -> None:
         with self._changed:
@@ -585,14 +624,28 @@ class Mirror:
 
     # The calls that somebody waits for
 
-    def _wait_for(self, call: Callable[[], _T], patience_seconds: float) -> _T | None:
-        """Return what `call` gives in time; else leave the work to the other thread."""
-        with self._changed:
-            if self._away_since is not None or self._is_closed:
-                self._wake()
-                return None
+    def _wait_for(
+        self,
+        call: Callable[[], _T],
+        patience_seconds: float,
+        writes_about: int | None = None,
+    ) -> _T | None:
+        """Return what `call` gives in time; else leave the work to the other thread.
+
+        Args:
+            call: Reads from the tracker, or writes to it.
+            patience_seconds: How long to wait.
+            writes_about: The trial, or `_STUDY`, that it writes about: while the other thread does
+                too, this one waits for its turn.
+        """
+        began = time.monotonic()
+        if not self._takes_turn(patience_seconds, writes_about):
+            self._wake()
+            return None
+        release = partial(self._release, writes_about)
+        left_seconds = began + patience_seconds - time.monotonic()
         try:
-            found = self._desk.ask(call, patience_seconds) if self._is_threaded else call()
+            found = self._desk.ask(call, left_seconds, release) if self._is_threaded else call()
         except _TooLate:
             self._went_away(
                 TrackingUnavailable(f"The tracker did not answer in {patience_seconds:g} s."), None
@@ -604,8 +657,25 @@ class Mirror:
         else:
             self._came_back()
             return found
+        finally:
+            if not self._is_threaded:
+                release()
         self._wake()
         return None
+
+    def _takes_turn(self, patience_seconds: float, writes_about: int | None) -> bool:
+        """Return whether a call may begin; what it writes about is then its own."""
+        with self._changed:
+            if self._away_since is not None or self._is_closed:
+                return False
+            if writes_about is None:
+                return True
+            is_free = self._changed.wait_for(
+                lambda: writes_about not in self._written, patience_seconds
+            )
+            if is_free:
+                self._written.add(writes_about)
+            return is_free
 
     def _read(self, call: Callable[[], _T], patience_seconds: float) -> _T | None:
         found = self._wait_for(call, patience_seconds)
@@ -624,9 +694,23 @@ class _Desk:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._n_working = 0
 
-    def ask(self, call: Callable[[], _T], timeout_seconds: float) -> _T:
+    @property
+    def is_working(self) -> bool:
+        """Whether a call is under way, be it that nobody waits for it any more."""
+        with self._lock:
+            return self._n_working > 0
+
+    def ask(
+        self, call: Callable[[], _T], timeout_seconds: float, release: Callable[[], None]
+    ) -> _T:
         """Return the call's result or raise its error.
+
+        Args:
+            call: Made by the desk's thread.
+            timeout_seconds: How long to wait for it.
+            release: Called once, when the call is over or will never begin.
 
         Raises:
             _TooLate: No result in time. A call that had not begun never will; another goes on.
@@ -634,16 +718,24 @@ class _Desk:
         done = threading.Event()
         results: list[_T] = []
         errors: list[Exception] = []
-        abandoned = threading.Event()
+        is_abandoned = has_begun = False
 
         def job() -> None:
-            if abandoned.is_set():
-                return
+            nonlocal has_begun
+            with self._lock:
+                if is_abandoned:
+                    return
+                has_begun = True
+                self._n_working += 1
             try:
                 results.append(call())
             except Exception as error:  # noqa: BLE001 - handed to whoever waits
                 errors.append(error)
-            done.set()
+            finally:
+                with self._lock:
+                    self._n_working -= 1
+                release()
+                done.set()
 
         with self._lock:
             if self._thread is None:
@@ -653,7 +745,10 @@ class _Desk:
                 self._thread.start()
         self._jobs.put(job)
         if not done.wait(timeout_seconds):
-            abandoned.set()
+            with self._lock:
+                is_abandoned = not has_begun
+            if is_abandoned:
+                release()
             raise _TooLate
         if errors:
             raise errors[0]
@@ -770,10 +865,5 @@ def _sync_trial(tracker: Tracker, record: TrialRecord, files: TrialFiles) -> Non
         tracker.close_trial(record, log=log, artifacts=artifacts)
 
 
-def _placeholder(number: int) -> TrialRecord:
-    """Return a record that only says: ask the storage."""
-    return TrialRecord(number, TrialState.WAITING, {})
-
-
-def _who(number: int | None) -> str:
-    return "The study" if number is None else f"Trial {number}"
+def _who(behind: _Behind | None) -> str:
+    return "The study" if behind is None else f"Trial {behind.record.number}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from studyflow.errors import StorageUnavailable, TrackingError, TrackingUnavailable
+from studyflow.errors import ExecutorUnavailable, TrackingError, TrackingUnavailable
 from studyflow.record import TrialRecord
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.testing.tracker_contract import card, complete, points, running
@@ -26,14 +26,13 @@ class Place:
         self.folder = folder
         self.now = 100.0
         self.records: dict[int, TrialRecord] = {}
-        self.storage_errors: list[Exception] = []
+        self.file_errors: list[Exception] = []
         self.memory = MemoryTracker()
         self.tracker = FailingTracker(self.memory)
 
     def mirror(self, *, is_threaded: bool = False, max_buffered_points: int = 50) -> Mirror:
         return Mirror(
             self.tracker,
-            source=self.source,
             files=self.files,
             clock=lambda: self.now,
             retry_seconds=(1.0, 60.0),
@@ -41,15 +40,12 @@ class Place:
             is_threaded=is_threaded,
         )
 
-    def source(self, number: int) -> TrialRecord:
-        if self.storage_errors:
-            raise self.storage_errors.pop()
-        return self.records[number]
-
     def metrics_file(self, number: int) -> Path:
         return self.folder / f"{number}.metrics"
 
     def files(self, record: TrialRecord) -> TrialFiles:
+        if self.file_errors:
+            raise self.file_errors.pop()
         path = self.metrics_file(record.number)
         return None, (), path if path.exists() else None
 
@@ -339,11 +335,11 @@ def test_refused_points_do_not_keep_the_end_away(place: Place) -> None:
     assert place.memory.finished_trials() == {0}
 
 
-def test_a_storage_that_is_away_is_asked_later(place: Place) -> None:
+def test_files_that_are_away_are_asked_for_later(place: Place) -> None:
     mirror = place.mirror()
     mirror.open_study(card())
     place.start(0)
-    place.storage_errors = [StorageUnavailable("locked")]
+    place.file_errors = [ExecutorUnavailable("the disk is away")]
     mirror.finish_trial(place.end(0))
     assert mirror.step() == 1.0
     assert mirror.status.away_since is None
@@ -358,7 +354,7 @@ def test_a_broken_callback_does_not_end_the_mirror(place: Place) -> None:
     for number in (0, 1):
         place.start(number)
         mirror.finish_trial(place.end(number))
-    place.storage_errors = [ZeroDivisionError("bug")]
+    place.file_errors = [ZeroDivisionError("bug")]
     drain(mirror)
     assert mirror.status.refused == (0,)
     assert "ZeroDivisionError: bug" in str(mirror.status.last_error)
@@ -428,6 +424,94 @@ def test_an_upload_that_hangs_keeps_no_launch_waiting(place: Place, threaded: Mi
     assert threaded.flush(0.01) == 1
     place.tracker.release.set()
     assert threaded.flush(50.0) == 0
+
+
+@pytest.mark.fault("F33")
+def test_a_run_that_opens_too_late_opens_no_finished_trial_again(
+    place: Place, threaded: Mirror
+) -> None:
+    threaded.open_study(card())
+    place.tracker.hang("open_trial")
+    assert threaded.open_trial(place.start(0), patience_seconds=0.01) is None
+    threaded.finish_trial(place.end(0))
+    assert threaded.flush(0.05) == 1
+    assert place.tracker.calls["close_trial"] == 0, "its run is being opened at this moment"
+    place.tracker.release.set()
+    assert threaded.flush(50.0) == 0
+    assert place.memory.runs[0].status == "FINISHED"
+    assert threaded.status.last_error == "The tracker did not answer in 0.01 s."
+
+
+@pytest.mark.fault("F33")
+def test_a_study_that_opens_too_late_is_not_running_after_its_end(
+    place: Place, threaded: Mirror
+) -> None:
+    place.tracker.hang("open_study")
+    assert threaded.open_study(card(), patience_seconds=0.01) is None
+    threaded.close_study(StudySummary(True, (), ()))
+    threaded.flush(0.05)
+    assert place.tracker.calls["close_study"] == 0
+    place.tracker.release.set()
+    assert threaded.flush(50.0) == 0
+    assert place.memory.study_run.status == "FINISHED"
+
+
+@pytest.mark.fault("F33")
+def test_two_threads_never_write_about_one_trial_at_once(place: Place, threaded: Mirror) -> None:
+    threaded.open_study(card())
+    reached = threading.Event()
+    place.tracker.before = lambda method, number: reached.set() if method == "log_points" else None
+    place.tracker.hang("log_points")
+    first = place.start(0)
+    threaded.open_trial(first)
+    threaded.points(first, points(0))
+    assert reached.wait(50.0)
+    second = dataclasses.replace(first, attempt=2)
+    assert threaded.open_trial(second, patience_seconds=0.01) is None
+    assert place.tracker.calls["open_trial"] == 1
+    place.tracker.release.set()
+    assert threaded.flush(50.0) == 0
+    assert place.memory.runs[0].record == second
+
+
+def test_what_fails_after_a_late_run_was_opened_does_not_end_the_thread(place: Place) -> None:
+    mirror = place.mirror()
+    mirror.open_study(card())
+    place.tracker.is_away = True
+    assert mirror.open_trial(place.start(0)) is None
+    place.tracker.is_away = False
+    place.now += 61.0
+    place.file_errors = [ExecutorUnavailable("the disk is away")]
+    drain(mirror)
+    mirror.finish_trial(place.end(0))
+    place.now += 61.0
+    drain(mirror)
+    assert mirror.status.pending == 0
+    assert place.memory.finished_trials() == {0}
+
+
+def test_a_trial_in_its_next_attempt_is_not_opened_again_and_again(place: Place) -> None:
+    mirror = place.mirror()
+    mirror.open_study(card())
+    place.tracker.is_away = True
+    first = place.start(0)
+    assert mirror.open_trial(first) is None
+    mirror.points(dataclasses.replace(first, attempt=2), points(0))
+    place.tracker.is_away = False
+    place.now += 61.0
+    drain(mirror)
+    assert mirror.status.pending == 0
+    assert place.memory.runs[0].opened == 1
+    assert len(place.memory.runs[0].points) == 3
+
+
+def test_a_tracker_that_hangs_in_a_call_nobody_waits_for_is_not_closed_under_it(
+    place: Place, threaded: Mirror
+) -> None:
+    place.tracker.hang("open_study")
+    assert threaded.open_study(card(), patience_seconds=0.01) is None
+    assert threaded.close(timeout_seconds=0.01) == 1
+    assert place.tracker.calls["close"] == 0
 
 
 def test_flush_tries_at_once_after_a_long_outage(place: Place, threaded: Mirror) -> None:
