@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import queue
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,6 +67,37 @@ class Observer:
 
         `run_url` is the study's run in MLflow, where a browser can open it.
         """
+
+
+class AnyThreadNotes(Observer):
+    """Takes notes from any thread and passes them on to an observer in the runner's own.
+
+    A suggestion is computed in a thread of its own; when the storage goes away there, that thread
+    has something to say. Made in the runner's thread, and told of progress like any observer.
+
+    Args:
+        observer: Hears the notes.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._runner = threading.get_ident()
+        self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def take(self, message: str) -> None:
+        """Pass a note on: at once in the runner's thread, else when that thread comes by."""
+        self._waiting.put(message)
+        if threading.get_ident() == self._runner:
+            self._pass_on()
+        else:
+            _log.info("%s", message)
+
+    def progressed(self, progress: Progress) -> None:  # noqa: ARG002
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while not self._waiting.empty():
+            self._observer.noted(self._waiting.get())
 
 
 class Observers(Observer):

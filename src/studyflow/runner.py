@@ -25,7 +25,7 @@ from studyflow.errors import SpecError, StorageUnavailable
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
 from studyflow.notify import notified
-from studyflow.observer import Observer, Observers
+from studyflow.observer import AnyThreadNotes, Observer, Observers
 from studyflow.record import TrialRecord
 from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report, summary_markdown
@@ -200,10 +200,11 @@ def _opened(
         storage_errors(settings.storage_url),
     ):
         opened_storage = open_storage(settings.storage_url)
+        notes = AnyThreadNotes(observer)
         storage = PatientStorage(
             opened_storage,
             settings.storage_patience_seconds,
-            on_wait=observer.noted,
+            on_wait=notes.take,
         )
 
         def leave() -> bool:
@@ -233,7 +234,7 @@ def _opened(
                 study,
                 executor,
                 mirror,
-                observer,
+                Observers(observer, notes),
                 settings=tuner_settings or TunerSettings(),
                 ends_trials=leave,
                 leaves=leaves,

@@ -8,17 +8,20 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.cli.test_cli import DOCUMENT, write_study
 
 from studyflow import runner
-from studyflow.observer import Observer
+from studyflow.observer import AnyThreadNotes, Observer
 from studyflow.record import TrialState
 from studyflow.reports import apart
 from studyflow.runner import cancel_study, make_tracker, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
+from studyflow.study import Study
+from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.trial import Cause
 from studyflow.tuner import Tuner
@@ -76,6 +79,56 @@ def test_a_broken_terminal_does_not_end_a_study(settings: Settings, tmp_path: Pa
     result = run_study(tiny(tmp_path), settings, Deaf(), folder=tmp_path)
 
     assert result.outcome.is_finished
+
+
+class Watched(Observer):
+    """Keeps the threads that it is called from."""
+
+    def __init__(self, threads: set[int]) -> None:
+        for event in ("tracked", "launched", "reported", "recorded", "progressed", "noted"):
+            setattr(self, event, lambda *_: threads.add(threading.get_ident()))
+
+
+@pytest.mark.fault("F33")
+def test_study_and_observers_are_used_by_the_runners_thread_alone(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+
+    class WatchedStudy(Study):
+        def __getattribute__(self, name: str) -> Any:
+            threads.add(threading.get_ident())
+            return super().__getattribute__(name)
+
+    memory = MemoryTracker()
+    # Away for once, so that the mirror's own thread has work to do.
+    tracker = FailingTracker(memory)
+    tracker.fail_next(2)
+    monkeypatch.setattr(runner, "Study", WatchedStudy)
+    monkeypatch.setattr(runner, "make_tracker", lambda *_: tracker)
+
+    result = run_study(tiny(tmp_path), settings, Watched(threads), folder=tmp_path)
+
+    assert result.n_unsent == 0
+    assert memory.finished_trials() == {0, 1, 2}
+    assert threads == {threading.get_ident()}
+
+
+def test_notes_of_another_thread_reach_the_observer_in_its_own() -> None:
+    heard: list[tuple[str, int]] = []
+
+    class Terminal(Observer):
+        def noted(self, message: str) -> None:
+            heard.append((message, threading.get_ident()))
+
+    notes = AnyThreadNotes(Terminal())
+    other = threading.Thread(target=notes.take, args=("The storage is away.",))
+    other.start()
+    other.join()
+    assert heard == []
+    notes.take("It is back.")
+    here = threading.get_ident()
+    assert heard == [("The storage is away.", here), ("It is back.", here)]
 
 
 def test_without_mlflow_results_are_tracked_in_memory(settings: Settings) -> None:
