@@ -325,6 +325,18 @@ FAULTS = (
         "it counts only with a `WORLD_SIZE` above it; a launcher's words to the runner do not "
         "reach the trials; a process that is silent says so",
     ),
+    Fault(
+        "F77",
+        "a live run that stands by, waits, or is another machine's of the same name",
+        "it is never taken for dead: only a flow run whose process is known to have ended is "
+        "closed, and `explain` and MLflow say that a study is driven while it is",
+    ),
+    Fault(
+        "F78",
+        "`sync` without MLflow, with half of it, or without the extra for reports",
+        "what can be sent is sent first; what was not is named with its remedy, and the exit code "
+        "says it",
+    ),
 )
 
 CONTRACT = {

@@ -103,6 +103,7 @@ _LAUNCH: Final = "launch.json"
 _METRICS: Final = "metrics.jsonl"
 _ARTIFACTS: Final = "artifacts"
 _CHECKPOINTS: Final = "checkpoints"
+_PLACE: Final = "place"
 
 _FOREIGN_VARIABLES: Final = (TRIAL_VARIABLE, "STUDYFLOW_PARAMS", "MLFLOW_RUN_ID")
 """Variables of the runner that would make the script take itself for something else."""
@@ -246,6 +247,22 @@ def _parse_point(line: bytes) -> MetricPoint | None:
         return None
 
 
+def place_of(root: Path) -> str | None:
+    """Return `LocalExecutor.place` of a study's folder on this machine; `None` before its first.
+
+    Args:
+        root: The study's folder; nothing is changed in it.
+    """
+    try:
+        return _place((root / _PLACE).read_text())
+    except OSError:
+        return None
+
+
+def _place(folder_id: str) -> str:
+    return f"{socket.gethostname()}/{folder_id}"
+
+
 class LocalExecutor:
     """Runs the attempts of one study as local processes. See the module's text for the rules.
 
@@ -320,11 +337,11 @@ class LocalExecutor:
 
         Two machines may have one name.
         """
-        return f"{socket.gethostname()}/{self._folder_id}"
+        return _place(self._folder_id)
 
     @functools.cached_property
     def _folder_id(self) -> str:
-        file = self._root / "place"
+        file = self._root / _PLACE
         with _as_unavailable("prepare", self._root):
             if not file.exists():
                 draft = file.with_name(".place")

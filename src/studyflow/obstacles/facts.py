@@ -92,8 +92,8 @@ class Facts:
     is_paused: bool = False
     runner: RunnerFacts = RunnerFacts()
     beats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """How a runner last showed itself in the storage, by its place; those of this machine, which
-    `runner` is about, are left out."""
+    """How a runner last showed itself in the storage, by its place; this machine's own, which
+    `runner` is about, is left out."""
     executor: ExecutorName = "local"
     slots: int | None = None
     """How many trials find cards on this machine at once; `None` where cards are no limit."""

@@ -16,6 +16,9 @@ from studyflow.spec import find_problems
 FLOW_NAME: Final = "run-study"
 """The flow of `flows/run_study.py`."""
 
+_NOT_BEGUN: Final = ("SCHEDULED", "PENDING")
+"""Types of a run's state before its code has named it."""
+
 MAX_RUNS: Final = 50
 """Newest flow runs among which the study's is looked for."""
 
@@ -62,7 +65,8 @@ def choose_flow_run(
 ) -> FlowRunFacts | None:
     """Return the first of these flow runs that is one of the study's.
 
-    A run gets the study's name when it begins; before, its parameters say which study it is of.
+    A run gets the study's name when it begins; before, its parameters say which study it is of: by
+    the study file's text, or by its path as far as both paths go.
     One that is at work goes before newer ones that are not.
     """
     own = [run for run in runs if _is_of(run, study, called)]
@@ -73,11 +77,19 @@ def choose_flow_run(
 def _is_of(run: Mapping[str, Any], study: str, called: str) -> bool:
     if run.get("name") == study:
         return True
+    if _kind(run) not in _NOT_BEGUN:
+        return False
     given = str((run.get("parameters") or {}).get("study") or "")
     if "\n" in given:
         spec = find_problems(given)[0]
         return spec is not None and spec.name == study
-    return bool(given) and Path(given).name == Path(called).name
+    return bool(given) and _is_same_file(Path(given), Path(called))
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    """Return whether two paths, from folders that may differ, end alike as far as both go."""
+    n = min(len(one.parts), len(other.parts))
+    return one.parts[-n:] == other.parts[-n:]
 
 
 def _facts(run: Mapping[str, Any], now: float) -> FlowRunFacts:
@@ -89,10 +101,14 @@ def _facts(run: Mapping[str, Any], now: float) -> FlowRunFacts:
     return FlowRunFacts(
         name=str(run.get("name") or ""),
         state=str(state.get("name") or run.get("state_name") or ""),
-        kind=str(state.get("type") or run.get("state_type") or ""),
+        kind=_kind(run),
         message=str(state.get("message") or ""),
         since_seconds=None if since is None else max(since, 0.0),
     )
+
+
+def _kind(run: Mapping[str, Any]) -> str:
+    return str(_state(run).get("type") or run.get("state_type") or "")
 
 
 def _state(run: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,15 +9,13 @@ import fcntl
 import importlib.util
 import json
 import os
-import socket
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import optuna
 import psutil
 
 from studyflow.background import Background, NoAnswer
@@ -27,6 +25,7 @@ from studyflow.executors.gpus import count_slots, detect_gpus
 from studyflow.executors.kubernetes.api import ClusterApi, KubernetesApi
 from studyflow.executors.kubernetes.manifest import trial_resources
 from studyflow.executors.kubernetes.survey import Survey, survey
+from studyflow.executors.local import place_of
 from studyflow.obstacles.facts import (
     Absence,
     Facts,
@@ -41,7 +40,7 @@ from studyflow.runner import make_mlflow_tracker
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import file_of, redacted, storage_errors
-from studyflow.study import is_paused, load_beats, lost_attempts
+from studyflow.study import beats_elsewhere, is_paused, load_beats, lost_attempts, this_machine
 
 PATIENCE_SECONDS: Final = 5.0
 """How long each server may take to answer, from the moment it is asked."""
@@ -105,7 +104,8 @@ def look(
         runner=find_runner(settings.study_folder(named.name) / "runner.lock"),
         executor=settings.executor,
     )
-    facts, data = _with_storage(facts, storage, patience_seconds)
+    here = place_of(settings.study_folder(named.name))
+    facts, data = _with_storage(facts, storage, here, patience_seconds)
     sent = Background("look-sent", lambda: _ask_mlflow(data, settings))
     cluster = Background("look-cluster", lambda: _ask_cluster(facts, settings, open_cluster))
     slots = Background("look-cards", lambda: _count_slots(facts))
@@ -132,7 +132,10 @@ def _read(load: Callable[[], StudyData], url: str) -> tuple[StudyData, bool, flo
 
 
 def _with_storage(
-    facts: Facts, storage: Background[tuple[StudyData, bool, float]], patience_seconds: float
+    facts: Facts,
+    storage: Background[tuple[StudyData, bool, float]],
+    here: str | None,
+    patience_seconds: float,
 ) -> tuple[Facts, StudyData | None]:
     try:
         data, paused, read_seconds = storage.result(patience_seconds)
@@ -151,17 +154,11 @@ def _with_storage(
             records=data.trials,
             lost=lost_attempts(data.optuna_study),
             is_paused=paused,
-            beats=_beats_elsewhere(data.optuna_study),
+            beats=beats_elsewhere(load_beats(data.optuna_study), here, this_machine()),
             storage=replace(facts.storage, read_seconds=read_seconds),
         )
         return known, data
     return replace(facts, storage=replace(facts.storage, absence=absence)), None
-
-
-def _beats_elsewhere(study: optuna.Study) -> dict[str, Mapping[str, Any]]:
-    here = f"{socket.gethostname()}/"
-    beats = load_beats(study).items()
-    return {place: beat for place, beat in beats if not place.startswith(here)}
 
 
 # ---- its runner ---------------------------------------------------------------------------------

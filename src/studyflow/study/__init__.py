@@ -1,8 +1,14 @@
 """One study over Optuna's storage: ask, report, tell; the only writer of it."""
 
 from studyflow.study.canary import Canary
-from studyflow.study.heartbeat import heartbeat
-from studyflow.study.leases import BEAT_SECONDS, LEASE_SECONDS, Leases, shows_life
+from studyflow.study.heartbeat import heartbeat, this_machine
+from studyflow.study.leases import (
+    BEAT_SECONDS,
+    LEASE_SECONDS,
+    Leases,
+    beats_elsewhere,
+    shows_life,
+)
 from studyflow.study.nodes import NodeRecord, judge_nodes, nodes_to_avoid
 from studyflow.study.study import (
     Study,
@@ -36,6 +42,7 @@ __all__ = [
     "StopReason",
     "Study",
     "Verdict",
+    "beats_elsewhere",
     "describe_fruitless",
     "describe_time_limit",
     "failure_signature",
@@ -55,4 +62,5 @@ __all__ = [
     "shows_life",
     "stop_reason",
     "study_names",
+    "this_machine",
 ]

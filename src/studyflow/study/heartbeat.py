@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
 from optuna.storages import BaseStorage
 
@@ -18,6 +20,20 @@ from studyflow.study.study import Study
 
 _log = logging.getLogger(__name__)
 
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+"""Where Linux tells which start of which machine this is."""
+
+LAST_BEAT_SECONDS: Final = 1.0
+"""How long a runner that ends waits for its last beat."""
+
+
+def this_machine() -> str:
+    """Return what no other running machine is called, whatever its host name; empty if unknown."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
 
 @contextmanager
 def heartbeat(
@@ -25,7 +41,8 @@ def heartbeat(
 ) -> Iterator[None]:
     """Let a place beat, from a thread of its own: a suggestion may take longer than a lease.
 
-    A beat that fails is left out. Whoever reads the same storage knows that it was away.
+    A beat that fails is left out. Whoever reads the same storage knows that it was away. The last
+    one says that it is.
 
     Args:
         study: The study that is worked on.
@@ -35,21 +52,26 @@ def heartbeat(
     """
     study_id = study.optuna_study._study_id
     is_over = threading.Event()
+    who = {"process": os.getpid(), "machine": this_machine()}
 
     def beat() -> None:
+        is_last = False
         for number in itertools.count():
             try:
                 # The time is for people; other runners only see that the beat is another one.
-                value = {"number": number, "process": os.getpid(), "at": time.time()}
+                value = {"number": number, "at": time.time(), **who, "is_last": is_last}
                 storage.set_study_user_attr(study_id, f"{form.BEAT}{place}", value)
             except Exception as error:  # noqa: BLE001 - the loop meets the same failure and says so
                 _log.debug("A beat failed: %s", error)
-            if is_over.wait(seconds):
+            if is_last:
                 return
+            is_last = is_over.wait(seconds)
 
-    # Not waited for at the end: a database that vanished may hold it up for a minute.
-    threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         is_over.set()
+        # Not for long: a database that vanished may hold it up for a minute.
+        thread.join(LAST_BEAT_SECONDS)

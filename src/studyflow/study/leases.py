@@ -34,15 +34,39 @@ be choosing its parameters at this moment, which takes long in a large study."""
 
 
 def shows_life(beats: Iterable[Mapping[str, Any]], now: float) -> bool:
-    """Return whether one of some beats is recent, for who only looks once.
+    """Return whether any heartbeat is recent and not its runner's last.
 
-    Their times are compared with the own clock, which is good enough for telling a person.
+    For whoever looks only once. Times are compared with the own clock, which is good enough for
+    telling a person.
 
     Args:
         beats: As `studyflow.study.heartbeat` makes them.
         now: Seconds since the epoch.
     """
-    return any(now - beat["at"] < 2 * LEASE_SECONDS for beat in beats)
+    return any(
+        now - beat["at"] < 2 * LEASE_SECONDS and not beat.get("is_last", False) for beat in beats
+    )
+
+
+def beats_elsewhere(
+    beats: Mapping[str, Mapping[str, Any]], here: str | None, machine: str
+) -> dict[str, Mapping[str, Any]]:
+    """Return the heartbeats of all runners but this machine's own, by place.
+
+    Whole names are compared, and the machine too: another one may have the same host name, or a
+    copy of this one's folder.
+
+    Args:
+        beats: The newest beat of every place.
+        here: Place of this machine's own runner, about which its lock file says more; `None` when
+            there was never one.
+        machine: This machine, as `studyflow.study.heartbeat` names it.
+    """
+    return {
+        place: beat
+        for place, beat in beats.items()
+        if place != here or beat.get("machine", machine) != machine
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -27,7 +29,7 @@ from studyflow.reports import StudyData
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import open_storage
-from studyflow.study import find_study
+from studyflow.study import find_study, this_machine
 from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 
 NOBODY = "http://127.0.0.1:9"
@@ -147,6 +149,26 @@ def test_the_runner_is_who_holds_the_lock(tmp_path: Path) -> None:
     assert (found.is_there, found.pid, found.is_suspended) == (True, os.getpid(), False)
 
 
+@pytest.mark.fault("F77")
+def test_a_runner_of_another_folder_or_machine_of_the_same_name_drives_the_study(
+    tmp_path: Path,
+) -> None:
+    data = stored(a_spec())
+    folder = settings(tmp_path).study_folder("demo")
+    folder.mkdir(parents=True)
+    (folder / "place").write_text("1a")
+    assert data.optuna_study is not None
+    key = f"studyflow:beat:{socket.gethostname()}"
+    data.optuna_study.set_user_attr(f"{key}/1a", {"at": time.time(), "machine": this_machine()})
+    assert not seen(tmp_path, lambda: data).is_driven, "the lock says that it has ended"
+
+    data.optuna_study.set_user_attr(f"{key}/2b", {"at": time.time(), "machine": "another"})
+
+    facts = seen(tmp_path, lambda: data)
+    assert facts.is_driven
+    assert "No runner drives it" not in str(find_obstacles(facts))
+
+
 # ---- Prefect ------------------------------------------------------------------------------------
 
 
@@ -168,6 +190,16 @@ def test_a_flow_run_is_found_by_name_by_file_and_by_text() -> None:
         assert chosen is not None
         assert (chosen.kind, chosen.since_seconds) == (found["state"]["type"], 30.0)
     assert choose_flow_run([run("other", "RUNNING")], "demo", "study.yaml", 90) is None
+
+
+@pytest.mark.fault("F77")
+def test_a_flow_run_of_another_study_in_a_file_of_the_same_name_is_another_ones() -> None:
+    begun = run("other", "RUNNING", study="studies/study.yaml")
+    waiting = run("odd-cat", "SCHEDULED", study="b/study.yaml")
+
+    assert choose_flow_run([begun], "demo", "study.yaml", 90) is None
+    assert choose_flow_run([waiting], "demo", "a/study.yaml", 90) is None
+    assert choose_flow_run([waiting], "demo", "/home/me/b/study.yaml", 90) is not None
 
 
 def test_a_flow_run_at_work_goes_before_newer_ones_that_are_not() -> None:

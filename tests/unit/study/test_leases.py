@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.record import TrialRecord, TrialState
-from studyflow.study import Leases
+from studyflow.study import Leases, beats_elsewhere, heartbeat, load_beats, shows_life, this_machine
 from studyflow.study.leases import UNHELD_LEASES
 
 pytestmark = pytest.mark.fault("F24")
@@ -119,3 +120,40 @@ def test_a_trial_that_nobody_holds_yet_is_left_to_who_may_be_asking_for_it() -> 
     assert sky.leases.is_elsewhere(trial(None, 4))
     sky.watch(1, "z")
     assert not sky.leases.is_elsewhere(trial(None, 4))
+
+
+# ---- for whoever looks once ----------------------------------------------------------------------
+
+
+def test_a_heartbeat_shows_life_for_a_while_and_a_last_one_does_not() -> None:
+    assert shows_life([{"at": 950.0}], 1000.0)
+    assert not shows_life([{"at": 930.0}], 1000.0)
+    assert not shows_life([{"at": 999.0, "is_last": True}], 1000.0)
+
+
+@pytest.mark.fault("F77")
+@pytest.mark.parametrize(
+    "place",
+    ["gpu-1/2b", "gpu-1/1", "gpu-10/1a", "gpu-1.lab.org/1a", "gpu-1", "gpu-1/1a/", "trials@1a"],
+)
+def test_only_the_whole_name_of_a_place_is_ones_own(place: str) -> None:
+    beats = {place: {"at": 0.0}, "gpu-1/1a": {"at": 0.0}}
+    assert list(beats_elsewhere(beats, "gpu-1/1a", "boot-7")) == [place]
+    assert list(beats_elsewhere(beats, None, "boot-7")) == [place, "gpu-1/1a"]
+
+
+@pytest.mark.fault("F77")
+def test_a_copy_of_a_folder_on_a_machine_of_the_same_name_is_elsewhere() -> None:
+    beats = {"gpu-1/1a": {"at": 0.0, "machine": "boot-8"}}
+    assert beats_elsewhere(beats, "gpu-1/1a", "boot-7") == beats
+    assert beats_elsewhere(beats, "gpu-1/1a", "boot-8") == {}
+
+
+def test_a_runner_that_ends_says_that_its_last_beat_is_the_last() -> None:
+    study = open_study(make_spec())
+    storage = study.optuna_study._storage
+    with heartbeat(study, storage, "gpu-1/1a", seconds=3600.0):
+        pass
+    beat = load_beats(study.optuna_study)["gpu-1/1a"]
+    assert (beat["is_last"], beat["machine"]) == (True, this_machine())
+    assert not shows_life([beat], beat["at"])
