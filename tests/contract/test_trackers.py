@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import shutil
 import sqlite3
@@ -322,6 +323,14 @@ class TestMLflowTracker(TrackerContract):
         params = {f"p{i}": "値" * 5000 if i < 130 else i for i in range(250)}
         self.opened().open_trial(running(0, params=params))
         assert len(self.look(STUDY).child(0).params) == 250
+
+    def test_hundreds_of_renamed_metrics_are_read_by_their_own_names(self) -> None:
+        tracker = self.opened()
+        metrics = {f"täglicher Fehler @ {'µ' * 40} {number}": 0.5 for number in range(150)}
+        done = dataclasses.replace(complete(0), metrics={"loss": 0.5, **metrics})
+        tracker.close_trial(done)
+        latest = tracker.read_latest(done)
+        assert latest.items() >= metrics.items()
 
     def test_a_study_of_two_objectives(self) -> None:
         tracker = self.make_tracker(STUDY)

@@ -8,12 +8,20 @@ its key, so that both mean the same. Standard library only.
 from __future__ import annotations
 
 import hashlib
+import json
 import posixpath
 import re
+from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Final
 
 KEY_LIMIT_CHARS: Final = 250
 """MLflow's limit for the key of a metric, parameter or tag."""
+
+NAMES_TAG: Final = "studyflow.names"
+"""Tag of a run: the names behind keys that are not the name itself; see `json_tags`."""
+TAG_PIECE_BYTES: Final = 5000
+"""Longest tag that every database of MLflow's keeps, whether it counts characters or bytes."""
 
 _REFUSED: Final = re.compile(r"[^/\w.\- :]")
 _UNSAFE_IN_PATH: Final = re.compile(r"""[#?%&;:*<>|"'\x00-\x1f\x7f]""")
@@ -61,6 +69,63 @@ def digest_of(text: str) -> str:
     MLflow's filter language has no escape for quotes, so runs are searched by this digest.
     """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def json_tags(key: str, value: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
+    """Return a mapping or list as tags, each of them JSON: `key`, `key.1`, `key.2` and so on.
+
+    A tag has a limit, and what is cut off in its middle is no JSON any more. An entry that is too
+    long by itself is left out.
+    """
+    entries = value.items() if isinstance(value, Mapping) else value
+    pieces: list[list[str]] = [[]]
+    size = 2  # the brackets
+    for entry in entries:
+        text = _json(entry) if isinstance(entry, str) else ": ".join(map(_json, entry))
+        n_bytes = len(text.encode("utf-8", "surrogatepass")) + 2  # comma and space
+        if n_bytes + 2 > TAG_PIECE_BYTES:
+            continue
+        if size + n_bytes > TAG_PIECE_BYTES:
+            pieces.append([])
+            size = 2
+        pieces[-1].append(text)
+        size += n_bytes
+    first, last = "{}" if isinstance(value, Mapping) else "[]"
+    return {
+        key if number == 0 else f"{key}.{number}": f"{first}{', '.join(piece)}{last}"
+        for number, piece in enumerate(pieces)
+    }
+
+
+def names_in(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the names behind a run's keys, from its tags.
+
+    Of a tag that an earlier studyflow has cut off, what is whole of it.
+    """
+    names: dict[str, str] = {}
+    for number in count():
+        text = tags.get(NAMES_TAG if number == 0 else f"{NAMES_TAG}.{number}")
+        if text is None:
+            return names
+        names |= _whole_entries(text)
+    raise AssertionError("unreachable")
+
+
+def _whole_entries(text: str) -> dict[str, str]:
+    whole = text
+    while whole:
+        try:
+            found = json.loads(whole)
+        except ValueError:
+            end = whole.rfind('", "', 0, -1)
+            whole = "" if end < 0 else whole[: end + 1] + "}"
+        else:
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _artifact_part(part: str) -> str:

@@ -62,6 +62,8 @@ CONNECT_ATTEMPTS: Final = 5
 PARAM_LIMIT_CHARS: Final = 6000
 TAG_LIMIT_CHARS: Final = 8000
 MESSAGE_LIMIT_CHARS: Final = 1000
+MOST_NUMBERS: Final = 500
+"""Most trials that a tag names."""
 NAME_LIMIT_CHARS: Final = 250
 """Longest name of a run or an experiment: MLflow checks less than its database columns hold."""
 METRICS_PER_BATCH: Final = 1000
@@ -240,7 +242,7 @@ class MLflowTracker:
             p.name: f"{p.value} at step {p.step}" for p in points if not math.isfinite(p.value)
         }
         metrics = [(keys.key_for(p.name), p.value, p.timestamp_ms, p.step) for p in finite]
-        tags = {"studyflow.nonfinite": _json_tag(nonfinite)} if nonfinite else {}
+        tags = _nonfinite_tags(nonfinite)
         self._with_trial(record, lambda run_id: self._log(run_id, metrics=metrics, tags=tags))
 
     def close_trial(
@@ -279,7 +281,9 @@ class MLflowTracker:
             objectives = self._objectives(record)
             metrics = _closing_metrics(record, objectives, _latest(run), end_ms)
             tags = _trial_tags(record, synced="artifacts" if files else "final")
-            tags |= _nonfinite_tags(record)
+            tags |= _nonfinite_tags(
+                {name: str(v) for name, v in record.metrics.items() if not math.isfinite(v)}
+            )
             self._log_params(run_id, record, tags, metrics)
             if files:
                 missing = self._upload(run_id, files)
@@ -414,7 +418,7 @@ class MLflowTracker:
             return {}
         with self._translated():
             data = self._client.get_run(run_id).data
-        names = _json_object(data.tags.get("studyflow.names", ""))
+        names = keys.names_in(data.tags)
         return {names.get(key, key): _restored(value) for key, value in data.metrics.items()}
 
     def read_runs(
@@ -786,7 +790,7 @@ class MLflowTracker:
             run = self._client.create_run(
                 experiment,
                 start_time=start_ms or self._now_ms(),
-                tags={key: value[:TAG_LIMIT_CHARS] for key, value in tags.items()},
+                tags={key: _bounded(value, TAG_LIMIT_CHARS) for key, value in tags.items()},
                 run_name=name,
             )
         return str(run.info.run_id)
@@ -875,8 +879,8 @@ class MLflowTracker:
         tags = self._run_tags("study")
         tags |= {f"studyflow.version.{name}": text for name, text in self._version_list().items()}
         tags |= {keys.key_for(key): value for key, value in card.tags.items()}
-        tags["studyflow.objectives"] = _json_tag(list(card.objectives))
-        tags["studyflow.directions"] = _json_tag(list(card.directions))
+        tags |= keys.json_tags("studyflow.objectives", card.objectives)
+        tags |= keys.json_tags("studyflow.directions", card.directions)
         tags["studyflow.n_trials"] = str(card.n_trials)
         if card.description:
             tags["mlflow.note.content"] = self._note(run_id, card.description)
@@ -931,7 +935,10 @@ class MLflowTracker:
         if run_id in self._with_params:
             self._log(run_id, metrics=metrics, tags=tags or {})
             return
-        params = {keys.key_for(k): str(v)[:PARAM_LIMIT_CHARS] for k, v in record.params.items()}
+        params = {
+            keys.key_for(name): _bounded(str(value), PARAM_LIMIT_CHARS)
+            for name, value in record.params.items()
+        }
         try:
             self._log(run_id, metrics=metrics, params=params, tags=tags or {})
         except TrackingUnavailable:
@@ -957,7 +964,7 @@ class MLflowTracker:
         from mlflow.entities import Metric, Param, RunTag
 
         points = [Metric(key, value, at_ms, step) for key, value, at_ms, step in metrics]
-        short = {key: value[:TAG_LIMIT_CHARS] for key, value in (tags or {}).items()}
+        short = {key: _bounded(value, TAG_LIMIT_CHARS) for key, value in (tags or {}).items()}
         room = METRICS_PER_BATCH
         if params or tags:
             room -= 2 * ENTITIES_PER_BATCH
@@ -998,7 +1005,7 @@ class MLflowTracker:
                 except TrackingUnavailable:
                     raise
                 except TrackingError as error:
-                    missing.append(f"{wanted}: {error.message[:200]}")
+                    missing.append(f"{wanted}: {_bounded(error.message, 200)}")
         return missing
 
     def _staged(self, local: Path, wanted: str, folder: Path) -> Path:
@@ -1046,7 +1053,7 @@ def _trial_tags(record: TrialRecord, *, synced: str) -> dict[str, str]:
         "studyflow.state": record.state.value,
         "studyflow.cause": record.cause.value if record.cause else "",
         ATTEMPT_TAG: str(record.attempt),
-        "studyflow.message": record.message[:MESSAGE_LIMIT_CHARS],
+        "studyflow.message": _bounded(record.message, MESSAGE_LIMIT_CHARS),
         "studyflow.synced": synced,
     }
     renamed = {
@@ -1060,7 +1067,7 @@ def _trial_tags(record: TrialRecord, *, synced: str) -> dict[str, str]:
         if (key := make(name)) != name
     }
     if renamed:
-        tags["studyflow.names"] = _json_tag(renamed)
+        tags |= keys.json_tags(keys.NAMES_TAG, renamed)
     return tags
 
 
@@ -1115,9 +1122,8 @@ def _closing_metrics(
     return points
 
 
-def _nonfinite_tags(record: TrialRecord) -> dict[str, str]:
-    odd = {name: str(v) for name, v in record.metrics.items() if not math.isfinite(v)}
-    return {"studyflow.nonfinite": _json_tag(odd)} if odd else {}
+def _nonfinite_tags(odd: Mapping[str, str]) -> dict[str, str]:
+    return keys.json_tags("studyflow.nonfinite", odd) if odd else {}
 
 
 def _best_values(
@@ -1137,9 +1143,11 @@ def _best_values(
 
 
 def _summary_tags(summary: StudySummary, objectives: Sequence[str]) -> dict[str, str]:
+    numbers = [str(record.number) for record in summary.best]
+    more = f", and {len(numbers) - MOST_NUMBERS} more" if len(numbers) > MOST_NUMBERS else ""
     tags = {
         "studyflow.state": "finished" if summary.finished else "interrupted",
-        "studyflow.best_trials": ",".join(str(record.number) for record in summary.best[:500]),
+        "studyflow.best_trials": ",".join(numbers[:MOST_NUMBERS]) + more,
     }
     if len(objectives) == 1 and summary.best:
         for name, value in summary.best[0].params.items():
@@ -1218,20 +1226,22 @@ def _restored(value: float) -> float:
     return math.copysign(math.inf, value) if abs(value) >= _HUGE else value
 
 
-def _json_tag(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)[:TAG_LIMIT_CHARS]
-
-
-def _json_object(text: str) -> dict[str, str]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def _bounded(text: str, limit: int) -> str:
+    """Return a text as a limit allows; one that is cut says so, and equals no other."""
+    if len(text) <= limit:
+        return text
+    end = f"… [{len(text)} characters, sha256 {keys.digest_of(text)[:8]}]"
+    return text[: limit - len(end)] + end
 
 
 def _lines_tag(lines: Sequence[str]) -> str:
-    return "\n".join(lines)[:TAG_LIMIT_CHARS]
+    """Return whole lines, as many as a tag holds, and how many more there are."""
+    kept, size = 0, 40
+    while kept < len(lines) and size + len(lines[kept]) + 1 <= TAG_LIMIT_CHARS:
+        size += len(lines[kept]) + 1
+        kept += 1
+    more = [f"and {len(lines) - kept} more"] if kept < len(lines) else []
+    return "\n".join([*lines[:kept], *more])
 
 
 def _bounded_name(name: str, limit: int) -> str:

@@ -11,7 +11,13 @@ import pytest
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.testing.tracker_contract import complete
 from studyflow.tracking import MLflowTracker, embedded_uri
-from studyflow.tracking.mlflow import _closing_metrics, _pieces, translate
+from studyflow.tracking.mlflow import (
+    _bounded,
+    _closing_metrics,
+    _lines_tag,
+    _pieces,
+    translate,
+)
 
 URI = "http://me:secret@mlflow:5000"
 
@@ -78,6 +84,23 @@ def test_importing_the_package_and_making_a_tracker_does_not_import_mlflow() -> 
         "MLflowTracker('http://localhost:1', 's'); sys.exit('mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_text_that_is_cut_says_so_and_equals_no_other() -> None:
+    assert _bounded("short", 60) == "short"
+    one, other = (_bounded("x" * 6000 + end, 6000) for end in "ab")
+    assert len(one) == 6000
+    assert one.endswith("… [6001 characters, sha256 " + one[-9:])
+    assert one != other
+
+
+def test_lines_are_kept_whole_and_the_rest_is_counted() -> None:
+    assert _lines_tag(["a", "b"]) == "a\nb"
+    many = _lines_tag([f"model-{number:04d}.bin: refused" for number in range(1000)])
+    assert len(many) <= 8000
+    *whole, last = many.split("\n")
+    assert whole[-1].endswith(".bin: refused")
+    assert last == f"and {1000 - len(whole)} more"
 
 
 def test_a_final_value_goes_after_the_last_point_of_its_metric() -> None:
