@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import optuna
 
 from studyflow.embedded import running_mlflow_pages
-from studyflow.errors import SpecError, StorageUnavailable
+from studyflow.errors import SpecError, StorageUnavailable, StudyflowError
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
 from studyflow.notify import notified
@@ -36,6 +36,7 @@ from studyflow.spec import SamplerName, StudySpec
 from studyflow.storage import PatientStorage, open_storage, storage_errors
 from studyflow.study import Study, heartbeat, n_trials_to_finish
 from studyflow.tracking import StudyCard, StudySummary, Tracker
+from studyflow.tracking.memory import URI as MEMORY_URI
 from studyflow.tracking.mirror import Mirror
 from studyflow.tuner import Tuner, TunerResult, TunerSettings
 
@@ -80,6 +81,11 @@ class StudyResult:
     sync` sends them."""
     refusal: str | None = None
     """Why MLflow refuses the whole study; `None` when it does not, or is only away."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is an MLflow; without one runs are kept nowhere."""
+        return self.tracking_uri != MEMORY_URI
 
     @property
     def spec(self) -> StudySpec:
@@ -316,8 +322,17 @@ def study_card(spec: StudySpec) -> StudyCard:
     )
 
 
-def study_summary(data: StudyData, report: Report | None, *, finished: bool) -> StudySummary:
-    """Return what a tracker shows of a study at its end."""
+def study_summary(
+    data: StudyData, report: Report | None, *, finished: bool, is_driven: bool = False
+) -> StudySummary:
+    """Return what a tracker shows of a study at its end, or at the end of one runner.
+
+    Args:
+        data: The study.
+        report: Its report, if one was written.
+        finished: Whether the study needs no further runner.
+        is_driven: Whether another runner goes on with it.
+    """
     files: dict[str, Path] = {}
     if report is not None:
         files = {"report.html": report.html}
@@ -329,6 +344,7 @@ def study_summary(data: StudyData, report: Report | None, *, finished: bool) -> 
         records=data.records,
         note_markdown=summary_markdown(data),
         files=files,
+        is_driven=is_driven and not finished,
     )
 
 
@@ -434,7 +450,9 @@ def _close(
     run_url = mirror.tracker.run_url()
     links = {"MLflow": run_url} if run_url else {}
     observer.noted("Writing the report.")
-    report = _build_report(data, settings, links)
+    report, problem = write_report(data, settings, links)
+    if problem is not None:
+        _log.warning("%s", problem)
     mirror.close_study(study_summary(data, report, finished=outcome.is_finished))
     n_unsent = mirror.flush(flush_seconds)
     report_url = None if report is None else mirror.tracker.run_url(artifact=report.html.name)
@@ -463,19 +481,24 @@ def _close_interrupted(
         _log.warning("The interrupted study could not be closed", exc_info=True)
 
 
-def _build_report(data: StudyData, settings: Settings, links: Mapping[str, str]) -> Report | None:
-    """Write the report; a study's results never hang on a picture."""
+def write_report(
+    data: StudyData, settings: Settings, links: Mapping[str, str] | None = None
+) -> tuple[Report | None, str | None]:
+    """Return the report as written, or why there is none: no result hangs on a picture."""
     build = build_report_apart if is_for_apart(data) else build_report
     try:
-        return build(
+        report = build(
             data,
             settings.report_folder(data.spec.name),
-            links=links,
+            links=links or {},
             generated_at=time.time(),
         )
-    except Exception:  # noqa: BLE001 - whatever is wrong with a plot, the study goes on
-        _log.warning("The report could not be written", exc_info=True)
-        return None
+    except StudyflowError as error:
+        return None, f"The report was not written: {error}"
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a plot, the study goes on
+        _log.info("The report was not written", exc_info=True)
+        return None, f"The report was not written: {type(error).__name__}: {error}"
+    return report, None
 
 
 @contextmanager

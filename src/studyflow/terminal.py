@@ -261,8 +261,11 @@ def print_result(result: StudyResult, console: Console, *, ui_hint: str = "make 
         console.print(escape(f"  report  {result.report.html}"), highlight=False, soft_wrap=True)
     # `studyflow ui` opens the embedded database; a server that is away has its own page.
     way = f"  (open it: {ui_hint})" if result.tracking_uri.startswith("sqlite:") else ""
+    where = result.run_url or result.tracking_uri + way
+    if not result.is_shown:
+        where = "not installed: pip install 'studyflow[mlflow]', then: studyflow sync"
     console.print(
-        escape(f"  MLflow  {result.run_url or result.tracking_uri + way}"),
+        escape(f"  MLflow  {where}"),
         highlight=False,
         soft_wrap=True,
     )

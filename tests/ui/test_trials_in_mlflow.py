@@ -83,7 +83,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         card,
         records,
         lambda _: (None, (), None),
-        summary=StudySummary(True, best, records, note_markdown="# A large study"),
+        summary=lambda: StudySummary(True, best, records, note_markdown="# A large study"),
     )
     tracker.close()
     with opened_site(folder) as opened:

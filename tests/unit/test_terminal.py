@@ -307,6 +307,14 @@ def test_a_server_that_is_away_is_named_without_the_way_to_the_embedded_pages() 
     assert "open it" not in text
 
 
+@pytest.mark.fault("F78")
+def test_without_mlflow_no_address_is_named() -> None:
+    text = printed(result(tracking_uri="memory:"))
+
+    assert "MLflow  not installed: pip install 'studyflow[mlflow]', then: studyflow sync" in text
+    assert "memory:" not in text
+
+
 def test_a_study_without_a_best_trial_prints_too(tmp_path: Path) -> None:
     data = StudyData(SPEC, (BROKEN,), optuna.create_study())
 

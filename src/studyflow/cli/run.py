@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 from typing import get_args
@@ -9,7 +10,7 @@ from typing import get_args
 import click
 
 from studyflow.cli.places import executor_options, load_study, place_options, settings_of
-from studyflow.errors import TrackingUnavailable
+from studyflow.errors import MissingExtra, StudyflowError, TrackingError, TrackingUnavailable
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
 
@@ -83,55 +84,96 @@ def run(
 def sync(
     study: str | None, home: Path | None, storage: str | None, tracking_uri: str | None
 ) -> None:
-    """Send MLflow what it has missed of a study (file or name), or of all studies."""
+    """Send MLflow what it has missed of a study (file or name), or of all studies.
+
+    Exit code 3 when MLflow is away, in whole or in part: the same command goes on later. Exit code
+    1 when it refused something.
+    """
     from studyflow.storage import open_storage
     from studyflow.study import study_names
 
     settings = settings_of(home, storage, tracking_uri)
     names = [study] if study else study_names(open_storage(settings.storage_url, create=False))
+    problem: StudyflowError | None = None
     for name in names:
-        click.echo(_sync_one(name, settings))
+        if problem is not None:
+            click.echo(str(problem), err=True)
+        try:
+            click.echo(_sync_one(name, settings))
+        except MissingExtra:
+            raise  # nothing can be sent of any study
+        except StudyflowError as error:
+            problem = error
+    if problem is not None:
+        raise problem
 
 
 def _sync_one(study: str, settings: Settings) -> str:
-    from studyflow.reports import build_report
+    """Send what MLflow lacks of a study; return what was sent.
+
+    Raises:
+        MissingExtra: There is no MLflow to send to.
+        TrackingUnavailable: MLflow does not answer, in whole or in part.
+        TrackingError: It refused something.
+    """
+    from studyflow.obstacles.look import is_driven
     from studyflow.runner import (
         attempt_files,
-        make_tracker,
+        make_mlflow_tracker,
         open_executor,
         study_card,
         study_summary,
+        write_report,
     )
     from studyflow.storage import redacted
-    from studyflow.study import is_counted, n_trials_to_finish
+    from studyflow.study import needs_no_runner
+    from studyflow.tracking import StudySummary
     from studyflow.tracking.mirror import sync_study
 
     data = load_study(study, settings)
-    tracker = make_tracker(settings, data.spec)
+    if importlib.util.find_spec("mlflow") is None:
+        raise MissingExtra(f"{data.spec.name}: sending trials to MLflow", "mlflow")
+    tracker = make_mlflow_tracker(settings, data.spec)
     executor = open_executor(data.spec, settings)
-    report = build_report(data, settings.report_folder(data.spec.name))
-    finished = sum(is_counted(r) for r in data.records) >= n_trials_to_finish(data.spec)
+
+    def summary() -> StudySummary:
+        report, problem = write_report(data, settings)
+        if problem is not None:
+            click.echo(f"{data.spec.name}: {problem}", err=True)
+        return study_summary(
+            data,
+            report,
+            finished=needs_no_runner(data.spec, data.records),
+            is_driven=is_driven(data, settings),
+        )
+
     try:
         done = sync_study(
             tracker,
             study_card(data.spec),
             data.records,
             lambda record: attempt_files(executor, record),
-            summary=study_summary(data, report, finished=finished),
+            summary=summary,
         )
     except TrackingUnavailable as error:
         raise TrackingUnavailable(
-            f"{data.spec.name}: MLflow at {redacted(tracker.uri)} does not answer.",
+            f"{data.spec.name}: sent nothing: MLflow at {redacted(tracker.uri)} does not answer.",
             hint="run it again when MLflow is back; nothing is lost.",
         ) from error
     finally:
         executor.close()
         tracker.close()
-    if done.error is not None:
+    told = f"{data.spec.name}: sent {len(done.sent)} trials to MLflow at {redacted(tracker.uri)}"
+    refused = "".join(f"\n  trial {n}: {reason}" for n, reason in done.failed.items())
+    if done.failed:
+        told += f", {len(done.failed)} were refused"
+    if done.is_away:
         raise TrackingUnavailable(
-            f"{data.spec.name}: sent {len(done.sent)} trials, {len(done.left)} are left: "
-            f"{done.error}",
+            f"{told}, {len(done.left)} are left: {done.error}{refused}",
             hint="run it again when MLflow is back; nothing is lost.",
         )
-    refused = "".join(f"\n  trial {n}: {reason}" for n, reason in done.failed.items())
-    return f"{data.spec.name}: sent {len(done.sent)} trials{refused}"
+    if done.error is not None:
+        raise TrackingError(f"{told}; the study's own run was refused: {done.error}{refused}")
+    if refused:
+        raise TrackingError(f"{told}:{refused}")
+    return told

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,10 +13,6 @@ from studyflow.cli.places import executor_options, load_study, place_options
 from studyflow.cli.show import json_option
 from studyflow.invariants import Evidence, Finding, check, discarded_gpu_seconds, gather
 from studyflow.settings import Settings
-from studyflow.study import beats_elsewhere, load_beats, shows_life, this_machine
-
-if TYPE_CHECKING:
-    import optuna
 
 
 @click.command()
@@ -51,13 +46,11 @@ def verify(
 
 
 def _gather(study: str, settings: Settings) -> Evidence:
-    from studyflow.executors.local import place_of
-    from studyflow.obstacles.look import find_runner
+    from studyflow.obstacles.look import is_driven
     from studyflow.runner import make_redactor, make_tracker, open_executor
     from studyflow.tracking.memory import MemoryTracker
 
     data = load_study(study, settings)
-    folder = settings.study_folder(data.spec.name)
     executor = open_executor(data.spec, settings)
     tracker = make_tracker(settings, data.spec)
     try:
@@ -67,19 +60,12 @@ def _gather(study: str, settings: Settings) -> Evidence:
             executor=executor,
             # Without MLflow a tracker remembers nothing of other processes.
             tracker=None if isinstance(tracker, MemoryTracker) else tracker,
-            is_driven=find_runner(folder / "runner.lock").is_there
-            or _is_driven_elsewhere(data.optuna_study, place_of(folder)),
+            is_driven=is_driven(data, settings),
             redact=make_redactor(data.spec, settings),
         )
     finally:
         tracker.close()
         executor.close()
-
-
-def _is_driven_elsewhere(study: optuna.Study | None, here: str | None) -> bool:
-    """Return whether a runner that this machine's lock says nothing of has shown itself of late."""
-    beats = {} if study is None else load_beats(study)
-    return shows_life(beats_elsewhere(beats, here, this_machine()).values(), time.time())
 
 
 def _print(evidence: Evidence, findings: tuple[Finding, ...]) -> None:

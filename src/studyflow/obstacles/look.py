@@ -40,7 +40,14 @@ from studyflow.runner import make_mlflow_tracker
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import file_of, redacted, storage_errors
-from studyflow.study import beats_elsewhere, is_paused, load_beats, lost_attempts, this_machine
+from studyflow.study import (
+    beats_elsewhere,
+    is_paused,
+    load_beats,
+    lost_attempts,
+    shows_life,
+    this_machine,
+)
 
 PATIENCE_SECONDS: Final = 5.0
 """How long each server may take to answer, from the moment it is asked."""
@@ -159,6 +166,16 @@ def _with_storage(
         )
         return known, data
     return replace(facts, storage=replace(facts.storage, absence=absence)), None
+
+
+def is_driven(data: StudyData, settings: Settings) -> bool:
+    """Return whether a runner is at work on a study: on this machine, or as its storage tells."""
+    folder = settings.study_folder(data.spec.name)
+    if find_runner(folder / "runner.lock").is_there:
+        return True
+    beats = {} if data.optuna_study is None else load_beats(data.optuna_study)
+    elsewhere = beats_elsewhere(beats, place_of(folder), this_machine())
+    return shows_life(elsewhere.values(), time.time())
 
 
 # ---- its runner ---------------------------------------------------------------------------------

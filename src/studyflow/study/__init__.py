@@ -30,6 +30,7 @@ from studyflow.study.verdict import (
     is_counted,
     judge,
     n_trials_to_finish,
+    needs_no_runner,
     stop_reason,
 )
 
@@ -56,6 +57,7 @@ __all__ = [
     "load_records",
     "lost_attempts",
     "n_trials_to_finish",
+    "needs_no_runner",
     "nodes_to_avoid",
     "seed_of",
     "set_paused",

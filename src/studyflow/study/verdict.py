@@ -144,6 +144,12 @@ def stop_reason(
     )
 
 
+def needs_no_runner(spec: StudySpec, records: Sequence[TrialRecord]) -> bool:
+    """Return whether a study has come to its end: its budget is spent, or a stop rule holds."""
+    is_spent = sum(map(is_counted, records)) >= n_trials_to_finish(spec)
+    return is_spent or stop_reason(spec, records) is not None
+
+
 def describe_fruitless(
     spec: StudySpec, records: Sequence[TrialRecord], *, time_is_up: bool = False
 ) -> str:

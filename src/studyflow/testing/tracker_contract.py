@@ -314,6 +314,13 @@ class TrackerContract(ABC):
         self.opened()
         assert self.look(STUDY).parent.status == "RUNNING"
 
+    def test_a_study_that_another_runner_goes_on_with_stays_running(self) -> None:
+        tracker = self.opened()
+        tracker.close_study(StudySummary(False, (), (), is_driven=True))
+        assert self.look(STUDY).parent.status == "RUNNING"
+        tracker.close_study(StudySummary(True, (), ()))
+        assert self.look(STUDY).parent.status == "FINISHED"
+
     def test_names_may_hold_anything_printable(self) -> None:
         tracker = self.opened(NASTY)
         record = complete(0, params={NASTY: NASTY, "学习率": None}, metrics={NASTY: 1.5})

@@ -136,7 +136,8 @@ class MemoryTracker:
         with self._lock:
             self.summary = summary
             run = self._run(-1, "" if self.card is None else self.card.name)
-            run.status = "FINISHED" if summary.finished else "KILLED"
+            ended = "FINISHED" if summary.finished else "KILLED"
+            run.status = "RUNNING" if summary.is_driven else ended
             run.closed += 1
             try:
                 for name, path in summary.files.items():

@@ -71,9 +71,11 @@ class SyncReport:
     failed: Mapping[int, str]
     """Trials that the tracker or their files refused, with the reason."""
     left: tuple[int, ...] = ()
-    """Trials not reached because the tracker went away."""
+    """Trials that the tracker did not answer about, or that were not reached any more."""
     error: str | None = None
-    """What the tracker said when it went away, or when it refused the study's own summary."""
+    """What the tracker said when it did not answer, or when it refused the study's own summary."""
+    is_away: bool = False
+    """Whether it did not answer, so that the same may succeed later."""
 
     @property
     def is_complete(self) -> bool:
@@ -812,9 +814,12 @@ def sync_study(
     files: Callable[[TrialRecord], TrialFiles],
     progress: Callable[[int, int], None] | None = None,
     *,
-    summary: StudySummary | None = None,
+    summary: Callable[[], StudySummary] | None = None,
 ) -> SyncReport:
     """Bring a tracker up to date with a study: everything it lacks, and nothing twice.
+
+    A trial that the tracker does not answer about is left; the others follow while it answers at
+    all.
 
     Args:
         tracker: Where the study is shown.
@@ -822,7 +827,8 @@ def sync_study(
         records: All trials of the study.
         files: A trial's log, artifacts and metrics file.
         progress: Told how many of how many trials are done.
-        summary: Shown at the end; `None` leaves the study's own run open.
+        summary: Makes what is shown at the end, once the trials are sent; `None` leaves the study's
+            own run open.
 
     Raises:
         TrackingUnavailable: The tracker does not answer at all.
@@ -834,24 +840,40 @@ def sync_study(
     todo = [record for record in todo if record.state.is_finished or record.attempt > 0]
     sent: list[int] = []
     failed: dict[int, str] = {}
+    left: dict[int, str] = {}
     for index, record in enumerate(todo):
         try:
             _sync_trial(tracker, record, files(record))
             sent.append(record.number)
         except TrackingUnavailable as error:
-            left = tuple(record.number for record in todo[index:])
-            return SyncReport(tuple(sent), failed, left, str(error))
+            left[record.number] = str(error)
+            if not _answers(tracker):
+                left |= {other.number: str(error) for other in todo[index + 1 :]}
+                return SyncReport(tuple(sent), failed, tuple(left), str(error), is_away=True)
         except (StudyflowError, OSError) as error:
             failed[record.number] = str(error)
         if progress is not None:
             progress(index + 1, len(todo))
-    error_text = None
+    error_text = next(iter(left.values()), None)
+    is_away = error_text is not None
     if summary is not None:
         try:
-            tracker.close_study(summary)
+            tracker.close_study(summary())
         except TrackingError as error:
-            error_text = str(error)
-    return SyncReport(tuple(sent), failed, error=error_text)
+            error_text = error_text or str(error)
+            is_away = is_away or error.retryable
+    return SyncReport(tuple(sent), failed, tuple(left), error_text, is_away)
+
+
+def _answers(tracker: Tracker) -> bool:
+    """Return whether a tracker that did not answer about one trial answers at all."""
+    try:
+        tracker.finished_trials()
+    except TrackingUnavailable:
+        return False
+    except TrackingError:
+        pass
+    return True
 
 
 def _sync_trial(tracker: Tracker, record: TrialRecord, files: TrialFiles) -> None:

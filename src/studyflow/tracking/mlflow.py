@@ -337,8 +337,11 @@ class MLflowTracker:
             }
             self._log(run_id, tags=tags)
             with self._translated():
-                status = "FINISHED" if summary.finished else "KILLED"
-                self._client.set_terminated(run_id, status, end_ms)
+                if summary.is_driven:
+                    self._client.update_run(run_id, status="RUNNING")
+                else:
+                    status = "FINISHED" if summary.finished else "KILLED"
+                    self._client.set_terminated(run_id, status, end_ms)
             if missing:
                 raise TrackingError(
                     f"{len(missing)} files of the study could not be uploaded; the first: "
@@ -1145,8 +1148,9 @@ def _best_values(
 def _summary_tags(summary: StudySummary, objectives: Sequence[str]) -> dict[str, str]:
     numbers = [str(record.number) for record in summary.best]
     more = f", and {len(numbers) - MOST_NUMBERS} more" if len(numbers) > MOST_NUMBERS else ""
+    ended = "finished" if summary.finished else "interrupted"
     tags = {
-        "studyflow.state": "finished" if summary.finished else "interrupted",
+        "studyflow.state": "running" if summary.is_driven else ended,
         "studyflow.best_trials": ",".join(numbers[:MOST_NUMBERS]) + more,
     }
     if len(objectives) == 1 and summary.best:

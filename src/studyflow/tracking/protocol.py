@@ -55,6 +55,8 @@ class StudySummary:
     """Becomes the description that MLflow shows on the parent run."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """Artifact path within the parent run → local file: figures, report, best configuration."""
+    is_driven: bool = False
+    """Whether a runner is at work on the study, so that its run goes on."""
 
 
 class Tracker(Protocol):

@@ -550,7 +550,7 @@ def test_sync_sends_what_is_missing_and_only_that(place: Place) -> None:
         list(place.records.values()),
         place.files,
         lambda done, total: seen.append((done, total)),
-        summary=StudySummary(True, (), ()),
+        summary=lambda: StudySummary(True, (), ()),
     )
     assert report.sent == (0, 2, 3)
     assert report.is_complete
@@ -569,10 +569,41 @@ def test_sync_says_what_an_outage_left(place: Place) -> None:
         2: TrackingUnavailable("away"),
     }
     report = sync_study(place.tracker, card(), records, place.files)
-    assert report.sent == (0,)
+    assert report.sent == (0, 3), "it answers, only not about trial 2"
     assert report.failed == {1: "artifact gone"}
-    assert (report.left, report.error) == ((2, 3), "away")
+    assert (report.left, report.error, report.is_away) == ((2,), "away", True)
     assert not report.is_complete
+
+
+@pytest.mark.fault("F78")
+def test_sync_ends_when_the_tracker_answers_no_more(place: Place) -> None:
+    records = [place.end(number) for number in range(4)]
+
+    def go_away(method: str, number: int | None) -> None:
+        place.tracker.is_away = place.tracker.is_away or (method == "close_trial" and number == 1)
+
+    place.tracker.before = go_away
+    report = sync_study(
+        place.tracker, card(), records, place.files, summary=lambda: StudySummary(True, (), ())
+    )
+    assert (report.sent, report.left, report.is_away) == ((0,), (1, 2, 3), True)
+    assert place.tracker.calls["close_trial"] == 2
+    assert place.tracker.calls["close_study"] == 0
+
+
+@pytest.mark.fault("F78")
+def test_a_refused_summary_is_no_outage(place: Place) -> None:
+    place.tracker.before = lambda method, _: (
+        place.tracker.fail_next(error=TrackingError("no")) if method == "close_study" else None
+    )
+    report = sync_study(
+        place.tracker,
+        card(),
+        [place.end(0)],
+        place.files,
+        summary=lambda: StudySummary(True, (), ()),
+    )
+    assert (report.sent, report.error, report.is_away) == ((0,), "no", False)
 
 
 def test_a_metrics_file_may_be_torn_garbled_or_missing(tmp_path: Path) -> None:
