@@ -34,7 +34,14 @@ from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
 from studyflow.storage import PatientStorage, open_storage, storage_errors
-from studyflow.study import Study, heartbeat, n_trials_to_finish
+from studyflow.study import (
+    Study,
+    beats_elsewhere,
+    heartbeat,
+    n_trials_to_finish,
+    shows_life,
+    this_machine,
+)
 from studyflow.tracking import StudyCard, StudySummary, Tracker
 from studyflow.tracking.memory import URI as MEMORY_URI
 from studyflow.tracking.mirror import Mirror
@@ -151,9 +158,9 @@ def _drive(run: _Run, settings: Settings, observer: Observer) -> StudyResult:
     try:
         outcome = run.tuner.drive()
     except BaseException:
-        _close_interrupted(run.study, run.mirror, settings, observer)
+        _close_interrupted(run, settings, observer)
         raise
-    return _close(run.study, run.mirror, settings, outcome, observer)
+    return _close(run, settings, outcome, observer)
 
 
 def cancel_study(spec: StudySpec, settings: Settings, observer: Observer, *, folder: Path) -> None:
@@ -173,7 +180,7 @@ def cancel_study(spec: StudySpec, settings: Settings, observer: Observer, *, fol
     observer = Observers(observer)
     with _opened(spec, settings, observer, folder) as run:
         run.tuner.cancel()
-        _close_interrupted(run.study, run.mirror, settings, observer)
+        _close_interrupted(run, settings, observer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +190,16 @@ class _Run:
     study: Study
     mirror: Mirror
     tuner: Tuner
+    place: str
+    """Where its attempts are."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another runner works on the study too, and goes on when this one ends."""
+        beats = beats_elsewhere(self.study.notices().beats, self.place, this_machine())
+        seen = [beats[place] for place in self.tuner.others if place in beats]
+        is_seen = any(not beat.get("is_last", False) for beat in seen)
+        return is_seen or shows_life(beats.values(), time.time())
 
 
 @contextmanager
@@ -246,7 +263,7 @@ def _opened(
                 leaves=leaves,
             )
             with heartbeat(study, opened_storage, executor.place):
-                yield _Run(study, mirror, tuner)
+                yield _Run(study, mirror, tuner, executor.place)
         finally:
             mirror.close(CLOSE_SECONDS)
             executor.close()
@@ -437,14 +454,14 @@ def make_executor(
 
 
 def _close(
-    study: Study,
-    mirror: Mirror,
+    run: _Run,
     settings: Settings,
     outcome: TunerResult,
     observer: Observer,
     flush_seconds: float = FLUSH_SECONDS,
 ) -> StudyResult:
     """Write the report and bring MLflow up to date, as far as it answers."""
+    study, mirror = run.study, run.mirror
     data = StudyData(study.spec, study.records(), study.optuna_study)
     mirror.resume(data.records)  # what other runners recorded
     run_url = mirror.tracker.run_url()
@@ -453,7 +470,9 @@ def _close(
     report, problem = write_report(data, settings, links)
     if problem is not None:
         _log.warning("%s", problem)
-    mirror.close_study(study_summary(data, report, finished=outcome.is_finished))
+    mirror.close_study(
+        study_summary(data, report, finished=outcome.is_finished, is_driven=run.is_shared)
+    )
     n_unsent = mirror.flush(flush_seconds)
     report_url = None if report is None else mirror.tracker.run_url(artifact=report.html.name)
     return StudyResult(
@@ -468,13 +487,11 @@ def _close(
     )
 
 
-def _close_interrupted(
-    study: Study, mirror: Mirror, settings: Settings, observer: Observer
-) -> None:
+def _close_interrupted(run: _Run, settings: Settings, observer: Observer) -> None:
     """Show what there is; whatever fails here must not hide why the runner ends."""
     interrupted = TunerResult("The runner was interrupted.", is_finished=False)
     try:
-        _close(study, mirror, settings, interrupted, observer, CLOSE_SECONDS)
+        _close(run, settings, interrupted, observer, CLOSE_SECONDS)
     except StorageUnavailable as error:
         _log.info("The interrupted study is not shown in MLflow: %s", error)
     except Exception:  # noqa: BLE001 - whatever it is, the runner ends for another reason

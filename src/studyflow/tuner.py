@@ -252,6 +252,11 @@ class Tuner:
         self._show_progress(force=changed or (is_idle and reason is not None))
         return reason if is_idle else None
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Other places that were seen at work, as the last turn found them."""
+        return self._leases.active
+
     def cancel(self) -> None:
         """Stop all running attempts, record their trials as cancelled, and see them gone.
 

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,32 @@ def test_an_interrupted_study_keeps_why_it_was_interrupted(
 
     with pytest.raises(KeyboardInterrupt):
         run_study(tiny(tmp_path), settings, Observer(), folder=tmp_path)
+
+
+@pytest.mark.fault("F77")
+@pytest.mark.parametrize(("is_last", "status"), [(False, "RUNNING"), (True, "KILLED")])
+def test_a_study_is_not_shown_as_killed_while_another_machine_drives_it(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_last: bool,
+    status: str,
+) -> None:
+    memory = MemoryTracker()
+    monkeypatch.setattr(runner, "make_tracker", lambda *_: memory)
+    monkeypatch.setattr(runner, "write_report", lambda *_: (None, None))
+    spec = tiny(tmp_path)
+
+    def interrupted(tuner: Tuner) -> None:
+        beat = {"at": time.time(), "machine": "another", "is_last": is_last}
+        tuner._study.optuna_study.set_user_attr("studyflow:beat:gpu-2/1a", beat)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tuner, "turn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(spec, settings, Observer(), folder=tmp_path)
+
+    assert memory.study_run.status == status
 
 
 @pytest.mark.fault("F37")
