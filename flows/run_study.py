@@ -26,7 +26,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO, cast, get_args
+from typing import IO, Annotated, Any, NoReturn, TextIO, cast, get_args
 from uuid import UUID
 
 import httpx
@@ -35,7 +35,7 @@ from rich.console import Console
 
 from studyflow import exits, runner
 from studyflow.catalogue import study_files
-from studyflow.embedded import end_orphaned_servers, prefect_environment
+from studyflow.embedded import FlowRunMarks, end_orphaned_servers, prefect_environment
 from studyflow.errors import SpecError, StudyflowError, StudyStopped, describe_os_error
 from studyflow.executors import AttemptId, Executor
 from studyflow.interrupt import Terminated, raise_on_sigterm
@@ -77,9 +77,7 @@ from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.client.schemas.filters import (  # noqa: E402
     FlowRunFilter,
-    FlowRunFilterName,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
+    FlowRunFilterId,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType  # noqa: E402
 from prefect.context import FlowRunContext  # noqa: E402
@@ -106,6 +104,13 @@ REST_SECONDS = 10 * 365 * 86400
 
 PAUSED_STATE = "Study Paused"
 """Name of the state of a run whose study was paused by `studyflow pause`."""
+
+MOST_MARKS = 200
+"""Most flow runs that are asked about at once: Prefect answers with no more."""
+
+_alive: dict[UUID, IO[Any]] = {}
+"""Files that show of flow runs that this process lives. They are never closed: a run goes on, with
+its page, when its study has ended."""
 
 ARTIFACT_SECONDS = 5.0
 """Shortest pause between two updates of the progress artifact."""
@@ -168,6 +173,8 @@ class PrefectView(Observer):
         self._executor: Executor | None = None
         self._progress: Progress | None = None
         self._closing = threading.Event()
+        if _embedded:
+            mark_alive()  # before this run stands by, if it has to
         context = copy_context()
         self._thread = threading.Thread(
             target=lambda: context.run(self._show_progress), name="prefect-progress", daemon=True
@@ -175,10 +182,14 @@ class PrefectView(Observer):
         self._thread.start()
 
     def take_over(self, executor: Executor) -> None:
-        """Take the executor whose logs are shown; this run now is the only runner of its study."""
+        """Take the executor whose logs are shown; this run now drives its study."""
         self._executor = executor
-        if _embedded:
+        if not _embedded:
+            return
+        try:
             close_dead_runs(self._spec.name)
+        except Exception as error:  # noqa: BLE001 - other runs' pages are not worth this study
+            self._logger.warning("Could not close the pages of runs that were killed: %s", error)
 
     def tracked(self, url: str) -> None:
         self._logger.info("the study in MLflow: %s", url)  # the page makes it a link
@@ -551,26 +562,50 @@ def show_pause(is_paused: bool) -> None:
             name = PAUSED_STATE if is_paused else "Running"
             shown: State[Any] = Running(name=name)
             client.set_flow_run_state(run.id, shown, force=True)
+            if run.id in _alive:
+                FlowRunMarks(Settings.resolve()).renew(str(run.id))
+
+
+def mark_alive() -> None:
+    """Show the runs that follow that the process of this one lives."""
+    run = current_run()
+    if run is None or run.id in _alive:
+        return
+    try:
+        _alive[run.id] = FlowRunMarks(Settings.resolve()).hold(str(run.id))
+    except OSError as error:
+        get_run_logger().warning(
+            "This run cannot be marked as alive, so its page will say Running if it is killed: %s",
+            error,
+        )
 
 
 def close_dead_runs(name: str) -> None:
     """Mark this study's earlier flow runs as crashed if their page still says "Running".
 
-    Called by the study's only runner on this machine, so whoever started them is dead.
+    Only those whose process is known to have ended: another may stand by to take over, or be about
+    to publish what it found.
     """
-    run = current_run()
-    if run is None:
+    marks = FlowRunMarks(Settings.resolve())
+    ended = marks.ended()
+    if not ended:
         return
     message = "Its process was killed; a later run took over the study."
+    ids = [UUID(run) for run in sorted(ended, key=lambda run: -ended[run])[:MOST_MARKS]]
     with get_client(sync_client=True) as client:
-        running = FlowRunFilter(
-            name=FlowRunFilterName(any_=[name]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
-        )
-        for dead in client.read_flow_runs(flow_run_filter=running):
-            if dead.id != run.id:
+        for run in client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=ids))
+        ):
+            state = run.state
+            if state is None or run.id in _alive:
+                continue
+            is_its_own = state.timestamp.timestamp() <= ended[str(run.id)]
+            if run.name == name and state.type is StateType.RUNNING and is_its_own:
                 crashed: State[Any] = Crashed(message=message)
-                client.set_flow_run_state(dead.id, crashed, force=True)
+                client.set_flow_run_state(run.id, crashed, force=True)
+                marks.forget(str(run.id))
+            elif state.is_final():
+                marks.forget(str(run.id))
 
 
 def publish(result: StudyResult) -> None:

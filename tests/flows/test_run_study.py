@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -229,6 +230,42 @@ def test_each_run_makes_a_study_of_its_own_that_knows_the_last_ones_trials(
     ]
     assert taken == [[False, False], [True, True, False, False]]
     assert read_page(names[1], n_tasks=2)[0].name == names[1]
+
+
+@pytest.mark.fault("F77")
+def test_only_flow_runs_whose_process_has_ended_are_closed(
+    flow_module: ModuleType, study_file: Path
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Completed, Running
+
+    marks = flow_module.FlowRunMarks(flow_module.Settings.resolve())
+    with get_client(sync_client=True) as client:
+
+        def run(name: str, state: Any = None) -> str:
+            made = client.create_flow_run(
+                flow_module.run_study, name=name, state=state or Running(), parameters={}
+            )
+            return str(made.id)
+
+        unmarked, waiting, killed = (run("flow-dead") for _ in range(3))
+        other, done, again = run("flow-other"), run("flow-dead", Completed()), run("flow-dead")
+        alive = marks.hold(waiting)  # stands by, or publishes its figures
+        for ended in (killed, other, done, again):
+            marks.hold(ended).close()
+        client.set_flow_run_state(UUID(again), Running(), force=True)  # in another process
+
+        flow_module.close_dead_runs("flow-dead")
+
+        def shown(run: str) -> str:
+            return str(client.read_flow_run(UUID(run)).state_name)
+
+        runs = (unmarked, waiting, killed, other, done, again)
+        assert [shown(run) for run in runs] == [
+            "Running", "Running", "Crashed", "Running", "Completed", "Running",
+        ]  # fmt: skip
+    alive.close()
+    assert set(marks.ended()) == {waiting, other, again}, "what is closed is marked no longer"
 
 
 @pytest.mark.parametrize("n_trials", ["-1", "0"])

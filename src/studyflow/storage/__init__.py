@@ -12,6 +12,7 @@ Whoever only reads is told at once when the storage is away; a runner waits (`Pa
 
 from studyflow.storage.forwarding import ForwardingStorage
 from studyflow.storage.journal import ProcessLock
+from studyflow.storage.network_files import is_on_network
 from studyflow.storage.opening import open_storage, storage_errors
 from studyflow.storage.patient import PatientStorage
 from studyflow.storage.urls import DEFAULT_FOLDER, default_storage_url, file_of, redacted
@@ -23,6 +24,7 @@ __all__ = [
     "ProcessLock",
     "default_storage_url",
     "file_of",
+    "is_on_network",
     "open_storage",
     "redacted",
     "storage_errors",

@@ -16,6 +16,11 @@ _NETWORK_TYPES: Final = frozenset(
 )
 """File systems on which a lock may not reach other machines, or a write not arrive in order."""
 
+_CLUSTER_TYPES: Final = frozenset(
+    {"9p", "beegfs", "ceph", "fuse.glusterfs", "gpfs", "lustre", "ocfs2", "gfs2", "virtiofs"}
+)
+"""Those whose locks reach other machines, or do not, as their administrator has chosen."""
+
 
 def refuse_network_file(path: Path, mounts: Path = MOUNTS) -> None:
     """Return if a storage may live in this file.
@@ -27,11 +32,7 @@ def refuse_network_file(path: Path, mounts: Path = MOUNTS) -> None:
     Raises:
         StudyError: It is on a network share.
     """
-    try:
-        table = mounts.read_text()
-    except OSError:
-        return
-    kind = file_system(path.resolve(), table)
+    kind = _kind_of(path, mounts)
     if kind in _NETWORK_TYPES:
         raise StudyError(
             f"The study file {path} is on a network share ({kind}), where locks may not reach "
@@ -39,6 +40,24 @@ def refuse_network_file(path: Path, mounts: Path = MOUNTS) -> None:
             hint="set STUDYFLOW_STORAGE to a database, or to a file on a local disk such as "
             f"journal:////var/tmp/{path.name}; everything else may stay on the share.",
         )
+
+
+def is_on_network(path: Path, mounts: Path = MOUNTS) -> bool:
+    """Return whether a path is known to be on a network share, where locks prove nothing.
+
+    Args:
+        path: A file or folder; it need not exist yet.
+        mounts: Linux's list of mounts.
+    """
+    return _kind_of(path, mounts) in _NETWORK_TYPES | _CLUSTER_TYPES
+
+
+def _kind_of(path: Path, mounts: Path) -> str | None:
+    try:
+        table = mounts.read_text()
+    except OSError:
+        return None
+    return file_system(path.resolve(), table)
 
 
 def file_system(path: Path, mounts: str) -> str | None:
