@@ -9,6 +9,7 @@ import fcntl
 import importlib.util
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import optuna
 
 from studyflow.embedded import running_mlflow_pages
-from studyflow.errors import SpecError, StorageUnavailable, StudyflowError
+from studyflow.errors import SpecError, StorageUnavailable, StudyflowError, StudyNotFound
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
 from studyflow.notify import notified
@@ -37,7 +38,9 @@ from studyflow.storage import PatientStorage, open_storage, storage_errors
 from studyflow.study import (
     Study,
     beats_elsewhere,
+    find_study,
     heartbeat,
+    load_records,
     n_trials_to_finish,
     shows_life,
     this_machine,
@@ -65,6 +68,9 @@ OPENING_SECONDS: Final = 10.0
 EMBEDDED_OPENING_SECONDS: Final = 90.0
 """The same for the embedded database: nothing can be away, but importing MLflow and creating the
 tables takes long on a busy machine."""
+
+CANCEL_SECONDS: Final = 30.0
+"""How long a runner that was cancelled may take to end before its study counts as another one's."""
 
 STANDBY_SECONDS: Final = 1.0
 """Pause between two tries to take over a study that another runner drives."""
@@ -166,10 +172,11 @@ def _drive(run: _Run, settings: Settings, observer: Observer) -> StudyResult:
 def cancel_study(spec: StudySpec, settings: Settings, observer: Observer, *, folder: Path) -> None:
     """End the running attempts of a study whose runner was killed, and record their trials.
 
-    What is finished stays; the study can go on later.
+    What is finished stays; the study can go on later. A study that was never begun stays so, and
+    one that another runner on this machine drives by now is left to that one.
 
     Args:
-        spec: The study file.
+        spec: The study; what is stored of it counts, not the numbers of the run that was killed.
         settings: Where storage, MLflow and files are.
         observer: Hears of everything.
         folder: Folder that relative paths in `trial.command` start from.
@@ -178,9 +185,19 @@ def cancel_study(spec: StudySpec, settings: Settings, observer: Observer, *, fol
         StudyflowError: The attempts cannot be ended.
     """
     observer = Observers(observer)
-    with _opened(spec, settings, observer, folder) as run:
-        run.tuner.cancel()
-        _close_interrupted(run, settings, observer)
+    try:
+        with storage_errors(settings.storage_url):
+            storage = open_storage(settings.storage_url, create=False)
+            stored, _ = load_records(find_study(spec.name, storage))
+        with _opened(
+            stored or spec, settings, observer, folder, standby_seconds=CANCEL_SECONDS
+        ) as run:
+            run.tuner.cancel()
+            _close_interrupted(run, settings, observer)
+    except StudyNotFound:
+        observer.noted(f"Nothing to cancel: the study {spec.name!r} was never begun.")
+    except _StillDriven:
+        observer.noted(f"Nothing to cancel: another runner drives the study {spec.name!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +216,7 @@ class _Run:
         beats = beats_elsewhere(self.study.notices().beats, self.place, this_machine())
         seen = [beats[place] for place in self.tuner.others if place in beats]
         is_seen = any(not beat.get("is_last", False) for beat in seen)
-        return is_seen or shows_life(beats.values(), time.time())
+        return is_seen or self.tuner.is_joined or shows_life(beats.values(), time.time())
 
 
 @contextmanager
@@ -213,13 +230,14 @@ def _opened(
     on_executor: Callable[[Executor], None] | None = None,
     ends_trials: Callable[[], bool] = lambda: True,
     leaves: Callable[[], bool] = lambda: False,
+    standby_seconds: float = math.inf,
 ) -> Iterator[_Run]:
     """Open a study as its only runner on this machine, and let go of everything at the end."""
     quiet_optuna()
     study_folder = settings.study_folder(spec.name)
     study_folder.mkdir(parents=True, exist_ok=True)
     with (
-        _only_runner(study_folder / "runner.lock", observer),
+        _only_runner(study_folder / "runner.lock", observer, standby_seconds),
         storage_errors(settings.storage_url),
     ):
         opened_storage = open_storage(settings.storage_url)
@@ -249,7 +267,7 @@ def _opened(
         if on_executor is not None:
             on_executor(executor)
         try:
-            mirror.open_study(study_card(spec), _opening_patience(settings))
+            mirror.open_study(study_card(study.kept_spec()), _opening_patience(settings))
             if (url := mirror.tracker.run_url()) is not None:
                 observer.tracked(url)
             mirror.resume(study.records())
@@ -261,6 +279,7 @@ def _opened(
                 settings=tuner_settings or TunerSettings(),
                 ends_trials=leave,
                 leaves=leaves,
+                on_spec=lambda kept: mirror.renew_study(study_card(kept)),
             )
             with heartbeat(study, opened_storage, executor.place):
                 yield _Run(study, mirror, tuner, executor.place)
@@ -518,12 +537,20 @@ def write_report(
     return report, None
 
 
+class _StillDriven(Exception):
+    """Another process of this machine held the runner lock all the time."""
+
+
 @contextmanager
-def _only_runner(path: Path, observer: Observer) -> Iterator[None]:
+def _only_runner(path: Path, observer: Observer, standby_seconds: float) -> Iterator[None]:
     """Hold the study's runner lock; stand by while another process of this machine holds it.
 
     The kernel frees the lock when its holder dies, however it dies.
+
+    Raises:
+        _StillDriven: It was held for longer than `standby_seconds`.
     """
+    deadline = time.monotonic() + standby_seconds
     with path.open("a+") as file:
         announced = False
         while True:
@@ -531,6 +558,8 @@ def _only_runner(path: Path, observer: Observer) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise _StillDriven from None
                 if not announced:
                     observer.noted(_standby_message(path))
                     announced = True

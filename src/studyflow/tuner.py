@@ -22,6 +22,7 @@ from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observer import Observer, Observers, Progress
 from studyflow.record import TrialRecord, TrialState, best_records
+from studyflow.spec import StudySpec
 from studyflow.study import (
     LEASE_SECONDS,
     Canary,
@@ -33,10 +34,12 @@ from studyflow.study import (
     describe_fruitless,
     describe_time_limit,
     is_counted,
+    is_from,
     judge,
     judge_nodes,
     nodes_to_avoid,
     stop_reason,
+    this_runner,
 )
 from studyflow.tracking.logged import LoggedRuns, describe, read_metrics
 from studyflow.trial import (
@@ -133,6 +136,7 @@ class Tuner:
             Else they go on for the next runner.
         leaves: Asked in every turn: whether this runner is to start nothing more and to leave when
             the running attempts have ended.
+        on_spec: Told when the study file that the study keeps has changed.
     """
 
     def __init__(
@@ -146,6 +150,7 @@ class Tuner:
         clock: Callable[[], float] = time.monotonic,
         ends_trials: Callable[[], bool] = lambda: True,
         leaves: Callable[[], bool] = lambda: False,
+        on_spec: Callable[[StudySpec], None] = lambda _: None,
     ) -> None:
         self._study = study
         self._spec = study.spec
@@ -156,6 +161,13 @@ class Tuner:
         self._clock = clock
         self._ends_trials = ends_trials
         self._leaves = leaves
+        self._on_spec = on_spec
+        self._runner = this_runner()
+        self._has_beaten = False
+        """Whether a beat of this runner was seen."""
+        self._joined_at = -math.inf
+        """When a later beat was seen at its own place that is another runner's."""
+        self._has_kept_spec = False
         self._leases = Leases(executor.place, settings.lease_seconds)
         self._canary = Canary(executor.canary_seconds)
         self._started = clock()
@@ -249,6 +261,8 @@ class Tuner:
             changed |= self._fill_slots()
         self._unforgotten &= statuses.keys()
         is_idle = self._n_left(is_leaving) == 0 and not self._unforgotten
+        if reason is not None and is_idle and reason.is_finished:
+            self._keep_spec(is_new=True)
         self._show_progress(force=changed or (is_idle and reason is not None))
         return reason if is_idle else None
 
@@ -256,6 +270,11 @@ class Tuner:
     def others(self) -> tuple[str, ...]:
         """Other places that were seen at work, as the last turn found them."""
         return self._leases.active
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether another runner was seen at work at this one's own place, such as a namespace."""
+        return self._clock() - self._joined_at < self._settings.lease_seconds
 
     def cancel(self) -> None:
         """Stop all running attempts, record their trials as cancelled, and see them gone.
@@ -306,6 +325,11 @@ class Tuner:
 
     def _look_for_others(self, beats: Mapping[str, Mapping[str, Any]]) -> None:
         """See which other runners work on the study."""
+        beat = beats.get(self._executor.place)
+        if beat is not None and is_from(beat, self._runner):
+            self._has_beaten = True
+        elif beat is not None and self._has_beaten:
+            self._joined_at = self._clock()
         self._leases.look(beats, self._study.running(), self._clock())
         if active := self._leases.active:
             self._add_note(
@@ -652,6 +676,7 @@ class Tuner:
         if begun is None:
             return False
         record = begun
+        self._keep_spec(is_new=not self._has_kept_spec)
         tracking = self._mirror.open_trial(record)
         if tracking is not None:
             self._study.set_run_id(record.number, tracking.run_id)
@@ -685,6 +710,14 @@ class Tuner:
         _log.info("trial=%d attempt=%d launched params=%s", record.number, attempt, record.params)
         self._observer.launched(record)
         return True
+
+    def _keep_spec(self, *, is_new: bool) -> None:
+        """Keep this run's study file with the study, now that the run has done something."""
+        is_shared = bool(self._leases.others) or self.is_joined
+        kept = self._study.keep_spec(is_shared=is_shared, is_new=is_new)
+        self._has_kept_spec = True
+        if kept is not None:
+            self._on_spec(kept)
 
     def _stop(self, attempt: AttemptId, cause: Cause, reason: str) -> None:
         if attempt in self._stopping:

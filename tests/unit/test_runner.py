@@ -18,9 +18,12 @@ from studyflow import runner
 from studyflow.observer import AnyThreadNotes, Observer
 from studyflow.record import TrialState
 from studyflow.reports import apart
-from studyflow.runner import cancel_study, make_tracker, run_study
+from studyflow.reports.stored import stored_study
+from studyflow.runner import cancel_study, make_tracker, override, run_study
+from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
+from studyflow.storage import open_storage
 from studyflow.study import Study
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.tracking.memory import MemoryTracker
@@ -226,6 +229,60 @@ def test_trials_of_a_killed_runner_can_be_cancelled(settings: Settings, tmp_path
         assert {r.cause for r in later.study.records()} == {Cause.CANCELLED}
         assert later.study.room() == spec.budget.n_trials, "they cost no budget"
     assert list((settings.study_folder("tiny") / "open").iterdir()) == [], "no attempt is left"
+
+
+@pytest.mark.fault("F77")
+def test_a_cancelled_run_leaves_the_study_with_its_own_numbers(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = MemoryTracker()
+    monkeypatch.setattr(runner, "make_tracker", lambda *_: memory)
+    monkeypatch.setattr(runner, "write_report", lambda *_: (None, None))
+    spec = tiny(tmp_path)
+    run_study(spec, settings, Observer(), folder=tmp_path)
+    fewer, _ = override(spec, n_trials=1, sampler="tpe")
+
+    cancel_study(fewer, settings, Observer(), folder=tmp_path)
+
+    kept = stored_study(spec.name, settings).spec
+    assert (kept.budget.n_trials, kept.sampler.type) == (3, "random")
+    assert memory.card is not None
+    assert memory.card.n_trials == 3
+
+
+@pytest.mark.fault("F77")
+def test_cancelling_a_run_that_never_began_makes_no_study(
+    settings: Settings, tmp_path: Path
+) -> None:
+    notes = Notes()
+    cancel_study(tiny(tmp_path), settings, notes, folder=tmp_path)
+    assert notes.notes == ["Nothing to cancel: the study 'tiny' was never begun."]
+    assert not settings.study_folder("tiny").exists()
+
+
+@pytest.mark.fault("F77")
+def test_cancelling_a_run_that_stood_by_leaves_the_other_runner_alone(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "STANDBY_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "CANCEL_SECONDS", 0.05)
+    spec = tiny(tmp_path)
+    storage = open_storage(settings.storage_url)
+    study = Study.open(
+        spec,
+        storage,
+        make_sampler=lambda seed, n: make_sampler(spec, seed, n),
+        pruner=make_pruner(spec),
+    )
+    study.ask("gpu-1/1a")
+    folder = settings.study_folder("tiny")
+    folder.mkdir(parents=True)
+    notes = Notes()
+    with (folder / "runner.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        cancel_study(spec, settings, notes, folder=tmp_path)
+    assert notes.notes[-1] == "Nothing to cancel: another runner drives the study 'tiny'."
+    assert [record.state for record in study.records()] == [TrialState.RUNNING]
 
 
 def test_the_report_of_a_long_study_is_written_apart_and_may_fail_alone(

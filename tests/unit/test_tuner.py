@@ -21,7 +21,7 @@ from studyflow.invariants import check, gather
 from studyflow.observer import Observer, Progress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
-from studyflow.study import Canary, Study, is_counted, set_paused
+from studyflow.study import Canary, Study, is_counted, set_paused, this_runner
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor, Params
 from studyflow.tracking.logged import LoggedRun, LoggedRuns
@@ -1327,6 +1327,54 @@ def test_two_runners_over_one_study_and_executor_share_its_budget_exactly() -> N
     assert all(result is not None and result.is_finished for result in results)
     rig.check()
     assert len({r.number for r in rig.diary.told}) == len(rig.diary.told) == 20
+
+
+@pytest.mark.fault("F77")
+def test_only_a_run_that_starts_trials_or_ends_keeps_its_numbers_with_the_study() -> None:
+    rig = Rig()
+    rig.drive()
+    kept = rig.study().kept_spec()
+    told: list[int] = []
+
+    def run(n_trials: int) -> Tuner:
+        rig.spec = make_spec(budget={"n_trials": n_trials, "max_parallel_trials": 2})
+        executor = rig.executor.again()
+        return Tuner(
+            rig.study(),
+            executor,
+            rig.picture,
+            rig.diary,
+            clock=rig.clock,
+            on_spec=lambda spec: told.append(spec.budget.n_trials),
+        )
+
+    run(3).cancel()
+    run(9).cancel()
+    assert rig.study().kept_spec() == kept
+    assert run(2).drive().is_finished
+    assert rig.study().kept_spec() == kept, "six trials are there"
+    assert run(9).turn() is None
+    assert rig.study().kept_spec().budget.n_trials == 9
+    assert told == [9]
+
+
+@pytest.mark.fault("F77")
+def test_a_runner_at_the_same_place_is_known_by_its_beats() -> None:
+    rig = Rig()
+    tuner = rig.tuner()
+    study = tuner._study.optuna_study
+    key = f"studyflow:beat:{rig.executor.place}"
+    joined = []
+    for who in (
+        {"host": "the-last-one", "process": 1},  # an earlier runner's
+        this_runner(),
+        {**this_runner(), "host": "pod-2"},
+    ):
+        study.set_user_attr(key, {"at": 0.0, **who})
+        tuner.turn()
+        joined.append(tuner.is_joined)
+    rig.clock.advance(31.0)
+    assert [*joined, tuner.is_joined] == [False, False, True, False]
 
 
 @pytest.mark.fault("F32")

@@ -102,6 +102,23 @@ def test_two_machines_share_budget_and_limit_exactly() -> None:
     ]
 
 
+@pytest.mark.fault("F77")
+def test_a_run_of_fewer_trials_does_not_shrink_the_study_of_another_that_goes_on() -> None:
+    executor = {"objective": lambda p: float(p["x"]), "duration": 2.5, "slots": 1}
+    sites = Sites(8, 2, **executor)
+    few = sites.spec.model_copy(
+        update={"budget": sites.spec.budget.model_copy(update={"n_trials": 3})}
+    )
+    storage = sites.a.study.optuna_study._storage
+    sites.b = Site("b", few, storage, sites.clock, **executor)
+    sites.turns(1, sites.a)
+    for _ in range(40):
+        sites.turns(1, sites.b, sites.a)
+        assert sites.a.study.kept_spec().budget.n_trials == 8
+    assert sites.b.machine.submitted, "both worked"
+    assert sum(is_counted(record) for record in sites.records()) == 8
+
+
 def test_the_trials_of_a_dead_machine_are_taken_over_within_a_lease() -> None:
     sites = Sites(n_trials=2, parallel=2)
     sites.turns(1, sites.a)

@@ -1,7 +1,7 @@
 """One study over Optuna's storage: ask, report, tell; the only writer of it."""
 
 from studyflow.study.canary import Canary
-from studyflow.study.heartbeat import heartbeat, this_machine
+from studyflow.study.heartbeat import heartbeat, is_from, this_machine, this_runner
 from studyflow.study.leases import (
     BEAT_SECONDS,
     LEASE_SECONDS,
@@ -50,6 +50,7 @@ __all__ = [
     "find_study",
     "heartbeat",
     "is_counted",
+    "is_from",
     "is_paused",
     "judge",
     "judge_nodes",
@@ -65,4 +66,5 @@ __all__ = [
     "stop_reason",
     "study_names",
     "this_machine",
+    "this_runner",
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from optuna.storages import BaseStorage
 
@@ -35,6 +36,16 @@ def this_machine() -> str:
         return ""
 
 
+def this_runner() -> dict[str, Any]:
+    """Return what tells this process from every other one that beats, also at the same place."""
+    return {"host": socket.gethostname(), "process": os.getpid(), "machine": this_machine()}
+
+
+def is_from(beat: Mapping[str, Any], runner: Mapping[str, Any]) -> bool:
+    """Return whether a beat is a certain runner's."""
+    return all(beat.get(name) == value for name, value in runner.items())
+
+
 @contextmanager
 def heartbeat(
     study: Study, storage: BaseStorage, place: str, seconds: float = BEAT_SECONDS
@@ -52,7 +63,7 @@ def heartbeat(
     """
     study_id = study.optuna_study._study_id
     is_over = threading.Event()
-    who = {"process": os.getpid(), "machine": this_machine()}
+    who = this_runner()
 
     def beat() -> None:
         is_last = False

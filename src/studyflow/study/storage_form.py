@@ -42,7 +42,8 @@ adds is passed over; the number goes up when a runner of before would go on wron
 IDENTITY: Final = "studyflow:identity"
 """Study attribute: objectives and search space, which may not change."""
 SPEC: Final = "studyflow:spec"
-"""Study attribute: the newest study file, as YAML."""
+"""Study attribute: the study file, with its run's own numbers, that trials were last started by, as
+YAML. A run that starts none, such as one that is cancelled while it waits, leaves it as it is."""
 SEED: Final = "studyflow:seed"
 """Study attribute: the seed drawn when the study file names none."""
 IMAGE: Final = "studyflow:image"

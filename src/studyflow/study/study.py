@@ -124,15 +124,41 @@ class Study:
         opened = cls(spec, study)
         opened._renew_sampler = lambda number: make_sampler(kept_seed, number)
         opened._enqueue()
-        spec_yaml = spec.to_yaml()
-        if study.user_attrs.get(form.SPEC) != spec_yaml:
-            study.set_user_attr(form.SPEC, spec_yaml)
+        if form.SPEC not in study.user_attrs:
+            study.set_user_attr(form.SPEC, spec.to_yaml())
         return opened
 
     @property
     def name(self) -> str:
         """The study's name."""
         return self.spec.name
+
+    def kept_spec(self) -> StudySpec:
+        """Return the study file that trials were last started by, by whichever run."""
+        text = self.optuna_study.user_attrs.get(form.SPEC)
+        return (None if text is None else find_problems(text)[0]) or self.spec
+
+    def keep_spec(self, *, is_shared: bool, is_new: bool = True) -> StudySpec | None:
+        """Keep this run's study file as the one that trials are started by.
+
+        Args:
+            is_shared: Whether other runs may be at work, whose limits hold as well.
+            is_new: Whether this run has not kept it before; later it only raises limits that
+                another run has lowered.
+
+        Returns:
+            The study file as it is kept, if that has changed anything.
+        """
+        kept = self.kept_spec()
+        if not is_new and _covers(kept, self.spec):
+            return None
+        used = sum(r.state is TrialState.RUNNING or is_counted(r) for r in self.records())
+        wanted = spec_to_keep(self.spec, kept if is_shared else None, used)
+        text = wanted.to_yaml()
+        if text == self.optuna_study.user_attrs.get(form.SPEC):
+            return None
+        self.optuna_study.set_user_attr(form.SPEC, text)
+        return wanted
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Return every trial, by number; each record is made once for each state of its trial.
@@ -440,6 +466,34 @@ class Study:
     @property
     def _storage(self) -> optuna.storages.BaseStorage:
         return self.optuna_study._storage
+
+
+def spec_to_keep(own: StudySpec, other: StudySpec | None, n_used: int) -> StudySpec:
+    """Return a run's study file as the study keeps it: with limits that hold for all its trials.
+
+    Args:
+        own: The run's study file, with the run's own numbers.
+        other: The one that another run at work was started by; `None` when this run is alone.
+        n_used: Trials that are finished and count, or run: the budget is no smaller.
+    """
+    budgets = [own.budget] if other is None else [own.budget, other.budget]
+    limits = {
+        "n_trials": max(n_used, *(budget.n_trials for budget in budgets)),
+        "max_parallel_trials": max(budget.max_parallel_trials for budget in budgets),
+    }
+    if limits == {name: getattr(own.budget, name) for name in limits}:
+        return own
+    document = own.model_dump(mode="json", exclude_unset=True)
+    document["budget"] |= limits
+    return StudySpec.from_mapping(document)
+
+
+def _covers(kept: StudySpec, own: StudySpec) -> bool:
+    """Return whether the limits of a kept study file allow what a run may do."""
+    return (
+        kept.budget.n_trials >= own.budget.n_trials
+        and kept.budget.max_parallel_trials >= own.budget.max_parallel_trials
+    )
 
 
 def seed_of(spec: StudySpec, study: optuna.Study) -> int:

@@ -223,6 +223,12 @@ class Mirror:
             self._wake()
         return ref
 
+    def renew_study(self, card: StudyCard) -> None:
+        """Have the study shown by a new card soon. Never waits."""
+        with self._changed:
+            self._card = card
+        self._wake()
+
     def open_trial(self, record: TrialRecord, patience_seconds: float = 5.0) -> TrackingRef | None:
         """Return the run where this attempt logs; `None` when the tracker is away or too slow.
 

@@ -17,9 +17,10 @@ from tests.unit.study.studies import X, complete, failed, make_spec, open_study,
 from studyflow.errors import StudyError, StudyMismatch, StudyNotFound
 from studyflow.record import TrialState
 from studyflow.samplers import make_pruner, make_sampler
+from studyflow.spec import StudySpec
 from studyflow.storage import ForwardingStorage
 from studyflow.study import Study, Verdict, find_study, is_counted, load_records, study_names
-from studyflow.study.study import MAX_INTERMEDIATE_VALUES
+from studyflow.study.study import MAX_INTERMEDIATE_VALUES, spec_to_keep
 from studyflow.trial import Cause, MetricPoint
 
 _T = TypeVar("_T")
@@ -133,7 +134,53 @@ def test_everything_else_may_change_while_a_study_goes_on(changes: dict[str, Any
     continued = open_study(spec, kept)
 
     assert len(continued.records()) == 5
+    assert load_records(find_study("demo", kept))[0] == make_spec(), "it has done nothing yet"
+    assert continued.keep_spec(is_shared=False) == spec
     assert load_records(find_study("demo", kept))[0] == spec
+
+
+@pytest.mark.fault("F77")
+def test_a_run_that_does_nothing_changes_no_budget() -> None:
+    kept = storage()
+    study = open_study(make_spec(budget={"n_trials": 9}), kept)
+    study.ask()
+
+    open_study(make_spec(budget={"n_trials": 2}), kept)
+
+    assert study.kept_spec().budget.n_trials == 9
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "n_used", "limits"),
+    [
+        ((9, 2), None, 3, (9, 2)),
+        ((9, 2), (20, 1), 3, (20, 2)),  # both runs are at work: both limits hold
+        ((9, 2), (5, 4), 3, (9, 4)),
+        ((9, 2), None, 12, (12, 2)),  # so many trials are there
+    ],
+)
+def test_a_kept_budget_holds_for_all_trials_and_all_runs_at_work(
+    own: tuple[int, int], other: tuple[int, int] | None, n_used: int, limits: tuple[int, int]
+) -> None:
+    def spec(numbers: tuple[int, int], kind: str) -> StudySpec:
+        budget = {"n_trials": numbers[0], "max_parallel_trials": numbers[1]}
+        return make_spec(budget=budget, sampler={"type": kind})
+
+    found = spec_to_keep(spec(own, "tpe"), None if other is None else spec(other, "random"), n_used)
+
+    assert (found.budget.n_trials, found.budget.max_parallel_trials) == limits
+    assert found.sampler.type == "tpe"
+
+
+def test_a_run_raises_again_what_another_run_has_lowered_and_writes_nothing_else() -> None:
+    kept = storage()
+    long = open_study(make_spec(budget={"n_trials": 9}), kept)
+    short = open_study(make_spec(budget={"n_trials": 4}, description="short"), kept)
+    assert long.keep_spec(is_shared=True) is None, "it is kept as it is"
+    assert short.keep_spec(is_shared=False) == short.spec
+    assert long.keep_spec(is_shared=False, is_new=False) == long.spec
+    assert short.keep_spec(is_shared=True, is_new=False) is None
+    assert short.kept_spec() == long.spec
 
 
 def test_another_programs_study_of_other_directions_is_refused() -> None:
