@@ -10,11 +10,10 @@ pictures. Both keep log scales and grids exact.
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -41,9 +40,9 @@ this bound neighbouring numbers become one."""
 
 MOST_STEPS: Final = 10_000_000
 """Most steps of a float from zero to its bounds. With more, rounding errors exceed
-`_GRID_TOLERANCE`, and Optuna would refuse values that it suggested itself."""
+`GRID_TOLERANCE`, and Optuna would refuse values that it suggested itself."""
 
-_GRID_TOLERANCE: Final = 1e-8
+GRID_TOLERANCE: Final = 1e-8
 """How far, in steps, a float may lie off its grid and still count as on it: rounding of
 decimals. Optuna allows the same."""
 
@@ -58,6 +57,106 @@ def broken_rule(message: str, hint: str) -> PydanticCustomError:
 def same_scalar(a: Scalar, b: Scalar) -> bool:
     """Whether two scalars are the same choice; `1`, `1.0` and `True` are three different ones."""
     return type(a) is type(b) and a == b
+
+
+@dataclass(frozen=True)
+class FloatGrid:
+    """The points low, low + step, low + 2 step, … of a float, in decimals as written.
+
+    All code that counts, compares or draws values of a float with a step does it by this class, so
+    that what one part suggests is a point for every other.
+
+    A range that is a whole number of steps, to within `GRID_TOLERANCE` of a step, ends exactly on
+    `high`: 1/11 is printed as 0.09090909090909091, eleven of which are a little more than 1.
+    Another range ends on the last point below `high`.
+    """
+
+    low: float
+    high: float
+    step: float
+
+    @cached_property
+    def _steps_in_range(self) -> Fraction:
+        return (_exact(self.high) - _exact(self.low)) / _exact(self.step)
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the range is a whole number of steps."""
+        return abs(self._steps_in_range - round(self._steps_in_range)) <= GRID_TOLERANCE
+
+    @cached_property
+    def n_steps(self) -> int:
+        """How many steps fit into the range."""
+        return round(self._steps_in_range) if self.is_whole else math.floor(self._steps_in_range)
+
+    @property
+    def size(self) -> int:
+        """How many points there are."""
+        return self.n_steps + 1
+
+    @property
+    def last(self) -> float:
+        """The largest point."""
+        return self.value(self.n_steps)
+
+    def value(self, index: int) -> float:
+        """Return the point at a position, from 0: of 0.1 the third is 0.3, not 0.1 * 3."""
+        if index == self.n_steps and self.is_whole:
+            return self.high
+        return min(float(_exact(self.low) + index * _exact(self.step)), self.high)
+
+    def nearest(self, value: float) -> int:
+        """Return the position of the point nearest to a value."""
+        return min(max(round((value - self.low) / self.step), 0), self.n_steps)
+
+    def index(self, value: float) -> int | None:
+        """Return the position of a value, `None` if it is more than rounding off every point."""
+        margin = GRID_TOLERANCE * self.step
+        if not self.low - margin <= value <= self.high + margin:
+            return None
+        index = self.nearest(value)
+        return index if abs(value - self.value(index)) <= margin else None
+
+    @cached_property
+    def optuna_range(self) -> tuple[float, float, float | None]:
+        """Bounds and step by which Optuna takes all these points, and none between them.
+
+        Optuna counts steps in decimals: it cuts off the end of a range that is no whole number of
+        them, when a distribution is made and again whenever it is read from the storage. A grid
+        that is not whole in decimals is given to it with a step larger by some 1e-15 and an end to
+        match; samplers then suggest points of ours to within rounding, and `SearchSpace.on_grid`
+        removes that. The step is `None` where so many points leave no room for that: Optuna
+        then knows a continuum.
+        """
+        exact_last = _exact(self.low) + self.n_steps * _exact(self.step)
+        if _exact(self.last) == exact_last:
+            return self.low, self.last, self.step
+        for digits in (16, 15):  # 16 are exact for most doubles, 15 for all
+            found = self._stretched(digits)
+            if found is not None:
+                return found
+        return self.low, self.last, None
+
+    def _stretched(self, digits: int) -> tuple[float, float, float] | None:
+        """Return the narrowest range of so many digits that holds the grid and divides evenly."""
+        largest = max(abs(self.low), abs(self.last))
+        unit = Fraction(10) ** (math.floor(math.log10(largest)) + 1 - digits)
+        low = math.floor(_exact(self.low) / unit) * unit
+        step = math.ceil((_exact(self.last) - low) / (self.n_steps * unit)) * unit
+        decimals = (low, low + self.n_steps * step, step)
+        floats = (float(low), float(low + self.n_steps * step), float(step))
+        if any(_exact(f) != d for f, d in zip(floats, decimals, strict=True)):
+            return None
+        for index in {0, 1, self.n_steps - 1, self.n_steps}:
+            steps = (self.value(index) - floats[0]) / floats[2]
+            if abs(steps - index) > GRID_TOLERANCE / 2:
+                return None
+        return floats
+
+
+def _exact(value: float) -> Fraction:
+    """Return the number that a float is written as: 0.1 is a tenth."""
+    return Fraction(repr(float(value)))
 
 
 class _Parameter(BaseModel):
@@ -97,23 +196,37 @@ class FloatParameter(_Parameter):
         _check_range(self.low, self.high, self.log, self.step)
         return self
 
+    @cached_property
+    def grid(self) -> FloatGrid | None:
+        """The points; `None` for a continuum."""
+        return None if self.step is None else FloatGrid(self.low, self.high, self.step)
+
+    @property
+    def last(self) -> float:
+        """The largest value: below `high` where the range is no whole number of steps."""
+        return self.high if self.grid is None else self.grid.last
+
     @property
     def cardinality(self) -> int | None:
         """How many values there are; `None` for a continuum."""
         if self.low == self.high:
             return 1
-        return None if self.step is None else self._n_steps + 1
+        return None if self.grid is None else self.grid.size
 
     def contains(self, value: Any) -> bool:
-        """Whether the value lies in range and on the grid."""
+        """Whether the value lies in range, and on the grid up to rounding; see `FloatGrid`."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        if not self.low <= value <= self.high:
-            return False
-        if self.step is None:
-            return True
-        steps = (value - self.low) / self.step
-        return abs(steps - round(steps)) < _GRID_TOLERANCE
+        if self.grid is None:
+            return self.low <= value <= self.high
+        return self.grid.index(value) is not None
+
+    def on_grid(self, value: Any) -> Any:
+        """Return the point that a value is up to rounding; any other value unchanged."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if self.grid is None or not is_number or (index := self.grid.index(value)) is None:
+            return value
+        return self.grid.value(index)
 
     def to_unit(self, value: Any) -> float:
         """Return where in [0, 1] the value lies, on the log scale if there is one."""
@@ -122,33 +235,18 @@ class FloatParameter(_Parameter):
     def from_unit(self, unit: float) -> float:
         """Return the value at a place in [0, 1], on the grid if there is one."""
         value = _from_unit(unit, self.low, self.high, self.log)
-        if self.step is not None:
-            n_steps = min(round((value - self.low) / self.step), self._n_steps)
-            value = float(self._decimal_at(n_steps))
+        if self.grid is not None:
+            value = self.grid.value(self.grid.nearest(value))
         return min(max(value, self.low), self.high)
 
-    @property
-    def _n_steps(self) -> int:
-        """How many steps fit, counted in decimals as written: three of 0.1 fit in 0.3."""
-        low, high, step = (Decimal(str(v)) for v in (self.low, self.high, self.step))
-        return int((high - low) // step)
-
-    def _decimal_at(self, n_steps: int) -> Decimal:
-        return Decimal(str(self.low)) + n_steps * Decimal(str(self.step))
-
     def distribution(self) -> optuna.distributions.FloatDistribution:
-        """Return the parameter as Optuna knows it."""
+        """Return the parameter as Optuna knows it; see `FloatGrid.optuna_range`."""
         from optuna.distributions import FloatDistribution
 
-        if self.step is None:
+        if self.grid is None:
             return FloatDistribution(self.low, self.high, log=self.log)
-        # Optuna warns when the last step does not end on `high`, and then uses its end.
-        end = self._decimal_at(self._n_steps)
-        if Decimal(str(float(end))) == end:
-            return FloatDistribution(self.low, float(end), step=self.step)
-        with warnings.catch_warnings():  # The end has more digits than a float.
-            warnings.simplefilter("ignore", UserWarning)
-            return FloatDistribution(self.low, self.high, step=self.step)
+        low, high, step = self.grid.optuna_range
+        return FloatDistribution(low, high, step=step)
 
 
 class IntParameter(_Parameter):
@@ -176,6 +274,11 @@ class IntParameter(_Parameter):
         """How many values there are."""
         return (self.high - self.low) // self.step + 1
 
+    @property
+    def last(self) -> int:
+        """The largest value: below `high` where the range is no whole number of steps."""
+        return self.low + (self.cardinality - 1) * self.step
+
     def contains(self, value: Any) -> bool:
         """Whether the value lies in range and on the grid."""
         if isinstance(value, bool) or not isinstance(value, int):
@@ -197,8 +300,7 @@ class IntParameter(_Parameter):
         from optuna.distributions import IntDistribution
 
         # Optuna warns, and then does the same, when the last step does not end on `high`.
-        high = self.low + (self.cardinality - 1) * self.step
-        return IntDistribution(self.low, high, log=self.log, step=self.step)
+        return IntDistribution(self.low, self.last, log=self.log, step=self.step)
 
 
 class CategoricalParameter(_Parameter):
@@ -373,6 +475,25 @@ class SearchSpace(Mapping[str, FloatParameter | IntParameter | CategoricalParame
                 lines.append(f"{name} does not exist under these values of {parents}")
         return tuple(lines)
 
+    def on_grid(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the same values, with floats that are points of a grid up to rounding exactly so.
+
+        Names that are no parameters keep their values.
+        """
+        found = dict(params)
+        for name, parameter in self.items():
+            if name in found and isinstance(parameter, FloatParameter):
+                found[name] = parameter.on_grid(found[name])
+        return found
+
+    def nearest(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the same values, with floats that have a step moved to the nearest point."""
+        found = dict(params)
+        for name, parameter in self.items():
+            if name in found and isinstance(parameter, FloatParameter) and parameter.grid:
+                found[name] = parameter.grid.value(parameter.grid.nearest(found[name]))
+        return found
+
     def suggest(self, trial: optuna.Trial) -> dict[str, ParamValue]:
         """Draw one point from an Optuna trial, parents first, and return it.
 
@@ -476,12 +597,18 @@ def describe(parameter: FloatParameter | IntParameter | CategoricalParameter) ->
     """Return the parameter's domain in a few characters, such as `[0.0001, 0.01] log`."""
     if isinstance(parameter, CategoricalParameter):
         return "{" + ", ".join(show_scalar(choice) for choice in parameter.choices) + "}"
-    text = f"[{parameter.low:g}, {parameter.high:g}]"
+    text = f"[{show_number(parameter.low)}, {show_number(parameter.high)}]"
     if parameter.log:
         text += " log"
     if parameter.step is not None and parameter.step != 1:
-        text += f" step {parameter.step:g}"
+        text += f" step {show_number(parameter.step)}"
     return text
+
+
+def show_number(value: float) -> str:
+    """Return a number in six digits where they are all it has, else with every digit."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
 
 
 def show_scalar(value: Any) -> str:
@@ -501,33 +628,40 @@ def plain(value: Any) -> ParamValue:
 def _check_range(low: float, high: float, log: bool, step: float | None) -> None:
     if low > high:
         raise broken_rule(
-            f"low must not be above high, but low={low:g} and high={high:g}", "did you swap them?"
+            f"low must not be above high, but low={show_number(low)} and high={show_number(high)}",
+            "did you swap them?",
         )
     if not math.isfinite(high - low):
         raise broken_rule(
-            f"high - low must be a finite number, but low={low:g} and high={high:g}",
+            "high - low must be a finite number, but "
+            f"low={show_number(low)} and high={show_number(high)}",
             "narrow the range, or use a log scale of the magnitude",
         )
     if log and low <= 0:
         raise broken_rule(
-            f"a log scale needs low above 0, but low={low:g}",
+            f"a log scale needs low above 0, but low={show_number(low)}",
             "give low the smallest value that makes a difference, or drop log",
         )
     if step is None:
         return
     if log:
         raise broken_rule(
-            f"log and step exclude each other, but step={step:g} and log=true", "drop one of them"
+            f"log and step exclude each other, but step={show_number(step)} and log=true",
+            "drop one of them",
         )
-    if step > high - low > 0:
+    n_steps = (
+        FloatGrid(low, high, step).n_steps if isinstance(step, float) else (high - low) // step
+    )
+    if n_steps == 0 and low < high:
         raise broken_rule(
-            f"step must not be above high - low = {high - low:g}, but step={step:g}",
+            f"step must not be above high - low = {high - low:g}, but step={show_number(step)}",
             "make the step smaller or the range wider",
         )
     if isinstance(step, float) and max(abs(low), abs(high)) > MOST_STEPS * step:
         raise broken_rule(
-            f"step must be at least a {MOST_STEPS:,}th of the largest value, but step={step:g} "
-            f"between low={low:g} and high={high:g} is lost in rounding",
+            f"step must be at least a {MOST_STEPS:,}th of the largest value, but "
+            f"step={show_number(step)} between low={show_number(low)} and "
+            f"high={show_number(high)} is lost in rounding",
             "make the step larger, or drop it: so fine a grid is a continuum",
         )
 

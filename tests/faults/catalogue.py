@@ -314,6 +314,12 @@ FAULTS = (
         "its words are never kept or shown as the trial's log; what was fetched before stays",
     ),
     Fault(
+        "F73",
+        "a step as Python prints it: 0.09090909090909091 for 1/11",
+        "check, samplers, model, figures and imports know the same points, the upper bound among "
+        "them; `check` says where a range is no whole number of steps",
+    ),
+    Fault(
         "F74",
         "a script logs by its own MLflow habits",
         "what it logged is found in any run and experiment of that MLflow; where runs disagree, or "

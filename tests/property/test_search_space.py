@@ -5,11 +5,22 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from optuna.distributions import distribution_to_json, json_to_distribution
 from pydantic import ValidationError
 
-from studyflow.space import CategoricalParameter, FloatParameter, IntParameter, SearchSpace
+from studyflow.samplers.encoding import make_dimension
+from studyflow.space import (
+    MOST_STEPS,
+    CategoricalParameter,
+    FloatGrid,
+    FloatParameter,
+    IntParameter,
+    SearchSpace,
+)
 
 quick = settings(derandomize=True, deadline=None, max_examples=200)
 units = st.floats(0, 1)
@@ -74,6 +85,61 @@ def test_optuna_accepts_every_value_and_never_warns(parameter: Any, unit: float)
     distribution = parameter.distribution()
 
     assert distribution._contains(distribution.to_internal_repr(parameter.from_unit(unit)))
+
+
+@pytest.mark.fault("F73")
+@quick
+@given(
+    st.floats(-1e3, 1e3) | st.sampled_from([0.0, -1.0, 1e-5, 0.1]),
+    st.floats(1e-3, 1e3) | st.sampled_from([1.0, 2.0, 0.3]),
+    st.integers(1, 1000),
+)
+def test_a_step_as_python_prints_it_keeps_both_bounds(
+    low: float, width: float, n_steps: int
+) -> None:
+    high = low + width
+    step = (high - low) / n_steps
+    assume(max(abs(low), abs(high)) <= MOST_STEPS * step)
+    parameter = FloatParameter(type="float", low=low, high=high, step=step)
+    assert parameter.grid is not None
+
+    distribution = parameter.distribution()
+    stored = json_to_distribution(distribution_to_json(distribution))
+    dimension = make_dimension("x", stored, parameter.grid)
+
+    assert parameter.cardinality == n_steps + 1
+    assert stored == distribution
+    for index in {0, 1, n_steps // 3, n_steps - 1, n_steps}:
+        value = parameter.grid.value(index)
+        assert parameter.grid.index(value) == index
+        assert parameter.on_grid(low + index * step) == value
+        assert parameter.from_unit(index / n_steps) == value
+        assert stored._contains(value)
+        code = dimension.encode(value)
+        assert dimension.decode(code) == value
+        assert dimension.snap(np.array([code]))[0] == code == dimension.code_of_index(index)
+    assert (parameter.grid.value(0), parameter.last) == (low, high)
+
+
+@pytest.mark.fault("F73")
+@quick
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+def test_any_grid_has_its_points_in_order_and_gives_them_all_to_optuna(
+    low: float, width: float, step: float
+) -> None:
+    grid = FloatGrid(low, low + width, step)
+    assume(0 < grid.n_steps < 5000)
+    parameter = FloatParameter(type="float", low=low, high=low + width, step=step)
+    distribution = parameter.distribution()
+    indices = sorted({0, 1, grid.n_steps // 2, grid.n_steps - 1, grid.n_steps})
+
+    values = [grid.value(index) for index in indices]
+
+    assert values == sorted(set(values))
+    assert [grid.index(value) for value in values] == indices
+    assert all(parameter.contains(value) for value in values)
+    assert all(distribution._contains(value) for value in values)
+    assert not parameter.contains(grid.value(0) + 0.5 * step)
 
 
 @quick

@@ -228,6 +228,57 @@ def test_arguments_that_a_sampler_or_pruner_refuses_are_named() -> None:
         make_pruner(broken)
 
 
+@pytest.mark.fault("F73")
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_suggestions_are_points_of_the_grid_to_the_last_digit(name: str) -> None:
+    grids = {
+        "thirds": {"type": "float", "low": 0.0, "high": 1.0, "step": 1 / 3},
+        "tenths": {"type": "float", "low": 0.1, "high": 0.4, "step": 0.1},
+    }
+    repeats_nothing = name in ("botorch", "grid")
+    spec = make_spec(
+        search_space=grids,
+        enqueue=[{"thirds": 1.0, "tenths": 3 * 0.1}],
+        sampler={"type": name, "seed": 1, **ARGUMENTS.get(name, {})},
+        budget={"n_trials": 16 if repeats_nothing else 8},
+    )
+    study = open_study(spec)
+
+    points = []
+    while (record := study.ask()) is not None:
+        points.append((record.params["thirds"], record.params["tenths"]))
+        study.tell(record.number, complete(float(record.number)))
+
+    assert len(points) == spec.budget.n_trials
+    assert points[0] == (1.0, 0.3)
+    assert {x for x, _ in points} <= {0.0, 0.3333333333333333, 0.6666666666666666, 1.0}
+    assert {y for _, y in points} <= {0.1, 0.2, 0.3, 0.4}
+    if repeats_nothing:
+        assert len(set(points)) == 16
+
+
+@pytest.mark.fault("F73")
+def test_a_grid_takes_points_of_an_older_studyflow_for_those_they_are_up_to_rounding() -> None:
+    spec = make_spec(
+        search_space={"x": {"type": "float", "low": 0.0, "high": 0.5, "step": 0.1}},
+        enqueue=[{"x": 0.3}],
+        sampler={"type": "grid", "seed": 1},
+        budget={"n_trials": 6},
+    )
+    storage = optuna.storages.InMemoryStorage()
+    old = optuna.create_study(study_name=spec.name, storage=storage)
+    old.enqueue_trial({"x": 3 * 0.1})
+    old.tell(old.ask(dict(spec.space.distributions())), 1.0)
+
+    study = open_study(spec, storage)
+    asked = []
+    while (record := study.ask()) is not None:
+        asked.append(record.params["x"])
+        study.tell(record.number, complete(1.0))
+
+    assert asked == [0.0, 0.1, 0.2, 0.4, 0.5]
+
+
 def test_a_grid_has_every_value_of_every_parameter() -> None:
     space = make_spec(
         search_space={

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from studyflow.errors import SpaceError
 from studyflow.space import (
     CategoricalParameter,
+    FloatGrid,
     FloatParameter,
     IntParameter,
     SearchSpace,
@@ -133,7 +134,9 @@ def test_problems_of_a_point() -> None:
     ("parameter", "inside", "outside"),
     [
         (floats(0, 1), [0, 1, 0.5], [-1e-9, 1.1, True, "0.5", None, float("nan"), 10**400]),
-        (floats(0, 0.3, step=0.1), [0.1, 0.2, 0.1 + 0.1, 0.3], [0.15, 0.4]),
+        (floats(0, 0.3, step=0.1), [0.1, 0.2, 0.1 + 0.1, 0.3, 3 * 0.1], [0.15, 0.4]),
+        (floats(0, 1, step=1 / 3), [0, 1, 1 / 3, 0.999999999999], [0.333, 1.1, True, 10**400]),
+        (floats(0, 1, step=0.0909), [0.9999], [1, 1 / 11]),
         (ints(2, 9, step=3), [2, 5, 8], [9, 3, 5.0, True, "5"]),
         (choices(1, "1", None), [1, "1", None], [1.0, True, "", 0]),
     ],
@@ -141,6 +144,49 @@ def test_problems_of_a_point() -> None:
 def test_contains(parameter: Any, inside: list[Any], outside: list[Any]) -> None:
     assert [value for value in inside if not parameter.contains(value)] == []
     assert [value for value in outside if parameter.contains(value)] == []
+
+
+@pytest.mark.fault("F73")
+@pytest.mark.parametrize(
+    ("grid", "n_steps", "last"),
+    [
+        (FloatGrid(0.0, 1.0, 1 / 11), 11, 1.0),  # eleven steps are a little too long
+        (FloatGrid(0.0, 1.0, 1 / 3), 3, 1.0),  # three steps are a little too short
+        (FloatGrid(-1.0, 1.0, 2 / 3), 3, 1.0),
+        (FloatGrid(1000.0, 1001.0, 1 / 7), 7, 1001.0),
+        (FloatGrid(0.0, 3 * 0.1, 0.1), 3, 3 * 0.1),
+        (FloatGrid(0.8, 0.9, 0.1), 1, 0.9),  # 0.9 - 0.8 is less than 0.1 in floats
+        (FloatGrid(0.0, 1e-16, 1e-17), 10, 1e-16),
+        (FloatGrid(0.0, 1.0, 1 / 9999), 9999, 1.0),
+        (FloatGrid(0.0, 1.0, 0.3), 3, 0.9),
+        (FloatGrid(0.0, 1.0, 0.0909), 11, 0.9999),  # too few digits to be meant as 1/11
+        (FloatGrid(0.0, 1.0, 2 / 3), 1, 2 / 3),
+        (FloatGrid(5.0, 5.0, 0.1), 0, 5.0),
+    ],
+)
+def test_a_grid_ends_on_its_bound_or_on_its_last_whole_step(
+    grid: FloatGrid, n_steps: int, last: float
+) -> None:
+    assert (grid.n_steps, grid.last) == (n_steps, last)
+    assert grid.is_whole == (last == grid.high)
+    low, high, step = grid.optuna_range
+    distribution = optuna.distributions.FloatDistribution(low, high, step=step)
+    assert all(distribution._contains(grid.value(index)) for index in range(grid.size))
+
+
+def test_a_grid_has_the_points_that_a_person_would_write() -> None:
+    tenths = FloatGrid(0.0, 0.5, 0.1)
+
+    assert [tenths.value(i) for i in range(6)] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert floats(0, 0.5, step=0.1).on_grid(3 * 0.1) == 0.3
+    assert floats(0, 0.5, step=0.1).on_grid(0.31) == 0.31
+    assert floats(0, 0.5, step=0.1).on_grid(None) is None
+
+
+def test_a_domain_is_described_with_all_the_digits_that_tell_its_bounds() -> None:
+    assert describe(floats(0, 0.1, step=0.05)) == "[0, 0.1] step 0.05"
+    assert describe(floats(0, 1, step=1 / 11)) == "[0, 1] step 0.09090909090909091"
+    assert describe(ints(1, 2**53)) == "[1, 9007199254740992]"
 
 
 @pytest.mark.parametrize(

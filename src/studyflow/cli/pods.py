@@ -42,7 +42,7 @@ def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
 
     middle = spec.space.from_unit([0.5] * len(spec.space))
     first = dict(spec.enqueue[0]) if spec.enqueue else {}
-    params = {**middle, **first}
+    params = spec.space.on_grid({**middle, **first})
     active = {name: params[name] for name in spec.space.active(params)}
     uri = settings.trial_tracking_uri or settings.tracking_uri
     trial = Trial(

@@ -200,10 +200,11 @@ class StudyData:
 
     def searched(self, record: TrialRecord) -> dict[str, ParamValue]:
         """Return the searched parameters that exist in a trial and lie within today's space."""
+        params = self.space.on_grid(record.params)
         return {
-            name: record.params[name]
+            name: params[name]
             for name, parameter in self.space.items()
-            if name in record.params and parameter.contains(record.params[name])
+            if name in params and parameter.contains(params[name])
         }
 
     def params(self, record: TrialRecord) -> dict[str, ParamValue]:

@@ -140,14 +140,14 @@ def rank_configurations(source: StudyData, seed_parameter: str) -> tuple[Configu
     groups: dict[str, list[TrialRecord]] = {}
     space = source.space
     for record in source.complete:
-        params = {name: v for name, v in record.params.items() if name in space}
+        params = space.on_grid({n: v for n, v in record.params.items() if n in space})
         if record.is_feasible and not space.problems(params):
             groups.setdefault(_key(_without(params, seed_parameter)), []).append(record)
     configurations = [
         Configuration(
             {
                 name: value
-                for name, value in records[0].params.items()
+                for name, value in space.on_grid(records[0].params).items()
                 if name in space and name != seed_parameter
             },
             tuple(records),
@@ -204,11 +204,12 @@ def retrain_spec(
         SpecError: The result is no study, because its name is too long for one.
     """
     points = [{**c.params, seed_parameter: seed} for seed in seeds for c in configurations]
-    wanted = {_key(point) for point in points}
+    wanted = {_key(spec.space.on_grid(point)) for point in points}
     searched = {*spec.search_space, seed_parameter}
     n_others = sum(
         record.cause is not Cause.CANCELLED
-        and _key({n: v for n, v in record.params.items() if n in searched}) not in wanted
+        and _key(spec.space.on_grid({n: v for n, v in record.params.items() if n in searched}))
+        not in wanted
         for record in known
     )
     document = spec.model_dump(mode="json", exclude_unset=True)

@@ -52,6 +52,7 @@ from studyflow.samplers.landscape import Landscape, landscape
 from studyflow.samplers.model import Structure
 from studyflow.samplers.proposal import Proposal, Request, believe, propose
 from studyflow.samplers.startup import startup_point
+from studyflow.space import FloatGrid
 
 _logger = logging.getLogger(__name__)
 
@@ -99,6 +100,8 @@ class BoTorchSampler(BaseSampler):
             parameters modelled that no trial has had yet.
         conditions: Under which values of its parents a parameter exists: child to parent to allowed
             values; all parents must agree. `None` learns it from which trials had which parameters.
+        grids: The exact points of floats with a step, which Optuna's distributions may know only
+            up to rounding; see `studyflow.space.FloatGrid`.
         deterministic: The objective returns the same value for the same parameters, exactly.
         device: Where BoTorch computes acquisition functions of several objectives. The models of a
             tuning study are too small for a GPU to pay off elsewhere.
@@ -118,6 +121,7 @@ class BoTorchSampler(BaseSampler):
         n_startup_trials: int | None = None,
         search_space: Mapping[str, BaseDistribution] | None = None,
         conditions: Conditions | None = None,
+        grids: Mapping[str, FloatGrid] | None = None,
         deterministic: bool = False,
         device: str = "cpu",
         ask_seconds: float = 60.0,
@@ -144,6 +148,7 @@ class BoTorchSampler(BaseSampler):
                 for child, parents in conditions.items()
             }
         )
+        self._grids = dict(grids or {})
         self._deterministic = deterministic
         self._device = device
         self._ask_seconds = float(ask_seconds)
@@ -210,7 +215,7 @@ class BoTorchSampler(BaseSampler):
         """
         if param_distribution.single():
             return single_value(param_distribution)
-        dimension = make_dimension(param_name, param_distribution)
+        dimension = make_dimension(param_name, param_distribution, self._grids.get(param_name))
         generator = np.random.default_rng(self._entropy(trial.number, f"independent:{param_name}"))
         encoding = Encoding((dimension,), ())
         return dimension.decode(float(encoding.from_unit(generator.random((1, 1)))[0, 0]))
@@ -359,7 +364,7 @@ class BoTorchSampler(BaseSampler):
             if self._conditions is None
             else self._conditions
         )
-        encoding = make_encoding(space, conditions)
+        encoding = make_encoding(space, conditions, self._grids)
         return encoding, read_history(trials, encoding, space, directions, for_trial=number)
 
     def _request(

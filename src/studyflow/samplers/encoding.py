@@ -38,6 +38,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from studyflow.space import GRID_TOLERANCE, FloatGrid
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -71,6 +73,8 @@ class Dimension:
     kind: Literal["continuous", "ordinal", "categorical"]
     size: int | None
     """Number of values; `None` for a continuous parameter."""
+    grid_of_float: FloatGrid | None = None
+    """The values of a float with a step."""
 
     @property
     def width(self) -> int:
@@ -93,6 +97,8 @@ class Dimension:
             return indices if self.kind == "categorical" else (indices + 0.5) / self._count
         assert isinstance(distribution, FloatDistribution | IntDistribution)
         numbers = np.array([_as_number(value) for value in values], dtype=np.float64)
+        if self.grid_of_float is not None:
+            return self._grid_codes(numbers, self.grid_of_float)
         with np.errstate(invalid="ignore"):
             inside = (numbers >= distribution.low) & (numbers <= distribution.high)
         numbers = np.where(inside, numbers, math.nan)
@@ -104,6 +110,16 @@ class Dimension:
             numbers = np.log(numbers)
         # Halves, since high - low overflows for the widest ranges a double can express.
         return np.clip((numbers / 2 - low / 2) / (high / 2 - low / 2), 0.0, 1.0)
+
+    def _grid_codes(self, numbers: FloatArray, grid: FloatGrid) -> FloatArray:
+        """Return the codes of numbers; one that is a point up to rounding has the point's."""
+        margin = GRID_TOLERANCE * grid.step
+        with np.errstate(invalid="ignore"):
+            inside = (numbers >= grid.low - margin) & (numbers <= grid.high + margin)
+            steps = (numbers - grid.low) / grid.step
+            whole = np.clip(np.round(steps), 0, grid.n_steps)
+            steps = np.where(np.abs(steps - whole) <= GRID_TOLERANCE, whole, steps)
+        return np.where(inside, (steps + 0.5) / self._count, math.nan)
 
     def _choice_index(self, value: Any) -> float:
         if value is ABSENT:
@@ -142,13 +158,12 @@ class Dimension:
         if isinstance(distribution, IntDistribution):
             return distribution.low + self.index(code) * distribution.step
         assert isinstance(distribution, FloatDistribution)
-        if distribution.step is not None:
-            number = distribution.low + self.index(code) * distribution.step
-        else:
-            low, high = self._edges
-            number = low * (1.0 - code) + high * code
-            if distribution.log:
-                number = math.exp(number)
+        if self.grid_of_float is not None:
+            return self.grid_of_float.value(self.index(code))
+        low, high = self._edges
+        number = low * (1.0 - code) + high * code
+        if distribution.log:
+            number = math.exp(number)
         return float(min(max(number, distribution.low), distribution.high))
 
     def index(self, code: float) -> int:
@@ -207,11 +222,19 @@ class Dimension:
         return (math.log(low), math.log(high)) if distribution.log else (low, high)
 
 
-def make_dimension(name: str, distribution: BaseDistribution) -> Dimension:
+def make_dimension(
+    name: str, distribution: BaseDistribution, grid: FloatGrid | None = None
+) -> Dimension:
     """Return the axis of one parameter.
 
     Choices that are all numbers in increasing order (batch sizes, say) keep their order, by rank:
     neighbours inform each other. Two choices need no order, and booleans have none.
+
+    Args:
+        name: The parameter's name.
+        distribution: Its distribution.
+        grid: The points of a float with a step, where they are known better than from its
+            distribution; see `FloatGrid.optuna_range`.
 
     Raises:
         ValueError: The distribution's class is none of Optuna's.
@@ -225,10 +248,11 @@ def make_dimension(name: str, distribution: BaseDistribution) -> Dimension:
         size = (distribution.high - distribution.low) // distribution.step + 1
         return Dimension(name, distribution, "ordinal", size)
     if isinstance(distribution, FloatDistribution):
-        if distribution.step is None:
+        if grid is None and distribution.step is not None:
+            grid = FloatGrid(distribution.low, distribution.high, distribution.step)
+        if grid is None:
             return Dimension(name, distribution, "continuous", None)
-        size = round((distribution.high - distribution.low) / distribution.step) + 1
-        return Dimension(name, distribution, "ordinal", size)
+        return Dimension(name, distribution, "ordinal", grid.size, grid)
     raise ValueError(
         f"{name}: a distribution must be one of Optuna's float, int or categorical, "
         f"but is a {type(distribution).__name__}."
@@ -423,7 +447,9 @@ def find_same(
 
 
 def make_encoding(
-    space: Mapping[str, BaseDistribution], conditions: Conditions | None = None
+    space: Mapping[str, BaseDistribution],
+    conditions: Conditions | None = None,
+    grids: Mapping[str, FloatGrid] | None = None,
 ) -> Encoding:
     """Return the encoding of a union space; parameters with a single value are left out.
 
@@ -434,9 +460,12 @@ def make_encoding(
         space: Every parameter that any trial may have.
         conditions: Under which parent values a parameter exists. Conditions on parameters or
             parents that are not in the space are ignored.
+        grids: Points of floats with a step; see `make_dimension`.
     """
     dimensions = tuple(
-        make_dimension(name, space[name]) for name in sorted(space) if not space[name].single()
+        make_dimension(name, space[name], (grids or {}).get(name))
+        for name in sorted(space)
+        if not space[name].single()
     )
     position = {dimension.name: i for i, dimension in enumerate(dimensions)}
     found: list[Condition] = []

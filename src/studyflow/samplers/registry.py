@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import optuna
@@ -18,7 +18,15 @@ from optuna.trial import FrozenTrial
 
 from studyflow.errors import MissingExtra, SamplerError
 from studyflow.samplers.fallback import FallbackSampler
-from studyflow.space import CategoricalParameter, IntParameter, Scalar, SearchSpace
+from studyflow.samplers.rounding import RoundingSampler
+from studyflow.space import (
+    CategoricalParameter,
+    FloatGrid,
+    FloatParameter,
+    IntParameter,
+    Scalar,
+    SearchSpace,
+)
 from studyflow.spec import PrunerSpec, SamplerSpec, StudySpec
 from studyflow.trial import Cause
 
@@ -47,7 +55,10 @@ def make_sampler(spec: StudySpec, seed: int, n_trials: int) -> optuna.samplers.B
             sampler = make(spec.sampler, spec.space, seed, stream)
         except (TypeError, ValueError) as error:
             raise SamplerError(f"The sampler {spec.sampler.type!r} refuses: {error}.") from error
-    return FallbackSampler(sampler, seed) if spec.sampler.type in _FALLIBLE else sampler
+    if spec.sampler.type in _FALLIBLE:
+        sampler = FallbackSampler(sampler, seed)
+    is_exact = spec.sampler.type == "botorch" or not _grids(spec.space)
+    return sampler if is_exact else RoundingSampler(sampler, spec.space)
 
 
 def make_pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
@@ -83,12 +94,13 @@ class AskTellGridSampler(optuna.samplers.BaseSampler):
     which raises outside of it.
 
     Args:
-        values: Every value of every parameter.
+        space: What is enumerated; finite and without conditions.
         seed: Chooses the points that are tried again if more are asked for than there are.
     """
 
-    def __init__(self, values: Mapping[str, Sequence[Scalar]], seed: int) -> None:
-        self._values = dict(values)
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        self._space = space
+        self._values = grid_values(space)
         self._rest = optuna.samplers.RandomSampler(seed=seed)
 
     def infer_relative_search_space(
@@ -114,7 +126,7 @@ class AskTellGridSampler(optuna.samplers.BaseSampler):
         param_distribution: optuna.distributions.BaseDistribution,
     ) -> Any:
         """Return the parameter's value at the first untried point that fits what is given."""
-        known = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        known = self._space.on_grid({**trial.system_attrs.get("fixed_params", {}), **trial.params})
         tried = {
             self._key(other.params)
             for other in study._storage.get_all_trials(study._study_id, deepcopy=False)
@@ -128,7 +140,8 @@ class AskTellGridSampler(optuna.samplers.BaseSampler):
         return self._rest.sample_independent(study, trial, param_name, param_distribution)
 
     def _key(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(params.get(name) for name in self._values)
+        exact = self._space.on_grid(params)
+        return tuple(exact.get(name) for name in self._values)
 
 
 class KnownSpaceQMCSampler(optuna.samplers.QMCSampler):
@@ -168,6 +181,7 @@ def _botorch(
         seed=seed,
         search_space=space.distributions(),
         conditions={n: dict(p.conditions) for n, p in space.items() if p.conditions},
+        grids=_grids(space),
         **spec.arguments,
     )
 
@@ -222,7 +236,16 @@ def _random(
 def _grid(
     _spec: SamplerSpec, space: SearchSpace, seed: int, _stream: int
 ) -> optuna.samplers.BaseSampler:
-    return AskTellGridSampler(grid_values(space), seed=seed)
+    return AskTellGridSampler(space, seed=seed)
+
+
+def _grids(space: SearchSpace) -> dict[str, FloatGrid]:
+    """Return the points of every float with a step."""
+    return {
+        name: parameter.grid
+        for name, parameter in space.items()
+        if isinstance(parameter, FloatParameter) and parameter.grid is not None
+    }
 
 
 def grid_values(space: SearchSpace) -> dict[str, list[Scalar]]:
@@ -242,11 +265,10 @@ def grid_values(space: SearchSpace) -> dict[str, list[Scalar]]:
         elif isinstance(parameter, IntParameter):
             values[name] = list(range(parameter.low, parameter.high + 1, parameter.step))
         else:
-            step, high = parameter.step or 0.0, parameter.high
-            # Rounding may carry the last one beyond the end.
-            values[name] = [
-                min(parameter.low + i * step, high) for i in range(parameter.cardinality)
-            ]
+            grid = parameter.grid
+            values[name] = (
+                [parameter.low] if grid is None else [grid.value(i) for i in range(grid.size)]
+            )
     return values
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from studyflow.space import CategoricalParameter, show_number
 from studyflow.spec.models import StudySpec
 
 
@@ -17,6 +18,7 @@ def describe_plan(spec: StudySpec) -> tuple[tuple[str, str], ...]:
         ("study", spec.name),
         ("dimensions", _dimensions(spec)),
         ("size of the space", _size(spec)),
+        *_cut_ranges(spec),
         ("objectives", "; ".join(f"{o.direction} {o.metric}" for o in spec.objectives)),
     ]
     if spec.constraints:
@@ -121,6 +123,15 @@ def _size(spec: StudySpec) -> str:
         return "continuous"
     # Beyond this nobody reads digits, and Python refuses to write out numbers of thousands.
     return f"{size:,} point{'' if size == 1 else 's'}" if size < 10**12 else "over 10^12 points"
+
+
+def _cut_ranges(spec: StudySpec) -> Iterator[tuple[str, str]]:
+    """Yield a row for every range that is no whole number of steps: its bound is never tried."""
+    for name, parameter in spec.search_space.items():
+        if not isinstance(parameter, CategoricalParameter) and parameter.last != parameter.high:
+            last, high = show_number(parameter.last), show_number(parameter.high)
+            text = f"{name}: {last}, not {high}, since the range is no whole number of steps"
+            yield "largest value", text
 
 
 def _trials(spec: StudySpec) -> str:

@@ -452,10 +452,11 @@ class Study:
             for frozen in self._frozen()
             if not _is_cancelled(frozen)
         ]
-        for point in self.spec.enqueue:
-            if not any(_is_same_point(point, other) for other in known):
-                self.optuna_study.enqueue_trial(dict(point))
-                known.append(dict(point))
+        for given in self.spec.enqueue:
+            point = self._space.on_grid(given)
+            if not any(_is_same_point(point, self._space.on_grid(other)) for other in known):
+                self.optuna_study.enqueue_trial(point)
+                known.append(point)
 
     def _to_record(self, frozen: FrozenTrial) -> TrialRecord:
         return form.to_record(frozen, self.spec.fixed)
@@ -653,7 +654,7 @@ def _take_over(spec: StudySpec, source: optuna.Study, target: optuna.Study) -> N
     taken, there = 0, len(target.get_trials(deepcopy=False))
     trials = source.get_trials(deepcopy=False)
     for frozen in trials:
-        params = {name: value for name, value in frozen.params.items() if name in space}
+        params = space.on_grid({n: v for n, v in frozen.params.items() if n in space})
         attrs = {k: v for k, v in frozen.user_attrs.items() if k != form.RUN_ID}  # its old run
         fits = frozen.state.is_finished() and not space.problems(params)
         if not fits or _is_cancelled(frozen):

@@ -205,6 +205,24 @@ def test_the_plan_of_the_example() -> None:
     )
 
 
+@pytest.mark.fault("F73")
+def test_the_plan_names_the_largest_value_of_a_range_that_is_no_whole_number_of_steps() -> None:
+    spec = study(
+        search_space={
+            "eleventh": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.09090909090909091},
+            "rounded": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.0909},
+            "whole": {"type": "int", "low": 1, "high": 9, "step": 4},
+            "size": {"type": "int", "low": 16, "high": 100, "step": 16},
+        }
+    )
+
+    assert [text for label, text in describe_plan(spec) if label == "largest value"] == [
+        "rounded: 0.9999, not 1, since the range is no whole number of steps",
+        "size: 96, not 100, since the range is no whole number of steps",
+    ]
+    assert dict(describe_plan(spec))["size of the space"] == "2,592 points"
+
+
 def test_the_plan_of_a_finite_space_without_limits() -> None:
     rows = dict(
         describe_plan(
