@@ -6,6 +6,7 @@
     ├── DocumentError        a trial or outcome document cannot be read
     ├── StudyError
     │   ├── StudyNotFound    no study of that name in this storage
+    │   ├── TableError       a table of results is none, or can be read in more than one way
     │   ├── StudyMismatch    the stored study and the study file disagree; carries the differences
     │   └── StudyStopped     alike failures ended the study before its budget
     ├── StorageUnavailable   the study's storage does not answer                      (retryable)
@@ -70,6 +71,22 @@ class StudyError(StudyflowError):
 
 class StudyNotFound(StudyError):
     """No study of that name is in the storage."""
+
+
+class TableError(StudyError):
+    """A table of results is no table, or can be read in more than one way.
+
+    `flaws` holds one line for each place.
+    """
+
+    def __init__(
+        self, message: str, *, flaws: tuple[str, ...] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.flaws = flaws
+
+    def __str__(self) -> str:
+        return "\n".join((super().__str__(), *(f"  {line}" for line in self.flaws)))
 
 
 class StudyMismatch(StudyError):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from studyflow.errors import SpecError, StudyflowError, StudyMismatch, StudyNotFound
+from studyflow.errors import SpecError, StudyflowError, StudyMismatch, StudyNotFound, TableError
 
 FAILED: Final = 1
 """The study ended without a result, or its trials cannot work."""
 BAD_INPUT: Final = 2
-"""The study file, a flag or a name is wrong; nothing was started."""
+"""The study file, a table, a flag or a name is wrong; nothing was started."""
 UNAVAILABLE: Final = 3
 """Something is away; the same command goes on later. Nothing is lost."""
 INTERRUPTED: Final = 130
@@ -18,6 +18,6 @@ INTERRUPTED: Final = 130
 
 def exit_code(error: StudyflowError) -> int:
     """Return the exit code that goes with an error."""
-    if isinstance(error, SpecError | StudyMismatch | StudyNotFound):
+    if isinstance(error, SpecError | StudyMismatch | StudyNotFound | TableError):
         return BAD_INPUT
     return UNAVAILABLE if error.retryable else FAILED

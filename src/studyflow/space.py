@@ -76,8 +76,14 @@ class FloatGrid:
     step: float
 
     @cached_property
+    def _decimals(self) -> tuple[Fraction, Fraction]:
+        """Low and step as written."""
+        return _exact(self.low), _exact(self.step)
+
+    @cached_property
     def _steps_in_range(self) -> Fraction:
-        return (_exact(self.high) - _exact(self.low)) / _exact(self.step)
+        low, step = self._decimals
+        return (_exact(self.high) - low) / step
 
     @cached_property
     def is_whole(self) -> bool:
@@ -103,7 +109,8 @@ class FloatGrid:
         """Return the point at a position, from 0: of 0.1 the third is 0.3, not 0.1 * 3."""
         if index == self.n_steps and self.is_whole:
             return self.high
-        return min(float(_exact(self.low) + index * _exact(self.step)), self.high)
+        low, step = self._decimals
+        return min(float(low + index * step), self.high)
 
     def nearest(self, value: float) -> int:
         """Return the position of the point nearest to a value."""

@@ -314,6 +314,12 @@ FAULTS = (
         "its words are never kept or shown as the trial's log; what was fetched before stays",
     ),
     Fault(
+        "F72",
+        "a table for `import csv` that can be read in more than one way",
+        "refused as a whole with each row and column before anything is written; the table of a "
+        "report is read again as the same trials",
+    ),
+    Fault(
         "F73",
         "a step as Python prints it: 0.09090909090909091 for 1/11",
         "check, samplers, model, figures and imports know the same points, the upper bound among "

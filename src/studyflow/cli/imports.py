@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 
@@ -11,14 +10,23 @@ import optuna
 
 from studyflow import exits
 from studyflow.cli.places import place_options, settings_of
-from studyflow.errors import StudyError, StudyNotFound
+from studyflow.errors import StudyNotFound
 from studyflow.runner import quiet_optuna
 from studyflow.spec import StudySpec
 from studyflow.storage import open_storage, redacted
 from studyflow.study import find_study, study_names
-from studyflow.study.earlier import Earlier, find_columns, from_rows, from_study, take_over
+from studyflow.study.earlier import (
+    Earlier,
+    column_names,
+    column_owners,
+    find_columns,
+    from_rows,
+    from_study,
+    take_over,
+)
 from studyflow.study.earlier import without_known as new_trials
 from studyflow.study.study import check_identity
+from studyflow.study.table import read_table
 
 MAX_MISFITS = 20
 """Results that do not fit, shown one by one; the others are counted."""
@@ -73,7 +81,7 @@ def import_optuna(
 
 @import_.command("csv")
 @click.argument("study", type=click.Path(path_type=Path))
-@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--column",
     "columns",
@@ -96,46 +104,30 @@ def import_csv(
 
     One row is one evaluation: a column for each parameter and metric, by its name, or with MLflow's
     `params.` or `metrics.` before it. Rows with a column `state` other than complete are left out.
+    A table that can be read in more than one way (cells too many or too few, two columns of one
+    name, decimal commas) is refused as a whole, with each row and column.
     """
     spec = StudySpec.from_yaml(study)
-    header, rows = _read_table(table)
-    found = find_columns(spec, header, dict(_named_column(text) for text in columns))
-    earlier = from_rows(spec, rows, table.name, found)
+    named = _named_columns(spec, columns)
+    read = read_table(table.read_bytes(), table.name, {*column_names(spec), *named.values()})
+    found = find_columns(spec, read.header, named)
+    earlier = from_rows(spec, read.rows, table.name, found, read.flaws)
     _take(spec, earlier, settings_of(home, storage, tracking_uri).storage_url, dry_run)
 
 
-def _named_column(text: str) -> tuple[str, str]:
-    name, separator, column = text.partition("=")
-    if not separator:
-        raise click.UsageError(f"--column takes NAME=COLUMN, not {text!r}.")
-    return name, column
-
-
-def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Return the header, and each row with its line number; separated by comma, semicolon or tab.
-
-    Raises:
-        StudyError: The file holds no table.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{path} is not UTF-8.", hint="save it as UTF-8.") from error
-    first = text.partition("\n")[0]
-    reader = csv.DictReader(
-        text.splitlines(keepends=True), delimiter=max(",;\t", key=first.count), restval=""
-    )
-    try:
-        rows = [
-            (reader.line_num, {k: v for k, v in row.items() if isinstance(k, str)})
-            for row in reader
-        ]
-    except csv.Error as error:
-        raise StudyError(f"{path}, line {reader.line_num}: {error}.") from error
-    header = list(reader.fieldnames or ())
-    if not header:
-        raise StudyError(f"{path} is empty.", hint="the first line names the columns.")
-    return header, rows
+def _named_columns(spec: StudySpec, texts: tuple[str, ...]) -> dict[str, str]:
+    """Return the columns that a person named; the names of parameters may hold `=` themselves."""
+    named: dict[str, str] = {}
+    for text in texts:
+        splits = [(text[:i], text[i + 1 :]) for i, c in enumerate(text) if c == "="]
+        if not splits:
+            raise click.UsageError(f"--column takes NAME=COLUMN, not {text!r}.")
+        known = (split for split in splits if column_owners(spec, split[0]))
+        name, column = next(known, splits[0])
+        if named.get(name, column) != column:
+            raise click.UsageError(f"--column names two columns for {name}; name one.")
+        named[name] = column
+    return named
 
 
 def _take(spec: StudySpec, earlier: Earlier, storage_url: str, dry_run: bool) -> None:

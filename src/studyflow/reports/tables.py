@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 
+from studyflow.cells import write_cell
 from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import wording
 from studyflow.reports.data import StudyData
+from studyflow.space import CategoricalParameter
 from studyflow.trial import Cause, ParamValue
 
 
@@ -68,11 +70,14 @@ def parameter_names(data: StudyData) -> tuple[str, ...]:
 def trials_csv(data: StudyData) -> str:
     """Return all trials as CSV: one line each, every digit, empty where there is no value.
 
-    Objectives, constraints and parameters are named as in MLflow: `metrics.val_loss`,
-    `constraints.size <= 20`, `params.lr`. Times are ISO 8601 in UTC. A message that a spreadsheet
-    would run as a formula begins with `'`.
+    Metrics, constraints and parameters are named as in MLflow: `metrics.val_loss`,
+    `constraints.size <= 20`, `params.lr`. Values of parameters that a cell alone would leave open
+    are marked, see `studyflow.cells`: `studyflow import csv` reads the same values again. Times are
+    ISO 8601 in UTC. A message that a spreadsheet would run as a formula begins with `'`.
     """
     names = parameter_names(data)
+    choices = {n: p.choices for n, p in data.space.items() if isinstance(p, CategoricalParameter)}
+    others = tuple(name for name in data.spec.metrics if name not in data.metrics)
     constraints = tuple(dict.fromkeys(n for r in data.trials for n in r.constraints))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -82,6 +87,7 @@ def trials_csv(data: StudyData) -> str:
             "state",
             "cause",
             *(f"metrics.{name}" for name in data.metrics),
+            *(f"metrics.{name}" for name in others),
             *(f"constraints.{name}" for name in constraints),
             *(f"params.{name}" for name in names),
             "attempt",
@@ -100,8 +106,12 @@ def trials_csv(data: StudyData) -> str:
                 record.state.value,
                 "" if record.cause is None else record.cause.value,
                 *values,
+                *(record.metrics.get(name, "") for name in others),
                 *(record.constraints.get(name, "") for name in constraints),
-                *(wording.exact(params[name]) if name in params else "" for name in names),
+                *(
+                    write_cell(params[name], choices.get(name, ())) if name in params else ""
+                    for name in names
+                ),
                 record.attempt,
                 "" if record.duration_seconds is None else round(record.duration_seconds, 3),
                 _iso(record.started_at),

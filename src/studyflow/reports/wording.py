@@ -34,11 +34,6 @@ def value(given: ParamValue, digits: int = 4) -> str:
     return one_line(str(given))
 
 
-def exact(given: ParamValue) -> str:
-    """Return a parameter's value with every digit."""
-    return repr(given) if isinstance(given, float) else value(given)
-
-
 def seconds(duration: float | None) -> str:
     """Return a duration such as `0.4 s`, `12 s`, `3 min 20 s` or `2 h 5 min`."""
     if duration is None or not math.isfinite(duration):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studyflow.cells import write_cell
 from studyflow.record import TrialRecord, TrialState
 from studyflow.trial import Cause
 
@@ -22,7 +23,8 @@ def trials_table(
     """Return columns and one row per trial, ordered by number.
 
     Parameters, other metrics and constraints get a column each in order of first appearance, with
-    a prefix where names could meet. Cells without a value are `None`.
+    a prefix where names could meet. Cells without a value are `None`; a parameter that is null, and
+    a text that would be taken for something else, are written as `studyflow.cells` has it.
     """
     ordered = sorted(records, key=lambda record: record.number)
     params = _names(record.params for record in ordered)
@@ -47,7 +49,7 @@ def trials_table(
                 record.attempt,
                 record.duration_seconds,
                 *values,
-                *(record.params.get(name) for name in params),
+                *(_param_cell(record, name) for name in params),
                 *(record.metrics.get(name) for name in metrics),
                 *(record.constraints.get(name) for name in constraints),
                 record.message,
@@ -59,8 +61,8 @@ def trials_table(
 def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """Return the table as CSV text; a missing cell is empty.
 
-    Text that a spreadsheet would run as a formula is quoted by an apostrophe: parameters and
-    messages come from user code.
+    Text that a spreadsheet would run as a formula is quoted by an apostrophe: messages come from
+    user code.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -108,6 +110,13 @@ def artifact_files(artifacts: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for mapping in mappings for name in mapping))
+
+
+def _param_cell(record: TrialRecord, name: str) -> Cell:
+    if name not in record.params:
+        return None
+    value = record.params[name]
+    return write_cell(value) if value is None or isinstance(value, str) else value
 
 
 def _harmless(cell: Cell) -> Cell:

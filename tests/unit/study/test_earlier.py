@@ -9,7 +9,7 @@ import optuna
 import pytest
 from tests.unit.cli.test_cli import invoke
 
-from studyflow.errors import SpecError, StudyMismatch
+from studyflow.errors import SpecError, StudyMismatch, TableError
 from studyflow.reports import StudyData
 from studyflow.reports.tables import trials_csv
 from studyflow.spec import StudySpec
@@ -23,6 +23,7 @@ from studyflow.study.earlier import (
     take_over,
     without_known,
 )
+from studyflow.study.table import Flaw
 
 DOCUMENT: dict[str, Any] = {
     "name": "warm",
@@ -44,13 +45,16 @@ def spec_with(**changes: Any) -> StudySpec:
 
 
 SPEC = spec_with()
+SPACE: dict[str, Any] = DOCUMENT["search_space"]
 HEADER = ("lr", "params.depth", "opt", "momentum", "metrics.loss", "state", "data")
+EMPTY = dict.fromkeys((*HEADER, "wd", "size"), "")
 GOOD = {"lr": "0.01", "params.depth": "3.0", "opt": "adam", "metrics.loss": "0.5"}
 
 
 def read(*rows: dict[str, str], spec: StudySpec = SPEC) -> Any:
     columns = find_columns(spec, HEADER, {})
-    return from_rows(spec, [(i, row) for i, row in enumerate(rows, start=2)], "t.csv", columns)
+    whole = [(i, {**EMPTY, **row}) for i, row in enumerate(rows, start=2)]
+    return from_rows(spec, whole, "t.csv", columns)
 
 
 def test_a_row_becomes_a_trial_with_typed_parameters() -> None:
@@ -100,7 +104,8 @@ def test_a_row_that_does_not_fit_is_named_with_its_reason(
 def test_a_bound_is_judged_anew() -> None:
     bounded = spec_with(constraints=[{"metric": "size", "max": 10}])
     columns = find_columns(bounded, (*HEADER, "size"), {})
-    (trial,) = from_rows(bounded, [(2, {**GOOD, "size": "12"})], "t.csv", columns).fitting
+    cells = {**EMPTY, **GOOD, "size": "12"}
+    (trial,) = from_rows(bounded, [(2, cells)], "t.csv", columns).fitting
 
     assert trial.constraints == {"size <= 10": 2.0}
 
@@ -113,7 +118,139 @@ def test_a_missing_column_is_told_before_any_row_is_read() -> None:
 
     assert "No column for depth, opt; the columns are: lr, optimizer, loss." in str(missing.value)
     found = find_columns(SPEC, ("lr", "depth", "optimizer", "loss"), {"opt": "optimizer"})
-    assert found == {"lr": "lr", "depth": "depth", "opt": "optimizer", "loss": "loss"}
+    assert found.params == {"lr": "lr", "depth": "depth", "opt": "optimizer"}
+    assert found.metrics == {"loss": "loss"}
+
+
+@pytest.mark.fault("F72")
+def test_every_cell_that_can_be_read_in_more_than_one_way_is_named_and_nothing_is_taken() -> None:
+    choices = ["adam", "sgd", None, "", 0.5]
+    alike = spec_with(
+        search_space={**SPACE, "opt": {"type": "categorical", "choices": choices}},
+        fixed={"wd": 0.5},
+    )
+    columns = find_columns(alike, (*HEADER, "wd"), {})
+    rows = [
+        {**EMPTY, **GOOD},
+        {**EMPTY, **GOOD, "lr": "0,01", "metrics.loss": "1.234,5"},
+        {**EMPTY, **GOOD, "opt": "", "params.depth": "1,0"},
+        {**EMPTY, **GOOD, "opt": "0,5", "wd": "0,5"},
+        {**EMPTY, **GOOD, "lr": "0,01", "state": "failed"},  # no result: never read
+    ]
+
+    with pytest.raises(TableError) as refused:
+        from_rows(alike, list(enumerate(rows, start=2)), "t.csv", columns, [Flaw(9, "", "short")])
+
+    assert [line.partition(" (")[0] for line in refused.value.flaws] == [
+        "row 3, column lr: a number must not hold commas, but it is '0,01'",
+        "row 3, column metrics.loss: a number must not hold commas, but it is '1.234,5'",
+        "row 4, column params.depth: a number must not hold commas, but it is '1,0'",
+        "row 4, column opt: an empty cell may mean null or ''",
+        "row 5, column opt: a number must not hold commas, but it is '0,5'",
+        "row 5, column wd: a number must not hold commas, but it is '0,5'",
+        "row 9: short",
+    ]
+    assert '(in the file, write null for null, """""" for \'\')' in str(refused.value)
+
+
+@pytest.mark.fault("F72")
+@pytest.mark.parametrize(
+    ("header", "flaw"),
+    [
+        (("n", "loss", "loss"), "column loss: there are several of this name, at places 2, 3"),
+        (("n", "params.n", "loss"), "column n: the column params.n may be that of n too"),
+        (("n", "loss", "metric.loss"), "column loss: the column metric.loss may be that of loss"),
+    ],
+)
+def test_two_columns_that_may_be_that_of_one_name_are_doubtful(
+    header: tuple[str, ...], flaw: str
+) -> None:
+    spec = spec_with(search_space={"n": {"type": "int", "low": 1, "high": 9}}, fixed={})
+
+    with pytest.raises(TableError) as refused:
+        from_rows(spec, [], "t.csv", find_columns(spec, header, {}))
+
+    assert refused.value.flaws[0].startswith(f"row 1, {flaw}")
+
+
+@pytest.mark.fault("F72")
+def test_columns_that_a_person_names_or_that_are_never_read_are_not_doubtful() -> None:
+    spec = spec_with(search_space={"state": {"type": "int", "low": 1, "high": 9}}, fixed={})
+
+    own = find_columns(
+        spec, ("number", "state", "metrics.loss", "params.state", "note", "note"), {}
+    )
+    named = find_columns(spec, ("state", "loss", "metrics.loss"), {"loss": "metrics.loss"})
+
+    assert (own.params, own.metrics, own.flaws) == (
+        {"state": "params.state"},
+        {"loss": "metrics.loss"},
+        (),
+    )
+    assert (named.metrics, named.flaws) == ({"loss": "metrics.loss"}, ())
+
+
+@pytest.mark.fault("F72")
+def test_a_parameter_and_a_metric_of_one_name_have_a_column_each() -> None:
+    spec = spec_with(search_space={"loss": {"type": "int", "low": 1, "high": 9}}, fixed={})
+
+    columns = find_columns(spec, ("params.loss", "metrics.loss"), {})
+    (trial,) = from_rows(
+        spec, [(2, {"params.loss": "3", "metrics.loss": "0.5"})], "t.csv", columns
+    ).fitting
+
+    assert (trial.params, trial.values) == ({"loss": 3}, [0.5])
+    with pytest.raises(SpecError, match=r"name params.loss or metrics.loss"):
+        find_columns(spec, ("a", "b"), {"loss": "a"})
+    shared = find_columns(spec, ("loss",), {})
+    assert {flaw.column for flaw in shared.flaws} == {"loss"}
+
+
+@pytest.mark.fault("F72")
+def test_a_run_of_mlflow_that_did_not_finish_is_no_result() -> None:
+    statuses = ("FINISHED", "KILLED", "RUNNING", "my own word")
+    rows = [(i, {**EMPTY, **GOOD, "status": s}) for i, s in enumerate(statuses, start=2)]
+
+    earlier = from_rows(SPEC, rows, "t.csv", find_columns(SPEC, (*HEADER, "status"), {}))
+
+    assert earlier.misfits == (
+        Misfit("row 3", "its status is killed"),
+        Misfit("row 4", "its status is running"),
+    )
+
+
+@pytest.mark.fault("F73")
+def test_a_value_on_a_grid_up_to_rounding_is_taken_over_as_the_point() -> None:
+    grids = spec_with(
+        search_space={
+            "x": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.09090909090909091},
+            "y": {"type": "float", "low": 0.0, "high": 0.3, "step": 0.1},
+        },
+        fixed={},
+    )
+    columns = find_columns(grids, ("x", "y", "loss"), {})
+    cells = [("1.0", repr(3 * 0.1)), ("0.9090909090909091", "0.2"), ("0.9091", "0.1")]
+    rows = [(i, {"x": x, "y": y, "loss": "1"}) for i, (x, y) in enumerate(cells, start=2)]
+
+    earlier = from_rows(grids, rows, "t.csv", columns)
+    source = optuna.create_study(study_name="old")
+    source.add_trial(
+        optuna.trial.create_trial(
+            params={"x": 10 * (1 / 11), "y": 3 * 0.1},
+            distributions=dict.fromkeys("xy", optuna.distributions.FloatDistribution(0.0, 1.0)),
+            value=1.0,
+        )
+    )
+    copied = from_study(grids, source, "old")
+
+    assert [trial.params for trial in earlier.fitting] == [
+        {"x": 1.0, "y": 0.3},
+        {"x": 0.9090909090909091, "y": 0.2},
+    ]
+    assert earlier.misfits == (
+        Misfit("row 4", "x=0.9091 is not in [0, 1] step 0.09090909090909091"),
+    )
+    assert [trial.params for trial in copied.fitting] == [{"x": 0.9090909090909091, "y": 0.3}]
 
 
 @pytest.fixture
@@ -266,6 +403,27 @@ def test_the_command_reads_a_table_of_semicolons_and_changes_nothing_in_a_dry_ru
         '"values": {\n      "loss": 0.5'
         in invoke("trials", "warm", "--json", "--home", home).stdout
     )
+
+
+@pytest.mark.fault("F72")
+def test_the_command_refuses_a_doubtful_table_before_anything_is_written(tmp_path: Path) -> None:
+    space = {"a=b": {"type": "int", "low": 1, "high": 9}}
+    (tmp_path / "study.yaml").write_text(spec_with(search_space=space, fixed={}).to_yaml())
+    table = tmp_path / "old.csv"
+    table.write_text("n,loss\n1,1\n2,0,5\n3,2\n")
+    home = tmp_path / "home"
+    command = ("import", "csv", tmp_path / "study.yaml", table, "--column", "a=b=n", "--home", home)
+
+    doubtful = invoke(*command)
+    twice = invoke(*command, "--column", "a=b=loss")
+    nothing = not home.exists()
+    table.write_text("n,loss\n1,1\n2,0.5\n3,2\n")
+    clear = invoke(*command)
+
+    assert (doubtful.exit_code, twice.exit_code, nothing, clear.exit_code) == (2, 2, True, 0)
+    assert "row 3: it has 3 cells for 2 columns" in doubtful.stderr
+    assert "--column names two columns for a=b" in twice.stderr
+    assert clear.stdout == "warm: took over 3 of 3 results of old.csv\n"
 
 
 def test_the_command_takes_an_optuna_storage_and_says_which_studies_it_holds(

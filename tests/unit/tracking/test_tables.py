@@ -29,6 +29,21 @@ def test_a_table_has_a_row_for_each_trial_by_number() -> None:
     assert tables.as_csv(columns, rows).splitlines()[1] == "0,running,,1,,,2,,,,'=HYPERLINK(1)"
 
 
+@pytest.mark.fault("F72")
+def test_parameters_that_look_like_something_else_are_marked_and_absent_ones_are_empty() -> None:
+    records = [
+        complete(0, 0.5, params={"a": None, "b": "=1", "c": "1"}),
+        complete(1, 0.5, params={"a": True, "b": "x"}),
+    ]
+    columns, rows = tables.trials_table(records, ("loss",))
+    places = [columns.index(f"param.{name}") for name in "abc"]
+
+    assert [[row[place] for place in places] for row in rows] == [
+        ["null", '"=1"', '"1"'],
+        [True, "x", None],
+    ]
+
+
 def test_mlflows_table_is_strict_json() -> None:
     text = tables.as_mlflow_table(["a"], [[math.nan], [math.inf], [1.5], [None]])
     assert json.loads(text) == {"columns": ["a"], "data": [["nan"], ["inf"], [1.5], [None]]}
