@@ -109,8 +109,15 @@ class FloatGrid:
         """Return the point at a position, from 0: of 0.1 the third is 0.3, not 0.1 * 3."""
         if index == self.n_steps and self.is_whole:
             return self.high
-        low, step = self._decimals
-        return min(float(low + index * step), self.high)
+        if index not in self._known:
+            low, step = self._decimals
+            self._known[index] = min(float(low + index * step), self.high)
+        return self._known[index]
+
+    @cached_property
+    def _known(self) -> dict[int, float]:
+        """Points that were asked for: fractions are slow, and reports ask for the same often."""
+        return {}
 
     def nearest(self, value: float) -> int:
         """Return the position of the point nearest to a value."""
