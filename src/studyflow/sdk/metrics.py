@@ -30,7 +30,8 @@ def read_metrics(function: str, metrics: Mapping[str, Any]) -> dict[str, float]:
 def shorten(value: Any, limit: int = 60) -> str:
     """Return what a value looks like in a message: type and beginning."""
     try:
-        shown = repr(value)
+        # Python refuses to write integers of more than 4,300 digits.
+        shown = hex(value) if isinstance(value, int) and abs(value) >> 4096 else repr(value)
     except Exception:  # noqa: BLE001 - user code, and only a message is at stake
         shown = "<no repr>"
     shown = " ".join(shown.split())
@@ -54,15 +55,35 @@ def _read_name(function: str, name: str) -> str:
 
 
 def _read(function: str, name: str, value: Any) -> float:
-    # numpy's and torch's truth values turn into numbers as willingly as Python's.
-    is_truth = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
-    if not is_truth and not isinstance(value, str | bytes | bytearray):
-        try:
-            return float(value)
-        # Tensor libraries raise what they like: for several elements, for a tensor without data.
-        except Exception as error:
-            raise TypeError(_message(function, name, value)) from error
+    # Tensor libraries raise what they like: for several elements, for a tensor without data.
+    try:
+        element = _only_element(value)
+        # numpy's and torch's truth values turn into numbers as willingly as Python's.
+        is_truth = isinstance(element, bool) or type(element).__name__ in ("bool_", "bool")
+        if not is_truth and not isinstance(element, str | bytes | bytearray):
+            return float(element)
+    except OverflowError as error:
+        raise TypeError(
+            f"{function}: {name} must be a number within the range of floats, up to 1.8e308, not "
+            f"{shorten(value)}."
+        ) from error
+    except Exception as error:
+        raise TypeError(_message(function, name, value)) from error
     raise TypeError(_message(function, name, value))
+
+
+def _only_element(value: Any) -> Any:
+    """Return the element of an array or tensor with one, of any shape; other values as they are.
+
+    Arrays of one element turn into floats only without a shape (numpy from 2.4 on), and complex
+    ones lose half of themselves on the way.
+    """
+    mask = getattr(value, "mask", None)
+    if mask is not None and not callable(mask) and bool(mask.any()):
+        raise TypeError("a masked element has no value")
+    if hasattr(value, "shape") and callable(item := getattr(value, "item", None)):
+        return item()
+    return value
 
 
 def _message(function: str, name: str, value: Any) -> str:

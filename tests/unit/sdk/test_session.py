@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from studyflow.errors import DocumentError
@@ -87,6 +89,16 @@ def test_a_trial_s_parameters_are_the_script_s_own_copy(tmp_path: Path) -> None:
         (0.5, 0.5),
         (Tensor(0.25), 0.25),
         (Fraction(1, 4), 0.25),
+        (Decimal("0.25"), 0.25),
+        (Decimal("1e400"), math.inf),
+        (np.array(0.25), 0.25),
+        (np.array([0.25]), 0.25),
+        (np.array([[[7]]]), 7.0),
+        (np.array([0.25], dtype=np.longdouble), 0.25),
+        (np.longdouble(0.25), 0.25),
+        (np.longdouble("1e400"), math.inf),
+        (np.float16(0.25), 0.25),
+        (np.ma.array([0.25]), 0.25),
         (math.inf, math.inf),
         (-math.inf, -math.inf),
         (1e400, math.inf),
@@ -111,9 +123,21 @@ def test_nan_is_a_result_too(tmp_path: Path) -> None:
         (True, "True (bool)"),
         (bool_(), "(bool_)"),
         ([0.5], "[0.5] (list)"),
+        (np.array([0.25, 0.5]), "array([0.25, 0.5 ]) (ndarray)"),
+        (np.array([]), "array([], dtype=float64) (ndarray)"),
+        (np.array([True]), "array([ True]) (ndarray)"),
+        (np.array(True), "array(True) (ndarray)"),
+        (np.array(["0.5"]), "(ndarray)"),
+        (np.array([1 + 2j]), "array([1.+2.j]) (ndarray)"),
+        (np.str_("0.5"), "(str_)"),
+        (np.ma.array([0.25], mask=[True]), "(MaskedArray)"),
+        (np.ma.masked, "masked (MaskedConstant)"),
         (1j, "1j (complex)"),
         (Tensor(1, 2), "tensor([1, 2]) (Tensor)"),
-        (10**400, "1000000"),
+        (10**400, "within the range of floats, up to 1.8e308, not 1000000"),
+        (-(10**400), "not -100000"),
+        pytest.param(10**5000, "not 0x", id="5001 digits"),
+        (Fraction(10**400), "not Fraction(1000000"),
         ("x" * 500, "xxx… (str)"),
     ],
 )
@@ -127,6 +151,9 @@ def test_what_is_not_a_number_is_refused_and_recorded(
     assert len(str(caught.value)) < 200
     assert outcome(tmp_path).cause is Cause.USER_ERROR
     assert shown in outcome(tmp_path).message
+    with pytest.raises(TypeError, match="report: loss must be a number"):
+        session(tmp_path).report(0, {"loss": value})
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_finishing_with_nothing_is_refused(tmp_path: Path) -> None:
