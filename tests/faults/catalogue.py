@@ -309,6 +309,22 @@ FAULTS = (
         "no new trial starts, and those in flight finish",
     ),
     Fault(
+        "F59",
+        "an outcome that is torn, garbage, empty, another attempt's, or no file at all",
+        "bad-metric with its beginning, whatever the script reported before; what the disk does "
+        "not take is an error in the script, and an earlier result stays whole",
+    ),
+    Fault(
+        "F60",
+        "a process of a trial fails beside or after the one that gives the result",
+        "the result stands, in whatever order they come; without any, the failure counts",
+    ),
+    Fault(
+        "F61",
+        "a script survives a lack of memory and later fails of something else",
+        "the last failure is judged alone, and the sampler is not told of a point without room",
+    ),
+    Fault(
         "F69",
         "the kubelet answers for a log that is gone, with status 200",
         "its words are never kept or shown as the trial's log; what was fetched before stays",

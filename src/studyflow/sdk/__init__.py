@@ -13,9 +13,9 @@ print a line. To run it by hand with given parameters:
 
     STUDYFLOW_PARAMS='{"learning_rate": 0.01}' python train.py
 
-Nothing but a wrong argument makes the training fail here. Only two functions wait for a network:
-`finish`, a few seconds at most, and, where trial and runner share no folder, `artifact`. All may be
-called from any thread.
+Only a wrong argument and a full disk make the training fail here; no network does. Only two
+functions wait for a network: `finish`, a few seconds at most, and, where trial and runner share no
+folder, `artifact`. All may be called from any thread.
 
 One process reports. In those forked from the training, such as data loaders, the functions check
 their arguments and do nothing else. In a distributed training the process of rank 0 reports; the
@@ -49,7 +49,9 @@ __all__ = [
 def current_trial(defaults: Mapping[str, ParamValue] | None = None) -> CurrentTrial:
     """Return the trial that this process trains.
 
-    From here on an uncaught exception becomes the trial's outcome.
+    From here on an uncaught exception becomes the trial's outcome, unless any process of the trial
+    has called `finish` or does so later. That holds whatever the exit code: in
+    `python train.py | tee log` it is tee's.
 
     Args:
         defaults: Parameters for running outside a study, where `STUDYFLOW_PARAMS` overrides them
@@ -72,8 +74,10 @@ def report(step: SupportsIndex, **metrics: SupportsFloat) -> None:
 
     Raises:
         TypeError: The step is not an integer, or a metric is not a number.
-        ValueError: The step is negative, or a name is empty, too long or of other characters than
-            MLflow takes.
+        ValueError: The step is negative or beyond 64 bits, or a name is empty, too long or of other
+            characters than MLflow takes.
+        OSError: The disk takes no more, so the study does not see the step. A script that goes on
+            must call `finish`: earlier steps do not count as its result.
     """
     session().report(step, metrics)
 
@@ -81,8 +85,9 @@ def report(step: SupportsIndex, **metrics: SupportsFloat) -> None:
 def finish(value: SupportsFloat | None = None, /, **metrics: SupportsFloat) -> None:
     """Give the trial's final metrics: its objectives, its constraints and what else is of interest.
 
-    The last call before the script ends counts as a whole. A crash after it, for example while the
-    interpreter shuts down, changes nothing. NaN and infinities are accepted; the study judges them.
+    The last call before the script ends counts as a whole, whichever process of the trial makes it.
+    A crash after it, of this process or another, changes nothing. NaN and infinities are accepted;
+    the study judges them.
 
     Args:
         value: The objective, where the study expects exactly one metric.
@@ -92,6 +97,8 @@ def finish(value: SupportsFloat | None = None, /, **metrics: SupportsFloat) -> N
         TypeError: A metric is not a number, or `value` is given where several are expected.
         ValueError: A metric's name is not acceptable.
         DocumentError: The expected metrics alone are longer than an outcome may be.
+        OSError: The result could not be written. That of an earlier call still counts; without one
+            the trial fails, even if the script goes on, and no reported metric replaces it.
     """
     session().finish(value, metrics)
 

@@ -106,6 +106,8 @@ class MlflowSender:
         self._in_flight = False
         self._hurry = False
         self._dropped = 0
+        self.is_refused = False
+        """Whether MLflow refused the last points that it was sent: they are lost."""
         self._has_warned = False
         self._thread: threading.Thread | None = None
 
@@ -150,13 +152,13 @@ class MlflowSender:
                     REQUEST_SECONDS,
                 )
             except Exception as error:  # noqa: BLE001 - later points may get through
-                sent = is_refused(error)
+                sent = self.is_refused = is_refused(error)
                 self._warn(f"MLflow does not take metrics: {error}")
                 pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
                 if sent:
                     pause = 0.0
             else:
-                sent, pause = True, 0.0
+                sent, pause, self.is_refused = True, 0.0, False
             with self._changed:
                 if not sent:
                     self._queue.extendleft(reversed(batch))

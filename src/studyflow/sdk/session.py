@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import contextlib
+import errno
 import json
 import operator
 import os
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from studyflow.errors import DocumentError
 from studyflow.sdk.crash import crash_cause
 from studyflow.sdk.metrics import read_metrics, shorten
+from studyflow.sdk.outcome_file import Keep, OutcomeFile, write_all
 from studyflow.sdk.ranks import read_rank
 from studyflow.trial import (
     OUTCOME_LIMIT_BYTES,
@@ -50,6 +52,12 @@ FLUSH_SECONDS: Final = 10.0
 FIRST_PID: Final = 1
 """Number of the first process of a container. The kernel gives it no signal that it handles by
 default: SIGTERM leaves it running until the grace is over and SIGKILL comes."""
+
+_DISK_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""How a disk refuses to store more."""
+
+STEP_LIMIT: Final = 2**63
+"""Steps from here on are no numbers of 64 bits: neither MLflow nor a database stores them."""
 
 END_SECONDS: Final = FLUSH_SECONDS + 5.0
 """Longest time between SIGTERM and the end of a container's first process: for its `finally` blocks
@@ -82,6 +90,17 @@ class CurrentTrial:
         return not self.study
 
 
+@dataclass(slots=True)
+class _Unwritten:
+    """The last outcome of this process, while it could not be written."""
+
+    file: OutcomeFile
+    content: bytes
+    keep: Keep
+    is_marked: bool = False
+    """Whether something stands in its place."""
+
+
 class Session:
     """The conversation of one process with its study.
 
@@ -105,6 +124,11 @@ class Session:
         self._lock = threading.RLock()
         self._has_finished = False
         self._has_told_rank = False
+        self._unwritten: _Unwritten | None = None
+        self._line_is_torn = False
+        self._has_warned = False
+        self._lost_report = ""
+        """Why the last report is not where the study reads it; empty when it is."""
         self._sigterm_received = False
         self._listens_to_sigterm = False
         self._is_ending = False
@@ -151,7 +175,9 @@ class Session:
         except TypeError as error:
             raise TypeError(f"report: the step must be an integer, not {shorten(step)}.") from error
         if number < 0:
-            raise ValueError(f"report: the step must be 0 or more, not {number}.")
+            raise ValueError(f"report: the step must be 0 or more, not {shorten(number)}.")
+        if number >= STEP_LIMIT:
+            raise ValueError(f"report: the step must be below 2**63, not {shorten(number)}.")
         values = read_metrics("report", metrics)
         if not self._speaks_or_tells() or not values:
             return
@@ -174,8 +200,7 @@ class Session:
             named = _name_value(value, metrics, trial)
             values = read_metrics("finish", named)
         except (TypeError, ValueError) as error:
-            # The script may catch it; the study must still learn what came.
-            self._record(Cause.USER_ERROR, {}, self._redact(str(error)), stopped)
+            self._refuse(error, stopped)
             raise
         if not self._speaks_or_tells():
             return
@@ -183,28 +208,39 @@ class Session:
             shown = " ".join(f"{name}={value:.6g}" for name, value in values.items())
             self._write(f"finished: {shown}\n")
             return
-        missing = [name for name in trial.metrics if name not in values]
-        if missing:
-            self._record(
-                Cause.BAD_METRIC,
-                values,
+        cause, message = Cause.OK, ""
+        if missing := [name for name in trial.metrics if name not in values]:
+            cause = Cause.BAD_METRIC
+            message = (
                 f"finish() was called without {_enumerate(missing)}; it got "
                 f"{_enumerate(list(values)) or 'nothing'}. Hint: the study file and the script "
-                "must use the same names.",
-                stopped,
+                "must use the same names."
             )
-        else:
-            self._record(Cause.OK, values, "", stopped)
+        try:
+            self._record(cause, values, message, stopped)
+        except DocumentError as error:
+            self._refuse(error, stopped)
+            raise
+        except OSError as error:
+            raise _unwritable(
+                "finish: the result cannot be written", trial.outcome_path, error
+            ) from error
         self._has_finished = True
         self._flush()
 
     def record_crash(self, error: BaseException) -> None:
-        """Write the outcome for an exception that ended the script, unless it had finished."""
+        """Write the outcome for an exception that ended the script, unless the trial has a result.
+
+        The result of any process of the trial counts: a child that fails does not take it back.
+        """
         if self._has_finished or not self.speaks:
             return
         verdict = crash_cause(error, self._redact)
         if verdict is not None:
-            self._record(verdict[0], {}, verdict[1])
+            with contextlib.suppress(OSError):  # the traceback is shown in any case
+                self._record(
+                    *(verdict[0], {}, verdict[1]), self._is_told_to_stop(), keep=Keep.RESULT
+                )
 
     def should_stop(self) -> bool:
         """Return whether a stop was asked for."""
@@ -282,7 +318,12 @@ class Session:
         """Send what is still unsent, for a bounded time; remove the temporary folder."""
         if os.getpid() != self._pid:
             return
-        self._flush()
+        if not self._flush() and not self._lost_report:
+            self._lost_report = "they did not reach MLflow"
+        if self._lost_report and not self._has_finished and self._unwritten is None:
+            self._record_loss(self._lost_report)
+        if self._unwritten is not None:
+            self._write_late(self._unwritten)
         if self._uploader is not None:
             self._uploader.close()
         if self._temporary is not None:
@@ -308,15 +349,27 @@ class Session:
 
     def _append(self, path: str, points: list[MetricPoint]) -> None:
         lines = "".join(f"{point.to_json()}\n" for point in points).encode()
-        try:
-            # One write to a file opened for appending: lines of threads do not mix.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        with self._lock:
+            # What a full disk left of an earlier line must not spoil this one.
+            content = b"\n" + lines if self._line_is_torn else lines
             try:
-                os.write(descriptor, lines)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            self._warn_once(f"metrics cannot be written: {error}")
+                # One write to a file opened for appending: lines of processes do not mix. A pipe
+                # that someone made there must not stop the training.
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
+                descriptor = os.open(path, flags, 0o644)
+                try:
+                    self._line_is_torn = True
+                    write_all(descriptor, content)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                self._lost_report = error.strerror or str(error)
+                if error.errno in _DISK_ERRORS:
+                    raise _unwritable("report: the step cannot be written", path, error) from error
+                self._warn_once(f"metrics cannot be written: {error}")
+                return
+            self._line_is_torn = False
+            self._lost_report = ""
 
     def _is_told_to_stop(self) -> bool:
         path = None if self._trial is None else self._trial.stop_path
@@ -333,7 +386,14 @@ class Session:
         metrics: Mapping[str, float],
         message: str,
         stopped: bool = False,
+        keep: Keep = Keep.NOTHING,
     ) -> None:
+        """Write the outcome; what cannot be written leaves a mark, so that it is no silence.
+
+        Raises:
+            OSError: It could not be written.
+            DocumentError: The metrics that the study expects are too many for an outcome.
+        """
         trial = self._trial
         if trial is None or trial.outcome_path is None or not self.speaks:
             return
@@ -341,8 +401,49 @@ class Session:
             trial,
             Outcome(trial.study, trial.number, trial.attempt, cause, metrics, message, stopped),
         )
+        file = OutcomeFile(Path(trial.outcome_path), trial)
         with self._lock:
-            _write_outcome(Path(trial.outcome_path), text.encode())
+            self._unwritten = _Unwritten(file, text.encode(), keep)
+            try:
+                file.write(text.encode(), keep)
+            except OSError as error:
+                self._unwritten.is_marked = file.mark(
+                    f"An outcome could not be written: {error.strerror or error}"
+                )
+                raise
+            self._unwritten = None
+
+    def _refuse(self, error: Exception, stopped: bool) -> None:
+        """Record that `finish` was called wrongly: the script may catch what it raises."""
+        # A process that fails takes back what it said itself, not what another one did.
+        keep = Keep.NOTHING if self._has_finished else Keep.RESULT
+        with contextlib.suppress(OSError):
+            self._record(Cause.USER_ERROR, {}, self._redact(str(error)), stopped, keep)
+
+    def _record_loss(self, why: str) -> None:
+        """Record that the last reports are lost: else an earlier one would count as the result."""
+        message = (
+            f"The script called no finish(), and its last reported metrics are lost: {why}. "
+            "Hint: call sdk.finish(...) before the script ends."
+        )
+        with contextlib.suppress(OSError):
+            self._record(Cause.BAD_METRIC, {}, message, keep=Keep.ANYTHING)
+
+    def _write_late(self, unwritten: _Unwritten) -> None:
+        """Try once more to write the outcome before the process ends.
+
+        Where nothing can be left in its place, the exit code tells the study that an earlier
+        report is not the result.
+        """
+        try:
+            unwritten.file.write(unwritten.content, unwritten.keep)
+        except OSError as error:
+            if not unwritten.is_marked:
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stderr.write(f"studyflow: the outcome cannot be written: {error}\n")
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                os._exit(1)
 
     def _mlflow_sender(self) -> MlflowSender | None:
         tracking = self._reachable_tracking()
@@ -378,14 +479,18 @@ class Session:
             return None
         return tracking
 
-    def _flush(self) -> None:
-        """Wait for MLflow; all waits of a process together are bounded."""
-        if self._sender is not None:
-            began = time.monotonic()
-            self._sender.flush(self._flush_seconds_left)
-            self._flush_seconds_left = max(
-                0.0, self._flush_seconds_left - (time.monotonic() - began)
-            )
+    def _flush(self) -> bool:
+        """Wait for MLflow; all waits of a process together are bounded.
+
+        Returns:
+            Whether MLflow has all metrics.
+        """
+        if self._sender is None:
+            return True
+        began = time.monotonic()
+        is_sent = self._sender.flush(self._flush_seconds_left)
+        self._flush_seconds_left = max(0.0, self._flush_seconds_left - (time.monotonic() - began))
+        return is_sent and not self._sender.is_refused
 
     def _listen_to_sigterm(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -446,8 +551,6 @@ class Session:
         with contextlib.suppress(RuntimeError):
             _thread.start_new_thread(_exit_late, (128 + number,))
         raise SystemExit(128 + number)
-
-    _has_warned = False
 
     def _warn_once(self, text: str) -> None:
         if not self._has_warned:
@@ -554,27 +657,13 @@ def _outcome_text(trial: Trial, outcome: Outcome) -> str:
         return text
 
 
-def _write_outcome(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        _write_synced(part, content)
-        part.replace(path)
-    except OSError:
-        # A container's termination message is a mounted file in a folder that is not ours: it can
-        # be written, not replaced.
-        with contextlib.suppress(OSError):
-            part.unlink()
-        _write_synced(path, content)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    try:
-        os.write(descriptor, content)
-        with contextlib.suppress(OSError):  # /dev/termination-log may be no file that can be synced
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _unwritable(what: str, path: str | None, error: OSError) -> OSError:
+    return OSError(
+        error.errno,
+        f"{what}, so the study does not see it: {error.strerror or error}. "
+        "Hint: is the disk full, or a quota or a limit on file sizes reached?",
+        path,
+    )
 
 
 def _enumerate(names: list[str], limit: int = 8) -> str:

@@ -75,6 +75,58 @@ def test_an_uncaught_exception_is_recorded_and_still_shown(tmp_path: Path) -> No
     assert outcome.message == "ValueError: no data (<string>:6)"
 
 
+@pytest.mark.fault("F60")
+def test_a_child_that_fails_leaves_the_result_alone(tmp_path: Path) -> None:
+    _, outcome = run_trial(
+        """
+        import subprocess, sys
+        from studyflow import sdk
+        sdk.finish(loss=0.5)
+        child = "from studyflow import sdk; sdk.current_trial(); raise RuntimeError('no display')"
+        assert subprocess.run([sys.executable, "-c", child], stderr=subprocess.DEVNULL).returncode
+        """,
+        tmp_path,
+    )
+    assert outcome == Outcome("demo", 0, 1, Cause.OK, {"loss": 0.5})
+
+
+@pytest.mark.fault("F59")
+def test_a_result_beyond_a_limit_on_file_sizes_leaves_a_mark(tmp_path: Path) -> None:
+    trial = Trial("demo", 0, {}, metrics=("loss",), outcome_path=str(tmp_path / "outcome"))
+    result = run(
+        """
+        import resource
+        from studyflow import sdk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))
+        try:
+            sdk.finish(loss=1.0)
+        except OSError as error:
+            print(error.strerror)
+        """,
+        {TRIAL_VARIABLE: trial.to_json()},
+    )
+    assert (result.returncode, "File too large" in result.stdout) == (0, True), result.stderr
+    assert (tmp_path / "outcome").read_text().startswith("An outcome could not be written: File")
+
+
+@pytest.mark.fault("F59")
+def test_a_script_that_can_leave_nothing_ends_with_an_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    trial = Trial("demo", 0, {}, metrics=("loss",), outcome_path=str(tmp_path / "file" / "outcome"))
+    result = run(
+        """
+        from studyflow import sdk
+        try:
+            sdk.finish(loss=1.0)
+        except OSError:
+            print("going on")
+        """,
+        {TRIAL_VARIABLE: trial.to_json()},
+    )
+    assert (result.returncode, result.stdout) == (1, "going on\n")
+    assert "studyflow: the outcome cannot be written" in result.stderr
+
+
 def test_a_wrong_value_is_a_type_error_in_the_script(tmp_path: Path) -> None:
     result, outcome = run_trial("from studyflow import sdk\nsdk.finish(loss=[1])", tmp_path)
     assert "TypeError: finish: loss must be a number" in result.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import math
 import os
@@ -20,7 +22,7 @@ import pytest
 
 from studyflow.errors import DocumentError
 from studyflow.sdk.session import Session
-from studyflow.trial import Cause, MetricPoint, Outcome, Trial
+from studyflow.trial import Cause, MetricPoint, Outcome, TrackingRef, Trial
 
 
 def session(
@@ -201,6 +203,8 @@ def test_too_many_expected_metrics_are_refused(tmp_path: Path) -> None:
     names = tuple(f"class_{i}_accuracy" for i in range(500))
     with pytest.raises(DocumentError, match="longer than 4096 bytes"):
         session(tmp_path, metrics=names).finish(None, dict.fromkeys(names, 0.5))
+    assert outcome(tmp_path).cause is Cause.USER_ERROR
+    assert "holds 500 metrics" in outcome(tmp_path).message
 
 
 def test_an_outcome_file_that_can_only_be_written_in_place_is(
@@ -270,19 +274,27 @@ def test_a_step_is_not_negative(tmp_path: Path) -> None:
         session(tmp_path).report(-1, {"loss": 1.0})
 
 
+def test_a_step_is_a_number_that_databases_store(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"below 2\*\*63, not 9223372036854775808"):
+        session(tmp_path).report(2**63, {"loss": 1.0})
+
+
 @pytest.mark.parametrize("name", ["", "a" * 251, "a\nb", "loss@1", "größe", "a\0"])
 def test_a_name_is_what_mlflow_takes(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="a metric's name"):
         session(tmp_path).report(0, {name: 1.0})
 
 
-def test_a_full_disk_does_not_stop_a_training(
+def test_a_missing_folder_does_not_stop_a_training_and_is_no_silence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     current = session(tmp_path, metrics_path=str(tmp_path / "missing" / "metrics.jsonl"))
     current.report(0, {"loss": 1.0})
     current.report(1, {"loss": 1.0})
     assert capsys.readouterr().err.count("metrics cannot be written") == 1
+    current.close()
+    assert outcome(tmp_path).cause is Cause.BAD_METRIC
+    assert "last reported metrics are lost: No such file" in outcome(tmp_path).message
 
 
 def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
@@ -298,6 +310,268 @@ def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(points(tmp_path)) == 800
+
+
+# Disks that are full
+
+
+class Disk:
+    """A disk that takes so many bytes, some of them at once, and then no more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int, at_once: int = 1 << 20) -> None:
+        self.room, self.at_once = room, at_once
+        self._write = os.write
+        monkeypatch.setattr(os, "write", self.write)
+
+    def write(self, descriptor: int, content: bytes) -> int:
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        n_written = self._write(descriptor, content[: min(self.room, self.at_once)])
+        self.room -= n_written
+        return n_written
+
+
+def forbid_replacing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the outcome be written in place only, as in a pod."""
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(errno.EBUSY, "device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.parametrize("room", [0, 1, 60, 90])
+@pytest.mark.parametrize("is_pod", [False, True])
+def test_a_result_that_finds_no_room_is_an_error_and_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, is_pod: bool
+) -> None:
+    if is_pod:
+        forbid_replacing(monkeypatch)
+        (tmp_path / "outcome.json").touch()
+    current = session(tmp_path)
+    Disk(monkeypatch, room)
+    with pytest.raises(OSError, match=r"finish: the result cannot be written.* No space left"):
+        current.finish(0.5, {})
+    assert (tmp_path / "outcome.json").stat().st_size > 0
+    with pytest.raises(DocumentError):
+        outcome(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["outcome.json"]
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.parametrize("room", [0, 1, 60])
+@pytest.mark.parametrize("is_pod", [False, True])
+def test_a_result_outlives_a_later_one_that_finds_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, is_pod: bool
+) -> None:
+    if is_pod:
+        forbid_replacing(monkeypatch)
+    current = session(tmp_path)
+    current.finish(0.5, {"longer": 1.0})
+    disk = Disk(monkeypatch, room)
+    with pytest.raises(OSError, match="No space left"):
+        current.finish(0.25, {})
+    # What the fake disk cannot know: bytes of a file that has them already need no room.
+    if not (is_pod and room):
+        assert outcome(tmp_path).metrics == {"loss": 0.5, "longer": 1.0}
+    disk.room = 10_000
+    current.close()
+    assert outcome(tmp_path).metrics == {"loss": 0.25}
+
+
+@pytest.mark.fault("F59")
+def test_a_write_that_was_cut_short_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = session(tmp_path)
+    Disk(monkeypatch, 10_000, at_once=7)
+    current.report(0, {"loss": 1.0})
+    current.finish(0.5, {})
+    assert points(tmp_path) == [("loss", 0, 1.0)]
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.parametrize("room", [0, 10])
+def test_a_report_that_finds_no_room_is_an_error_and_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    current = session(tmp_path)
+    current.report(0, {"loss": 1.0})
+    disk = Disk(monkeypatch, room)
+    with pytest.raises(OSError, match=r"report: the step cannot be written.* No space left"):
+        current.report(1, {"loss": 0.5})
+    disk.room = 10_000
+    current.report(2, {"loss": 0.25})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)[1] for line in (lines[0], lines[-1])] == [0, 2]
+    current.close()
+    assert not (tmp_path / "outcome.json").exists(), "the last report is there"
+
+
+@pytest.mark.fault("F59")
+def test_without_a_result_a_lost_report_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = session(tmp_path)
+    current.report(0, {"loss": 1.0})
+    disk = Disk(monkeypatch, 0)
+    with pytest.raises(OSError, match="No space left"):
+        current.report(1, {"loss": 0.5})
+    disk.room = 10_000
+    current.close()
+    assert outcome(tmp_path).cause is Cause.BAD_METRIC
+    assert "its last reported metrics are lost: No space left" in outcome(tmp_path).message
+
+
+@pytest.mark.fault("F59")
+def test_without_a_result_metrics_that_do_not_reach_mlflow_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent:
+        is_refused = False
+
+        def __init__(self, *arguments: object) -> None: ...
+
+        def put(self, points: object) -> None: ...
+
+        def flush(self, timeout_seconds: float) -> bool:
+            return False
+
+    monkeypatch.setattr("studyflow.sdk.mlflow_sender.MlflowSender", Silent)
+    tracking = TrackingRef("http://mlflow:5000", "abc")
+    current = session(tmp_path, metrics_path=None, tracking=tracking)
+    current.report(0, {"loss": 1.0})
+    current.close()
+    assert outcome(tmp_path).cause is Cause.BAD_METRIC
+    assert "are lost: they did not reach MLflow" in outcome(tmp_path).message
+
+    other = session(tmp_path, metrics_path=None, tracking=tracking)
+    other.report(0, {"loss": 1.0})
+    other.finish(0.5, {})
+    other.close()
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
+
+
+@pytest.mark.fault("F59")
+def test_a_refused_result_that_finds_no_room_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = session(tmp_path)
+    Disk(monkeypatch, 0)
+    with pytest.raises(TypeError, match="loss must be a number"):
+        current.finish("0.5", {})
+    current.record_crash(ValueError("no data"))
+    assert (tmp_path / "outcome.json").stat().st_size > 0
+
+
+@pytest.mark.fault("F59")
+def test_a_disk_that_fails_later_has_not_stored_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync(descriptor: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(OSError, match="quota"):
+        session(tmp_path).finish(0.5, {})
+
+
+# Several processes of one trial
+
+
+@pytest.fixture(params=["folder", "pod"])
+def processes(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Session, Session]:
+    """Sessions of a script and of what it started, or of two scripts of one command."""
+    if request.param == "pod":
+        forbid_replacing(monkeypatch)
+        (tmp_path / "outcome.json").touch()
+    return session(tmp_path), session(tmp_path)
+
+
+@pytest.mark.fault("F60")
+def test_a_process_that_fails_does_not_take_back_the_result_of_another(
+    tmp_path: Path, processes: tuple[Session, Session]
+) -> None:
+    script, child = processes
+    script.finish(0.5, {})
+    child.record_crash(RuntimeError("no display"))
+    with pytest.raises(TypeError):
+        child.finish("0.4", {})
+    child.close()
+    assert outcome(tmp_path) == Outcome("demo", 3, 1, Cause.OK, {"loss": 0.5})
+
+
+@pytest.mark.fault("F60")
+def test_a_result_counts_whatever_failed_before(
+    tmp_path: Path, processes: tuple[Session, Session]
+) -> None:
+    script, child = processes
+    child.record_crash(RuntimeError("x" * 3000))
+    script.finish(0.5, {})
+    assert outcome(tmp_path) == Outcome("demo", 3, 1, Cause.OK, {"loss": 0.5})
+
+
+@pytest.mark.fault("F60")
+def test_the_last_result_counts_whichever_process_gives_it(
+    tmp_path: Path, processes: tuple[Session, Session]
+) -> None:
+    script, child = processes
+    script.finish(0.5, {})
+    child.finish(0.4, {})
+    assert outcome(tmp_path).metrics == {"loss": 0.4}
+    script.finish(0.3, {})
+    assert outcome(tmp_path).metrics == {"loss": 0.3}
+
+
+@pytest.mark.fault("F60")
+def test_a_failed_process_is_the_outcome_until_there_is_a_result(
+    tmp_path: Path, processes: tuple[Session, Session]
+) -> None:
+    # "python train.py | tee log" ends with exit code 0 all the same.
+    script, child = processes
+    child.record_crash(RuntimeError("no display"))
+    script.close()
+    assert outcome(tmp_path).message == "RuntimeError: no display"
+    script.record_crash(ValueError("no data"))
+    assert outcome(tmp_path).message == "ValueError: no data"
+
+
+@pytest.mark.fault("F60")
+@pytest.mark.parametrize(
+    "there", ["garbage", Outcome("demo", 4, 1, Cause.OK, {"loss": 1.0}).to_json()]
+)
+def test_a_crash_takes_the_place_of_what_is_no_result_of_this_attempt(
+    tmp_path: Path, there: str
+) -> None:
+    (tmp_path / "outcome.json").write_text(there)
+    session(tmp_path).record_crash(ValueError("no data"))
+    assert outcome(tmp_path).message == "ValueError: no data"
+
+
+def test_a_process_takes_back_what_it_said_itself(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    current.finish(0.5, {})
+    with pytest.raises(TypeError):
+        current.finish("0.4", {})
+    assert outcome(tmp_path).cause is Cause.USER_ERROR
+
+
+@pytest.mark.fault("F60")
+def test_a_process_that_is_stopped_while_it_writes_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studyflow.sdk.outcome_file.LOCK_SECONDS", 0.01)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        session(tmp_path).finish(0.5, {})
+    finally:
+        os.close(folder)
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
 
 
 # Who speaks
@@ -435,6 +709,12 @@ def test_a_crash_after_finish_changes_nothing(tmp_path: Path) -> None:
     current.finish(0.5, {})
     current.record_crash(ValueError("while closing the logger"))
     assert outcome(tmp_path).cause is Cause.OK
+
+
+def test_a_crash_tells_whether_the_stop_came_before_it(tmp_path: Path) -> None:
+    (tmp_path / "stop.json").touch()
+    session(tmp_path).record_crash(ValueError("interrupted"))
+    assert outcome(tmp_path).stopped
 
 
 # Stopping
