@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,6 +32,9 @@ OUTCOME_LIMIT_BYTES: Final = 4096
 
 MESSAGE_LIMIT_CHARS: Final = 1000
 """Longest `Outcome.message`; longer ones are cut, so that the metrics always fit."""
+
+BEGINNING_BYTES: Final = 60
+"""How much of a refused outcome its message shows."""
 
 NAME_LIMIT_CHARS: Final = 250
 """Longest metric name: MLflow's limit for a key."""
@@ -126,6 +130,50 @@ _CONSEQUENCES: Final[Mapping[Cause, Consequence]] = {
 }
 
 
+_CUDA_OOM: Final = re.compile(
+    r"(CUDA|HIP)( error:)? out of memory"
+    r"|((CUDA|cuBLAS|cuDNN)( driver)? error:? |.*(: | in ))?"
+    r"(CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY)",
+    re.IGNORECASE,
+)
+_HOST_OOM: Final = re.compile(
+    r"(\[enforce fail[^\]]*\].{0,20}?)?DefaultCPUAllocator: can't allocate memory"
+    r"|std::bad_alloc"
+    r"|(\[Errno 12\] )?Cannot allocate memory"
+    r"|memory allocation of \d+ bytes failed"  # Rust's, as polars and tokenizers print it
+)
+MISTAKES: Final = frozenset(
+    {
+        *("AssertionError", "AttributeError", "ImportError", "IndexError", "KeyError"),
+        *("LookupError", "ModuleNotFoundError", "NameError", "NotImplementedError"),
+        *("StopIteration", "SyntaxError", "TypeError", "UnboundLocalError", "ValueError"),
+    }
+)
+"""Exceptions of a mistake in the script: what their messages quote did not end it."""
+
+
+def memory_cause(kind: str, message: str) -> Cause | None:
+    """Return `cuda-oom` or `host-oom` if that is what an exception says; `None` if not.
+
+    The message must begin with what allocators say: one that only mentions it is about something
+    else.
+
+    Args:
+        kind: The exception's type, with or without its module; empty for a line without a type.
+        message: Its text; only the first line is looked at.
+    """
+    name = kind.replace("::", ".").rpartition(".")[2]
+    if name == "OutOfMemoryError":
+        return Cause.CUDA_OOM
+    if name in MISTAKES:
+        return None
+    if _CUDA_OOM.match(message):
+        return Cause.CUDA_OOM
+    if name.endswith("MemoryError") or name == "bad_alloc" or _HOST_OOM.match(message):
+        return Cause.HOST_OOM
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class TrackingRef:
     """Where a trial's metrics belong in MLflow. Holds no credential."""
@@ -203,7 +251,10 @@ class Trial:
         Raises:
             DocumentError: The text is not such a document, or of a version unknown here.
         """
-        document = _read_object(text, "trial")
+        try:
+            document = _read_object(text, "trial")
+        except DocumentError as error:
+            raise _with_beginning(error, text.encode(errors="replace")) from error.__cause__
         try:
             tracking = document.get("tracking")
             return cls(
@@ -247,6 +298,10 @@ class Outcome:
     stopped: bool = False
     """Whether the script had been told to stop, by SIGTERM or the stop file, before it called
     `finish`: its metrics are then those of a training that was cut short."""
+    is_silent: bool = field(default=False, compare=False)
+    """Whether the script ended in order and said nothing of its result, so that what it reported
+    may stand in for it. Only an executor knows; no document holds it. What was said and refused
+    is no silence."""
 
     def to_json(self) -> str:
         """Return the document, at most `OUTCOME_LIMIT_BYTES` long in UTF-8.
@@ -289,15 +344,22 @@ class Outcome:
         """
         # Half a surrogate pair passes here, so that the decoder below refuses it like other bytes.
         raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+        try:
+            return cls._read(raw)
+        except DocumentError as error:
+            raise _with_beginning(error, raw) from error.__cause__
+
+    @classmethod
+    def _read(cls, raw: bytes) -> Outcome:
         if len(raw) > OUTCOME_LIMIT_BYTES:
             raise DocumentError(
-                f"The outcome document is {len(raw)} bytes long; "
+                f"The outcome document is at least {len(raw)} bytes long; "
                 f"the limit is {OUTCOME_LIMIT_BYTES}."
             )
         try:
             decoded = raw.decode()
         except UnicodeDecodeError as error:
-            raise DocumentError(f"The outcome document is not UTF-8: {raw[:60]!r}.") from error
+            raise DocumentError("The outcome document is not UTF-8.") from error
         document = _read_object(decoded, "outcome")
         try:
             cause = Cause(_typed(document, "cause", str))
@@ -317,7 +379,7 @@ class Outcome:
                 stopped="stopped" in document and _typed(document, "stopped", bool),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise DocumentError(f"The outcome document is malformed: {error!r}.") from error
+            raise DocumentError(f"The outcome document is malformed: {error!r:.100}.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,11 +479,9 @@ def _read_object(text: str, what: str) -> dict[str, Any]:
     try:
         document = json.loads(text, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        raise DocumentError(
-            f"The {what} document is not JSON ({str(error)[:100]}); it begins {text[:60]!r}."
-        ) from error
+        raise DocumentError(f"The {what} document is not JSON ({str(error)[:100]}).") from error
     if not isinstance(document, dict):
-        raise DocumentError(f"The {what} document is not a JSON object; it begins {text[:60]!r}.")
+        raise DocumentError(f"The {what} document is not a JSON object.")
     version = document.get("version")
     if type(version) is not int or version != DOCUMENT_VERSION:  # `true` equals 1 in Python
         raise DocumentError(
@@ -430,6 +490,11 @@ def _read_object(text: str, what: str) -> dict[str, Any]:
             hint="install the same studyflow in the trial's environment and beside the runner.",
         )
     return document
+
+
+def _with_beginning(error: DocumentError, raw: bytes) -> DocumentError:
+    beginning = raw[:BEGINNING_BYTES].decode(errors="replace")
+    return DocumentError(f"{error.message} It begins {beginning!r}.", hint=error.hint)
 
 
 def _typed(document: Any, key: str, kind: type[Any]) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from studyflow.errors import DocumentError
+from studyflow.executors.failures import ANSI, last_failures, last_lines, recorded_failure
 from studyflow.executors.launchers import find_silence
 from studyflow.executors.plain_mlflow import explain_crash, explain_warning
 from studyflow.trial import MESSAGE_LIMIT_CHARS, Cause, Outcome, Trial
@@ -32,34 +33,27 @@ _SCRIPT_CAUSES: Final = frozenset(
 _OUTSIDE_SIGNALS: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP})
 """Signals that somebody else sends: an administrator, a machine that shuts down."""
 
-_CUDA_OOM: Final = re.compile(
-    r"torch(\.cuda)?\.OutOfMemoryError"
-    r"|(CUDA|HIP)( error:)? out of memory"
-    r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY",
+_BROKEN_DEVICE: Final = re.compile(
+    r"((CUDA|HIP)( error)?: )?"
+    r"(uncorrectable (ECC|NVLink) error"
+    r"|(all )?CUDA-capable device(s|\(s\)) (is/)?are busy or unavailable"
+    r"|system not yet initialized)"  # NVSwitch without its fabric manager
+    r"|(Unable to determine the device handle for .*)?(NVRM: .*)?"
+    r"(\d+, .*)?GPU (is lost|has fallen off the bus)"
+    r"|(Failed to initialize NVML: )?Driver/library version mismatch",
     re.IGNORECASE,
 )
-_HOST_OOM: Final = re.compile(
-    r"^(\w+\.)*\w*MemoryError\b"  # numpy's is `_ArrayMemoryError`
-    r"|std::bad_alloc"
-    r"|DefaultCPUAllocator: can't allocate memory"
-    r"|Cannot allocate memory",
+"""How messages begin that no script and no parameters can cause. An illegal memory access or a
+missing device is not here: the one may be the script's own doing, the other a study that asked for
+no GPU."""
+
+_CHILD_KILLED: Final = re.compile(
+    r"killed by signal: Killed|^Killed\b|exitcode *: -9\b|died with <Signals\.SIGKILL"
+    r"|terminated with signal SIGKILL|SIGKILL\(-9\)|process pool was terminated abruptly",
     re.MULTILINE,
 )
-_BROKEN_DEVICE: Final = re.compile(
-    r"uncorrectable (ECC|NVLink) error"
-    r"|CUDA-capable device\(s\) is/are busy or unavailable"
-    r"|all CUDA-capable devices are busy or unavailable"
-    r"|GPU is lost|GPU has fallen off the bus"
-    r"|CUDA error: system not yet initialized"  # NVSwitch without its fabric manager
-    r"|Driver/library version mismatch",
-    re.IGNORECASE,
-)
-"""What no script and no parameters can cause. An illegal memory access or a missing device is not
-here: the one may be the script's own doing, the other a study that asked for no GPU."""
-_CHILD_KILLED: Final = re.compile(r"killed by signal: Killed|^Killed\b|exitcode: -9", re.MULTILINE)
-"""How PyTorch's data loader, a shell and torchrun tell of a child that got SIGKILL."""
-
-_ANSI: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\-_])")
+"""How PyTorch's data loader, a shell, torchrun and process pools tell of a child that got
+SIGKILL."""
 
 
 class How(enum.StrEnum):
@@ -145,9 +139,12 @@ def blame_device(outcome: Outcome, log_tail: str) -> Outcome:
     """
     if outcome.cause is not Cause.USER_ERROR:
         return outcome
-    for text in (log_tail, outcome.message):
-        if match := _BROKEN_DEVICE.search(text):
-            shown = f"Its device is broken: {_line_at(text, match.start())}"
+    failures = last_failures(log_tail)
+    if not any(failure.kind for failure in failures):
+        failures = last_lines(log_tail, 2)
+    for failure in (recorded_failure(outcome.message), *failures):
+        if failure.begins_with(_BROKEN_DEVICE):
+            shown = f"Its device is broken: {readable(failure.line)}"
             return replace(outcome, cause=Cause.NODE_FAULT, message=shown)
     return outcome
 
@@ -189,27 +186,32 @@ def _read(
             f"The outcome document claims the cause {outcome.cause.value!r}, which no script can "
             "know.",
         )
-    if outcome.cause is Cause.USER_ERROR and _CUDA_OOM.search(outcome.message):
-        return _outcome(trial, Cause.CUDA_OOM, readable(outcome.message))
+    # An image may hold an older SDK, or none: then a document is written by hand.
+    memory = recorded_failure(outcome.message).memory_cause
+    if outcome.cause is Cause.USER_ERROR and memory is not None:
+        return _outcome(trial, memory, readable(outcome.message))
     return outcome
 
 
 def _judge_exit(ending: Ending, log_tail: str, trial: Trial) -> tuple[Cause, str]:
     code = ending.exit_code
-    last_line = _last_line(log_tail)
     if code == 0:
         return Cause.BAD_METRIC, _describe_silence(log_tail, trial)
     if code is None:
         return Cause.LOST, "The script ended, and how it ended is not known."
     number = _signal_number(code)
-    if ending.oom and (number == signal.SIGKILL or _CHILD_KILLED.search(log_tail)):
+    failures = last_failures(log_tail)
+    child_was_killed = any(
+        _CHILD_KILLED.search(f"{failure.line}\n{failure.after}") for failure in failures
+    )
+    if ending.oom and (number == signal.SIGKILL or child_was_killed):
         return Cause.HOST_OOM, "The kernel killed it for want of memory."
-    if match := _CUDA_OOM.search(log_tail):
-        return Cause.CUDA_OOM, _line_at(log_tail, match.start())
-    if match := _HOST_OOM.search(log_tail):
-        return Cause.HOST_OOM, _line_at(log_tail, match.start())
+    for failure in failures:
+        if cause := failure.memory_cause:
+            return cause, readable(failure.line)
     if code > 0 and (refused := explain_crash(log_tail, trial)):
         return Cause.USER_ERROR, refused
+    last_line = _last_line(log_tail)
     shown = f" Last line: {last_line}" if last_line else ""
     if number in _OUTSIDE_SIGNALS:
         return Cause.LOST, f"Killed by {_signal_name(number)} from outside.{shown}"
@@ -236,7 +238,7 @@ def _describe_silence(log_tail: str, trial: Trial) -> str:
 def readable(text: str, limit_chars: int = LINE_LIMIT_CHARS) -> str:
     """Return text from a trial as one short line without colours and control characters."""
     # What cannot be seen in the result need not be looked at; escapes may triple a line's length.
-    plain = _ANSI.sub("", text[: 8 * limit_chars])
+    plain = ANSI.sub("", text[: 8 * limit_chars])
     plain = "".join(c if c.isprintable() else " " for c in plain)
     plain = " ".join(plain.split())
     return plain if len(plain) <= limit_chars else plain[: limit_chars - 1] + "…"
@@ -249,12 +251,6 @@ def _last_line(log_tail: str) -> str:
         if shown := readable(line.lstrip("\0")):
             return shown
     return ""
-
-
-def _line_at(text: str, position: int) -> str:
-    start = text.rfind("\n", 0, position) + 1
-    end = text.find("\n", position)
-    return readable(text[max(start, position - LINE_LIMIT_CHARS) : len(text) if end < 0 else end])
 
 
 def _signal_number(code: int) -> int | None:

@@ -7,16 +7,12 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Final
 
-from studyflow.trial import Cause
+from studyflow.trial import Cause, memory_cause
 
 TEXT_LIMIT_CHARS: Final = 500
 
-_CUDA_OOM: Final = re.compile(
-    r"(CUDA|HIP)( error:)? out of memory"
-    r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY",
-    re.IGNORECASE,
-)
-_HOST_OOM: Final = re.compile(r"DefaultCPUAllocator: can't allocate memory|std::bad_alloc")
+_TRACEBACK: Final = "Traceback (most recent call last)"
+_EXCEPTION: Final = re.compile(r"^(?P<kind>[^\W\d][\w.]*)(?:: (?P<text>.*))?$", re.MULTILINE)
 
 
 def crash_cause(
@@ -32,15 +28,49 @@ def crash_cause(
     """
     if isinstance(error, KeyboardInterrupt):
         return None
-    name = type(error).__name__
-    text = redact(str(error))[: 4 * TEXT_LIMIT_CHARS]
-    if isinstance(error, MemoryError) or _HOST_OOM.search(text):
-        cause = Cause.HOST_OOM
-    elif name == "OutOfMemoryError" or _CUDA_OOM.search(text):
-        cause = Cause.CUDA_OOM
-    else:
-        cause = Cause.USER_ERROR
-    return cause, _describe(error, name, text)
+    cause = _memory_cause(error) or Cause.USER_ERROR
+    text = redact(_text(error))[: 4 * TEXT_LIMIT_CHARS]
+    return cause, _describe(error, type(error).__name__, text)
+
+
+def _memory_cause(error: BaseException) -> Cause | None:
+    """Return the cause if the script ended for want of memory; `None` if it did not.
+
+    What was only handled before (`__context__`) was survived and does not count; what the
+    exception was raised from (`__cause__`) does.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if found := _memory_cause_of_one(cause):
+            return found
+        cause = cause.__cause__
+    return None
+
+
+def _memory_cause_of_one(error: BaseException) -> Cause | None:
+    if isinstance(error, BaseExceptionGroup):
+        causes = {_memory_cause(part) for part in error.exceptions}
+        return causes.pop() if len(causes) == 1 else None
+    for kind in type(error).__mro__:
+        if found := memory_cause(kind.__name__, ""):
+            return found
+    text = _text(error)
+    if found := memory_cause(type(error).__name__, text):
+        return found
+    if _TRACEBACK not in text:
+        return None
+    # The message holds what ended another process, or the replica on another device.
+    *_, last = (None, *_EXCEPTION.finditer(text, text.rindex(_TRACEBACK)))
+    return None if last is None else memory_cause(last["kind"], last["text"] or "")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - user code, and the cause is told all the same
+        return ""
 
 
 def _describe(error: BaseException, name: str, text: str) -> str:

@@ -646,6 +646,10 @@ class OutOfMemoryError(RuntimeError):
     """As torch names it."""
 
 
+TRACEBACK = "Traceback (most recent call last):\n"
+CUDA_OOM = "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
 @pytest.mark.parametrize(
     ("error", "cause", "message"),
     [
@@ -663,14 +667,75 @@ class OutOfMemoryError(RuntimeError):
             Cause.CUDA_OOM,
             "RuntimeError: CUDA out of memory. Tried",
         ),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+            Cause.CUDA_OOM,
+            "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`",
+        ),
+        (
+            OSError(errno.ENOMEM, "Cannot allocate memory"),
+            Cause.HOST_OOM,
+            "OSError: [Errno 12] Cannot allocate memory",
+        ),
+        # Of another replica or process, as torch passes it on.
+        (
+            RuntimeError(f"Caught RuntimeError in replica 0.\nOriginal {TRACEBACK}{CUDA_OOM}"),
+            Cause.CUDA_OOM,
+            f"RuntimeError: Caught RuntimeError in replica 0. Original {TRACEBACK}{CUDA_OOM}",
+        ),
+        (
+            RuntimeError(f"{TRACEBACK}{CUDA_OOM}\n\n{TRACEBACK}KeyError: 'lr'"),
+            Cause.USER_ERROR,
+            f"RuntimeError: {TRACEBACK}{CUDA_OOM} {TRACEBACK}KeyError: 'lr'",
+        ),
+        # A message that only mentions it is about something else.
+        (
+            ValueError("CUDA out of memory is no policy"),
+            Cause.USER_ERROR,
+            "ValueError: CUDA out of memory is no policy",
+        ),
+        (
+            RuntimeError("no policy for 'CUDA out of memory'"),
+            Cause.USER_ERROR,
+            "RuntimeError: no policy for 'CUDA out of memory'",
+        ),
         (ValueError("a\n\x1b[31mb\0"), Cause.USER_ERROR, "ValueError: a [31mb"),
     ],
 )
+@pytest.mark.fault("F61")
 def test_an_uncaught_exception_is_the_outcome(
     tmp_path: Path, error: BaseException, cause: Cause, message: str
 ) -> None:
     session(tmp_path).record_crash(error)
-    assert outcome(tmp_path) == Outcome("demo", 3, 1, cause, {}, message)
+    assert outcome(tmp_path) == Outcome("demo", 3, 1, cause, {}, message.replace("\n", " "))
+
+
+def chained(error: BaseException, *, cause: BaseException | None, context: BaseException) -> Any:
+    error.__cause__, error.__context__ = cause, context
+    return error
+
+
+@pytest.mark.fault("F61")
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        # Raised while a lack of memory was handled: the script had survived that.
+        (chained(KeyError("lr"), cause=None, context=OutOfMemoryError()), Cause.USER_ERROR),
+        (chained(OutOfMemoryError(), cause=None, context=KeyError("lr")), Cause.CUDA_OOM),
+        # Raised from it.
+        (
+            chained(RuntimeError("gave up"), cause=MemoryError(), context=KeyError("lr")),
+            Cause.HOST_OOM,
+        ),
+        (ExceptionGroup("tasks", [OutOfMemoryError(), OutOfMemoryError()]), Cause.CUDA_OOM),
+        (ExceptionGroup("tasks", [OutOfMemoryError(), KeyError("lr")]), Cause.USER_ERROR),
+    ],
+)
+def test_of_a_chain_the_exception_that_ended_the_script_counts(
+    tmp_path: Path, error: BaseException, cause: Cause
+) -> None:
+    session(tmp_path).record_crash(error)
+    assert outcome(tmp_path).cause is cause
 
 
 @pytest.mark.fault("F51")
@@ -715,6 +780,15 @@ def test_a_crash_tells_whether_the_stop_came_before_it(tmp_path: Path) -> None:
     (tmp_path / "stop.json").touch()
     session(tmp_path).record_crash(ValueError("interrupted"))
     assert outcome(tmp_path).stopped
+
+
+def test_an_exception_without_a_text_is_recorded_all_the_same(tmp_path: Path) -> None:
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    session(tmp_path).record_crash(Broken())
+    assert outcome(tmp_path).message == "Broken"
 
 
 # Stopping
