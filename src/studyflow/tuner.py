@@ -443,12 +443,14 @@ class Tuner:
     ) -> Outcome | None:
         """Let what a script logged by itself stand in for the outcome it did not give.
 
+        What was said and refused is never replaced: the script may have meant any other value.
+
         Returns:
             The outcome; `None` when the tracker is away, and is to be asked again.
         """
         outcome = status.outcome
         assert outcome is not None, "an ended attempt has an outcome"
-        if outcome.cause is not Cause.BAD_METRIC or outcome.metrics or status.exit_code != 0:
+        if not outcome.is_silent:
             return outcome
         names, reported = self._spec.metrics, self._last_metrics.get(record.number, {})
         logged = LoggedRuns()
@@ -475,6 +477,7 @@ class Tuner:
             cause=Cause.OK,
             metrics=found,
             message="The script called no finish(); the last logged values were taken.",
+            is_silent=False,
         )
 
     def _retry(

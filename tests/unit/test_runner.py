@@ -79,6 +79,61 @@ def test_a_study_runs_from_its_file_to_its_report(settings: Settings, tmp_path: 
     ]
 
 
+SAYS = """
+import json, os, resource, subprocess, sys
+from studyflow import sdk
+trial = sdk.current_trial()
+sdk.report(0, loss=2.0)
+path = json.loads(os.environ["STUDYFLOW_TRIAL"])["outcome_path"]
+match trial.params["says"]:
+    case "garbage":
+        open(path, "w").write("{")
+    case "of another trial":
+        sdk.finish(loss=1.0)
+        text = open(path).read()
+        open(path, "w").write(text.replace(f'"number":{trial.number}', '"number":99'))
+    case "cut short":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))
+        try:
+            sdk.finish(loss=1.0)
+        except OSError:
+            pass
+    case "beside a child that fails":
+        sdk.finish(loss=1.0)
+        fail = "from studyflow import sdk; sdk.current_trial(); raise RuntimeError"
+        subprocess.run([sys.executable, "-c", fail], stderr=subprocess.DEVNULL)
+"""
+
+
+@pytest.mark.fault("F59", "F60")
+def test_no_reported_value_takes_the_place_of_what_a_script_said(
+    settings: Settings, tmp_path: Path
+) -> None:
+    says = ["garbage", "of another trial", "cut short", "beside a child that fails", "nothing"]
+    spec = StudySpec.from_mapping(
+        {
+            **DOCUMENT,
+            "search_space": {"says": {"type": "categorical", "choices": says}},
+            "sampler": {"type": "grid"},
+            "budget": {"n_trials": len(says), "max_parallel_trials": len(says)},
+            "stop": {"alike_failures": len(says)},
+            "trial": {"command": ["python", "train.py"]},
+        }
+    )
+    write_study(tmp_path, SAYS)
+
+    result = run_study(spec, settings, Observer(), folder=tmp_path)
+
+    values = {r.params["says"]: r.values or r.cause for r in result.data.records}
+    assert values == {
+        "garbage": Cause.BAD_METRIC,
+        "of another trial": Cause.BAD_METRIC,
+        "cut short": Cause.BAD_METRIC,
+        "beside a child that fails": (1.0,),
+        "nothing": (2.0,),
+    }
+
+
 def test_a_broken_terminal_does_not_end_a_study(settings: Settings, tmp_path: Path) -> None:
     result = run_study(tiny(tmp_path), settings, Deaf(), folder=tmp_path)
 

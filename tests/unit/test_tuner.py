@@ -951,10 +951,6 @@ def test_metrics_that_a_script_logs_straight_to_mlflow_are_pruned_by_too() -> No
 # ---- scripts without the SDK --------------------------------------------------------------------
 
 
-def no_finish(number: int = 0) -> Outcome:
-    return Outcome("demo", number, 1, Cause.BAD_METRIC, {}, "Trial 0 ended without a value.")
-
-
 @pytest.mark.parametrize("source", ["mlflow", "reports"])
 def test_a_script_that_never_calls_finish_is_judged_by_what_it_logged_last(source: str) -> None:
     rig = Rig(parallel(1, n_trials=1), objective=None)
@@ -965,8 +961,7 @@ def test_a_script_that_never_calls_finish_is_judged_by_what_it_logged_last(sourc
     else:
         rig.executor.report(AttemptId(0, 1), 0, loss=3.0)
         rig.executor.report(AttemptId(0, 1), 1, loss=2.0)
-    rig.executor.finish(AttemptId(0, 1), no_finish())
-    rig.machine.attempts[AttemptId(0, 1)].exit_code = 0
+    rig.executor.finish(AttemptId(0, 1), None)
 
     tuner.drive()
 
@@ -975,16 +970,12 @@ def test_a_script_that_never_calls_finish_is_judged_by_what_it_logged_last(sourc
     assert record.message == "The script called no finish(); the last logged values were taken."
 
 
-@pytest.mark.parametrize(("exit_code", "logged"), [(1, {"loss": [2.0]}), (0, {"other": [2.0]})])
-def test_nothing_is_made_up_for_a_script_that_failed_or_logged_something_else(
-    exit_code: int, logged: dict[str, list[float]]
-) -> None:
+def test_nothing_is_made_up_for_a_silent_script_that_logged_something_else() -> None:
     rig = Rig(parallel(1, n_trials=1), objective=None)
-    rig.picture.logged = logged
+    rig.picture.logged = {"other": [2.0]}
     tuner = rig.tuner()
     tuner.turn()
-    rig.executor.finish(AttemptId(0, 1), no_finish())
-    rig.machine.attempts[AttemptId(0, 1)].exit_code = exit_code
+    rig.executor.finish(AttemptId(0, 1), None)
 
     tuner.drive()
 
@@ -1049,6 +1040,28 @@ def test_a_cancelled_study_does_not_wait_for_mlflow() -> None:
     tuner.cancel()
 
     assert rig.check(n_counted=0)[0].cause is Cause.CANCELLED
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.parametrize("exit_code", [0, 1, None])
+@pytest.mark.parametrize("cause", [Cause.BAD_METRIC, Cause.USER_ERROR])
+def test_nothing_is_made_up_for_a_script_whose_outcome_is_refused(
+    cause: Cause, exit_code: int | None
+) -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    rig.picture.logged = {"loss": [2.0]}
+    tuner = rig.tuner()
+    tuner.turn()
+    rig.executor.report(AttemptId(0, 1), 0, loss=2.0)
+    said = "The outcome document is not JSON. It begins '{'."
+    rig.executor.finish(AttemptId(0, 1), Outcome("demo", 0, 1, cause, {}, said))
+    rig.machine.attempts[AttemptId(0, 1)].exit_code = exit_code
+
+    tuner.drive()
+
+    (record,) = rig.check()
+    assert (record.state, record.cause, record.values) == (TrialState.FAILED, cause, None)
+    assert record.message == said
 
 
 # ---- observers --------------------------------------------------------------------------------

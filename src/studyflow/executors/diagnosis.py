@@ -16,7 +16,7 @@ from studyflow.errors import DocumentError
 from studyflow.executors.failures import ANSI, last_failures, last_lines, recorded_failure
 from studyflow.executors.launchers import find_silence
 from studyflow.executors.plain_mlflow import explain_crash, explain_warning
-from studyflow.trial import MESSAGE_LIMIT_CHARS, Cause, Outcome, Trial
+from studyflow.trial import BEGINNING_BYTES, MESSAGE_LIMIT_CHARS, Cause, Outcome, Trial
 
 LINE_LIMIT_CHARS: Final = 300
 """Longest piece of a log shown in a message."""
@@ -32,6 +32,9 @@ _SCRIPT_CAUSES: Final = frozenset(
 
 _OUTSIDE_SIGNALS: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP})
 """Signals that somebody else sends: an administrator, a machine that shuts down."""
+
+_RESULTS: Final = frozenset({Cause.OK, Cause.NAN})
+"""Causes of a script that gave its result."""
 
 _BROKEN_DEVICE: Final = re.compile(
     r"((CUDA|HIP)( error)?: )?"
@@ -87,9 +90,17 @@ class Ending:
     """The limit that it ran into."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoDocument:
+    """Something that stands where `sdk.finish` writes and cannot be read as a document."""
+
+    what: str
+    """Such as "a folder"."""
+
+
 def diagnose(
     ending: Ending,
-    outcome_bytes: bytes | None,
+    said: bytes | NoDocument | None,
     log_tail: str,
     trial: Trial,
     redact: Callable[[str], str] = str,
@@ -101,25 +112,23 @@ def diagnose(
     Otherwise a requested stop and the time limit come first, then the document, then exit code and
     last lines. Metrics may be NaN or infinite; that is the study's to judge.
 
+    Something that is said and refused is `bad-metric`. Only a script that ended in order and said
+    nothing at all is silent (`Outcome.is_silent`).
+
     Args:
         ending: How the attempt ended.
-        outcome_bytes: What stands where `sdk.finish` writes; `None` when there is nothing.
+        said: What stands where `sdk.finish` writes, however little; `None` when there is nothing.
         log_tail: The end of standard output and standard error; may be torn and hold anything.
         trial: The attempt that was submitted: the document must be about this very one.
         redact: Takes secrets out of the document's message, before any of it is cut off: what is
             left of half a secret is not known again.
     """
-    document = _read(outcome_bytes, trial, redact)
-    if ending.how in (How.STOPPED, How.TIMEOUT) and not (
-        ending.finished_first and document is not None and document.cause is not Cause.BAD_METRIC
-    ):
+    document = None if said is None else _read(said, trial, redact)
+    if ending.how in (How.STOPPED, How.TIMEOUT) and not _stands(document, ending):
         return _outcome(trial, *_imposed(ending))
     if document is not None:
-        if document.cause is Cause.OK and ending.how is How.EXITED and ending.exit_code:
-            # The values stand, yet what follows may have been meant to count: saving a model.
-            _, what = _judge_exit(ending, log_tail, trial)
-            said = f"{document.message} After finish() the script failed: {what}".strip()
-            return replace(document, message=said[:MESSAGE_LIMIT_CHARS])
+        if ending.how is How.EXITED and ending.exit_code:
+            return _with_exit(document, ending, log_tail, trial)
         return document
     if ending.how is How.LOST:
         return _outcome(
@@ -127,6 +136,9 @@ def diagnose(
             Cause.LOST,
             "Its machine shut down, or the process that watched over it was killed.",
         )
+    if ending.exit_code == 0:
+        silence = _outcome(trial, Cause.BAD_METRIC, _describe_silence(log_tail, trial))
+        return replace(silence, is_silent=True)
     return _outcome(trial, *_judge_exit(ending, log_tail, trial))
 
 
@@ -149,6 +161,29 @@ def blame_device(outcome: Outcome, log_tail: str) -> Outcome:
     return outcome
 
 
+def _stands(document: Outcome | None, ending: Ending) -> bool:
+    """Return whether what a script said before it was stopped, or its time was up, counts."""
+    if document is None or not ending.finished_first:
+        return False
+    if ending.how is How.STOPPED:
+        # A crash may have been a child's that the script survived: the stop found it running.
+        return document.cause in _RESULTS
+    return document.cause is not Cause.BAD_METRIC
+
+
+def _with_exit(document: Outcome, ending: Ending, log_tail: str, trial: Trial) -> Outcome:
+    """Return what a script said before it failed, with how it failed.
+
+    The values stand, yet what follows may have been meant to count: saving a model.
+    """
+    if document.cause not in (Cause.OK, Cause.BAD_METRIC):
+        return document
+    after = "After finish() the script" if document.cause is Cause.OK else "The script also"
+    _, what = _judge_exit(ending, log_tail, trial)
+    message = f"{document.message} {after} failed: {what}".strip()
+    return replace(document, message=message[:MESSAGE_LIMIT_CHARS])
+
+
 def _imposed(ending: Ending) -> tuple[Cause, str]:
     if ending.how is How.STOPPED:
         return ending.stop_cause or Cause.CANCELLED, ending.stop_reason
@@ -159,16 +194,26 @@ def _imposed(ending: Ending) -> tuple[Cause, str]:
     )
 
 
-def _read(
-    outcome_bytes: bytes | None, trial: Trial, redact: Callable[[str], str]
-) -> Outcome | None:
-    """Return what the script said, checked; `None` when it said nothing."""
-    if outcome_bytes is None or not outcome_bytes.strip():
-        return None
+def _read(said: bytes | NoDocument, trial: Trial, redact: Callable[[str], str]) -> Outcome:
+    """Return what the script said, checked; `bad-metric` when it is refused."""
+    if isinstance(said, NoDocument):
+        return _outcome(
+            trial,
+            Cause.BAD_METRIC,
+            f"{said.what[:1].upper()}{said.what[1:]} stands where the outcome document belongs. "
+            "Hint: only sdk.finish(...) may write there.",
+        )
+    if not said.strip():
+        return _outcome(
+            trial,
+            Cause.BAD_METRIC,
+            f"The outcome document is empty ({len(said)} bytes): it could not be written. "
+            "Hint: is the disk full? Only sdk.finish(...) may write there.",
+        )
     try:
-        outcome = Outcome.from_json(outcome_bytes)
+        outcome = Outcome.from_json(said)
     except DocumentError as error:
-        return _outcome(trial, Cause.BAD_METRIC, readable(redact(str(error))))
+        return _outcome(trial, Cause.BAD_METRIC, _why_refused(said, error, redact))
     outcome = replace(outcome, message=redact(outcome.message))
     found = (outcome.study, outcome.number, outcome.attempt)
     expected = (trial.study, trial.number, trial.attempt)
@@ -176,15 +221,16 @@ def _read(
         return _outcome(
             trial,
             Cause.BAD_METRIC,
-            f"The outcome document is about {_name(*found)}, not about {_name(*expected)}, and was "
-            "refused. Hint: does the script hand its environment to another trial?",
+            f"The outcome document is about {_name(*found, redact)}, not about "
+            f"{_name(*expected, redact)}, and was refused. It begins {_beginning(said, redact)} "
+            "Hint: does the script hand its environment to another trial?",
         )
     if outcome.cause not in _SCRIPT_CAUSES:
         return _outcome(
             trial,
             Cause.BAD_METRIC,
             f"The outcome document claims the cause {outcome.cause.value!r}, which no script can "
-            "know.",
+            f"know. It begins {_beginning(said, redact)}",
         )
     # An image may hold an older SDK, or none: then a document is written by hand.
     memory = recorded_failure(outcome.message).memory_cause
@@ -193,10 +239,28 @@ def _read(
     return outcome
 
 
+def _why_refused(said: bytes, error: DocumentError, redact: Callable[[str], str]) -> str:
+    """Return why a document cannot be read and how it begins, without secrets."""
+    text = said.decode(errors="surrogateescape")
+    redacted = redact(text)
+    if redacted != text:
+        # An error shows pieces of what it is about: of a text without secrets, it shows none.
+        try:
+            Outcome.from_json(redacted.encode(errors="surrogateescape"))
+        except DocumentError as other:
+            error = other
+        else:
+            return f"The outcome document is malformed. It begins {_beginning(said, redact)}"
+    return readable(str(error))
+
+
+def _beginning(said: bytes, redact: Callable[[str], str]) -> str:
+    text = redact(said.decode(errors="replace"))
+    return f"{readable(text, BEGINNING_BYTES)!r}."
+
+
 def _judge_exit(ending: Ending, log_tail: str, trial: Trial) -> tuple[Cause, str]:
     code = ending.exit_code
-    if code == 0:
-        return Cause.BAD_METRIC, _describe_silence(log_tail, trial)
     if code is None:
         return Cause.LOST, "The script ended, and how it ended is not known."
     number = _signal_number(code)
@@ -268,8 +332,8 @@ def _signal_name(number: int | None) -> str:
         return f"signal {number}"
 
 
-def _name(study: str, number: int, attempt: int) -> str:
-    return f"trial {number}, attempt {attempt} of study {readable(study, 60)!r}"
+def _name(study: str, number: int, attempt: int, redact: Callable[[str], str]) -> str:
+    return f"trial {number}, attempt {attempt} of study {readable(redact(study), 60)!r}"
 
 
 def _outcome(trial: Trial, cause: Cause, message: str) -> Outcome:

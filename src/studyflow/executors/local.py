@@ -63,7 +63,7 @@ from typing import Any, Final
 
 from studyflow.errors import DocumentError, ExecutorError, ExecutorUnavailable
 from studyflow.executors import supervisor
-from studyflow.executors.diagnosis import Ending, How, diagnose
+from studyflow.executors.diagnosis import Ending, How, NoDocument, diagnose
 from studyflow.executors.gpus import ORDER, VISIBLE, choose_gpus, count_slots, detect_gpus
 from studyflow.executors.launchers import is_set_by_launcher
 from studyflow.executors.plain_mlflow import mlflow_variables
@@ -107,6 +107,17 @@ _PLACE: Final = "place"
 
 _FOREIGN_VARIABLES: Final = (TRIAL_VARIABLE, "STUDYFLOW_PARAMS", "MLFLOW_RUN_ID")
 """Variables of the runner that would make the script take itself for something else."""
+
+_IS_NO_DOCUMENT: Final = {
+    errno.ELOOP: "a link",
+    errno.ENXIO: "a socket",
+    errno.EACCES: "an unreadable file",
+    errno.EPERM: "an unreadable file",
+    errno.ENOTDIR: "something else",
+}
+"""Refusals to open a file that say something about the file, not about the disk."""
+
+_KINDS_OF_FILES: Final = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
 
 _children: set[int] = set()
 """Supervisors started by this process and not yet collected, whichever executor started them."""
@@ -773,12 +784,12 @@ class LocalExecutor:
             stop_reason=str(request.get("reason", "")),
             timeout_seconds=watched.launch.timeout_seconds,
         )
-        outcome_bytes = _read_piece(folder / supervisor.OUTCOME, OUTCOME_LIMIT_BYTES + 1)
+        said = _read_said(folder / supervisor.OUTCOME)
         limit_bytes = LOG_TAIL_BYTES + self._redact.reach_chars
         log = _read_piece(folder / supervisor.LOG, limit_bytes, from_end=True) or b""
         log_tail = b"".join(self._redact.tail(io.BytesIO(log), LOG_TAIL_BYTES))
         tail = log_tail.decode(errors="replace")
-        outcome = diagnose(ending, outcome_bytes, tail, watched.trial, self._redact)
+        outcome = diagnose(ending, said, tail, watched.trial, self._redact)
         return AttemptStatus(
             AttemptState.ENDED,
             outcome=replace(outcome, message=self._redact(outcome.message)),
@@ -942,6 +953,30 @@ def _read_piece(path: Path, limit_bytes: int, *, from_end: bool = False) -> byte
         if from_end:
             file.seek(max(0, status.st_size - limit_bytes))
         return file.read(limit_bytes)
+
+
+def _read_said(path: Path) -> bytes | NoDocument | None:
+    """Return what a script left where its outcome belongs; `None` when nothing is there.
+
+    Raises:
+        OSError: The disk or this process cannot read it now, such as with too many open files.
+    """
+    try:
+        # Neither a link nor a pipe is followed: what is behind it is not the script's to show.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno not in _IS_NO_DOCUMENT:
+            raise
+        return NoDocument(_IS_NO_DOCUMENT[error.errno])
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            return NoDocument(_KINDS_OF_FILES.get(stat.S_IFMT(mode), "a special file"))
+        return os.read(descriptor, OUTCOME_LIMIT_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _replace_file(path: Path, text: str) -> None:

@@ -28,6 +28,13 @@ METRIC = "loss"
 _SLEEP = "import time\nwhile True: time.sleep(0.05)\n"
 
 
+_FAILING_CHILD = (
+    "import subprocess, sys\n"
+    "subprocess.run([sys.executable, '-c', 'from studyflow import sdk; sdk.current_trial(); "
+    'raise RuntimeError("no display")\'])\n'
+)
+
+
 class Script(enum.Enum):
     """Training scripts, by what they do. The value is their source."""
 
@@ -84,6 +91,23 @@ class Script(enum.Enum):
         "trial['number'] += 1\n"
         "os.environ['STUDYFLOW_TRIAL'] = json.dumps(trial)\n"
         "from studyflow import sdk\nsdk.finish(loss=0.5)\n"
+    )
+    CHILD_FAILS_LATER = "from studyflow import sdk\nsdk.finish(loss=0.5)\n" + _FAILING_CHILD
+    CHILD_FAILS_BEFORE = _FAILING_CHILD + "from studyflow import sdk\nsdk.finish(loss=0.5)\n"
+    CHILD_FAILS_ALONE = "from studyflow import sdk\nsdk.report(0, loss=0.5)\n" + _FAILING_CHILD
+    SURVIVE_OOM = (
+        "import traceback\n"
+        "class OutOfMemoryError(RuntimeError): __module__ = 'torch'\n"
+        "try: raise OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 MiB')\n"
+        "except OutOfMemoryError: traceback.print_exc()\n"
+        "print('halved the batch size')\n"
+        "{}['lr']\n"
+    )
+    FINISH_SWALLOWED = (
+        "import resource\nfrom studyflow import sdk\nsdk.report(0, loss=2.0)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))\n"
+        "try: sdk.finish(loss=0.5)\n"
+        "except OSError: pass\n"
     )
 
 
@@ -411,6 +435,9 @@ class ScriptContract(ExecutorContract):
             (Script.FINISH_WITH_TEXT, Cause.USER_ERROR, 1, "'0.5' (str)"),
             (Script.GARBAGE, Cause.BAD_METRIC, 0, '{"version'),
             (Script.ANOTHER_TRIAL, Cause.BAD_METRIC, 0, "refused"),
+            (Script.FINISH_SWALLOWED, Cause.BAD_METRIC, 0, "An outcome could not be written"),
+            (Script.SURVIVE_OOM, Cause.USER_ERROR, 1, "KeyError: 'lr'"),
+            (Script.CHILD_FAILS_ALONE, Cause.USER_ERROR, 0, "RuntimeError: no display"),
         ],
         ids=lambda value: value.name if isinstance(value, Script) else "",
     )
@@ -422,6 +449,16 @@ class ScriptContract(ExecutorContract):
         assert status.outcome.cause is cause
         assert words in status.outcome.message
         assert status.exit_code == exit_code
+        assert status.outcome.is_silent is (script is Script.SILENT)
+
+    @pytest.mark.parametrize("script", [Script.CHILD_FAILS_LATER, Script.CHILD_FAILS_BEFORE])
+    def test_a_child_that_fails_does_not_take_back_the_result(
+        self, place: ExecutorPlace, script: Script
+    ) -> None:
+        status = self.run(place, script)
+        assert status.outcome is not None
+        assert (status.outcome.cause, status.outcome.metrics) == (Cause.OK, {METRIC: 0.5})
+        assert status.exit_code == 0
 
     @pytest.mark.parametrize(
         ("script", "cause", "exit_code", "words"),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable
@@ -26,8 +26,9 @@ from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Cause, MetricPoint, Outcome, ParamValue, Trial
 
 Params = Mapping[str, ParamValue]
-Result = float | Mapping[str, float] | Cause
-"""What a simulated trial ends with: its one metric, its metrics, or a cause without metrics."""
+Result = float | Mapping[str, float] | Cause | None
+"""What a simulated trial ends with: its one metric, its metrics, or a cause without metrics; `None`
+for a script that ends in order and says nothing."""
 
 FOREVER: Final = math.inf
 
@@ -233,7 +234,7 @@ class FakeExecutor:
         """Let an attempt end now."""
         running = self.machine.attempts[attempt]
         outcome = result if isinstance(result, Outcome) else _judge(running.trial, result)
-        self._end(running, outcome, 0 if outcome.cause is Cause.OK else 1)
+        self._end(running, outcome, _exit_code(outcome))
 
     def lose(self, attempt: AttemptId, cause: Cause = Cause.LOST) -> None:
         """Let an attempt's machine disappear now; nothing happens to one that has ended."""
@@ -275,8 +276,9 @@ class FakeExecutor:
             for at in (now + step * pause,)
             for name, value in metrics.items()
         ]
-        code = 0 if outcome.cause is Cause.OK else 1
-        return self._limited(_Running(trial, now, now + seconds, outcome, code, points))
+        return self._limited(
+            _Running(trial, now, now + seconds, outcome, _exit_code(outcome), points)
+        )
 
     def _limited(self, running: _Running) -> _Running:
         limit = self._timeout_seconds
@@ -316,7 +318,14 @@ class FakeExecutor:
         )
 
 
+def _exit_code(outcome: Outcome) -> int:
+    return 0 if outcome.cause is Cause.OK or outcome.is_silent else 1
+
+
 def _judge(trial: Trial, result: Result) -> Outcome:
+    if result is None:
+        silence = _outcome(trial, Cause.BAD_METRIC, f"Trial {trial.number} ended without a value.")
+        return replace(silence, is_silent=True)
     if isinstance(result, Cause):
         return _outcome(trial, result, f"Simulated {result.value}.")
     if isinstance(result, Mapping):

@@ -8,7 +8,14 @@ import math
 
 import pytest
 
-from studyflow.executors.diagnosis import Ending, How, blame_device, diagnose, readable
+from studyflow.executors.diagnosis import (
+    Ending,
+    How,
+    NoDocument,
+    blame_device,
+    diagnose,
+    readable,
+)
 from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, Cause, Outcome, Trial
 
@@ -35,7 +42,7 @@ PRUNED = Ending(
 
 
 @pytest.mark.parametrize(
-    ("ending", "outcome_bytes", "log", "cause", "words"),
+    ("ending", "said", "log", "cause", "words"),
     [
         # What finish() said stands, whatever came after it.
         (EXITED, DONE, "", Cause.OK, ""),
@@ -154,14 +161,90 @@ PRUNED = Ending(
 )  # fmt: skip
 @pytest.mark.fault("F01", "F02", "F40", "F41")
 def test_an_ending_has_a_cause_and_a_sentence(
-    ending: Ending, outcome_bytes: bytes | None, log: str, cause: Cause, words: str
+    ending: Ending, said: bytes | None, log: str, cause: Cause, words: str
 ) -> None:
-    outcome = diagnose(ending, outcome_bytes, log, TRIAL)
+    outcome = diagnose(ending, said, log, TRIAL)
     assert outcome.cause is cause
     assert words in outcome.message
     assert len(outcome.message) < 700
     assert (outcome.study, outcome.number, outcome.attempt) == ("demo", 7, 2)
     assert Outcome.from_json(outcome.to_json()) == outcome
+
+
+TORN = DONE[:50]
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"", "is empty (0 bytes)"),
+        (b" \n\t", "is empty (3 bytes)"),
+        (b"\0", "It begins '\\x00'"),
+        (TORN, 'It begins \'{"version":1,"study":"demo","number":7'),
+        (b"garbage", "It begins 'garbage'"),
+        (b"\xffgarbage", "It begins '\ufffdgarbage'"),
+        (b"x" * (OUTCOME_LIMIT_BYTES + 1), "the limit is 4096. It begins 'xxx"),
+        (b"[]", "It begins '[]'"),
+        (DONE.replace(b'"version":1', b'"version":9'), 'It begins \'{"version":9'),
+        (DONE.replace(b'"ok"', b'"meteor"'), "It begins '{"),
+        (DONE.replace(b"0.5", b"null"), "It begins '{"),
+        (document(attempt=1, loss=0.5), "It begins '{"),
+        (document(number=99, loss=0.5), "It begins '{"),
+        (document(study="other", loss=0.5), "It begins '{"),
+        (document(Cause.CANCELLED, loss=0.5), "It begins '{"),
+        (document(Cause.BAD_METRIC), ""),
+        (NoDocument("a folder"), "A folder stands where the outcome document belongs"),
+    ],
+)
+def test_what_is_said_and_refused_is_no_silence(said: bytes | NoDocument, words: str) -> None:
+    outcome = diagnose(EXITED, said, "", TRIAL)
+    assert (outcome.cause, outcome.metrics, outcome.is_silent) == (Cause.BAD_METRIC, {}, False)
+    assert words in outcome.message
+
+
+@pytest.mark.fault("F59")
+def test_a_script_is_silent_only_when_it_ends_in_order_and_leaves_nothing() -> None:
+    assert diagnose(EXITED, None, "", TRIAL).is_silent
+    for ending in (
+        Ending(How.EXITED, exit_code=1),
+        Ending(How.EXITED, exit_code=-9),
+        Ending(How.EXITED),
+        Ending(How.LOST),
+        Ending(How.LOST, exit_code=0),
+        Ending(How.STOPPED, exit_code=0),
+        Ending(How.TIMEOUT, exit_code=0),
+    ):
+        assert not diagnose(ending, None, "", TRIAL).is_silent, ending
+    assert not diagnose(EXITED, DONE, "", TRIAL).is_silent
+
+
+@pytest.mark.fault("F59")
+def test_a_refused_document_does_not_hide_how_the_script_failed() -> None:
+    outcome = diagnose(
+        Ending(How.EXITED, exit_code=1), TORN, "OSError: [Errno 28] No space left", TRIAL
+    )
+    assert outcome.cause is Cause.BAD_METRIC
+    assert outcome.message.endswith(
+        "The script also failed: Exit code 1. Last line: OSError: [Errno 28] No space left"
+    )
+
+
+@pytest.mark.fault("F60")
+@pytest.mark.parametrize(
+    ("ending", "said", "cause"),
+    [
+        # A crash of a child that the script survived: the stop found the script running.
+        (Ending(How.STOPPED, stop_cause=Cause.PRUNED, finished_first=True), document(Cause.USER_ERROR), Cause.PRUNED),
+        (Ending(How.STOPPED, stop_cause=Cause.EVICTED, finished_first=True), document(Cause.CUDA_OOM), Cause.EVICTED),
+        # A script that crashes and then hangs has not trained for too long.
+        (Ending(How.TIMEOUT, finished_first=True), document(Cause.USER_ERROR), Cause.USER_ERROR),
+    ],
+)  # fmt: skip
+def test_a_stop_finds_a_script_that_had_survived_a_crash(
+    ending: Ending, said: bytes, cause: Cause
+) -> None:
+    assert diagnose(ending, said, "", TRIAL).cause is cause
 
 
 def test_infinite_values_pass_through() -> None:
@@ -225,4 +308,27 @@ def test_a_secret_is_taken_out_before_the_message_is_cut(padding: int) -> None:
     )
 
     assert outcome.cause is Cause.CUDA_OOM
+    assert "hunter2" not in outcome.message
+
+
+@pytest.mark.fault("F51")
+@pytest.mark.parametrize("padding", range(20, 60, 3))
+@pytest.mark.parametrize(
+    "said",
+    [
+        'garbage{padding} {secret}"',
+        '{{"version": 1, "study": "{padding} {secret}", "cause": "ok", "metrics": 3}}',
+        '{{"version":1,"study":"x","number":3,"attempt":1,"cause":"ok","metrics":{{"loss":"{padding}{secret}"}}}}',
+        '{{"version":1,"study":"{padding} {secret}","number":3,"attempt":1,"cause":"ok","metrics":{{}}}}',
+    ],
+)  # fmt: skip
+def test_a_secret_is_taken_out_of_what_is_refused_before_its_beginning_is_shown(
+    said: str, padding: int
+) -> None:
+    secret = "hunter2-is-no-password"
+    text = said.format(padding="x" * padding, secret=secret)
+
+    outcome = diagnose(EXITED, text.encode(), "", Trial("demo", 3, {}), Redactor([secret]))
+
+    assert outcome.cause is Cause.BAD_METRIC
     assert "hunter2" not in outcome.message

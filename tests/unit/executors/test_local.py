@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -630,16 +631,88 @@ def test_a_huge_log_costs_only_its_end(bench: Bench, monkeypatch: pytest.MonkeyP
     assert executor.read_log(attempt, offset=2 << 30, limit_bytes=10) == b"ValueError"
 
 
-def test_a_pipe_in_place_of_a_document_stops_nobody(bench: Bench) -> None:
+LEAVES = """
+import json, os, socket
+from pathlib import Path
+trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
+path, how = Path(trial["outcome_path"]), trial["params"]["how"]
+if how == "an empty file": path.touch()
+if how == "a torn file": path.write_text('{"version":1,"study":"demo"')
+if how == "a folder": path.mkdir()
+if how == "a pipe": os.mkfifo(path)
+if how == "a socket": socket.socket(socket.AF_UNIX).bind(os.path.relpath(path))
+if how == "a dangling link": path.symlink_to("nowhere")
+if how == "a link to a secret":
+    Path("secret").write_text("hunter2")
+    path.symlink_to(Path("secret").absolute())
+"""
+
+
+@pytest.mark.fault("F59")
+def test_what_stands_in_place_of_an_outcome_and_is_none_is_refused(bench: Bench) -> None:
+    bench.write(LEAVES)
+    executor = bench.executor()
+    words = {
+        "an empty file": "The outcome document is empty",
+        "a torn file": """It begins '{"version":1,"study":"demo"'""",
+        "a folder": "A folder stands where the outcome document belongs",
+        "a pipe": "A pipe stands where",
+        "a socket": "A socket stands where",
+        "a dangling link": "A link stands where",
+        "a link to a secret": "A link stands where",
+        "nothing": "ended without an objective value",
+    }
+    for number, how in enumerate(words):
+        executor.submit(Trial("demo", number, {"how": how}, metrics=("loss",)))
+    statuses = Watch(executor, 20.0).until(
+        lambda seen: all(status.outcome is not None for status in seen.values())
+    )
+    for number, (how, said) in enumerate(words.items()):
+        outcome = statuses[AttemptId(number, 1)].outcome
+        assert outcome is not None
+        assert outcome.cause is Cause.BAD_METRIC
+        assert said in outcome.message
+        assert "hunter2" not in outcome.message
+        assert outcome.is_silent is (how == "nothing")
+
+
+@pytest.mark.fault("F59")
+def test_an_outcome_that_the_runner_cannot_read_now_is_read_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write("from studyflow import sdk\nsdk.finish(loss=1.0)\n")
+    executor = bench.executor()
+    attempt = executor.submit(a_trial())
+    until((bench.folder(attempt) / "exit.json").exists)
+    open_file = os.open
+
+    def refuse(path: Any, *arguments: Any, **more: Any) -> int:
+        if str(path).endswith("outcome.json"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return open_file(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(ExecutorUnavailable, match="Too many open files"):
+        executor.poll()
+    monkeypatch.setattr(os, "open", open_file)
+    outcome = executor.poll()[attempt].outcome
+    assert outcome is not None
+    assert outcome.metrics == {"loss": 1.0}
+
+
+def test_a_pipe_in_place_of_the_metrics_stops_nobody(bench: Bench) -> None:
     status = bench.run(
         """
         import json, os
         trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
-        os.mkfifo(trial["outcome_path"]); os.mkfifo(trial["metrics_path"])
+        os.mkfifo(trial["metrics_path"])
+        from studyflow import sdk
+        sdk.report(0, loss=1.0)
+        sdk.finish(loss=0.5)
         """
     )
     assert status.outcome is not None
-    assert status.outcome.cause is Cause.BAD_METRIC
+    assert status.outcome.metrics == {"loss": 0.5}
 
 
 # Cards

@@ -50,6 +50,15 @@ def test_a_study_of_hours_takes_no_time() -> None:
     assert executor.machine.most_running == 2
 
 
+def test_a_trial_without_a_result_is_silent() -> None:
+    executor = FakeExecutor("demo", objective=lambda params: None)
+    attempt = executor.submit(a_trial())
+    executor.wait(1.0)
+    assert executor.poll()[attempt].exit_code == 0
+    assert outcome_of(executor, attempt).cause is Cause.BAD_METRIC
+    assert outcome_of(executor, attempt).is_silent
+
+
 def test_waiting_lasts_no_longer_than_asked() -> None:
     clock = FakeClock(0.0)
     FakeExecutor("demo", clock=clock).wait(30.0)

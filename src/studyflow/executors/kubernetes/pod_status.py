@@ -122,7 +122,7 @@ class Look:
     ending: Ending | None = None
     """How its container ended, for `diagnose`; `None` when `cause` says it all."""
     outcome: bytes | None = None
-    """The termination message: what `sdk.finish` wrote."""
+    """The termination message: what `sdk.finish` wrote; `None` when the script said nothing."""
     cause: Cause | None = None
     """The cause, when neither script nor outcome has a say in it."""
     message: str = ""
@@ -264,7 +264,7 @@ def _ended(
         started_at=_seconds(terminated.get("startedAt")),
         ended_at=_seconds(terminated.get("finishedAt")),
         ending=ending,
-        outcome=message.encode(errors="replace") if started else None,
+        outcome=_said(pod, code, message) if started else None,
         image_id=_image_id(pod),
     )
     if not started and imposed is not None:
@@ -280,6 +280,20 @@ def _ended(
         # An eviction or a drain: durable on the Job before its replacement pod is noticed.
         return replace(look, fence=imposed)
     return look
+
+
+def _said(pod: Mapping[str, Any], code: int | None, message: str) -> bytes | None:
+    """Return what a script wrote into its termination message; `None` when it wrote nothing.
+
+    The kubelet makes that file, so an empty one says nothing. A pod template may ask for the end of
+    the log in place of an empty message; that is the log and nothing that the script said.
+    """
+    is_log = (
+        _own_container(pod).get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        and code != 0
+        and not message.startswith("{")
+    )
+    return None if not message or is_log else message.encode(errors="replace")
 
 
 def _finished_unasked(message: str) -> bool:
@@ -559,9 +573,13 @@ def _container_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     return state if isinstance(state, Mapping) else {}
 
 
-def _image(pod: Mapping[str, Any]) -> str:
+def _own_container(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     containers = (pod.get("spec") or {}).get("containers") or ()
-    return str(next((c.get("image") for c in containers if c.get("name") == "trial"), ""))
+    return next((c for c in containers if c.get("name") == "trial"), {})
+
+
+def _image(pod: Mapping[str, Any]) -> str:
+    return str(_own_container(pod).get("image", ""))
 
 
 def _image_id(pod: Mapping[str, Any]) -> str:

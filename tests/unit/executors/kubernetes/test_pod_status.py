@@ -111,6 +111,41 @@ def final(found: Look) -> Outcome:
     return diagnose(found.ending, found.outcome, "", TRIAL)
 
 
+def with_policy(pod: dict[str, Any], policy: str) -> dict[str, Any]:
+    pod["spec"]["containers"][0]["terminationMessagePolicy"] = policy
+    return pod
+
+
+UNREADABLE = "Error on reading termination log /dev/termination-log: permission denied"
+"""What a kubelet says in place of a message."""
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.parametrize(
+    ("pod", "cause", "is_silent"),
+    [
+        (ended(0), Cause.BAD_METRIC, True),
+        (ended(0, " "), Cause.BAD_METRIC, False),
+        (ended(0, "\0"), Cause.BAD_METRIC, False),
+        (ended(0, DONE[-30:]), Cause.BAD_METRIC, False),
+        (ended(0, UNREADABLE), Cause.BAD_METRIC, False),
+        (ended(1, DONE[:30]), Cause.BAD_METRIC, False),
+        (ended(1), Cause.USER_ERROR, False),
+        # A pod template may ask for the end of the log in place of an empty message.
+        (with_policy(ended(1, "KeyError: 1"), "FallbackToLogsOnError"), Cause.USER_ERROR, False),
+        (with_policy(ended(1, DONE), "FallbackToLogsOnError"), Cause.OK, False),
+        (with_policy(ended(1, DONE[:30]), "FallbackToLogsOnError"), Cause.BAD_METRIC, False),
+        (with_policy(ended(0, "KeyError: 1"), "FallbackToLogsOnError"), Cause.BAD_METRIC, False),
+        (with_policy(ended(1, "KeyError: 1"), "File"), Cause.BAD_METRIC, False),
+    ],
+)
+def test_only_an_empty_termination_message_is_silence(
+    pod: dict[str, Any], cause: Cause, is_silent: bool
+) -> None:
+    outcome = final(look(see(pod)))
+    assert (outcome.cause, outcome.is_silent) == (cause, is_silent)
+
+
 @pytest.mark.parametrize(
     ("pod", "cause", "exit_code", "words"),
     [
