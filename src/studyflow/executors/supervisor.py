@@ -34,6 +34,7 @@ import time
 
 TYPE_CHECKING = False  # what typing.TYPE_CHECKING is to a type checker, without importing typing
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Final
 
@@ -49,6 +50,10 @@ LOOK_SECONDS: Final = 0.1
 """Seconds between looks for `stop.json`; the end of the script is noticed at once."""
 LOCK_PATIENCE_SECONDS: Final = 1.0
 """A runner that asks for the lock holds it for microseconds; a supervisor for longer than this."""
+OOM_SECONDS: Final = 60.0
+"""How long before a script's end the kernel may have killed for want of memory and still be the
+reason: a script learns late of a data loader that was killed, and may need long to end. What was
+killed earlier, the script survived."""
 REAP_PAUSE_SECONDS: Final = 0.002
 EXEC_FAILED: Final = 127
 
@@ -94,7 +99,7 @@ class _Supervision:
     def run(self, timeout_seconds: float | None) -> None:
         """Start the script, wait for its end, kill what it left, record the ending."""
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        oom_kills = _count_oom_kills()
+        oom_kills = RecentKills()
         script = _start(self._command)
         _write(PID, _pids(os.getpid(), script, self._started_at))
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
@@ -102,6 +107,7 @@ class _Supervision:
         how, finished_first, kill_at = "exited", False, None
         while (status := _reap(script)) is None:
             now = time.monotonic()
+            oom_kills.look()
             if how == "exited":
                 if self._terminated:
                     how = "lost"
@@ -122,7 +128,7 @@ class _Supervision:
             self._sleep(LOOK_SECONDS)
 
         # Only now: a count taken while the script dies may miss its own kill.
-        oom = _count_oom_kills() > oom_kills
+        oom = oom_kills.is_any()
         ended_at = time.time()
         _kill_remaining(script)
         if how == "exited" and self._terminated:
@@ -258,6 +264,30 @@ def _signal_group(leader: int, number: int) -> None:
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+class RecentKills:
+    """Whether the kernel killed for want of memory lately: since 60 to 120 seconds ago."""
+
+    def __init__(
+        self,
+        count: Callable[[], int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._count = count or _count_oom_kills
+        self._clock = clock
+        self._older = self._newer = self._count()
+        self._looked_at = clock()
+
+    def look(self) -> None:
+        """Take note of the count, once in a while; costs nothing in between."""
+        now = self._clock()
+        if now - self._looked_at >= OOM_SECONDS:
+            self._older, self._newer, self._looked_at = self._newer, self._count(), now
+
+    def is_any(self) -> bool:
+        """Return whether there is a kill that is not older than that."""
+        return self._count() > self._older
 
 
 def _count_oom_kills() -> int:

@@ -126,7 +126,6 @@ class Session:
         self._has_told_rank = False
         self._unwritten: _Unwritten | None = None
         self._line_is_torn = False
-        self._has_warned = False
         self._lost_report = ""
         """Why the last report is not where the study reads it; empty when it is."""
         self._sigterm_received = False
@@ -551,6 +550,8 @@ class Session:
         with contextlib.suppress(RuntimeError):
             _thread.start_new_thread(_exit_late, (128 + number,))
         raise SystemExit(128 + number)
+
+    _has_warned = False
 
     def _warn_once(self, text: str) -> None:
         if not self._has_warned:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable
-from studyflow.executors import AttemptId, AttemptState, AttemptStatus
+from studyflow.executors import AttemptId, AttemptState, AttemptStatus, supervisor
 from studyflow.executors import local as local_module
 from studyflow.executors.local import LocalExecutor, resolve_command
 from studyflow.testing.executor_contract import Watch
@@ -531,6 +531,23 @@ def test_a_result_given_before_the_supervisor_was_killed_stands(bench: Bench) ->
     status = watch.until_ended(attempt)
     assert status.outcome is not None
     assert (status.outcome.cause, status.outcome.metrics) == (Cause.OK, {"loss": 1.0})
+
+
+@pytest.mark.fault("F61")
+@pytest.mark.parametrize(
+    ("killed_at", "ends_at", "is_recent"),
+    [(5.0, 5.0, True), (5.0, 60.0, True), (115.0, 175.0, True), (5.0, 130.0, False)],
+)
+def test_what_the_kernel_killed_long_ago_did_not_end_the_script(
+    killed_at: float, ends_at: float, is_recent: bool
+) -> None:
+    now = 0.0
+    kills = supervisor.RecentKills(lambda: 7 + (now >= killed_at), lambda: now)
+    while now < ends_at:
+        now += 1.0
+        kills.look()
+    assert kills.is_any() is is_recent
+    assert not supervisor.RecentKills(lambda: 7, lambda: now).is_any()
 
 
 def test_a_supervisor_told_to_end_ends_the_attempt_as_lost(bench: Bench) -> None:
