@@ -103,10 +103,12 @@ def test_what_the_server_refuses_for_good_is_not_repeated(
     current.put(points(3))
     assert current.flush(10.0)
     assert server.calls == 1
+    assert current.is_refused
     assert "404" in capsys.readouterr().err
     current.put(points(1, start=3))
     assert current.flush(10.0)
     assert server.steps() == [3]
+    assert not current.is_refused
 
 
 @pytest.mark.fault("F33")
