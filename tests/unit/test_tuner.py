@@ -985,7 +985,7 @@ def test_nothing_is_made_up_for_a_silent_script_that_logged_something_else() -> 
 def ended_without_finish(rig: Rig) -> Tuner:
     tuner = rig.tuner()
     tuner.turn()
-    rig.executor.finish(AttemptId(0, 1), no_finish())
+    rig.executor.finish(AttemptId(0, 1), None)
     rig.machine.attempts[AttemptId(0, 1)].exit_code = 0
     return tuner
 
