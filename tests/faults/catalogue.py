@@ -354,6 +354,12 @@ FAULTS = (
         "reach the trials; a process that is silent says so",
     ),
     Fault(
+        "F76",
+        "a pruner hides trials from the sampler",
+        "every sampler sees all trials under every pruner; `hyperband` still compares within its "
+        "brackets",
+    ),
+    Fault(
         "F77",
         "a live run that stands by, waits, or is another machine's of the same name",
         "it is never taken for dead: only a flow run whose process is known to have ended is "

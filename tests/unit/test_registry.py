@@ -180,7 +180,7 @@ def test_every_pruner_runs_a_study_to_its_end_without_a_warning(name: str) -> No
 def test_hyperband_takes_the_trials_budget_as_its_largest_resource() -> None:
     spec = make_spec(pruner={"type": "hyperband"}, trial={"command": ["python"], "budget": 81})
 
-    assert make_pruner(spec)._max_resource == 81  # type: ignore[attr-defined]
+    assert make_pruner(spec).pruner._max_resource == 81  # type: ignore[attr-defined]
 
 
 def test_a_wrapped_pruner_is_made_from_its_own_section() -> None:
@@ -191,9 +191,77 @@ def test_a_wrapped_pruner_is_made_from_its_own_section() -> None:
             "wrapped": {"type": "percentile", "percentile": 9},
         }
     )
-    pruner: Any = make_pruner(spec)
+    pruner: Any = make_pruner(spec).pruner
 
     assert isinstance(pruner._wrapped_pruner, optuna.pruners.PercentilePruner)
+
+
+class Onlooker(optuna.samplers.BaseSampler):
+    """Passes every call on, and notes how many finished trials the sampler was shown."""
+
+    def __init__(self, sampler: optuna.samplers.BaseSampler) -> None:
+        self.sampler = sampler
+        self.seen: list[int] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        hooks = ("before_trial", "infer_relative_search_space", "sample_relative", "after_trial")
+        if name not in (*hooks, "sample_independent"):
+            return super().__getattribute__(name)
+
+        def look_and_pass_on(study: optuna.Study, *arguments: Any) -> Any:
+            trials = study.get_trials(deepcopy=False)
+            self.seen.append(sum(trial.state.is_finished() for trial in trials))
+            return getattr(self.sampler, name)(study, *arguments)
+
+        return look_and_pass_on
+
+    infer_relative_search_space = sample_relative = sample_independent = None  # type: ignore
+
+
+@pytest.mark.fault("F76")
+@pytest.mark.parametrize("pruner", get_args(PrunerName))
+@pytest.mark.parametrize("sampler", get_args(SamplerName))
+def test_every_sampler_sees_all_trials_under_every_pruner(sampler: str, pruner: str) -> None:
+    spec = make_spec(
+        search_space=SPACES[sampler],
+        sampler={"type": sampler, "seed": 1},
+        pruner={"type": pruner, **PRUNER_ARGUMENTS.get(pruner, {})},
+        budget={"n_trials": 7},
+        trial={"command": ["python", "train.py"], "budget": 27},
+    )
+    study = open_study(spec)
+    onlooker = Onlooker(study.optuna_study.sampler)
+    study.optuna_study.sampler = onlooker
+
+    for number in range(7):
+        asked = study.ask()
+        assert asked is not None
+        study.report(number, [MetricPoint("loss", 0, score(asked), 0)])
+        study.should_prune(number)
+        study.tell(number, complete(score(asked)))
+        assert set(onlooker.seen) == {number}
+        onlooker.seen.clear()
+
+
+@pytest.mark.fault("F76")
+def test_hyperband_still_compares_within_its_brackets() -> None:
+    spec = make_spec(
+        pruner={"type": "hyperband"},
+        budget={"n_trials": 60},
+        trial={"command": ["python", "train.py"], "budget": 28},
+    )
+    study = open_study(spec)
+    pruned_at = set()
+    for number in range(60):
+        assert study.ask() is not None
+        for step in range(27):
+            study.report(number, [MetricPoint("loss", step, float(number), 0)])
+            if study.should_prune(number):
+                pruned_at.add(step)
+                break
+        study.tell(number, Verdict(Cause.PRUNED, TrialState.PRUNED))
+
+    assert pruned_at == {1, 3, 9}  # the first rung of each of three brackets; the fourth runs
 
 
 @pytest.mark.parametrize("name", get_args(SamplerName))

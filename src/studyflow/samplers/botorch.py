@@ -170,7 +170,7 @@ class BoTorchSampler(BaseSampler):
         """Return the union of all parameters, declared or seen in any trial."""
         space = dict(self._search_space or {})
         if self._search_space is None:
-            trials = study.get_trials(deepcopy=False)
+            trials = _all_trials(study)
             space = union_space([t for t in trials if t.state is not TrialState.WAITING])
         return {name: space[name] for name in sorted(space) if not space[name].single()}
 
@@ -189,7 +189,7 @@ class BoTorchSampler(BaseSampler):
             return {}
         seed = int(self._entropy(trial.number, "torch").generate_state(1)[0])
         with _LOCK, _isolated(seed):
-            trials = study.get_trials(deepcopy=False)
+            trials = _all_trials(study)
             began, deadline = self._clock(), Deadline(self._ask_seconds, self._clock)
             params, suggestion = self._suggest(
                 trials, trial, search_space, study.directions, deadline
@@ -250,7 +250,7 @@ class BoTorchSampler(BaseSampler):
                 f"landscape: needs a study with one objective; this one has {len(study.directions)}"
                 "."
             )
-        trials = study.get_trials(deepcopy=False)
+        trials = _all_trials(study)
         if before is not None:
             trials = trials_before(trials, before)
         number = len(trials) if before is None else before
@@ -443,6 +443,14 @@ def _facts_of(proposal: Proposal) -> dict[str, Any]:
         "acquisition_value": proposal.acquisition_value,
         "is_repeat": proposal.is_repeat,
     }
+
+
+def _all_trials(study: Study) -> list[FrozenTrial]:
+    """Return every trial of the study, those too that its pruner hides.
+
+    Under `HyperbandPruner` Optuna hands a sampler a study with the trials of one bracket.
+    """
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
 
 
 @contextmanager

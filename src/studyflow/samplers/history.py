@@ -267,8 +267,9 @@ def _impute(
             continue
         if step not in at_step:
             rows = [i for i, t in enumerate(completed) if step in t.intermediate_values]
-            reported = np.array([completed[i].intermediate_values[step] for i in rows])
-            at_step[step] = (sign * reported, finals[rows])
+            reported = sign * np.array([completed[i].intermediate_values[step] for i in rows])
+            # A peer that reported NaN there was behind every trial with a number.
+            at_step[step] = (np.where(np.isnan(reported), -math.inf, reported), finals[rows])
         last_values.append(sign * _as_float(trial.intermediate_values[step]))
         peers.append(at_step[step])
     return sign * impute_pruned(np.array(last_values), peers, finals)

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 
 from studyflow.errors import MissingExtra, SamplerError
 from studyflow.samplers.fallback import FallbackSampler
+from studyflow.samplers.pruner import StudyPruner
 from studyflow.samplers.rounding import RoundingSampler
 from studyflow.space import (
     CategoricalParameter,
@@ -61,14 +62,14 @@ def make_sampler(spec: StudySpec, seed: int, n_trials: int) -> optuna.samplers.B
     return sampler if is_exact else RoundingSampler(sampler, spec.space)
 
 
-def make_pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
+def make_pruner(spec: StudySpec) -> StudyPruner:
     """Return the pruner that a study file names.
 
     Raises:
         SamplerError: The pruner refuses its arguments.
     """
     try:
-        return _make_pruner(spec.pruner, spec.trial.budget)
+        return StudyPruner(_make_pruner(spec.pruner, spec.trial.budget))
     except (TypeError, ValueError) as error:
         raise SamplerError(f"The pruner {spec.pruner.type!r} refuses: {error}.") from error
 

@@ -28,3 +28,14 @@ def test_optimize_with_four_threads_draws_every_point_once_and_explains_it() -> 
 def test_an_unknown_name_is_refused_as_by_any_module() -> None:
     with pytest.raises(AttributeError, match="no attribute 'GridSampler'"):
         _ = studyflow.samplers.GridSampler
+
+
+@pytest.mark.fault("F76")
+def test_it_learns_from_all_trials_under_hyperband() -> None:
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=81)
+    study = optuna.create_study(sampler=BoTorchSampler(seed=0), pruner=pruner)
+    study.optimize(objective, n_trials=9)
+
+    explained = explanation_of(study.trials[-1])
+    assert explained is not None
+    assert explained.n_data == 8
