@@ -26,17 +26,21 @@ from studyflow.spec import StudySpec
 from studyflow.study import (
     LEASE_SECONDS,
     Canary,
+    Curve,
     Leases,
     NodeRecord,
     StopReason,
     Study,
     Verdict,
+    apply_curve,
+    describe_divergence,
     describe_fruitless,
     describe_time_limit,
     is_counted,
     is_from,
     judge,
     judge_nodes,
+    last_step_of,
     nodes_to_avoid,
     stop_reason,
     this_runner,
@@ -184,6 +188,8 @@ class Tuner:
         """Ended attempts whose runs could not be read yet, and when that was first found."""
         self._is_cancelling = False
         self._last_metrics: dict[int, dict[str, float]] = {}
+        self._curves: dict[int, Curve] = {}
+        """By trial, what its newest attempt has reported; a new runner is given all of it again."""
         self._progress_at = -math.inf
         self._is_refused = False
         """Whether the executor refused a launch in this turn, for now or for good."""
@@ -399,7 +405,7 @@ class Tuner:
             if status.state is AttemptState.ENDED:
                 changed |= self._take_end(record, attempt, status)
             elif attempt not in self._stopping:
-                self._prune(record, attempt)
+                self._end_early(record, attempt)
             if status.state is AttemptState.PENDING and status.reason:
                 self._add_note(f"Trial {attempt.number} waits: {status.reason}")
         return changed
@@ -414,6 +420,8 @@ class Tuner:
     def _take_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         latest = self._last_metrics.setdefault(record.number, {})
         latest.update((point.name, point.value) for point in points)
+        curve = self._curves.get(record.number, Curve())
+        self._curves[record.number] = curve.extended(points, self._spec)
         self._study.report(record.number, points)
         self._mirror.points(record, points)
         self._observer.reported(record, points)
@@ -421,11 +429,12 @@ class Tuner:
     def _take_end(self, record: TrialRecord, attempt: AttemptId, status: AttemptStatus) -> bool:
         """Judge an ended attempt; return whether that could be done now."""
         assert status.outcome is not None, "an ended attempt has an outcome"
-        if not self._executor.brings_points and status.started_at is not None:
+        if status.started_at is not None and self._reads_tracker(record):
             self._read_points(record)  # what came after the last look, and all of it unpruned
         outcome = self._with_tracked_metrics(record, attempt, status)
         if outcome is None:
             return False
+        outcome = apply_curve(self._spec, outcome, self._curve(record))
         verdict = judge(self._spec, outcome, _n_waits(record, outcome))
         if status.missed_nodes:
             self._pardon(status.missed_nodes)
@@ -495,6 +504,7 @@ class Tuner:
         pause = min(backoff, MAX_BACKOFF_SECONDS)
         self._retry_at[record.number] = self._clock() + pause
         self._last_metrics.pop(record.number, None)
+        self._curves.pop(record.number, None)
         _log.info(
             "trial=%d attempt=%d lost cause=%s: %s",
             record.number,
@@ -519,6 +529,7 @@ class Tuner:
             record.number, verdict, metrics, _seconds(status), node, record.attempt
         )
         self._last_metrics.pop(told.number, None)
+        self._curves.pop(told.number, None)
         self._retry_at.pop(told.number, None)
         if not told.state.is_finished:
             _log.info("trial=%d attempt=%d was replaced", told.number, record.attempt)
@@ -552,11 +563,19 @@ class Tuner:
 
     # ---- pruning ----------------------------------------------------------------------------
 
-    def _prune(self, record: TrialRecord, attempt: AttemptId) -> None:
-        if self._spec.pruner.type == "none":
-            return
-        self._read_tracker(record)
-        if self._study.should_prune(record.number):
+    def _end_early(self, record: TrialRecord, attempt: AttemptId) -> None:
+        """Stop an attempt that has diverged, or that the pruner gives up."""
+        has_pruner = self._spec.pruner.type != "none"
+        if has_pruner:
+            self._look_at_tracker(record)
+        if self._curve(record).has_diverged(self._spec):
+            reason = describe_divergence(self._spec, self._curve(record))
+            self._stop(attempt, Cause.NAN, reason)
+        elif (
+            has_pruner
+            and self._study.should_prune(record.number)
+            and not self._is_at_its_end(record.number)
+        ):
             newest = self._study.record(record.number)
             step = max(newest.intermediate)
             metric = self._spec.objectives[0].metric
@@ -567,7 +586,24 @@ class Tuner:
                 f"{metric}={newest.intermediate[step]:g}.",
             )
 
-    def _read_tracker(self, record: TrialRecord) -> None:
+    def _curve(self, record: TrialRecord) -> Curve:
+        return self._curves.get(record.number, Curve())
+
+    def _is_at_its_end(self, number: int) -> bool:
+        """Whether a running trial has reported its last step: its result comes next."""
+        record = self._study.record(number)
+        reported = (*record.intermediate, self._curve(record).last_step or 0)
+        last = last_step_of(self._spec, self._study.records())
+        return last is not None and max(reported) >= last
+
+    def _reads_tracker(self, record: TrialRecord) -> bool:
+        """Whether a trial's reports have to be looked for in MLflow."""
+        if not self._executor.brings_points:
+            return True
+        has_pruner = self._spec.pruner.type != "none"
+        return has_pruner and record.number not in self._last_metrics
+
+    def _look_at_tracker(self, record: TrialRecord) -> None:
         """Take in what a script logs straight to MLflow, once in a while."""
         now = self._clock()
         if now < self._tracker_read_at.get(record.number, now):
@@ -580,6 +616,8 @@ class Tuner:
 
     def _read_points(self, record: TrialRecord) -> None:
         points = self._mirror.read_points(record, self._spec.objectives[0].metric)
+        if points:  # all of them, so nothing is added up; none while MLflow is away
+            self._curves[record.number] = Curve().extended(points, self._spec)
         self._study.report(record.number, points)
 
     # ---- launching --------------------------------------------------------------------------

@@ -221,6 +221,12 @@ class TestKubernetesExecutor(ScriptContract):
         super().test_a_script_that_finishes_when_it_is_stopped_ends_with_the_stop_s_cause(place)
 
     @tried_again
+    def test_a_script_without_a_step_left_may_finish_when_it_is_stopped(
+        self, place: ExecutorPlace
+    ) -> None:
+        super().test_a_script_without_a_step_left_may_finish_when_it_is_stopped(place)
+
+    @tried_again
     def test_a_script_that_ignores_sigterm_is_killed_after_the_grace(
         self, place: ExecutorPlace
     ) -> None:

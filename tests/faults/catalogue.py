@@ -330,6 +330,18 @@ FAULTS = (
         "its words are never kept or shown as the trial's log; what was fetched before stays",
     ),
     Fault(
+        "F70",
+        "the pruner gives up a trial that has reported its last step",
+        "it finishes and keeps its result; one that reports its last step while it is being "
+        "stopped may finish too",
+    ),
+    Fault(
+        "F71",
+        "a curve that is NaN or infinite",
+        "three such reports in a row end the trial by `nan`, whether or not the runner came in "
+        "time to stop it; no pruner judges a report that is not finite",
+    ),
+    Fault(
         "F72",
         "a table for `import csv` that can be read in more than one way",
         "refused as a whole with each row and column before anything is written; the table of a "
@@ -389,6 +401,7 @@ CONTRACT = {
     "test_a_final_value_is_the_latest_even_beside_points_of_a_clock_ahead": ("F45",),
     "test_names_may_hold_anything_printable": ("F43",),
     "test_the_log_of_a_stopped_attempt_is_what_its_script_wrote": ("F69",),
+    "test_a_script_without_a_step_left_may_finish_when_it_is_stopped": ("F70",),
 }
 """Tests of the shipped contract suites, which know no marker of ours: each runs for every executor
 or tracker."""

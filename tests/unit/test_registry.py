@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from typing import Any, get_args
 
@@ -194,6 +195,49 @@ def test_a_wrapped_pruner_is_made_from_its_own_section() -> None:
     pruner: Any = make_pruner(spec).pruner
 
     assert isinstance(pruner._wrapped_pruner, optuna.pruners.PercentilePruner)
+
+
+def judged_study(pruner: str, peers: float = 1.0) -> Study:
+    """Return a study with three complete trials, all of one value at every step, and a fourth."""
+    arguments = PRUNER_ARGUMENTS | {"threshold": {"upper": 5.0}, "median": {"n_startup_trials": 1}}
+    study = open_study(make_spec(pruner={"type": pruner, **arguments.get(pruner, {})}))
+    for number in range(3):
+        study.ask()
+        study.report(number, [MetricPoint("loss", step, peers, 0) for step in range(30)])
+        study.tell(number, complete(1.0))
+    study.ask()
+    return study
+
+
+@pytest.mark.fault("F71")
+@pytest.mark.parametrize("name", get_args(PrunerName))
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_no_pruner_judges_a_report_that_is_not_finite(name: str, bad: float) -> None:
+    study = judged_study(name)
+    study.report(3, [MetricPoint("loss", step, 9.0, 0) for step in range(27)])
+    study.report(3, [MetricPoint("loss", 27, bad, 0)])
+
+    assert not study.should_prune(3)
+
+
+@pytest.mark.fault("F71")
+@pytest.mark.parametrize("name", ["median", "threshold", "wilcoxon"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_report_that_is_not_finite_saves_no_hopeless_trial(name: str, bad: float) -> None:
+    study = judged_study(name)
+    study.report(3, [MetricPoint("loss", 0, bad, 0)])
+    study.report(3, [MetricPoint("loss", step, 9.0, 0) for step in range(1, 28)])
+
+    assert study.should_prune(3)
+
+
+@pytest.mark.parametrize("name", get_args(PrunerName))
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_peers_that_are_not_finite_raise_no_warning(name: str, bad: float) -> None:
+    study = judged_study(name, peers=bad)
+    study.report(3, [MetricPoint("loss", step, 1.0, 0) for step in range(28)])
+
+    assert study.should_prune(3) in (True, False)
 
 
 class Onlooker(optuna.samplers.BaseSampler):

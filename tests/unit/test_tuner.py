@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import signal
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -900,6 +901,7 @@ def test_a_time_budget_that_ends_before_any_trial_is_a_failure() -> None:
 # ---- pruning ----------------------------------------------------------------------------------
 
 PRUNED = {"pruner": {"type": "median", "n_startup_trials": 2, "n_warmup_steps": 0}}
+ONE_STARTUP_TRIAL = {"pruner": {"type": "median", "n_startup_trials": 1, "n_warmup_steps": 0}}
 
 
 def test_hopeless_trials_are_stopped_and_told_as_pruned() -> None:
@@ -946,6 +948,148 @@ def test_metrics_that_a_script_logs_straight_to_mlflow_are_pruned_by_too() -> No
 
     (record,) = rig.check()
     assert (record.state, record.intermediate) == (TrialState.PRUNED, {0: 0.5, 1: 3.0})
+
+
+@pytest.mark.fault("F70")
+@pytest.mark.parametrize(("budget", "first"), [(5, 0), (5, 1), (None, 0)])
+def test_a_trial_that_has_reported_its_last_step_is_not_pruned(
+    budget: int | None, first: int
+) -> None:
+    trial = {"command": ["python", "train.py"], "budget": budget}
+    rig = Rig(parallel(1, n_trials=2, trial=trial, **ONE_STARTUP_TRIAL), objective=None)
+    tuner = rig.tuner()
+    for number, value in enumerate((1.0, 9.0)):
+        rig.turns(tuner, 1)
+        attempt = AttemptId(number, 1)
+        for step in range(first, first + 5):  # all between two looks of the runner
+            rig.executor.report(attempt, step, loss=value)
+        rig.turns(tuner, 3)
+        rig.executor.finish(attempt, value)
+    tuner.drive()
+
+    assert [r.values for r in rig.check()] == [(1.0,), (9.0,)]
+
+
+@pytest.mark.fault("F70")
+def test_a_trial_with_more_steps_than_the_storage_keeps_is_not_pruned_at_its_last_one() -> None:
+    trial = {"command": ["python", "train.py"], "budget": 2000}
+    rig = Rig(parallel(2, n_trials=2, trial=trial, **ONE_STARTUP_TRIAL), objective=None)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    for step in range(2000):
+        rig.executor.report(AttemptId(1, 1), step, loss=9.0)
+    rig.turns(tuner, 2)
+    rig.executor.report(AttemptId(0, 1), 999, loss=1.0)
+    rig.executor.finish(AttemptId(0, 1), 1.0)
+    rig.turns(tuner, 2)
+    rig.executor.finish(AttemptId(1, 1), 9.0)
+    tuner.drive()
+
+    assert [r.values for r in rig.check()] == [(1.0,), (9.0,)]
+
+
+@pytest.mark.fault("F70")
+@pytest.mark.parametrize(("n_steps", "state"), [(5, "complete"), (4, "pruned")])
+def test_a_trial_stopped_after_its_last_step_keeps_its_result(n_steps: int, state: str) -> None:
+    trial = {"command": ["python", "train.py"], "budget": 5}
+    pruner = {"type": "threshold", "upper": 1.0}
+    rig = Rig(parallel(1, n_trials=1, trial=trial, pruner=pruner), objective=None, stop_seconds=9.0)
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    attempt = AttemptId(0, 1)
+    rig.executor.report(attempt, 0, loss=3.0)
+    rig.turns(tuner, 1)
+    for step in range(1, n_steps):
+        rig.executor.report(attempt, step, loss=3.0)
+    reason = "Pruned by threshold at step 0 with loss=3."
+    rig.executor.finish(attempt, Outcome("demo", 0, 1, Cause.PRUNED, {"loss": 3.0}, reason, True))
+    tuner.drive()
+
+    (record,) = rig.check()
+    assert record.state == state
+    assert record.message.endswith(reason)
+    assert record.metrics == ({"loss": 3.0} if state == "complete" else {})
+
+
+@pytest.mark.fault("F71")
+@pytest.mark.parametrize("pruner", ["none", "median", "percentile", "threshold", "asha", "patient"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("is_seen_in_time", [True, False])
+def test_a_curve_that_is_not_finite_ends_as_nan_under_every_pruner(
+    pruner: str, bad: float, is_seen_in_time: bool
+) -> None:
+    arguments: dict[str, dict[str, Any]] = {
+        "median": {"n_startup_trials": 1, "n_warmup_steps": 0},
+        "percentile": {"percentile": 50.0, "n_startup_trials": 1},
+        "threshold": {"upper": 100.0},
+        "patient": {"patience": 0},
+    }
+    spec = parallel(1, n_trials=2, pruner={"type": pruner, **arguments.get(pruner, {})})
+    rig = Rig(spec, objective=None)
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    for step in range(9):
+        rig.executor.report(AttemptId(0, 1), step, loss=1.0)
+    rig.executor.finish(AttemptId(0, 1), 1.0)
+    rig.turns(tuner, 2)
+    for step, value in enumerate([1.0, bad, bad, 1.0, bad, bad, bad]):
+        rig.executor.report(AttemptId(1, 1), step, loss=value)
+        if is_seen_in_time:
+            rig.turns(tuner, 1)
+    if not is_seen_in_time:
+        rig.executor.finish(AttemptId(1, 1), 1.0)
+    tuner.drive()
+
+    record = rig.check()[1]
+    assert (record.state, record.cause, record.metrics) == (TrialState.FAILED, Cause.NAN, {})
+    assert "in 3 reports in a row, from step 4 to 6" in record.message
+
+
+@pytest.mark.fault("F71")
+def test_a_new_runner_counts_the_reports_of_the_attempt_that_it_adopts() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    rig.turns(rig.tuner(), 1)
+    for step in range(2):
+        rig.executor.report(AttemptId(0, 1), step, loss=math.nan)
+    rig.turns(rig.tuner(), 1)
+    rig.executor.report(AttemptId(0, 1), 2, loss=math.nan)
+
+    rig.tuner().drive()
+
+    assert rig.check()[0].cause is Cause.NAN
+
+
+@pytest.mark.fault("F71")
+def test_reports_of_a_lost_attempt_are_no_part_of_the_next_one_s_curve() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    for step in range(2):
+        rig.executor.report(AttemptId(0, 1), step, loss=math.nan)
+    rig.turns(tuner, 1)
+    rig.executor.lose(AttemptId(0, 1))
+    rig.turns(tuner, 1)
+    rig.clock.advance(10.0)
+    rig.turns(tuner, 1)
+    rig.executor.report(AttemptId(0, 2), 0, loss=math.nan)
+    rig.turns(tuner, 2)
+    rig.executor.finish(AttemptId(0, 2), 1.0)
+    tuner.drive()
+
+    assert rig.check()[0].values == (1.0,)
+
+
+@pytest.mark.fault("F71")
+def test_a_curve_that_a_script_logs_straight_to_mlflow_is_judged_at_its_end_at_the_latest() -> None:
+    rig = Rig(parallel(1, n_trials=1, pruner={"type": "median"}), objective=None)
+    rig.picture.logged = {"loss": [1.0, math.nan, math.inf, math.nan, 2.0]}
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    rig.executor.finish(AttemptId(0, 1), 2.0)
+
+    tuner.drive()
+
+    assert rig.check()[0].cause is Cause.NAN
 
 
 # ---- scripts without the SDK --------------------------------------------------------------------

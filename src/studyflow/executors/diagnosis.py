@@ -110,7 +110,8 @@ def diagnose(
     What the script said by `sdk.finish` before anything else happened stands: a crash while the
     interpreter shuts down, a hang after the result or a stop that came late change nothing.
     Otherwise a requested stop and the time limit come first, then the document, then exit code and
-    last lines. Metrics may be NaN or infinite; that is the study's to judge.
+    last lines. Metrics may be NaN or infinite; that is the study's to judge. A pruned attempt has
+    the metrics of its document all the same: the study knows whether it had any step left.
 
     Something that is said and refused is `bad-metric`. Only a script that ended in order and said
     nothing at all is silent (`Outcome.is_silent`).
@@ -125,7 +126,11 @@ def diagnose(
     """
     document = None if said is None else _read(said, trial, redact)
     if ending.how in (How.STOPPED, How.TIMEOUT) and not _stands(document, ending):
-        return _outcome(trial, *_imposed(ending))
+        imposed = _outcome(trial, *_imposed(ending))
+        has_result = document is not None and document.cause is Cause.OK
+        if document is not None and has_result and imposed.cause is Cause.PRUNED:
+            return replace(imposed, metrics=document.metrics)
+        return imposed
     if document is not None:
         if ending.how is How.EXITED and ending.exit_code:
             return _with_exit(document, ending, log_tail, trial)
@@ -162,13 +167,15 @@ def blame_device(outcome: Outcome, log_tail: str) -> Outcome:
 
 
 def _stands(document: Outcome | None, ending: Ending) -> bool:
-    """Return whether what a script said before it was stopped, or its time was up, counts."""
-    if document is None or not ending.finished_first:
+    """Return whether what the script said came before its stop or the end of its time."""
+    if document is None or document.stopped:
         return False
     if ending.how is How.STOPPED:
-        # A crash may have been a child's that the script survived: the stop found it running.
-        return document.cause in _RESULTS
-    return document.cause is not Cause.BAD_METRIC
+        # finish() says itself that no stop had been asked for: times of files may be equal, or the
+        # clock may have been set back between them. A crash may have been a child's that the
+        # script survived: the stop found it running.
+        return document.cause is Cause.OK or (ending.finished_first and document.cause in _RESULTS)
+    return ending.finished_first and document.cause is not Cause.BAD_METRIC
 
 
 def _with_exit(document: Outcome, ending: Ending, log_tail: str, trial: Trial) -> Outcome:

@@ -66,7 +66,11 @@ def current_trial(defaults: Mapping[str, ParamValue] | None = None) -> CurrentTr
 def report(step: SupportsIndex, **metrics: SupportsFloat) -> None:
     """Show metrics of one step, usually an epoch, to the study: to its pruner and its charts.
 
-    Never blocks for a network and never fails for one. NaN and infinities are fine.
+    Never blocks for a network and never fails for one. NaN and infinities are accepted; several of
+    them in a row end the trial as `nan` (`trial.nan_reports` of the study file, 3 by default).
+
+    From the report of the last step on, `trial.budget - 1`, SIGTERM does not kill the script before
+    the grace is over: its result is about to come.
 
     Args:
         step: Number of the step, from 0.

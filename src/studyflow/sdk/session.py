@@ -186,6 +186,8 @@ class Session:
             return
         now_ms = time.time_ns() // 1_000_000
         points = [MetricPoint(name, number, value, now_ms) for name, value in values.items()]
+        if self._is_last_step(number, values):
+            self._let_finish()
         if self._trial.metrics_path is not None:
             self._append(self._trial.metrics_path, points)
         elif (sender := self._mlflow_sender()) is not None:
@@ -369,6 +371,25 @@ class Session:
                 return
             self._line_is_torn = False
             self._lost_report = ""
+
+    def _is_last_step(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Return whether a report of the objective is that of the last step there may be."""
+        trial = self._trial
+        if trial is None or trial.budget is None:
+            return False
+        return step >= trial.budget - 1 and (not trial.metrics or trial.metrics[0] in metrics)
+
+    def _let_finish(self) -> None:
+        """Let the script reach `finish` when it is stopped from here on; the grace bounds it.
+
+        No step is left to be saved, and its result is about to come. A script that handles SIGTERM
+        itself keeps its handler.
+        """
+        if not self._listens_to_sigterm and signal.getsignal(signal.SIGTERM) in (
+            signal.SIG_DFL,
+            self._end,
+        ):
+            self._listen_to_sigterm()
 
     def _is_told_to_stop(self) -> bool:
         path = None if self._trial is None else self._trial.stop_path

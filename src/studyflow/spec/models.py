@@ -264,6 +264,12 @@ class TrialSpec(Part):
         le=2**31 - 1,
         description="Steps a trial may train for; reaches the script as `trial.budget`.",
     )
+    nan_reports: Whole | None = Field(
+        default=3,
+        ge=1,
+        description="Reports of the (first) objective in a row that are NaN or infinite, after "
+        "which the trial ends as `nan`; with `null` only the final value counts.",
+    )
     env: dict[str, Text] = Field(
         default_factory=dict, description="Environment variables for the script; no secrets here."
     )

@@ -1,6 +1,7 @@
 """One study over Optuna's storage: ask, report, tell; the only writer of it."""
 
 from studyflow.study.canary import Canary
+from studyflow.study.curve import Curve, apply_curve, describe_divergence, last_step_of
 from studyflow.study.heartbeat import heartbeat, is_from, this_machine, this_runner
 from studyflow.study.leases import (
     BEAT_SECONDS,
@@ -38,12 +39,15 @@ __all__ = [
     "BEAT_SECONDS",
     "LEASE_SECONDS",
     "Canary",
+    "Curve",
     "Leases",
     "NodeRecord",
     "StopReason",
     "Study",
     "Verdict",
+    "apply_curve",
     "beats_elsewhere",
+    "describe_divergence",
     "describe_fruitless",
     "describe_time_limit",
     "failure_signature",
@@ -54,6 +58,7 @@ __all__ = [
     "is_paused",
     "judge",
     "judge_nodes",
+    "last_step_of",
     "load_beats",
     "load_records",
     "lost_attempts",

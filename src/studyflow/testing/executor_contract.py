@@ -60,6 +60,13 @@ class Script(enum.Enum):
         "while not sdk.should_stop(): time.sleep(0.01)\n"
         "sdk.finish(loss=0.25)\n"
     )
+    FINISH_AFTER_SIGTERM = (
+        "import time\nfrom studyflow import sdk\nfrom studyflow.sdk.session import session\n"
+        "sdk.report(0, loss=1.0)\n"
+        "while not session()._sigterm_received: time.sleep(0.01)\n"
+        "sdk.finish(loss=0.25)\n"
+    )
+    """It never asks whether to stop; one step is its whole budget."""
     SILENT = "pass\n"
     EXIT_3 = "import sys\nprint('the data set is empty')\nsys.exit(3)\n"
     RAISE = (
@@ -172,9 +179,11 @@ class Watch:
         self.until(lambda _: bool(self.points.get(attempt)))
 
 
-def a_trial(number: int = 0, attempt: int = 1, **params: float) -> Trial:
+def a_trial(number: int = 0, attempt: int = 1, budget: int | None = None, **params: float) -> Trial:
     """Return an attempt of the contract's study."""
-    return Trial(STUDY, number, params or {"x": 1.5}, attempt=attempt, metrics=(METRIC,))
+    return Trial(
+        STUDY, number, params or {"x": 1.5}, attempt=attempt, budget=budget, metrics=(METRIC,)
+    )
 
 
 class ExecutorContract:
@@ -310,7 +319,7 @@ class ExecutorContract:
         assert status.outcome.metrics == {METRIC: 0.5}
         assert len(watch.points[attempt]) == 3
 
-    @pytest.mark.parametrize("cause", [Cause.PRUNED, Cause.CANCELLED])
+    @pytest.mark.parametrize("cause", [Cause.PRUNED, Cause.NAN, Cause.CANCELLED])
     def test_a_stopped_attempt_ends_with_the_cause_it_was_stopped_for(
         self, place: ExecutorPlace, cause: Cause
     ) -> None:
@@ -524,6 +533,19 @@ class ScriptContract(ExecutorContract):
         status = watch.until_ended(attempt)
         assert status.outcome is not None
         assert status.outcome.cause is Cause.PRUNED
+        assert status.exit_code == 0
+
+    def test_a_script_without_a_step_left_may_finish_when_it_is_stopped(
+        self, place: ExecutorPlace
+    ) -> None:
+        executor = place.executor(Script.FINISH_AFTER_SIGTERM, stop_grace_seconds=10.0)
+        attempt = executor.submit(a_trial(budget=1))
+        watch = Watch(executor, place.patience_seconds)
+        watch.until_reported(attempt)
+        executor.stop(attempt, Cause.PRUNED, "worse than the median")
+        status = watch.until_ended(attempt)
+        assert status.outcome is not None
+        assert (status.outcome.cause, status.outcome.metrics) == (Cause.PRUNED, {METRIC: 0.25})
         assert status.exit_code == 0
 
     def test_a_script_that_ignores_sigterm_is_killed_after_the_grace(

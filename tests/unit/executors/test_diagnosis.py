@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -29,12 +30,14 @@ def document(
     number: int = 7,
     attempt: int = 2,
     message: str = "",
+    stopped: bool = False,
     **metrics: float,
 ) -> bytes:
-    return Outcome(study, number, attempt, cause, metrics, message).to_json().encode()
+    return Outcome(study, number, attempt, cause, metrics, message, stopped).to_json().encode()
 
 
 DONE = document(loss=0.5)
+CUT_SHORT = document(loss=0.5, stopped=True)
 EXITED = Ending(How.EXITED, exit_code=0)
 PRUNED = Ending(
     How.STOPPED, exit_code=-15, stop_cause=Cause.PRUNED, stop_reason="worse than the median"
@@ -54,8 +57,12 @@ PRUNED = Ending(
         (Ending(How.STOPPED, stop_cause=Cause.PRUNED, finished_first=True), DONE, "", Cause.OK, ""),
         # Stops and the time limit come before everything else.
         (PRUNED, None, "", Cause.PRUNED, "worse than the median"),
-        (PRUNED, DONE, "", Cause.PRUNED, "worse than the median"),
+        (PRUNED, CUT_SHORT, "", Cause.PRUNED, "worse than the median"),
+        (replace(PRUNED, finished_first=True), CUT_SHORT, "", Cause.PRUNED, "worse than the median"),
         (PRUNED, document(Cause.USER_ERROR), "", Cause.PRUNED, "worse than the median"),
+        # finish() knew of no stop, whatever the times of the files say.
+        (PRUNED, DONE, "", Cause.OK, ""),
+        (replace(PRUNED, stop_cause=Cause.CANCELLED), DONE, "", Cause.OK, ""),
         (Ending(How.STOPPED), None, "", Cause.CANCELLED, ""),
         (
             Ending(How.STOPPED, stop_cause=Cause.CANCELLED, finished_first=True),
@@ -245,6 +252,13 @@ def test_a_stop_finds_a_script_that_had_survived_a_crash(
     ending: Ending, said: bytes, cause: Cause
 ) -> None:
     assert diagnose(ending, said, "", TRIAL).cause is cause
+
+
+def test_a_pruned_attempt_keeps_the_metrics_it_finished_with_for_the_study_to_judge() -> None:
+    assert diagnose(PRUNED, CUT_SHORT, "", TRIAL).metrics == {"loss": 0.5}
+    assert diagnose(PRUNED, document(Cause.USER_ERROR, loss=0.5), "", TRIAL).metrics == {}
+    cancelled = replace(PRUNED, stop_cause=Cause.CANCELLED)
+    assert diagnose(cancelled, CUT_SHORT, "", TRIAL).metrics == {}
 
 
 def test_infinite_values_pass_through() -> None:

@@ -957,6 +957,48 @@ def test_a_result_tells_whether_sigterm_came_before_it(tmp_path: Path) -> None:
     assert outcome(tmp_path).metrics == {"loss": 0.5}
 
 
+@pytest.mark.fault("F70")
+@pytest.mark.parametrize(
+    ("step", "metrics", "budget", "is_request"),
+    [
+        (2, {"loss": 0.5}, 3, True),
+        (7, {"loss": 0.5}, 3, True),
+        (1, {"loss": 0.5}, 3, False),
+        (2, {"accuracy": 0.5}, 3, False),
+        (2, {"loss": 0.5}, None, False),
+    ],
+)
+def test_sigterm_is_a_request_once_the_objective_of_the_last_step_is_reported(
+    tmp_path: Path, step: int, metrics: Mapping[str, float], budget: int | None, is_request: bool
+) -> None:
+    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        current = session(tmp_path, budget=budget)
+        current.report(step, metrics)
+        assert (signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL) is is_request
+        if is_request:
+            signal.raise_signal(signal.SIGTERM)
+            current.finish(0.5, {})
+            assert outcome(tmp_path).stopped
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_the_last_report_leaves_a_handler_of_the_script_s_own(tmp_path: Path) -> None:
+    previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        session(tmp_path, budget=1).report(0, {"loss": 0.5})
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_a_crash_tells_of_the_stop_too(tmp_path: Path) -> None:
+    (tmp_path / "stop.json").touch()
+    session(tmp_path).record_crash(RuntimeError("a data loader was terminated"))
+    assert (outcome(tmp_path).cause, outcome(tmp_path).stopped) == (Cause.USER_ERROR, True)
+
+
 def test_a_refused_result_tells_of_the_stop_too(tmp_path: Path) -> None:
     (tmp_path / "stop.json").touch()
     with pytest.raises(TypeError):

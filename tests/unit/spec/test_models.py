@@ -57,6 +57,7 @@ def test_defaults() -> None:
             "resources": {"cpu": None, "memory": None, "gpu": 0},
             "timeout_seconds": None,
             "budget": None,
+            "nan_reports": 3,
             "env": {},
             "kubernetes": {
                 "gpu_resource": "nvidia.com/gpu",
