@@ -363,14 +363,14 @@ def trial_lines(document: dict[str, Any]) -> Iterator[str]:
     if document["is_repeat"]:
         yield _line("", "Every point of the space had been tried: this one is measured again.")
     for objective in document["objectives"]:
-        yield from _objective_lines(objective)
+        yield from _objective_lines(objective, document["n_data"])
     if document["acquisition"] is not None:
         yield _line("acquisition", _acquisition_text(document))
     if document["rung"] is not None:
         yield _line("based on", _basis_text(document))
 
 
-def _objective_lines(objective: dict[str, Any]) -> Iterator[str]:
+def _objective_lines(objective: dict[str, Any], n_data: Any) -> Iterator[str]:
     from studyflow.reports.figures.model import relevance
 
     metric = one_line(objective["metric"])
@@ -403,7 +403,9 @@ def _objective_lines(objective: dict[str, Any]) -> Iterator[str]:
             f"{one_line(name)} {relevance(scale)} ({number(scale, 2)})"
             for name, scale in objective["lengthscales"].items()
         )
-        yield _line("what matters", f"{listed}; lengthscales in units of the range.")
+        few = isinstance(n_data, int) and n_data < 2 * len(objective["lengthscales"])
+        doubt = f"; a first guess, from {plural(n_data, 'trial')}" if few else ""
+        yield _line("what matters", f"{listed}; lengthscales in units of the range{doubt}.")
     warp = objective["warp"]
     yield _line("transform", f"{_WARPS.get(str(warp), one_line(str(warp)))}.")
 

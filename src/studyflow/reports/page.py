@@ -9,7 +9,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -289,6 +289,8 @@ def _versions() -> dict[str, str]:
 
 def _charts(data: StudyData) -> dict[str, Any] | None:
     """Return what the page's script draws from, or `None` when that would be too much."""
+    from studyflow.reports import style
+
     if not data.complete or len(data.trials) * (len(data.space) + 1) > INTERACTIVE_LIMIT:
         return None
     parameters = []
@@ -299,6 +301,7 @@ def _charts(data: StudyData) -> dict[str, Any] | None:
         else:
             entry |= {"low": parameter.low, "high": parameter.high, "log": parameter.log}
             entry["whole"] = parameter.type == "int"
+            entry["ticks"] = style.tick_values(parameter)
         parameters.append(entry)
     complete = {record.number for record in data.complete}
     trials = []
@@ -318,13 +321,35 @@ def _charts(data: StudyData) -> dict[str, Any] | None:
         )
     return {
         "objectives": [
-            {"name": wording.one_line(o.metric, 60), "minimize": o.direction == "minimize"}
-            for o in data.spec.objectives
+            {
+                "name": wording.one_line(o.metric, 60),
+                "minimize": o.direction == "minimize",
+                "axis": _axis([data.value(r, i) for r in data.complete], o.direction),
+                "wide_axis": _axis(_values_by_trial(data, i), o.direction),
+            }
+            for i, o in enumerate(data.spec.objectives)
         ],
         "target": data.spec.stop.target,
         "parameters": parameters,
         "trials": trials,
     }
+
+
+def _values_by_trial(data: StudyData, objective: int) -> list[float]:
+    """Return all that the chart of values by trial shows on its upright axis."""
+    values = [data.value(record, objective) for record in data.complete]
+    if objective == 0:
+        values += [last for r in data.trials if (last := _last_value(r)) is not None]
+        values += [] if data.spec.stop.target is None else [data.spec.stop.target]
+    return values
+
+
+def _axis(values: Sequence[float], direction: str) -> dict[str, Any]:
+    """Return an objective's axis, as the figures have it, for the page's script."""
+    from studyflow.reports import style
+
+    scale = style.ObjectiveScale(values, direction)
+    return {"low": scale.low, "high": scale.high, "log": scale.is_log, "ticks": scale.ticks()}
 
 
 def _last_value(record: TrialRecord) -> float | None:

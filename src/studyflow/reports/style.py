@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from studyflow.reports import wording
-from studyflow.space import CategoricalParameter, Parameter
+from studyflow.space import CategoricalParameter, FloatParameter, IntParameter, Parameter
 from studyflow.trial import ParamValue
 
 if TYPE_CHECKING:
@@ -237,13 +237,15 @@ def place(parameter: Parameter, given: ParamValue) -> float:
     if isinstance(parameter, CategoricalParameter):
         return float(parameter.index(given))
     assert isinstance(given, int | float)
-    return float(given)
+    return parameter.to_unit(given) if _is_extreme(parameter) else float(given)
 
 
 def at_unit(parameter: Parameter, unit: float) -> float:
     """Return the place on a parameter's axis at a coordinate in [0, 1], off any grid."""
     if isinstance(parameter, CategoricalParameter):
         return unit * len(parameter.choices) - 0.5
+    if _is_extreme(parameter):
+        return unit
     low, high = float(parameter.low), float(parameter.high)
     return low * (high / low) ** unit if parameter.log else low + unit * (high - low)
 
@@ -252,6 +254,8 @@ def limits(parameter: Parameter) -> tuple[float, float]:
     """Return the ends of a parameter's axis, with a little room beyond its bounds."""
     if isinstance(parameter, CategoricalParameter):
         return -0.6, len(parameter.choices) - 0.4
+    if _is_extreme(parameter):
+        return -0.05, 1.05
     low, high = float(parameter.low), float(parameter.high)
     if low == high:
         room = abs(low) * 0.5 or 0.5
@@ -263,12 +267,22 @@ def limits(parameter: Parameter) -> tuple[float, float]:
     return low - room, high + room
 
 
+def _is_extreme(parameter: Parameter) -> bool:
+    """Whether Matplotlib cannot compute with a parameter's range: its axis then is the unit one."""
+    if isinstance(parameter, CategoricalParameter) or parameter.low == parameter.high:
+        return False
+    low, high = float(parameter.low), float(parameter.high)
+    least, largest = (low, high) if parameter.log else (high - low, max(abs(low), abs(high)))
+    return least < 1e-150 or largest > 1e150
+
+
 def is_log(parameter: Parameter) -> bool:
     """Whether the parameter's axis is logarithmic."""
     return (
         not isinstance(parameter, CategoricalParameter)
         and parameter.log
         and parameter.low < parameter.high
+        and not _is_extreme(parameter)
     )
 
 
@@ -280,15 +294,20 @@ def ticks(parameter: Parameter, most: int = 5) -> tuple[list[float], list[str]]:
         return [float(i) for i in shown], [
             label(wording.value(parameter.choices[i]), 12) for i in shown
         ]
+    values = tick_values(parameter, most)
+    return [place(parameter, v) for v in values], [wording.number(v, 6) for v in values]
+
+
+def tick_values(parameter: FloatParameter | IntParameter, most: int = 5) -> list[float]:
+    """Return the values at which ticks of a numeric parameter stand."""
     low, high = float(parameter.low), float(parameter.high)
     if low == high:
-        return [low], [wording.number(low)]
-    places = (
-        log_ticks(low, high, most)
-        if parameter.log
-        else linear_ticks(low, high, most, whole=parameter.type == "int")
-    )
-    return places, [wording.number(p, 6) for p in places]
+        return [low]
+    if _is_extreme(parameter):
+        return [float(f"{parameter.from_unit(unit):.3g}") for unit in (0.0, 0.5, 1.0)]
+    if parameter.log:
+        return log_ticks(low, high, most)
+    return linear_ticks(low, high, most, whole=parameter.type == "int")
 
 
 def set_parameter(
@@ -323,7 +342,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
             float(f"{factor}e{power}")
             for power in range(first, last + 1)
             for factor in factors
-            if low / slack <= factor * 10.0**power <= high * slack
+            if low / slack <= float(f"{factor}e{power}") <= high * slack
         ]
         if len(places) >= min(3, most):
             break
@@ -347,21 +366,28 @@ class ObjectiveScale:
 
     LOG_RATIO: Final = 30.0
     """Positive values whose largest is this many times the smallest get a logarithmic axis."""
+    LOG_ROOM: Final = 1e3
+    """On a logarithmic axis values within so many times the median are no outliers."""
+    LIMIT: Final = 1e100
+    """Larger magnitudes are divergence, as for the sampler, and never stretch an axis: differences
+    and squares of what is left are floats. Its inverse counts as 0."""
+    EQUAL: Final = 1e-12
+    """Values are equal if they differ by no more than this share of their magnitude."""
 
     def __init__(self, values: Sequence[float], direction: str, room: float = 4.0) -> None:
-        ordered = sorted(v for v in values if abs(v) < 1e200)
+        ordered = sorted(v for v in values if abs(v) <= self.LIMIT)
         self.direction = direction
-        self.is_log = (
-            bool(ordered) and ordered[0] > 1e-200 and (ordered[-1] / ordered[0] > self.LOG_RATIO)
-        )
+        self.is_log = False
         if not ordered:
             self.low, self.high = 0.0, 1.0
             return
+        if len(ordered) >= 5:
+            ordered = self._without_outliers(ordered, room)
+        self.is_log = self._spans_decades(ordered)
         self.low, self.high = ordered[0], ordered[-1]
-        if not self.is_log and len(ordered) >= 5:
-            self._cut(ordered, room)
-        if self.low == self.high:
-            room = abs(self.low) * 0.1 or 1.0
+        magnitude = max(abs(self.low), abs(self.high))
+        if self.high - self.low <= max(self.EQUAL * magnitude, 1 / self.LIMIT):
+            room = 0.1 * magnitude if magnitude > 1 / self.LIMIT else 1.0
             self.low, self.high = self.low - room, self.high + room
         elif self.is_log:
             room = (self.high / self.low) ** 0.06
@@ -370,15 +396,22 @@ class ObjectiveScale:
             room = 0.06 * (self.high - self.low)
             self.low, self.high = self.low - room, self.high + room
 
-    def _cut(self, ordered: list[float], room: float) -> None:
-        """Leave far outliers on the bad side out of the axis."""
+    def _spans_decades(self, ordered: Sequence[float]) -> bool:
+        return ordered[0] > 1 / self.LIMIT and ordered[-1] / ordered[0] > self.LOG_RATIO
+
+    def _without_outliers(self, ordered: list[float], room: float) -> list[float]:
+        """Return the values without far outliers on the bad side."""
         middle = ordered[len(ordered) // 2]
+        is_log = self._spans_decades(ordered)
         if self.direction == "minimize":
             bound = middle + room * (middle - ordered[0])
-            self.high = max((v for v in ordered if v <= bound), default=self.high)
-        else:
-            bound = middle - room * (ordered[-1] - middle)
-            self.low = min((v for v in ordered if v >= bound), default=self.low)
+            if is_log:
+                bound = max(middle * self.LOG_ROOM, _power(middle / ordered[0], room) * middle)
+            return [v for v in ordered if v <= bound]
+        bound = middle - room * (ordered[-1] - middle)
+        if is_log:
+            bound = min(middle / self.LOG_ROOM, middle / _power(ordered[-1] / middle, room))
+        return [v for v in ordered if v >= bound]
 
     def clip(self, value: float) -> float:
         """Return the value, or a place just within the axis' end where it lies beyond."""
@@ -417,6 +450,14 @@ class ObjectiveScale:
         if self.is_log:
             return log_ticks(self.low, self.high, most)
         return linear_ticks(self.low, self.high, most, whole=False)
+
+
+def _power(base: float, exponent: float) -> float:
+    """Return a power of a number of at least 1; infinity where it is no float."""
+    try:
+        return float(base**exponent)
+    except OverflowError:
+        return math.inf
 
 
 # Fonts ------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ _ADVICE: Final[Mapping[Cause, str]] = {
     Cause.USER_ERROR: "read the message of the first one and mend the training script",
     Cause.BAD_METRIC: "make the script finish with every metric the study names, as finite numbers",
 }
+MIN_TRIALS: Final = 5
+"""Complete trials below which the best one's place says nothing about the space."""
 _EDGE: Final = 0.02
 """How near to its bound, in the unit cube, the best value counts as lying at it."""
 
@@ -35,8 +37,9 @@ def headline(data: StudyData) -> str:
         return "No trial has been started yet."
     if not data.best:
         if data.complete:
-            complete = wording.plural(len(data.complete), "complete trial")
-            return f"None of {complete} keeps every bound."
+            if len(data.complete) == 1:
+                return "The only complete trial breaks a bound."
+            return f"None of {len(data.complete)} complete trials keeps every bound."
         failed = data.states.get(TrialState.FAILED, 0)
         if failed == total:
             return "The only trial failed." if total == 1 else f"All {total} trials failed."
@@ -50,9 +53,17 @@ def headline(data: StudyData) -> str:
         return f"{wording.plural(n, 'trial')} of {total} {verb} on the Pareto front of {listed}."
     best = data.best[0]
     assert best.values is not None
+    if is_constant(data):
+        value = wording.number(best.values[0])
+        return f"All {len(data.complete)} complete trials returned the same {names[0]}: {value}."
     place = f"at trial {best.number}" if total == 1 else f"at trial {best.number} of {total}"
     word = "Lowest" if data.spec.directions[0] == "minimize" else "Highest"
     return f"{word} {names[0]}: {wording.number(best.values[0])}, {place}."
+
+
+def is_constant(data: StudyData) -> bool:
+    """Whether there are several complete trials, and all of them returned the same values."""
+    return len(data.complete) > 1 and len({record.values for record in data.complete}) == 1
 
 
 def next_steps(data: StudyData) -> tuple[str, ...]:
@@ -77,6 +88,12 @@ def next_steps(data: StudyData) -> tuple[str, ...]:
         )
     if data.is_multi_objective or not data.best:
         return tuple(steps)
+    if is_constant(data):
+        steps.append(
+            f"Every complete trial returned the same {wording.one_line(data.metrics[0], 60)}: does "
+            "the script use its parameters, and report what it measured?"
+        )
+        return tuple(steps)
     best = data.best[0]
     edges = [
         f"{wording.one_line(name, 60)} = {wording.value(best.params[name])} "
@@ -87,18 +104,20 @@ def next_steps(data: StudyData) -> tuple[str, ...]:
         and parameter.low < parameter.high
         and not _EDGE < (unit := parameter.to_unit(best.params[name])) < 1 - _EDGE
     ]
-    if edges:
+    if edges and len(data.complete) >= MIN_TRIALS:
         steps.append(f"The best trial lies at the edge of the space: {', '.join(edges)}; widen it?")
     if best.number in data.enqueued and len(data.complete) > len(data.enqueued) + 5:
         steps.append("No suggestion beat the enqueued point: it may be as good as this space gets.")
-    elif finished >= 15:
-        since = sum(record.number > best.number for record in data.finished)
-        if since >= finished / 2:
+        return tuple(steps)
+    judged = [r for r in data.finished if r.state is not TrialState.FAILED]
+    if len(judged) >= 15:
+        since = sum(record.number > best.number for record in judged)
+        if since >= len(judged) / 2:
             steps.append(
-                f"The best is {wording.plural(since, 'finished trial')} old: change the space or "
-                "the model rather than add trials."
+                f"The best is {wording.plural(since, 'trial')} old, failed ones aside: change the "
+                "space or the model rather than add trials."
             )
-        elif since <= finished / 10:
+        elif since <= len(judged) / 10:
             steps.append("The best is recent: more trials may still improve it.")
     return tuple(steps)
 

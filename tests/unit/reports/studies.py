@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable
@@ -99,6 +100,20 @@ def everything(state: TrialState) -> Callable[[int], TrialState]:
     return lambda i: state
 
 
+EXTREME: dict[str, Any] = {
+    "wide": {"type": "float", "low": -8e307, "high": 8e307},
+    "decades": {"type": "float", "low": 1e-300, "high": 1e300, "log": True},
+    "narrow": {"type": "float", "low": 0.0, "high": 5e-324},
+    "next": {"type": "float", "low": 1.0, "high": 1.0000000000000002},
+    "long": {"type": "int", "low": 0, "high": 2**53},
+}
+
+
+def _extremes(n: int) -> Callable[[dict[str, Any]], tuple[float, ...]]:
+    values = itertools.cycle([0.5, 1e39, 5e-324, 1.7e308, 0.25, 1e172, -1.7e308, 0.75, 1e-320])
+    return lambda params: tuple(next(values) for _ in range(n))
+
+
 TWO = [
     {"metric": "val_loss", "direction": "minimize"},
     {"metric": "throughput", "direction": "maximize"},
@@ -151,6 +166,10 @@ STUDIES: dict[str, Callable[[], StudyData]] = {
     ),
     "outliers": lambda: make_study(
         make_spec(SMALL), 20, lambda p: (1e300 if p["batch_size"] > 96 else -p["dropout"],)
+    ),
+    "extreme floats": lambda: make_study(make_spec(EXTREME), 14, _extremes(1)),
+    "extreme floats, two objectives": lambda: make_study(
+        make_spec(EXTREME, objectives=TWO), 14, _extremes(2)
     ),
     "decades": lambda: make_study(
         make_spec(SMALL), 12, lambda p: (math.exp(30 * p["dropout"] - 20),)

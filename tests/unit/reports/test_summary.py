@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from studyflow.record import TrialState
 from studyflow.reports import StudyData, headline, next_steps, summary_markdown
 from studyflow.reports.summary import SUMMARY_LIMIT_CHARS, is_safe_link
@@ -42,6 +44,36 @@ def test_headlines() -> None:
     assert headline(front) == (
         f"{len(front.best)} trials of 20 are on the Pareto front of val_loss and throughput."
     )
+
+
+def test_a_study_of_one_value_names_no_best_trial_and_no_edge() -> None:
+    data = STUDIES["constant"]()
+    assert headline(data) == "All 10 complete trials returned the same val_loss: 3."
+    assert next_steps(data)[-1] == (
+        "Every complete trial returned the same val_loss: does the script use its parameters, and "
+        "report what it measured?"
+    )
+
+
+def test_a_few_trials_say_nothing_about_the_edges_of_the_space() -> None:
+    spec = make_spec({"x": {"type": "int", "low": 0, "high": 3}})
+    data = make_study(spec, 4, lambda p: (-p["x"],), end=everything(TrialState.COMPLETE))
+    assert not any("edge of the space" in step for step in next_steps(data))
+
+
+def test_failed_trials_do_not_make_the_best_one_old() -> None:
+    values = iter([3.0, 2.0, *[1.0] * 40])
+    end = {True: TrialState.COMPLETE, False: TrialState.FAILED}
+    data = make_study(
+        make_spec(CNN), 30, lambda p: (next(values),), end=lambda i: end[i < 3], cause=Cause.NAN
+    )
+    assert not any("old" in step for step in next_steps(data))
+
+
+def test_the_only_complete_trial_may_break_a_bound() -> None:
+    data = make_study(make_spec(CNN), 1)
+    broken = replace(data.records[0], constraints={"ms <= 20": 1.0})
+    assert headline(StudyData(data.spec, (broken,))) == "The only complete trial breaks a bound."
 
 
 def test_a_study_whose_script_is_broken_says_so() -> None:

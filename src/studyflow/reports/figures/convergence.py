@@ -82,6 +82,8 @@ def hypervolume(data: StudyData) -> tuple[list[int], list[float]]:
 
 def _scaled(column: Sequence[float]) -> list[float]:
     low, high = min(column, default=0.0), max(column, default=0.0)
+    if high - low == math.inf:  # halves of floats differ by a float
+        return _scaled([v / 2 for v in column])
     return [(v - low) / (high - low) if high > low else 0.0 for v in column]
 
 
@@ -286,6 +288,10 @@ def _pareto(data: StudyData) -> Figure:
             zorder=4,
             label="Pareto front",
         )
+    beyond = sum(
+        any(scale.is_outside(data.value(r, i)) for i, scale in enumerate(scales))
+        for r in data.complete
+    )
     if len(front) <= 12:
         for record, left, low in zip(front, x, y, strict=True):
             front_axes.annotate(
@@ -308,7 +314,11 @@ def _pareto(data: StudyData) -> Figure:
     volume_axes.set_ylabel("hypervolume", size=style.LABEL_SIZE, color=style.INK)
     volume_axes.set_xlabel("trial", size=style.LABEL_SIZE, color=style.INK)
     style.whole_numbers(volume_axes.xaxis)
-    style.set_title(figure, style.label(headline(data).rstrip("."), 110), _note(data))
+    note = _note(data)
+    if beyond:
+        verb = "lies" if beyond == 1 else "lie"
+        note += f" · {wording.plural(beyond, 'trial')} {verb} beyond the axes, shown at their ends"
+    style.set_title(figure, style.label(headline(data).rstrip("."), 110), note)
     grown = wording.number(volumes[-1], 3) if volumes else "0"
     style.describe(
         figure,

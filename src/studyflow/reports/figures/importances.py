@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from studyflow.reports import style, surrogate, wording
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.space import CategoricalParameter
 
 if TYPE_CHECKING:
     import optuna
@@ -19,6 +20,9 @@ MIN_TRIALS: Final = 8
 MAX_TRIALS: Final = 400
 """Trials that are looked at; of more, evenly spaced ones, so that the page stays quick."""
 MAX_BARS: Final = 20
+TRIALS_FOR_EACH: Final = 10
+"""Complete trials for each parameter from which importances are told without a second opinion;
+with fewer, and with one that agrees, only a parameter that explains half or more is named."""
 TRUSTED: Final = 0.3
 """Share of variance that the Gaussian process must explain to be asked for a second opinion."""
 
@@ -93,6 +97,12 @@ def importances(data: StudyData) -> Figure | Omitted:
         note += f" · the {wording.plural(cut, 'least important parameter')} not shown"
     if effects:
         model, _ = surrogate.fitted(data, 0)
+        leaders = [max(shares, key=shares.__getitem__) for shares in (first, effects)]
+        if leaders[0] != leaders[1]:
+            note += (
+                f"\nthey disagree: {name} puts {style.label(leaders[0])} first, the Gaussian "
+                f"process {style.label(leaders[1])}"
+            )
         note += (
             "\ndiamonds: main effects of a Gaussian process, which explains "
             f"{100 * model.explained:.0f} % of the variance of trials left out"
@@ -140,16 +150,26 @@ def _compute(data: StudyData, objective: int) -> dict[str, float] | Omitted:
     )
 
     study = _study(data, objective)
-    present = {name for trial in study.get_trials(deepcopy=False) for name in trial.params}
-    varied = [n for n, p in data.space.items() if p.cardinality != 1 and n in present]
+    seen: dict[str, set[Any]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        for name, place in trial.params.items():
+            seen.setdefault(name, set()).add(place)
+    varied = [n for n, p in data.space.items() if p.cardinality != 1 and n in seen]
     if not varied:
         return Omitted("no parameter has more than one value")
+    if all(len(seen[name]) == 1 for name in varied):
+        return Omitted("all trials have the same parameters, as far as floats tell them apart")
+    if len({round(trial.value or 0.0, 9) for trial in study.get_trials(deepcopy=False)}) == 1:
+        return Omitted("all trials returned nearly the same value, so nothing explains anything")
     evaluator: BaseImportanceEvaluator
     if evaluator_name(data) == "fANOVA":
         evaluator = FanovaImportanceEvaluator(n_trees=24, max_depth=32, seed=0)
     else:
         evaluator = PedAnovaImportanceEvaluator()
-    shares = get_param_importances(study, evaluator=evaluator, params=varied)
+    try:
+        shares = get_param_importances(study, evaluator=evaluator, params=varied)
+    except RuntimeError as error:  # "zero total variance in all trees"
+        return Omitted(f"no parameter explains anything of the values ({error})")
     found = {name: float(share) for name, share in shares.items()}
     return dict(sorted(found.items(), key=lambda item: (-item[1], varied.index(item[0]))))
 
@@ -179,14 +199,13 @@ def _second_opinion(data: StudyData) -> dict[str, float]:
 
 def _title(data: StudyData, shares: dict[str, float], effects: dict[str, float]) -> str:
     names = list(shares)
-    other = max(effects, key=lambda name: effects[name], default=names[0])
-    if other != names[0]:
-        return (
-            f"{evaluator_name(data)} ranks {style.label(names[0])} first, "
-            f"the Gaussian process {style.label(other)}"
-        )
     if len(names) == 1:
         return f"{style.label(names[0])} is the only parameter"
+    count = len(data.complete)
+    are_many = count >= TRIALS_FOR_EACH * len(names)
+    agree = max(effects, key=effects.__getitem__) == names[0] if effects else are_many
+    if not agree or not (are_many or shares[names[0]] >= 0.5):
+        return f"{wording.plural(count, 'trial')} do not tell which parameter matters most"
     total, leaders = 0.0, []
     for name in names[:3]:
         leaders.append(style.label(name))
@@ -200,7 +219,11 @@ def _title(data: StudyData, shares: dict[str, float], effects: dict[str, float])
 
 
 def _study(data: StudyData, objective: int) -> optuna.Study:
-    """Return the complete trials as a study in memory with one objective."""
+    """Return the complete trials as a study in memory with one objective.
+
+    Numbers are places in [0, 1], on the axes that the figures draw: the forest of fANOVA computes
+    with 32 bits, in which a wide range has no end and a narrow one no inside.
+    """
     import optuna
 
     logger = logging.getLogger("optuna.storages._in_memory")
@@ -215,7 +238,12 @@ def _study(data: StudyData, objective: int) -> optuna.Study:
         study = optuna.create_study(direction=data.spec.directions[objective])
     finally:
         logger.removeFilter(drop)
-    distributions = data.space.distributions()
+    distributions = {
+        name: parameter.distribution()
+        if isinstance(parameter, CategoricalParameter)
+        else optuna.distributions.FloatDistribution(0.0, 1.0)
+        for name, parameter in data.space.items()
+    }
     observed = [data.value(record, objective) for record in data.complete]
     scale = style.ObjectiveScale(observed, data.spec.directions[objective])
     records = data.complete
@@ -223,11 +251,16 @@ def _study(data: StudyData, objective: int) -> optuna.Study:
     moment = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
     trials = []
     for record in records[::stride]:
-        params = data.searched(record)
+        params = {
+            name: value
+            if isinstance(data.space[name], CategoricalParameter)
+            else min(max(data.space[name].to_unit(value), 0.0), 1.0)
+            for name, value in data.searched(record).items()
+        }
         trial = optuna.trial.create_trial(
-            params=dict(params),
+            params=params,
             distributions={name: distributions[name] for name in params},
-            value=scale.clip(data.value(record, objective)),
+            value=scale.unit(data.value(record, objective)),
         )
         trial.datetime_start = trial.datetime_complete = moment
         trials.append(trial)

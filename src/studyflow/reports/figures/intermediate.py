@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from studyflow.record import TrialRecord, TrialState
@@ -10,6 +11,7 @@ from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_LINES: Final = 300
@@ -18,7 +20,10 @@ MAX_POINTS: Final = 400
 
 
 def intermediate_values(data: StudyData) -> Figure | Omitted:
-    """Return learning curves: pruned ones dashed, failed ones dotted, the best thick."""
+    """Return learning curves: pruned ones dashed, failed ones dotted, the best thick.
+
+    A curve that diverged does not squeeze the others: it leaves the axis where an arrow stands.
+    """
     curves = {r.number: points for r in data.trials if (points := _points(r))}
     if not curves:
         return Omitted("no trial reported values while it ran")
@@ -29,8 +34,7 @@ def intermediate_values(data: StudyData) -> Figure | Omitted:
     stride = -(-len(records) // MAX_LINES)
     chosen = {r.number for r in records[::stride]} | (data.best_numbers & curves.keys())
     shown = [r for r in records if r.number in chosen]
-    everything = [value for r in shown for _, value in curves[r.number]]
-    scale = style.ObjectiveScale(everything, data.spec.directions[0], room=10.0)
+    scale = _scale(shown, curves, data.spec.directions[0])
     scale.apply(axes)
     looks = {
         TrialState.COMPLETE: (style.COMPLETE, "-", "complete"),
@@ -50,7 +54,7 @@ def intermediate_values(data: StudyData) -> Figure | Omitted:
             label = "Pareto front"
         axes.plot(
             steps,
-            values,
+            [_drawn(scale, value) for value in values],
             color=style.BEST if is_best else colour,
             linestyle="-" if is_best else dash,
             linewidth=2.6 if is_best else 1.2,
@@ -62,8 +66,10 @@ def intermediate_values(data: StudyData) -> Figure | Omitted:
             rasterized=len(shown) > 100,
         )
         named.add(label)
-        if record.state is TrialState.PRUNED:
+        ends_inside = not scale.is_outside(values[-1])
+        if record.state is TrialState.PRUNED and ends_inside:
             axes.plot(steps[-1:], values[-1:], "v", color=style.PRUNED, markersize=5, zorder=3)
+    n_beyond = _mark_exits(axes, scale, {r.number: curves[r.number] for r in shown})
     axes.set_xlabel("step", size=style.LABEL_SIZE, color=style.INK)
     style.whole_numbers(axes.xaxis)
     axes.set_ylabel(style.label(data.metrics[0]), size=style.LABEL_SIZE, color=style.INK)
@@ -75,13 +81,69 @@ def intermediate_values(data: StudyData) -> Figure | Omitted:
     note = f"{style.label(data.metrics[0])} as reported while the trials ran"
     if len(shown) < len(records):
         note += f" · {len(shown)} of {len(records)} curves"
+    if n_beyond:
+        verb = "goes" if n_beyond == 1 else "go"
+        note += f" · {wording.plural(n_beyond, 'curve')} {verb} beyond the axis (arrows)"
     style.set_title(figure, title, note)
+    beyond = f" Of {n_beyond} of them some values lie beyond the axis." if n_beyond else ""
     style.describe(
         figure,
         f"{data.metrics[0]} by step for {len(records)} trials, of which {pruned} were pruned and "
-        "end early.",
+        f"end early.{beyond}",
     )
     return figure
+
+
+def _scale(
+    records: Sequence[TrialRecord],
+    curves: Mapping[int, Sequence[tuple[int, float]]],
+    direction: str,
+) -> style.ObjectiveScale:
+    """Return an axis for the curves of trials that did not diverge, if there are any.
+
+    Left out are failed trials, and curves whose worst value is an outlier among those of all.
+    """
+    worst_of = max if direction == "minimize" else min
+    sound = [r for r in records if r.state is not TrialState.FAILED] or records
+    worst = {r.number: worst_of(value for _, value in curves[r.number]) for r in sound}
+    among = style.ObjectiveScale(list(worst.values()), direction, room=10.0)
+    chosen = [number for number, value in worst.items() if not among.is_outside(value)] or worst
+    values = [value for number in chosen for _, value in curves[number]]
+    return style.ObjectiveScale(values, direction, room=10.0)
+
+
+def _drawn(scale: style.ObjectiveScale, value: float) -> float:
+    """Return a value, or a place beyond the axis' end for one far out: no line is too steep."""
+    if not scale.is_outside(value):
+        return value
+    return scale.at(1.1 if value > scale.high else -0.1)
+
+
+def _mark_exits(
+    axes: Axes,
+    scale: style.ObjectiveScale,
+    curves: Mapping[int, Sequence[tuple[int, float]]],
+) -> int:
+    """Draw an arrow at the axis' end where each curve leaves it; return how many curves do."""
+    exits = {
+        number: next(((s, v > scale.high) for s, v in points if scale.is_outside(v)), None)
+        for number, points in curves.items()
+    }
+    has_upward = any(found and found[1] for found in exits.values())
+    for is_above, marker, height in ((True, "^", 0.985), (False, "v", 0.015)):
+        steps = [found[0] for found in exits.values() if found and found[1] is is_above]
+        if steps:
+            axes.scatter(
+                steps,
+                [height] * len(steps),
+                transform=axes.get_xaxis_transform(),
+                marker=marker,
+                s=26,
+                color=style.FAILED,
+                label=None if marker == "v" and has_upward else "beyond the axis",
+                zorder=5,
+            )
+    return sum(found is not None for found in exits.values())
 
 
 def _points(record: TrialRecord) -> list[tuple[int, float]]:

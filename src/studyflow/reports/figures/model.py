@@ -217,6 +217,8 @@ def model_predictions(data: StudyData) -> Figure | Omitted:
         title = f"{judged.sentence}: {judged.verdict}"
         if judged.count < MIN_JUDGED:
             title = f"{judged.sentence} ({judged.verdict})"
+    elif hindsight[0] is None:
+        title = f"Too few results that differ to judge a model of {style.label(data.metrics[0])}"
     else:
         explained = surrogate.fitted(data, 0)[0].explained
         title = f"A Gaussian process explains {100 * max(explained, 0.0):.0f} % of trials left out"

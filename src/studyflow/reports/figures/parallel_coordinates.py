@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from studyflow.record import TrialRecord
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
-from studyflow.reports.figures.importances import ranked_parameters
+from studyflow.reports.figures.importances import parameter_importances, ranked_parameters
 from studyflow.space import CategoricalParameter
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def parallel_coordinates(data: StudyData) -> Figure | Omitted:
         f"darker: better {style.label(data.metrics[0])}",
     ]
     if len(names) < len(data.space):
-        parts.append(f"the {len(names)} most important of {len(data.space)} parameters")
+        is_known = not isinstance(parameter_importances(data), Omitted)
+        which = f"the {len(names)} most important" if is_known else str(len(names))
+        parts.append(f"{which} of {len(data.space)} parameters")
     if any(parameter.conditions for parameter in data.space.values()):
         parts.append("a line breaks where a parameter is inactive")
     word = "Pareto front" if data.is_multi_objective else "Best trial"
@@ -170,7 +172,7 @@ def _axes(
             if isinstance(parameter, CategoricalParameter):
                 units = [(p + 0.5) / len(parameter.choices) for p in places]
             else:
-                units = [parameter.to_unit(p) for p in places]
+                units = [parameter.to_unit(v) for v in style.tick_values(parameter, 5)]
         else:
             scale = scales[x - len(names)]
             marks = scale.ticks(6)

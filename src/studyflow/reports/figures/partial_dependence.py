@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,10 @@ from studyflow.space import CategoricalParameter, Parameter, same_scalar
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+READ_WITH_CARE: Final = 0.1
+"""Share of variance explained at trials left out below which the model answers nothing."""
 
 
 def partial_dependence(data: StudyData, objective: int = 0) -> Figure | Omitted:
@@ -70,7 +74,9 @@ def partial_dependence(data: StudyData, objective: int = 0) -> Figure | Omitted:
             bar.yaxis.set_ticks([], minor=True)
     style.set_title(
         figure,
-        _title(data, objective, names, units, curves, is_log=scale.is_log),
+        _title(data, objective, names, units, curves, is_log=scale.is_log)
+        if model.explained >= READ_WITH_CARE
+        else _no_answer(data, objective, len(model.points)),
         _note(data, model, names),
     )
     listed = ", ".join(names)
@@ -90,7 +96,10 @@ def _places(parameter: Parameter, units: surrogate.FloatArray) -> surrogate.Floa
 
 
 def _values(modelled: surrogate.FloatArray, scale: style.ObjectiveScale) -> surrogate.FloatArray:
-    result: surrogate.FloatArray = np.exp(modelled) if scale.is_log else modelled
+    if not scale.is_log:
+        return modelled
+    bound = np.log(scale.LIMIT)
+    result: surrogate.FloatArray = np.exp(np.clip(modelled, -bound, bound))
     return result
 
 
@@ -220,19 +229,25 @@ def _title(
                 f"{style.label(name)} = {style.label(wording.value(parameter.choices[at]), 16)}"
             )
         else:
-            place = style.at_unit(parameter, float(units[i][at]))
+            place = float(parameter.from_unit(float(units[i][at])))
             parts.append(f"{style.label(name)} near {_rough(place)}")
     metric = style.label(data.metrics[objective])
     return f"{'Lowest' if lowest else 'Highest'} {metric} is expected at {' and '.join(parts)}"
 
 
+def _no_answer(data: StudyData, objective: int, count: int) -> str:
+    word = "lowest" if data.spec.directions[objective] == "minimize" else "highest"
+    metric = style.label(data.metrics[objective])
+    return f"{wording.plural(count, 'trial')} do not tell where {metric} is {word}"
+
+
 def _rough(place: float) -> str:
     """Return a number to two digits; whole numbers stay whole."""
-    return str(round(place)) if abs(place) >= 100 else wording.number(place, 2)
+    return str(round(place)) if 100 <= abs(place) < 1e7 else wording.number(place, 2)
 
 
 def _note(data: StudyData, model: surrogate.Surrogate, names: tuple[str, ...]) -> str:
-    if model.explained < 0.1:
+    if model.explained < READ_WITH_CARE:
         quality = "predicts trials left out hardly better than their mean: read with care"
     else:
         quality = f"explains {100 * model.explained:.0f} % of the variance of trials left out"

@@ -179,7 +179,7 @@
   const byOrder = (t) => mix(last > first ? (t.n - first) / (last - first) : 1);
 
   // Scales: from a value to [0, 1], with ticks.
-  const linear = (low, high) => {
+  const linear = (low, high) => {  // of trial numbers
     const step0 = (high - low) / 5;
     const power = 10 ** Math.floor(Math.log10(step0));
     const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= step0 * 0.99) ?? power * 10;
@@ -187,48 +187,20 @@
     for (let v = Math.ceil(low / step) * step; v <= high + step * 1e-9; v += step) ticks.push(parseFloat(v.toPrecision(10)));
     return { unit: (v) => (v - low) / (high - low), ticks };
   };
-  const logarithmic = (low, high) => {
-    let ticks = [];
-    for (const factors of [[1], [1, 3], [1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]]) {
-      ticks = [];
-      for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e += 1) {
-        for (const f of factors) {
-          const v = parseFloat(`${f}e${e}`);
-          if (v >= low * 0.999999 && v <= high * 1.000001) ticks.push(v);
-        }
-      }
-      if (ticks.length >= 3) break;
-    }
-    const stride = Math.ceil(ticks.length / 6);
-    return { unit: (v) => Math.log(v / low) / Math.log(high / low), ticks: ticks.filter((_, i) => i % stride === 0) };
-  };
+  const between = ({ low, high, log, ticks }) => ({
+    unit: log ? (v) => (v > 0 ? (Math.log(v) - Math.log(low)) / (Math.log(high) - Math.log(low)) : -1) : (v) => (v - low) / (high - low),
+    ticks,
+    text: number,
+  });
   const parameterScale = (p) => {
     if (p.choices) {
       const n = p.choices.length;
       const stride = Math.ceil(n / 12);
       return { unit: (v) => (v + 0.5) / n, ticks: p.choices.map((_, i) => i).filter((i) => i % stride === 0), text: (v) => p.choices[v] };
     }
-    if (p.low === p.high) return { unit: () => 0.5, ticks: [p.low], text: number };
-    const scale = p.log ? logarithmic(p.low, p.high) : linear(p.low, p.high);
-    if (p.whole) scale.ticks = scale.ticks.filter(Number.isInteger);
-    return { ...scale, text: number };
+    return p.low === p.high ? { unit: () => 0.5, ticks: [p.low], text: number } : between(p);
   };
-  const objectiveScale = (i, extra = []) => {
-    const values = complete.map((t) => t.v[i]).concat(extra).sort((a, b) => a - b);
-    let low = values[0];
-    let high = values[values.length - 1];
-    if (low > 0 && high / low > 30) {
-      const room = (high / low) ** 0.05;
-      return { ...logarithmic(low / room, high * room), text: number };
-    }
-    if (values.length >= 5) {  // far outliers on the bad side do not squeeze the rest
-      const middle = values[Math.floor(values.length / 2)];
-      if (objectives[i].minimize) high = Math.max(...values.filter((v) => v <= middle + 4 * (middle - low)));
-      else low = Math.min(...values.filter((v) => v >= middle - 4 * (high - middle)));
-    }
-    const room = high > low ? 0.06 * (high - low) : Math.abs(low) * 0.1 || 1;
-    return { ...linear(low - room, high + room), text: number };
-  };
+  const objectiveScale = (i, axis = "axis") => between(objectives[i][axis]);
   const clamp = (unit) => Math.min(Math.max(unit, 0), 1);
 
   const frame = (parent, width, height, margin, x, y, names, label) => {
@@ -302,9 +274,11 @@
     if (pruned.length) entries.push([(svg) => wedge(svg, 7, 7), "pruned (last value)"]);
     if (trials.some((t) => t.e)) entries.push([box, "enqueued"]);
     if (failed.length) entries.push([cross, "failed"]);
-    if (study.target !== null) entries.push([stroke("target", "4 3"), "target"]);
+    const y = objectiveScale(0, "wide_axis");
+    const beyond = (v) => y.unit(v) < 0 || y.unit(v) > 1;
+    if (study.target !== null) entries.push([stroke("target", "4 3"), beyond(study.target) ? "target (off axis)" : "target"]);
+    if ([...complete.map((t) => t.v[0]), ...pruned.map((t) => t.l)].some(beyond)) entries.push([() => {}, "at the edge: beyond the axis"]);
     keys(parent, entries);
-    const y = objectiveScale(0, pruned.map((t) => t.l).concat(study.target === null ? [] : [study.target]));
     const room = Math.max(0.02 * (last - first), 0.6);
     const x = { ...linear(first - room, last + room), text: number };
     x.ticks = x.ticks.filter((v) => Number.isInteger(v) && v >= first);
