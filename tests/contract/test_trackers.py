@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -223,6 +224,35 @@ class TestMLflowTracker(TrackerContract):
         run_id = self.run_named("trial-0000").info.run_id
         text = Path(self.client.download_artifacts(run_id, "trial.log", str(tmp_path))).read_text()
         assert text == "[the first 90 of 100 bytes are left out here]\n0123456789"
+
+    @pytest.mark.fault("F65")
+    def test_what_is_left_out_of_artifacts_is_a_tag_and_told_once(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "gone").symlink_to("nothing")
+        tracker = self.opened()
+        for _ in range(2):
+            tracker.close_trial(complete(0), artifacts=[tmp_path / "gone"])
+        tags = self.run_named("trial-0000").data.tags
+        assert tags["studyflow.artifacts_left_out"] == "gone: a link to nothing"
+        assert tags["studyflow.synced"] == "final"
+        assert [record.getMessage() for record in caplog.records] == [
+            "Trial 0: left out of its artifacts: gone (a link to nothing)"
+        ]
+
+    @pytest.mark.fault("F35", "F65")
+    def test_artifacts_leave_room_on_the_disk_of_an_embedded_mlflow(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("studyflow.tracking.mlflow.DISK_RESERVE_BYTES", 1 << 60)
+        (tmp_path / "small").write_text("s")
+        (tmp_path / "large").touch()
+        os.truncate(tmp_path / "large", 1 << 21)
+        tracker = self.opened()
+        with pytest.raises(TrackingError, match=r"large: 2097152 bytes, where the disk has"):
+            tracker.close_trial(complete(0), artifacts=[tmp_path / "large", tmp_path / "small"])
+        run = self.run_named("trial-0000")
+        assert [file.path for file in self.client.list_artifacts(run.info.run_id)] == ["small"]
 
     @pytest.mark.fault("F51")
     def test_an_uploaded_log_holds_no_secret(

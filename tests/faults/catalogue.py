@@ -325,6 +325,30 @@ FAULTS = (
         "the last failure is judged alone, and the sampler is not told of a point without room",
     ),
     Fault(
+        "F64",
+        "a script replaces or removes files of its attempt: a folder, pipe, link or nothing where "
+        "its outcome, its metrics, its log or what its runner keeps should be",
+        "nothing waits for it, no descriptor is lost and no core is burnt; what runs is killed, "
+        "the attempt ends as lost with a sentence, and every other trial goes on",
+    ),
+    Fault(
+        "F65",
+        "artifacts that are pipes, devices, endless files, or links that lead elsewhere",
+        "regular files within the folder are kept with their size at the look, up to a limit; the "
+        "rest is left out and said once",
+    ),
+    Fault(
+        "F66",
+        "a daemon that emptied its environment outlives its killed supervisor",
+        "killed with its control group; without one, with its process group and session as far as "
+        "a runner watched",
+    ),
+    Fault(
+        "F67",
+        "the study's folder is removed under a running runner",
+        "made anew: what ran in it is killed and attempted again, and the study goes on",
+    ),
+    Fault(
         "F69",
         "the kubelet answers for a log that is gone, with status 200",
         "its words are never kept or shown as the trial's log; what was fetched before stays",
@@ -402,6 +426,7 @@ CONTRACT = {
     "test_names_may_hold_anything_printable": ("F43",),
     "test_the_log_of_a_stopped_attempt_is_what_its_script_wrote": ("F69",),
     "test_a_script_without_a_step_left_may_finish_when_it_is_stopped": ("F70",),
+    "test_of_artifacts_only_files_of_their_folder_are_kept": ("F65",),
 }
 """Tests of the shipped contract suites, which know no marker of ours: each runs for every executor
 or tracker."""

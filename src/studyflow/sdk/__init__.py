@@ -124,6 +124,12 @@ def artifact(path: str | os.PathLike[str], name: str | None = None) -> Path:
     The file may be overwritten afterwards. A copy of the same name is replaced. Returns where the
     copy is, or the path itself where there is none on this machine: outside a study, and in a pod.
 
+    Regular files are kept, with the size they have when this is called. In a folder, a link is kept
+    as the content of the file that it points to, if that is in the same folder. What is left out
+    is told once on standard error and fails nothing: links that lead out of the folder, to a folder
+    or to nothing, pipes, devices, sockets, files that may not be read, and what is beyond 100 GiB
+    or 100,000 files. So is an artifact that cannot be copied, such as on a full disk.
+
     A pod uploads to MLflow while it waits: 10 minutes at most for a file or folder, with three
     tries of each request, and about 3 minutes when MLflow stops answering, once; from then on 10
     seconds for each artifact until it is back. What does not get there is told on standard error
@@ -131,7 +137,7 @@ def artifact(path: str | os.PathLike[str], name: str | None = None) -> Path:
     MLflow.
 
     Args:
-        path: File or folder, links followed.
+        path: File or folder; a link to one stands for it.
         name: Name among the artifacts, may hold slashes; `None` for the last part of the path.
 
     Raises:

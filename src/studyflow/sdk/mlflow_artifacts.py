@@ -18,12 +18,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from studyflow.sdk.mlflow_sender import is_refused
+from studyflow.user_files import Artifact, gather, open_file
 
 UPLOAD_SECONDS: Final = 600.0
 """Longest upload of one file or folder; what is unsent then is left out. Enough for 5 GB over
@@ -41,6 +42,9 @@ PAUSES_SECONDS: Final = (1.0, 2.0)
 """Pauses before a request is repeated, so there are three tries; only one while MLflow is down."""
 
 CHUNK_BYTES: Final = 256 * 1024
+
+MOST_WARNINGS: Final = 20
+"""Most lines about what was left out of artifacts."""
 
 _SERVED: Final = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -92,6 +96,7 @@ class ArtifactUploader:
         self._is_down = False
         self._lock = threading.Lock()
         self._failed = 0
+        self._left_out: set[str] = set()
 
     def upload(self, path: Path, name: PurePosixPath) -> None:
         """Upload a file, or all files below a folder, as artifacts of that name.
@@ -100,15 +105,18 @@ class ArtifactUploader:
         over and the request at that moment has stalled.
         """
         deadline = time.monotonic() + UPLOAD_SECONDS
+        found = gather([(real := path.resolve(), "", real)])
+        if found.n_left_out:
+            self._tell_of_left_out(name, found.describe_left_out())
+        if not found.files:
+            return
         try:
             place = self._place or self._look(deadline)
             address = upload_address(self._uri, place)
             if address is None:
-                self._log_with_client(place, path, name, deadline)
-            elif path.is_dir():
-                self._put_folder(address, path, name, deadline)
+                self._log_with_client(place, found.files, name, deadline)
             else:
-                self._put_file(address, path, name, deadline)
+                self._put_all(address, found.files, name, deadline)
         except Exception as error:  # noqa: BLE001 - no chart or model is worth a training
             self._tell(name, _reason(error))
 
@@ -137,26 +145,26 @@ class ArtifactUploader:
         self._place = place
         return place
 
-    def _put_folder(self, address: str, folder: Path, name: PurePosixPath, deadline: float) -> None:
+    def _put_all(
+        self, address: str, files: Sequence[Artifact], name: PurePosixPath, deadline: float
+    ) -> None:
         problems = []
-        count = 0
-        for file in _files(folder):
-            relative = PurePosixPath(*file.relative_to(folder).parts)
-            count += 1
+        for file in files:
             try:
-                self._put_file(address, file, name / relative, deadline)
+                self._put_file(address, file, name / file.name, deadline)
             except _UnreachableError as error:
-                raise _UnreachableError(f"at {relative}: {error}") from error
+                where = f"at {file.name}: " if file.name else ""
+                raise _UnreachableError(f"{where}{error}") from error
             except (_NotSentError, OSError, ValueError) as error:
-                problems.append(f"{relative}: {_reason(error)}")
+                if not file.name:
+                    raise
+                problems.append(f"{file.name}: {_reason(error)}")
         if problems:
-            raise _NotSentError(f"{len(problems)} of {count} files, the first {problems[0]}")
+            raise _NotSentError(f"{len(problems)} of {len(files)} files, the first {problems[0]}")
 
-    def _put_file(self, address: str, file: Path, name: PurePosixPath, deadline: float) -> None:
-        if not file.is_file():
-            raise _NotSentError("it is no regular file")
+    def _put_file(self, address: str, file: Artifact, name: PurePosixPath, deadline: float) -> None:
         target = f"{address}/{quote(name.as_posix(), safe='/')}"
-        with file.open("rb") as stream:
+        with open_file(file.path) as stream:
             self._repeat(lambda: self._put(target, stream, deadline), deadline)
 
     def _put(self, address: str, stream: BinaryIO, deadline: float) -> None:
@@ -198,7 +206,7 @@ class ArtifactUploader:
                 return result
 
     def _log_with_client(
-        self, place: str, path: Path, name: PurePosixPath, deadline: float
+        self, place: str, files: Sequence[Artifact], name: PurePosixPath, deadline: float
     ) -> None:
         scheme = urlsplit(place).scheme
         way_out = "start the server with `mlflow server --serve-artifacts`"
@@ -215,13 +223,21 @@ class ArtifactUploader:
         client = mlflow.MlflowClient(tracking_uri=self._uri)
         try:
             _within(
-                deadline - time.monotonic(), lambda: _log_artifact(client, self._run_id, path, name)
+                deadline - time.monotonic(),
+                lambda: _log_artifacts(client, self._run_id, files, name),
             )
         except ImportError as error:  # such as boto3, which MLflow does not bring
             raise _NotSentError(
                 f"{scheme}: needs more than mlflow in the trial's image ({error}): install that, "
                 f"or {way_out}"
             ) from error
+
+    def _tell_of_left_out(self, name: PurePosixPath, left_out: str) -> None:
+        with self._lock:
+            is_news = left_out not in self._left_out and len(self._left_out) < MOST_WARNINGS
+            self._left_out.add(left_out)
+        if is_news:
+            _warn(f"artifact {str(name)!r}: left out {left_out}; the training goes on.")
 
     def _tell(self, name: PurePosixPath, reason: str) -> None:
         with self._lock:
@@ -231,18 +247,23 @@ class ArtifactUploader:
             _warn(f"artifact {str(name)!r} did not reach MLflow: {reason}; the training goes on.")
 
 
-def _log_artifact(client: Any, run_id: str, path: Path, name: PurePosixPath) -> None:
-    if path.is_dir():
-        client.log_artifacts(run_id, str(path), str(name))
-        return
+def _log_artifacts(
+    client: Any, run_id: str, files: Sequence[Artifact], name: PurePosixPath
+) -> None:
     import tempfile
 
-    folder = None if name.parent == PurePosixPath() else str(name.parent)
-    with tempfile.TemporaryDirectory(prefix="studyflow-artifact-") as named:
-        # The client takes the name from the file.
-        link = Path(named) / name.name
-        link.symlink_to(path.resolve())
-        client.log_artifact(run_id, str(link), folder)
+    with tempfile.TemporaryDirectory(prefix="studyflow-artifact-") as staged:
+        # The client takes names from files and all that it finds in a folder: so it finds links of
+        # the right names to what is kept.
+        for file in files:
+            link = Path(staged) / (file.name or name.name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file.path)
+        if files[0].name:
+            client.log_artifacts(run_id, staged, str(name))
+        else:
+            folder = None if name.parent == PurePosixPath() else str(name.parent)
+            client.log_artifact(run_id, str(link), folder)
 
 
 def _within(seconds: float, work: Callable[[], None]) -> None:
@@ -262,18 +283,6 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
         raise _UnreachableError(_too_long())
     if errors:
         raise errors[0]
-
-
-def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield what is no folder, links followed, in the order of names."""
-    real = folder.resolve()
-    if real in above:  # a link to a folder that holds it
-        return
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            yield from _files(entry, (*above, real))
-        else:
-            yield entry
 
 
 def _chunks(stream: BinaryIO, size: int, deadline: float) -> Iterator[bytes]:

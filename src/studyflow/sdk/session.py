@@ -65,6 +65,10 @@ and the flush, and against a script that catches `SystemExit` or waits for a thr
 grace that Kubernetes gives by default."""
 
 
+ARTIFACT_WARNINGS: Final = 20
+"""Most lines about what was left out of artifacts."""
+
+
 @dataclass(frozen=True, slots=True)
 class CurrentTrial:
     """The trial as a training script sees it."""
@@ -138,6 +142,8 @@ class Session:
         self._uploader: ArtifactUploader | None = None
         self._flush_seconds_left = FLUSH_SECONDS
         self._temporary: Path | None = None
+        self._left_out: set[str] = set()
+        """What was said of artifacts: a script that keeps one in each epoch hears it once."""
 
     @property
     def speaks(self) -> bool:
@@ -282,24 +288,56 @@ class Session:
                 uploader.upload(path, PurePosixPath(relative.as_posix()))
             return path
         target = Path(folder) / relative
-        if path.resolve() == target.resolve():
+        if path.resolve() == target.parent.resolve() / target.name:
             return target
+        try:
+            is_kept, left_out = self._keep_artifact(path.resolve(), target, Path(folder))
+        except OSError as error:  # a full disk, say: no chart or model is worth a training
+            is_kept, left_out = False, f"all of it (cannot be copied: {error.strerror or error})"
+        if left_out:
+            self._warn_of_artifact(relative, left_out)
+        return target if is_kept else path
+
+    def _keep_artifact(self, path: Path, target: Path, folder: Path) -> tuple[bool, str]:
+        """Copy a file or folder to the artifacts.
+
+        Returns:
+            Whether there is a copy now, and in half a line what was left out.
+        """
         import shutil
 
+        from studyflow.user_files import copy_file, gather
+
+        is_folder = path.is_dir()
+        # All is found before anything is copied: a folder may hold the place it is copied to.
+        found = gather([(path, "", path)])
+        if folder.is_symlink():
+            return False, "all of it (the artifact folder was replaced by a link)"
+        if not is_folder and not found.files:
+            return False, found.describe_left_out()
         target.parent.mkdir(parents=True, exist_ok=True)
+        if found.size > (free := shutil.disk_usage(target.parent).free):
+            return False, f"all of it ({found.size} bytes, where the disk has room for {free})"
         # Copied, not linked: a script that writes the next checkpoint into the same file would
         # change this one too. Under another name first, so that nobody uploads half of it.
-        part = target.with_name(f".{target.name}.{threading.get_ident()}.part")
-        if path.is_dir():
-            shutil.copytree(path, part)
+        part = target.with_name(f".{threading.get_ident()}.part")
+        _remove(part)
+        try:
+            if is_folder:
+                part.mkdir()
+            for file in found.files:
+                copy = part / file.name if is_folder else part
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy_file(file.path, copy, file.size)
             with self._lock:
-                if target.is_dir():
-                    shutil.rmtree(target)
-                part.rename(target)
-        else:
-            shutil.copy2(path, part)
-            part.replace(target)
-        return target
+                if is_folder or target.is_dir():
+                    _remove(target)
+                part.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _remove(part)
+            raise
+        return True, found.describe_left_out()
 
     def checkpoint_dir(self) -> Path:
         """Return the folder for checkpoints; it exists."""
@@ -572,6 +610,16 @@ class Session:
             _thread.start_new_thread(_exit_late, (128 + number,))
         raise SystemExit(128 + number)
 
+    def _warn_of_artifact(self, name: Path, left_out: str) -> None:
+        with self._lock:
+            if left_out in self._left_out or len(self._left_out) >= ARTIFACT_WARNINGS:
+                return
+            self._left_out.add(left_out)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(
+                f"studyflow: artifact {str(name)!r}: left out {left_out}; the training goes on.\n"
+            )
+
     _has_warned = False
 
     def _warn_once(self, text: str) -> None:
@@ -686,6 +734,16 @@ def _unwritable(what: str, path: str | None, error: OSError) -> OSError:
         "Hint: is the disk full, or a quota or a limit on file sizes reached?",
         path,
     )
+
+
+def _remove(path: Path) -> None:
+    """Remove whatever is at a path, if anything is; a link, not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        import shutil
+
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _enumerate(names: list[str], limit: int = 8) -> str:

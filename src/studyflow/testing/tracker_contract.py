@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -212,6 +213,22 @@ class TrackerContract(ABC):
         assert child.metrics["loss"] == 0.25
         assert child.metrics["accuracy"] == 0.9
         assert {"trial.log", "model.bin", "plots/a.svg"} <= child.artifacts
+        assert tracker.finished_trials() == {0}
+
+    def test_of_artifacts_only_files_of_their_folder_are_kept(self, tmp_path: Path) -> None:
+        tracker = self.opened()
+        folder = tmp_path / "artifacts"
+        (folder / "plots").mkdir(parents=True)
+        (folder / "plots" / "a.svg").write_text("<svg/>")
+        (folder / "plots" / "up").symlink_to("..")
+        (folder / "best.svg").symlink_to("plots/a.svg")
+        (folder / "gone").symlink_to("nothing")
+        (folder / "passwd").symlink_to("/etc/passwd")
+        (folder / "etc").symlink_to("/etc")
+        os.mkfifo(folder / "pipe")
+        tracker.close_trial(complete(0), artifacts=sorted(folder.iterdir()))
+        kept = {name for name in self.look(STUDY).child(0).artifacts if "." in name}
+        assert kept == {"best.svg", "plots/a.svg"}
         assert tracker.finished_trials() == {0}
 
     @pytest.mark.parametrize(

@@ -121,8 +121,8 @@ class MemoryTracker:
             try:
                 if log is not None and log.is_file():
                     run.log = log.read_bytes()
-                for path, name in tables.artifact_files(artifacts):
-                    run.artifacts[name] = path.read_bytes()
+                for file in tables.artifact_files(artifacts).files:
+                    run.artifacts[file.name] = file.path.read_bytes()
             except OSError as error:
                 raise TrackingError(f"Trial {record.number}: artifact missing: {error}") from error
             run.closed += 1

@@ -30,6 +30,7 @@ from studyflow.record import TrialRecord, TrialState
 from studyflow.tracking.logged import LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
 from studyflow.trial import MetricPoint, TrackingRef
+from studyflow.user_files import METRICS_LIMIT_BYTES, NotAFileError, open_file
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -773,12 +774,13 @@ class _Desk:
 def read_metrics_file(path: Path) -> Iterator[list[MetricPoint]]:
     """Yield the points of a trial's metrics file, at most `POINTS_PER_CALL` at a time.
 
-    Lines that are no points, such as one torn by a kill, are left out; a missing file has none.
+    Lines that are no points, such as one torn by a kill, are left out; a missing file has none, nor
+    has what a script put in its place. Of an endless one, the first `METRICS_LIMIT_BYTES` count.
     """
     chunk: list[MetricPoint] = []
     try:
-        with path.open("rb") as file:
-            while line := file.readline(LONGEST_LINE_BYTES):
+        with open_file(path) as file:
+            while file.tell() < METRICS_LIMIT_BYTES and (line := file.readline(LONGEST_LINE_BYTES)):
                 try:
                     chunk.append(MetricPoint.from_json(line.decode()))
                 except (DocumentError, UnicodeDecodeError):
@@ -786,7 +788,7 @@ def read_metrics_file(path: Path) -> Iterator[list[MetricPoint]]:
                 if len(chunk) == POINTS_PER_CALL:
                     yield chunk
                     chunk = []
-    except FileNotFoundError:
+    except (FileNotFoundError, NotAFileError):
         return
     if chunk:
         yield chunk

@@ -24,6 +24,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -45,6 +46,7 @@ from studyflow.tracking import keys, pages, tables
 from studyflow.tracking.logged import LoggedRun, LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary
 from studyflow.trial import ATTEMPT_TAG, TRIAL_RUN_TAG, MetricPoint, TrackingRef
+from studyflow.user_files import Gathered
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -56,6 +58,10 @@ LOG_LIMIT_BYTES: Final = 10 * 1024 * 1024
 
 LOG_NAME: Final = "trial.log"
 """Name of that log among the artifacts."""
+DISK_RESERVE_BYTES: Final = 1 << 30
+"""Room that artifacts leave on the disk of an embedded MLflow: the study's storage needs some."""
+SMALL_BYTES: Final = 1 << 20
+"""Files below this are copied however little room there is."""
 CONNECT_ATTEMPTS: Final = 5
 """Two processes that create the tables of one database at once: one fails, and finds them later."""
 
@@ -185,6 +191,7 @@ class MLflowTracker:
         self._trial_ids: dict[int, str] = {}
         self._with_params: set[str] = set()
         self._versions: dict[str, str] | None = None
+        self._told_of_left_out: set[int] = set()
 
     @property
     def uri(self) -> str:
@@ -254,7 +261,8 @@ class MLflowTracker:
     ) -> None:
         """Bring the child run to the state of a finished record: values, metrics, cause, duration.
 
-        A file among `artifacts` keeps its name, a folder its name and its tree. What cannot be
+        A file among `artifacts` keeps its name, a folder its name and its tree; what is no file of
+        theirs is named in the tag `studyflow.artifacts_left_out` and told once. What cannot be
         uploaded is named in the tag `studyflow.artifacts_missing` and keeps the trial out of
         `finished_trials`, while everything else is stored.
 
@@ -265,7 +273,9 @@ class MLflowTracker:
         """
         if not record.state.is_finished:
             raise TrackingError(f"Trial {record.number} is {record.state}, which is not final.")
-        uploads = list(tables.artifact_files(artifacts))
+        found = tables.artifact_files(artifacts)
+        self._tell_of_left_out(record, found)
+        uploads = [(file.path, file.name) for file in found.files]
         files = [*uploads, *([(log, LOG_NAME)] if log is not None and log.is_file() else [])]
 
         def act(run_id: str) -> None:
@@ -284,6 +294,10 @@ class MLflowTracker:
             tags |= _nonfinite_tags(
                 {name: str(v) for name, v in record.metrics.items() if not math.isfinite(v)}
             )
+            if found.n_left_out:
+                tags["studyflow.artifacts_left_out"] = _lines_tag(
+                    [f"{left.name}: {left.reason}" for left in found.left_out]
+                )
             self._log_params(run_id, record, tags, metrics)
             if files:
                 missing = self._upload(run_id, files)
@@ -603,15 +617,22 @@ class MLflowTracker:
         )
 
     def _artifact_location(self) -> str | None:
+        root = self._artifact_folder()
+        if root is None:
+            return None
+        return (root.absolute() / keys.artifact_path(self._experiment_name)).as_uri()
+
+    def _artifact_folder(self) -> Path | None:
+        """Return the folder of this machine that artifacts go to; `None` where a server has them.
+
+        It need not exist yet.
+        """
         if _is_http(self._uri):
             return None
-        root = self._artifact_root
-        if root is None:
-            database = _sqlite_path(self._uri)
-            if database is None:
-                return None
-            root = database.parent / "mlartifacts"
-        return (root.absolute() / keys.artifact_path(self._experiment_name)).as_uri()
+        if self._artifact_root is not None:
+            return self._artifact_root
+        database = _sqlite_path(self._uri)
+        return None if database is None else database.parent / "mlartifacts"
 
     def _experiment_tags(self) -> dict[str, str]:
         tags = {"mlflow.experimentKind": "custom_model_development"}
@@ -990,6 +1011,15 @@ class MLflowTracker:
                     tags=[RunTag(key, value) for key, value in some_tags.items()],
                 )
 
+    def _tell_of_left_out(self, record: TrialRecord, found: Gathered) -> None:
+        if found.n_left_out and record.number not in self._told_of_left_out:
+            self._told_of_left_out.add(record.number)
+            _log.warning(
+                "Trial %d: left out of its artifacts: %s",
+                record.number,
+                found.describe_left_out(),
+            )
+
     def _upload(self, run_id: str, files: Sequence[tuple[Path, str]]) -> list[str]:
         """Upload files; return a line for each that could not be, for good.
 
@@ -1001,6 +1031,9 @@ class MLflowTracker:
             for index, (local, wanted) in enumerate(files):
                 target = keys.artifact_path(wanted)
                 parent = target.rpartition("/")[0]
+                if (lack := self._lack_of_room(local)) is not None:
+                    missing.append(f"{wanted}: {lack}")
+                    continue
                 try:
                     with self._translated():
                         source = self._staged(local, wanted, Path(folder) / str(index))
@@ -1010,6 +1043,21 @@ class MLflowTracker:
                 except TrackingError as error:
                     missing.append(f"{wanted}: {_bounded(error.message, 200)}")
         return missing
+
+    def _lack_of_room(self, local: Path) -> str | None:
+        """Return why a file is not copied to a folder of this machine; `None` to upload it."""
+        folder = self._artifact_folder()
+        if folder is None:
+            return None
+        try:
+            size = local.stat().st_size
+            free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+        except OSError:
+            return None  # whoever copies it says what is wrong
+        # A full disk would stop the study, not only this upload.
+        if size < free - DISK_RESERVE_BYTES or size < SMALL_BYTES:
+            return None
+        return f"{size} bytes, where the disk has {free} left"
 
     def _staged(self, local: Path, wanted: str, folder: Path) -> Path:
         """Return what is uploaded of a file, under its name: of a log the end, without secrets."""

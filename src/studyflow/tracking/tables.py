@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from studyflow.cells import write_cell
 from studyflow.record import TrialRecord, TrialState
 from studyflow.trial import Cause
+from studyflow.user_files import Artifact, Gathered, gather
 
 Cell = str | int | float | bool | None
 
@@ -97,15 +99,15 @@ def state_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
     }
 
 
-def artifact_files(artifacts: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield each file with its place among the artifacts: files by name, folders as a tree."""
-    for path in artifacts:
-        if path.is_dir():
-            for inner in sorted(path.rglob("*")):
-                if inner.is_file():
-                    yield inner, f"{path.name}/{inner.relative_to(path).as_posix()}"
-        else:
-            yield path, path.name
+def artifact_files(artifacts: Sequence[Path]) -> Gathered:
+    """Return each file with its place among the artifacts: files by name, folders as a tree.
+
+    What is no file of its artifact folder is left out; see `studyflow.user_files`. An artifact that
+    is gone counts as a file: whoever uploads it fails, and a later sync tries again.
+    """
+    found = gather((path, path.name, path.parent) for path in artifacts if os.path.lexists(path))
+    found.files += [Artifact(path, path.name, 0) for path in artifacts if not os.path.lexists(path)]
+    return found
 
 
 def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import types
@@ -210,10 +211,39 @@ def test_one_bad_file_does_not_keep_the_others_of_its_folder(
     mlflow.refused_names = {"plots/b"}
     pod(mlflow).artifact(tmp_path / "plots", None)
     assert list(mlflow.files) == ["plots/a", "plots/c"]
+    said = capsys.readouterr().err
+    assert "artifact 'plots': left out gone (a link to nothing); the training goes on" in said
     assert (
-        "artifact 'plots' did not reach MLflow: 2 of 4 files, the first b: HTTP 400 Bad Request: "
-        "Invalid path; the training" in capsys.readouterr().err
+        "artifact 'plots' did not reach MLflow: 1 of 3 files, the first b: HTTP 400 Bad Request: "
+        "Invalid path; the training" in said
     )
+
+
+@pytest.mark.fault("F65")
+def test_a_pod_sends_no_pipe_device_or_link_that_leads_elsewhere(
+    mlflow: MLflow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plots = tmp_path / "plots"
+    plots.mkdir()
+    (plots / "a").write_text("a")
+    os.mkfifo(plots / "pipe")
+    (plots / "zero").symlink_to("/dev/zero")
+    (plots / "passwd").symlink_to("/etc/passwd")
+    current = pod(mlflow)
+    current.artifact(plots, None)
+    current.artifact(plots, "again")
+    current.artifact(plots / "pipe", "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    current.artifact(tmp_path / "zero", None)
+    assert mlflow.files == {"plots/a": b"a", "again/a": b"a"}
+    assert capsys.readouterr().err.splitlines() == [
+        (
+            "studyflow: artifact 'plots': left out passwd (a link that leads out of the folder), "
+            "pipe (a pipe), zero (a link that leads out of the folder); the training goes on."
+        ),
+        "studyflow: artifact 'pipe': left out all of it (a pipe); the training goes on.",
+        "studyflow: artifact 'zero': left out all of it (a device); the training goes on.",
+    ]
 
 
 def test_a_folder_is_given_up_when_the_server_is_gone(

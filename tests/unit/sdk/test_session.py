@@ -1049,6 +1049,96 @@ def test_an_artifact_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         session(tmp_path).artifact(tmp_path / "model.pt", None)
 
 
+@pytest.mark.fault("F65")
+def test_an_artifact_folder_is_kept_without_what_leads_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ckpt = tmp_path / "ckpt"
+    (ckpt / "deep").mkdir(parents=True)
+    (ckpt / "epoch1.pt").write_text("w")
+    (ckpt / "best.pt").symlink_to("epoch1.pt")
+    (ckpt / "last.pt").symlink_to("epoch0.pt")
+    (ckpt / "deep" / "up").symlink_to("..")
+    (ckpt / "passwd").symlink_to("/etc/passwd")
+    os.mkfifo(ckpt / "pipe")
+    current = session(tmp_path)
+    kept = current.artifact(ckpt, None)
+    current.artifact(ckpt, "again")
+    assert sorted(p.name for p in kept.iterdir()) == ["best.pt", "epoch1.pt"]
+    assert (kept / "best.pt").read_text() == "w"
+    assert not (kept / "best.pt").is_symlink()
+    assert capsys.readouterr().err == (
+        "studyflow: artifact 'ckpt': left out deep/up (a link to a folder), last.pt (a link to "
+        "nothing), passwd (a link that leads out of the folder) and 1 more; the training goes on.\n"
+    )
+
+
+def n_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.fault("F65")
+@pytest.mark.timeout(10)
+def test_no_kind_of_artifact_makes_a_training_fail_or_wait(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    current = session(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 1 << 40)
+    before = n_descriptors()
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path / "huge"):
+        assert current.artifact(path, None) == path
+    assert n_descriptors() == before
+    assert list((tmp_path / "artifacts").glob("*")) == []
+    assert [line.partition(": left out ")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "all of it (a pipe); the training goes on.",
+        "all of it (a device); the training goes on.",
+        "all of it (1024 GiB, with what is before it beyond 100 GiB); the training goes on.",
+    ]
+
+
+@pytest.mark.fault("F65")
+def test_an_artifact_replaces_whatever_has_its_name(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").touch()
+    (tmp_path / "file").write_text("f")
+    assert current.artifact(tmp_path / "file", "x").is_file()
+    assert current.artifact(tmp_path / "folder", "x").is_dir()
+    assert current.artifact(tmp_path / "file", "x").read_text() == "f"
+    (tmp_path / "artifacts" / "x").unlink()
+    (tmp_path / "artifacts" / "x").symlink_to(tmp_path / "folder")
+    assert current.artifact(tmp_path / "folder", "x").is_dir()
+    assert not (tmp_path / "artifacts" / "x").is_symlink()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["a"]
+
+
+@pytest.mark.fault("F65")
+def test_a_folder_that_holds_the_artifacts_is_copied_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    current = session(tmp_path)
+    kept = current.artifact(tmp_path, "all")
+    assert sorted(p.name for p in kept.iterdir()) == ["a"]
+
+
+@pytest.mark.fault("F65")
+def test_an_artifact_that_cannot_be_copied_leaves_nothing_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("f")
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / "x").write_text("earlier")
+    current = session(tmp_path)
+    assert current.artifact(tmp_path / "file", "x/y") == tmp_path / "file"
+    assert "left out all of it (cannot be copied: " in capsys.readouterr().err
+    (tmp_path / "artifacts").rename(tmp_path / "moved")
+    (tmp_path / "artifacts").symlink_to(tmp_path / "moved")
+    assert current.artifact(tmp_path / "file", "z") == tmp_path / "file"
+    assert "the artifact folder was replaced by a link" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "moved").iterdir()] == ["x"]
+
+
 # Alone
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from studyflow.record import TrialRecord
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.testing.tracker_contract import card, complete, points, running
 from studyflow.tracking import MemoryTracker, Mirror, StudySummary, sync_study
+from studyflow.tracking import mirror as mirror_module
 from studyflow.tracking.mirror import TrialFiles, missing_points, read_metrics_file
 from studyflow.trial import MetricPoint
 
@@ -619,6 +621,23 @@ def test_a_metrics_file_may_be_torn_garbled_or_missing(tmp_path: Path) -> None:
         + b'\n["loss",2'
     )
     assert list(read_metrics_file(path)) == [good[:2]]
+
+
+@pytest.mark.fault("F64")
+@pytest.mark.timeout(20)
+def test_what_a_script_put_in_place_of_its_metrics_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    os.mkfifo(path)
+    assert list(read_metrics_file(path)) == []
+    path.unlink()
+    path.mkdir()
+    assert list(read_metrics_file(path)) == []
+    monkeypatch.setattr(mirror_module, "METRICS_LIMIT_BYTES", 1 << 20)
+    (tmp_path / "endless").touch()
+    os.truncate(tmp_path / "endless", 1 << 40)
+    assert list(read_metrics_file(tmp_path / "endless")) == []
 
 
 def test_points_that_are_there_are_not_sent_again(place: Place) -> None:

@@ -80,4 +80,4 @@ def test_a_folder_keeps_its_name_and_tree(tmp_path: Path) -> None:
     (tmp_path / "plots" / "deep" / "a.svg").write_text("")
     (tmp_path / "b.txt").write_text("")
     found = tables.artifact_files([tmp_path / "b.txt", tmp_path / "plots"])
-    assert [name for _, name in found] == ["b.txt", "plots/deep/a.svg"]
+    assert [file.name for file in found.files] == ["b.txt", "plots/deep/a.svg"]
