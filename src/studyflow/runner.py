@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Final
 import optuna
 
 from studyflow.embedded import running_mlflow_pages
-from studyflow.errors import SpecError, StorageUnavailable, StudyflowError, StudyNotFound
+from studyflow.errors import (
+    ExecutorUnavailable,
+    SpecError,
+    StorageUnavailable,
+    StudyflowError,
+    StudyNotFound,
+)
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
 from studyflow.notify import notified
@@ -237,7 +243,7 @@ def _opened(
     study_folder = settings.study_folder(spec.name)
     study_folder.mkdir(parents=True, exist_ok=True)
     with (
-        _only_runner(study_folder / "runner.lock", observer, standby_seconds),
+        _only_runner(study_folder / "runner.lock", observer, standby_seconds) as lock,
         storage_errors(settings.storage_url),
     ):
         opened_storage = open_storage(settings.storage_url)
@@ -259,7 +265,7 @@ def _opened(
             pruner=make_pruner(spec),
             fork_from=fork_from,
         )
-        executor = make_executor(study, settings, folder, observer)
+        executor = make_executor(study, settings, folder, observer, lock.take_again)
         mirror = Mirror(
             make_tracker(settings, spec, observer),
             files=lambda record: attempt_files(executor, record),
@@ -425,7 +431,11 @@ def _secret_variables(spec: StudySpec) -> tuple[str, ...]:
 
 
 def make_executor(
-    study: Study, settings: Settings, folder: Path, observer: Observer | None = None
+    study: Study,
+    settings: Settings,
+    folder: Path,
+    observer: Observer | None = None,
+    on_restored: Callable[[], None] | None = None,
 ) -> Executor:
     """Return the executor that the settings name, for the attempts of a study.
 
@@ -434,6 +444,7 @@ def make_executor(
         settings: Where trials run.
         folder: Folder that relative paths in `trial.command` start from, locally.
         observer: Hears of what cannot be had here.
+        on_restored: Called when the study's folder was removed and is made again.
 
     Raises:
         ExecutorError: Trials cannot run there.
@@ -450,6 +461,7 @@ def make_executor(
             timeout_seconds=spec.trial.timeout_seconds,
             gpus_per_trial=spec.trial.resources.gpu,
             redact=make_redactor(spec, settings),
+            on_restored=on_restored,
         )
     # The client takes half a second to import, and most runners need none.
     from studyflow.executors.kubernetes import KubernetesExecutor
@@ -541,43 +553,81 @@ class _StillDriven(Exception):
     """Another process of this machine held the runner lock all the time."""
 
 
-@contextmanager
-def _only_runner(path: Path, observer: Observer, standby_seconds: float) -> Iterator[None]:
-    """Hold the study's runner lock; stand by while another process of this machine holds it.
+class _RunnerLock:
+    """Tells that one process of this machine drives the study; the kernel frees it with its holder.
 
-    The kernel frees the lock when its holder dies, however it dies.
+    Args:
+        path: The lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("a+")
+
+    def take(self) -> bool:
+        """Take the lock if nobody else has it, and return whether that is so."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self._file.truncate(0)
+        self._file.write(json.dumps({"pid": os.getpid(), "since": time.time()}))
+        self._file.flush()
+        return True
+
+    def take_again(self) -> None:
+        """Take the lock at its path again: it was removed with the study's folder.
+
+        Raises:
+            ExecutorUnavailable: Another runner was faster.
+        """
+        removed, self._file = self._file, self._path.open("a+")
+        if self.take():
+            removed.close()
+            return
+        self._file.close()
+        self._file = removed
+        raise ExecutorUnavailable(
+            f"The study's folder was removed, and {_holder_of(self._path)} drives the study now.",
+            hint="end one of the two runners.",
+        )
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextmanager
+def _only_runner(path: Path, observer: Observer, standby_seconds: float) -> Iterator[_RunnerLock]:
+    """Hold the study's runner lock; stand by while another process of this machine holds it.
 
     Raises:
         _StillDriven: It was held for longer than `standby_seconds`.
     """
     deadline = time.monotonic() + standby_seconds
-    with path.open("a+") as file:
+    with closing(_RunnerLock(path)) as lock:
         announced = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise _StillDriven from None
-                if not announced:
-                    observer.noted(_standby_message(path))
-                    announced = True
-                time.sleep(STANDBY_SECONDS)
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "since": time.time()}))
-        file.flush()
-        yield
+        while not lock.take():
+            if time.monotonic() >= deadline:
+                raise _StillDriven
+            if not announced:
+                observer.noted(_standby_message(path))
+                announced = True
+            time.sleep(STANDBY_SECONDS)
+        yield lock
 
 
 def _standby_message(path: Path) -> str:
+    who = _holder_of(path)
+    return f"A runner drives this study already ({who}); standing by to take over when it ends."
+
+
+def _holder_of(path: Path) -> str:
     try:
         holder = json.loads(path.read_text())
         since = datetime.fromtimestamp(holder["since"], UTC).strftime("%H:%M:%S UTC")
-        who = f"process {holder['pid']}, since {since}"
     except (ValueError, KeyError, OSError):
-        who = "another process"
-    return f"A runner drives this study already ({who}); standing by to take over when it ends."
+        return "another process"
+    return f"process {holder['pid']}, since {since}"
 
 
 def quiet_optuna() -> None:

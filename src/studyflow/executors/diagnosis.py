@@ -70,6 +70,8 @@ class How(enum.StrEnum):
     """A runner asked for its end."""
     LOST = "lost"
     """Nobody saw its end."""
+    REMOVED = "removed"
+    """Its folder, or what a runner follows it by, was removed or replaced while it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,13 @@ def diagnose(
             trial,
             Cause.LOST,
             "Its machine shut down, or the process that watched over it was killed.",
+        )
+    if ending.how is How.REMOVED:
+        return _outcome(
+            trial,
+            Cause.LOST,
+            "Its folder, or a file in it by which the runner follows it, was removed or replaced. "
+            "Hint: does the script clean up more than its working folder?",
         )
     if ending.exit_code == 0:
         silence = _outcome(trial, Cause.BAD_METRIC, _describe_silence(log_tail, trial))

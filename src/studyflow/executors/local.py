@@ -26,6 +26,17 @@ What a runner killed at any moment leaves, and who mends it:
 - later: nothing is missing. A supervisor killed by force is found by its free lock; what is left of
   its process tree is killed, then the attempt ends as `lost`.
 
+**The process tree** is what runs in the attempt's control group, where this runner may make one
+(`cgroups.py`). Without one it is what has the attempt in its environment, and what was in the
+script's session or process group while a runner saw its supervisor alive: a daemon that left all
+three outlives a supervisor killed by force, and only that.
+
+**What a script does to these files.** It runs as the same user and can put anything in place of any
+of them, or remove them. None is opened before it is known to be a regular file, and an attempt has
+ended only when nobody holds its lock. An attempt whose folder or lock is gone cannot be followed
+any more: what runs of it is killed, and it ends as `lost`. When the study's whole folder is removed
+it is made anew, and that happens to each attempt in it.
+
 **The command.** It runs in a working folder of its own, with the environment of the runner and the
 study file's folder first on PYTHONPATH. What a launcher such as torchrun told the runner about its
 own place (`RANK`, `WORLD_SIZE`, ...) is left out; the study file may set it. A first word `python`
@@ -41,12 +52,14 @@ slow it down or lose its last words. Readers take it in pieces of bounded size.
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import fcntl
 import functools
 import io
 import json
 import logging
+import math
 import os
 import select
 import shutil
@@ -56,13 +69,13 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from studyflow.errors import DocumentError, ExecutorError, ExecutorUnavailable
-from studyflow.executors import supervisor
+from studyflow.executors import cgroups, processes, supervisor
 from studyflow.executors.diagnosis import Ending, How, NoDocument, diagnose
 from studyflow.executors.gpus import ORDER, VISIBLE, choose_gpus, count_slots, detect_gpus
 from studyflow.executors.launchers import is_set_by_launcher
@@ -70,6 +83,14 @@ from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
 from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, TRIAL_VARIABLE, Cause, MetricPoint, Trial
+from studyflow.user_files import (
+    METRICS_LIMIT_BYTES,
+    Kind,
+    NotAFileError,
+    kind_of,
+    open_file,
+    read_piece,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +98,7 @@ METRICS_BYTES_PER_POLL: Final = 1 << 20
 """Most bytes of one attempt's metrics that one `poll` reads, some 20,000 points: a script that
 reports in a tight loop must not hold up the others."""
 
-METRICS_BYTES_PER_ATTEMPT: Final = 256 << 20
+METRICS_BYTES_PER_ATTEMPT: Final = METRICS_LIMIT_BYTES
 """Metrics beyond this stay in the file and are not shown to the study."""
 
 LOG_TAIL_BYTES: Final = 64 << 10
@@ -90,7 +111,18 @@ LOOK_SECONDS_WITHOUT_PIDFD: Final = 0.02
 """The same where the end of a process can only be found by looking."""
 
 KILL_SECONDS: Final = 0.005
-"""Pause between killing processes and looking whether they are dead."""
+"""First pause between killing processes and looking whether they are dead; it doubles up to
+`LOOK_SECONDS`: one that waits for a device dies when that answers."""
+
+TERMINATION_SECONDS: Final = 5.0
+"""How long a supervisor may take, beyond the script's grace, to end an attempt that cannot be
+followed any more, before its processes are killed one by one."""
+
+PLACE_BYTES: Final = 100
+"""More than the number of a folder has."""
+
+DOCUMENT_LIMIT_BYTES: Final = 16 << 20
+"""Longest document of an attempt that is read: no variable of a process can be as long."""
 
 START_PATIENCE_SECONDS: Final = 2.0
 """How long another runner may take between making an attempt's folder and starting its script."""
@@ -104,6 +136,12 @@ _METRICS: Final = "metrics.jsonl"
 _ARTIFACTS: Final = "artifacts"
 _CHECKPOINTS: Final = "checkpoints"
 _PLACE: Final = "place"
+
+_DAMAGED: Final = (
+    *(NotAFileError, ValueError, KeyError, TypeError, OverflowError, RecursionError),
+    DocumentError,
+)
+"""What is raised by documents that are not as a runner wrote them."""
 
 _FOREIGN_VARIABLES: Final = (TRIAL_VARIABLE, "STUDYFLOW_PARAMS", "MLFLOW_RUN_ID")
 """Variables of the runner that would make the script take itself for something else."""
@@ -144,22 +182,49 @@ class _Launch:
 
     @classmethod
     def read(cls, folder: Path) -> _Launch:
-        document = json.loads((folder / _LAUNCH).read_text())
+        document = json.loads(_read_document(folder / _LAUNCH))
+        timeout = document["timeout_seconds"]
         return cls(
-            command=tuple(document["command"]),
-            gpus=tuple(document["gpus"]),
-            timeout_seconds=document["timeout_seconds"],
-            stop_grace_seconds=document["stop_grace_seconds"],
+            command=tuple(map(str, document["command"])),
+            gpus=tuple(map(str, document["gpus"])),
+            timeout_seconds=None if timeout is None else float(timeout),
+            stop_grace_seconds=float(document["stop_grace_seconds"]),
         )
 
 
+class _Lock(enum.Enum):
+    """What the lock of an attempt says of its supervisor."""
+
+    HELD = "held"
+    FREE = "free"
+    MISSING = "missing"
+    """The attempt's folder, or the lock in it, is not there or is something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What `wait` sees of an attempt: when it changes, `poll` has something to do."""
+
+    exit: Kind
+    pid: tuple[int, int] | None
+    """Which file `pid.json` is; `None` where that does not matter any more."""
+    metrics_size: int
+    is_supervisor_dead: bool
+
+
 class _Attempt:
-    """One attempt as this executor object follows it."""
+    """One attempt as this executor object follows it.
+
+    Raises:
+        FileNotFoundError: There is no such attempt.
+        NotAFileError, ValueError, KeyError, TypeError, OverflowError, RecursionError,
+        DocumentError: Its documents are damaged.
+    """
 
     def __init__(self, attempt: AttemptId, folder: Path) -> None:
         self.id = attempt
         self.folder = folder
-        self.trial = Trial.from_json((folder / _TRIAL).read_text())
+        self.trial = Trial.from_json(_read_document(folder / _TRIAL).decode())
         self.launch = _Launch.read(folder)
         self.metrics = _MetricsReader(folder / _METRICS)
         self.status = AttemptStatus(AttemptState.PENDING)
@@ -169,7 +234,20 @@ class _Attempt:
         self.starts = 0
         self.pidfd: int | None = None
         """Becomes readable when the supervisor ends."""
-        self.is_being_killed = False
+        self.watched_pid: int | None = None
+        """Whom that is about."""
+        self.alive_at: int | None = None
+        """Clock tick at which the supervisor was last seen alive."""
+        self.look_at = self.seen_at + START_PATIENCE_SECONDS
+        """When to look again though nothing changed."""
+        self.kill_pause = KILL_SECONDS
+        self.ends_by: float | None = None
+        """Until when the supervisor may end the attempt by itself, once it cannot be followed."""
+        self.is_dubious = False
+        """Whether the lock was free at the last look while the supervisor lived."""
+        self._told: set[str] = set()
+        self.sight = self.see()
+        """What the last look began with."""
 
     @property
     def is_ended(self) -> bool:
@@ -178,23 +256,56 @@ class _Attempt:
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return a document that a supervisor or runner wrote; `None` when it is not there."""
         try:
-            document = json.loads((self.folder / name).read_bytes())
+            document = json.loads(_read_document(self.folder / name))
         except FileNotFoundError:
             return None
-        except ValueError:  # a full disk under a file system that does not keep the order
-            logger.warning("trial %s: %s is unreadable", self.id, self.folder / name)
+        except (NotAFileError, ValueError, RecursionError):
+            # The script's doing, or a full disk under a file system that does not keep the order.
+            if name not in self._told:
+                self._told.add(name)
+                logger.warning("trial %s: %s is unreadable", self.id, self.folder / name)
             return {}
         return document if isinstance(document, dict) else {}
+
+    def look_again(self, seconds: float) -> None:
+        """Let `wait` return after this time at the latest."""
+        self.look_at = min(self.look_at, time.monotonic() + seconds)
+
+    def see(self) -> _Sight:
+        """Return what can be seen of the attempt without opening a file."""
+        is_pending = self.status.state is AttemptState.PENDING
+        return _Sight(
+            exit=kind_of(self.folder / supervisor.EXIT),
+            pid=_version(self.folder / supervisor.PID) if is_pending else None,
+            metrics_size=self.metrics.size(),
+            is_supervisor_dead=self.is_supervisor_dead(),
+        )
+
+    def is_supervisor_dead(self) -> bool:
+        """Return whether the supervisor that is watched has ended; False while nobody knows."""
+        if self.pidfd is not None:
+            return _is_readable(self.pidfd)
+        return self.child is not None and self.child not in _children
 
     def watch(self, supervisor_pid: int) -> None:
         if self.pidfd is None and sys.platform == "linux":
             with contextlib.suppress(OSError):  # gone already, or a kernel before 5.3
                 self.pidfd = os.pidfd_open(supervisor_pid)
+                self.watched_pid = supervisor_pid
 
     def unwatch(self) -> None:
         if self.pidfd is not None:
             os.close(self.pidfd)
             self.pidfd = None
+
+    def terminate(self) -> None:
+        """Tell the supervisor to end the attempt, if it is known to be ours and still there."""
+        if self.child in _children:
+            with contextlib.suppress(OSError):
+                os.kill(self.child, signal.SIGTERM)
+        elif self.pidfd is not None and sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
 
 
 class _MetricsReader:
@@ -206,17 +317,20 @@ class _MetricsReader:
         self._seen = 0
         """Size of the file at the last look; more than `_offset` when its last line is torn."""
         self._in_long_line = False
+        self._is_damaged = False
         self.is_exhausted = False
         """Whether the last `read` took everything there was."""
 
+    def size(self) -> int:
+        """Return the size of the file; 0 when there is none."""
+        try:
+            return os.lstat(self._path).st_size
+        except OSError:
+            return 0
+
     def has_more(self) -> bool:
         """Whether the file has grown beyond what was looked at."""
-        if self._offset >= METRICS_BYTES_PER_ATTEMPT:
-            return False
-        try:
-            return self._path.stat().st_size > self._seen
-        except FileNotFoundError:
-            return False
+        return self._offset < METRICS_BYTES_PER_ATTEMPT and self.size() > self._seen
 
     def read(self) -> tuple[MetricPoint, ...]:
         """Return the points of complete lines that were not returned before, a bounded number."""
@@ -224,14 +338,16 @@ class _MetricsReader:
         if not self.has_more():
             return ()
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
-        except OSError:
+            with open_file(self._path) as file:
+                file.seek(self._offset)
+                chunk = file.read(METRICS_BYTES_PER_POLL)
+        except FileNotFoundError:
             return ()
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return ()
-            file.seek(self._offset)
-            chunk = file.read(METRICS_BYTES_PER_POLL)
+        except NotAFileError:
+            if not self._is_damaged:
+                logger.warning("%s is no file that metrics can be read from", self._path)
+            self._is_damaged = True
+            return ()
         self._seen = self._offset + len(chunk)
         self.is_exhausted = len(chunk) < METRICS_BYTES_PER_POLL
         complete, newline, _ = chunk.rpartition(b"\n")
@@ -265,9 +381,10 @@ def place_of(root: Path) -> str | None:
         root: The study's folder; nothing is changed in it.
     """
     try:
-        return _place((root / _PLACE).read_text())
+        found = read_piece(root / _PLACE, PLACE_BYTES)
     except OSError:
         return None
+    return None if found is None else _place(found.decode(errors="replace"))
 
 
 def _place(folder_id: str) -> str:
@@ -294,6 +411,8 @@ class LocalExecutor:
             machine has.
         stop_grace_seconds: Time between SIGTERM and SIGKILL for a script that is stopped.
         redact: Takes secrets out of what scripts say about their end.
+        on_restored: Called when `root` was removed and is there again, before anything is done in
+            it: whoever keeps files there makes them again. May raise `ExecutorUnavailable`.
 
     Raises:
         ExecutorError: The command's program does not exist, or one trial needs more cards than
@@ -315,8 +434,10 @@ class LocalExecutor:
         gpu_ids: Sequence[str] | None = None,
         stop_grace_seconds: float = 10.0,
         redact: Redactor | None = None,
+        on_restored: Callable[[], None] | None = None,
     ) -> None:
         self._study = study
+        self._on_restored = on_restored
         self._redact = redact or Redactor()
         self._root = root.absolute()
         self._cwd = cwd.absolute()
@@ -333,9 +454,14 @@ class LocalExecutor:
                 logger.warning("no GPU found: trials of study %r run on the processor", study)
         self._slots = count_slots(self._gpus, gpus_per_trial)
         self._attempts: dict[AttemptId, _Attempt] = {}
+        self._cgroup = cgroups.find_parent()
+        self._told_damaged: set[AttemptId] = set()
+        self._descriptor: int | None = None
+        """Of the folder that `root` was when it was last there: tells whether it is that still."""
         with _as_unavailable("prepare", self._root):
-            (self._root / "open").mkdir(parents=True, exist_ok=True)
-            (self._root / "trials").mkdir(exist_ok=True)
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._make_folders()
+            self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
 
     @property
     def slots(self) -> int | None:
@@ -354,11 +480,14 @@ class LocalExecutor:
     def _folder_id(self) -> str:
         file = self._root / _PLACE
         with _as_unavailable("prepare", self._root):
-            if not file.exists():
-                draft = file.with_name(".place")
-                draft.write_text(uuid.uuid4().hex[:8])
-                draft.replace(file)  # a folder has one runner at a time: nobody else makes it
-            return file.read_text()
+            found = (read_piece(file, PLACE_BYTES) or b"").decode(errors="replace").strip()
+            if not found:
+                found = uuid.uuid4().hex[:8]
+                self._write_place(found)
+            return found
+
+    def _write_place(self, folder_id: str) -> None:
+        _replace_file(self._root / _PLACE, folder_id)  # a folder has one runner at a time
 
     @property
     def canary_seconds(self) -> float:
@@ -386,11 +515,12 @@ class LocalExecutor:
             )
         attempt = AttemptId(trial.number, trial.attempt)
         with _as_unavailable("submit to", self._root):
-            (self._root / "trials" / str(trial.number)).mkdir(exist_ok=True)
+            self._restore_root()
+            _make_folder(self._root / "trials" / str(trial.number))
             # First the entry that makes poll look, then the attempt: the other way round, an
             # attempt could exist that nobody sees.
             (self._root / "open" / str(attempt)).touch()
-            self._discard_if_unreadable(attempt)
+            self._discard_if_damaged(attempt)
             is_new = not self._folder(attempt).exists()
             if is_new:
                 with self._card_lock():
@@ -417,13 +547,17 @@ class LocalExecutor:
         _collect_children()
         statuses: dict[AttemptId, AttemptStatus] = {}
         with _as_unavailable("look at", self._root):
+            self._restore_root()
             for attempt in self._open_attempts():
                 try:
                     watched = self._follow(attempt)
-                except FileNotFoundError:  # submitted this very moment, or its runner died doing so
+                except FileNotFoundError:
+                    # Submitted this very moment, or its runner died doing so.
+                    if os.path.lexists(self._folder(attempt)):
+                        self._end_damaged(attempt)
                     continue
-                except (ValueError, KeyError, DocumentError):  # cut short with the power
-                    logger.warning("trial %s: %s is unreadable", attempt, self._folder(attempt))
+                except _DAMAGED:  # cut short with the power, or the script's doing
+                    self._end_damaged(attempt)
                     continue
                 statuses[attempt] = self._look(watched)
         for attempt in self._attempts.keys() - statuses.keys():
@@ -433,22 +567,20 @@ class LocalExecutor:
     def wait(self, timeout_seconds: float) -> None:
         """Return within milliseconds of an attempt's end, or soon after new metrics came.
 
-        The end of attempts that another runner submitted is noticed once `poll` has seen them.
+        What the last `poll` saw already is no reason to return. The end of attempts that another
+        runner submitted is noticed once `poll` has seen them.
         """
         deadline = time.monotonic() + timeout_seconds
         ends = select.poll()
         look_seconds = LOOK_SECONDS
-        for watched in self._attempts.values():
-            if watched.is_ended:
-                continue
-            if watched.pidfd is None:
+        live = [watched for watched in self._attempts.values() if not watched.is_ended]
+        for watched in live:
+            if watched.pidfd is None or watched.sight.is_supervisor_dead:
                 look_seconds = LOOK_SECONDS_WITHOUT_PIDFD
             else:
                 ends.register(watched.pidfd, select.POLLIN)
-        if any(w.is_being_killed and not w.is_ended for w in self._attempts.values()):
-            time.sleep(min(KILL_SECONDS, timeout_seconds))
-            return
-        while not any(self._may_have_changed(watched) for watched in self._attempts.values()):
+        deadline = min([deadline, *(watched.look_at for watched in live)])
+        while not any(_has_changed(watched) for watched in live):
             pause = min(deadline - time.monotonic(), look_seconds)
             if pause <= 0 or ends.poll(pause * 1000):
                 return
@@ -459,10 +591,15 @@ class LocalExecutor:
         The script gets SIGTERM, then after the grace its whole process tree is killed.
         """
         folder = self._folder(attempt)
+        watched = self._attempts.get(attempt)
+        if watched is not None and watched.is_ended:
+            return
         with _as_unavailable("stop an attempt in", self._root):
-            if not folder.exists() or any(
-                (folder / name).exists() for name in (supervisor.EXIT, supervisor.STOP)
-            ):
+            lock = _see_lock(folder)
+            has_ended = lock is _Lock.FREE and _is_file(folder / supervisor.EXIT)
+            if lock is _Lock.MISSING or has_ended:
+                return
+            if _is_file(folder / supervisor.STOP):
                 return
             request = {"cause": cause.value, "reason": reason, "at": time.time()}
             _replace_file(folder / supervisor.STOP, json.dumps(request))
@@ -475,39 +612,45 @@ class LocalExecutor:
         """
         entry = self._root / "open" / str(attempt)
         folder = self._folder(attempt)
+        watched = self._attempts.get(attempt)
         with _as_unavailable("forget an attempt in", self._root):
-            if entry.exists() and folder.exists() and not (folder / supervisor.EXIT).exists():
+            is_ended = watched is not None and watched.is_ended
+            is_there = entry.exists() and _see_lock(folder) is not _Lock.MISSING
+            if not is_ended and is_there and not _has_ended(folder):
                 raise ExecutorError(
                     f"Attempt {attempt} has not ended and cannot be forgotten.",
                     hint="stop it and wait for its end.",
                 )
-            entry.unlink(missing_ok=True)
-        watched = self._attempts.pop(attempt, None)
+            _remove(entry)
+        self._attempts.pop(attempt, None)
         if watched is not None:
             watched.unwatch()
 
     def files(self, attempt: AttemptId) -> AttemptFiles:
         """Return what the attempt left behind; works after `forget` too."""
         folder = self._folder(attempt)
-        artifacts = folder / _ARTIFACTS
-        return AttemptFiles(
-            log=_existing(folder / supervisor.LOG),
-            artifacts=tuple(sorted(artifacts.iterdir())) if artifacts.is_dir() else (),
-            metrics=_existing(folder / _METRICS),
-            extra={
-                path.name: path
-                for name in (_TRIAL, supervisor.OUTCOME, supervisor.EXIT)
-                if (path := folder / name).exists()
-            },
-        )
+        try:
+            return AttemptFiles(
+                log=_file_at(folder / supervisor.LOG),
+                artifacts=_artifacts_at(folder / _ARTIFACTS),
+                metrics=_file_at(folder / _METRICS),
+                extra={
+                    path.name: path
+                    for name in (_TRIAL, supervisor.OUTCOME, supervisor.EXIT)
+                    if (path := _file_at(folder / name)) is not None
+                },
+            )
+        except OSError as error:
+            logger.warning("trial %s: its files cannot be looked at: %s", attempt, error)
+            return AttemptFiles()
 
     def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
         """Return up to `limit_bytes` of the attempt's log from a byte offset; empty at the end."""
         try:
-            with (self._folder(attempt) / supervisor.LOG).open("rb") as log:
+            with open_file(self._folder(attempt) / supervisor.LOG) as log:
                 log.seek(offset)
                 return log.read(limit_bytes)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotAFileError):
             return b""
 
     def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
@@ -528,7 +671,52 @@ class LocalExecutor:
         for watched in self._attempts.values():
             watched.unwatch()
         self._attempts.clear()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
         _collect_children()
+
+    # The study's folder
+
+    def _make_folders(self) -> None:
+        for name in ("open", "trials"):
+            _make_folder(self._root / name)
+
+    def _restore_root(self) -> None:
+        """Make the study's folder again if it was removed; `_look` finds what that did to attempts.
+
+        Raises:
+            ExecutorUnavailable: It is somewhere else now.
+        """
+        if self._descriptor is None:  # of an executor that was closed
+            return
+        if self._is_root():
+            self._make_folders()
+            return
+        is_removed = os.fstat(self._descriptor).st_nlink == 0
+        if not is_removed and not self._root.exists():
+            raise ExecutorUnavailable(
+                f"The study's folder {self._root} was moved or its disk taken away.",
+                hint="bring it back; or end this runner, and run the study again.",
+            )
+        logger.warning("%s was removed and is made again; its running trials end", self._root)
+        self._root.mkdir(parents=True, exist_ok=True)
+        if self._on_restored is not None:
+            self._on_restored()
+        self._make_folders()
+        if not _is_file(self._root / _PLACE) and "_folder_id" in self.__dict__:
+            self._write_place(self._folder_id)
+        os.close(self._descriptor)
+        self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+
+    def _is_root(self) -> bool:
+        """Return whether the study's folder is the one that it was."""
+        if self._descriptor is None:
+            return self._root.is_dir()
+        try:
+            return os.path.samestat(self._root.stat(), os.fstat(self._descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     # How an attempt comes into being
 
@@ -536,7 +724,7 @@ class LocalExecutor:
         """Make the attempt's folder, complete, unless another runner was faster."""
         folder = self._folder(attempt)
         checkpoints = folder.parent / _CHECKPOINTS
-        checkpoints.mkdir(exist_ok=True)
+        _make_folder(checkpoints)
         placed = replace(
             trial,
             outcome_path=str(folder / supervisor.OUTCOME),
@@ -564,21 +752,42 @@ class LocalExecutor:
         """Undo a claim: as if the attempt had never been submitted."""
         folder = self._folder(attempt)
         aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-        folder.rename(aside)  # in one moment, as it came
-        (self._root / "open" / str(attempt)).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)  # in one moment, as it came
+        _remove(self._root / "open" / str(attempt))
         self._attempts.pop(attempt, None)
-        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _remove(aside)
 
-    def _discard_if_unreadable(self, attempt: AttemptId) -> None:
-        """Discard what a power cut made of an attempt; nothing of it can run any more."""
+    def _discard_if_damaged(self, attempt: AttemptId) -> None:
+        """Discard what a power cut or a script made of an attempt, once nothing of it runs.
+
+        Raises:
+            ExecutorUnavailable: Something of it runs still.
+        """
+        folder = self._folder(attempt)
         try:
             self._follow(attempt)
         except FileNotFoundError:
+            if not os.path.lexists(folder):
+                return
+        except _DAMAGED:
             pass
-        except (ValueError, KeyError, DocumentError):
-            if not _is_locked(self._folder(attempt)):
-                self._discard(attempt)
-                (self._root / "open" / str(attempt)).touch()
+        else:
+            return
+        if self._kill(attempt, None):
+            raise ExecutorUnavailable(
+                f"The files of attempt {attempt} were damaged; what runs of it is being killed."
+            )
+        self._discard(attempt)
+        (self._root / "open" / str(attempt)).touch()
+
+    def _end_damaged(self, attempt: AttemptId) -> None:
+        """Kill what runs of an attempt that cannot be followed; its next `submit` discards it."""
+        if attempt not in self._told_damaged:
+            self._told_damaged.add(attempt)
+            logger.warning("trial %s: %s is unreadable", attempt, self._folder(attempt))
+        self._kill(attempt, None)
 
     def _start(self, watched: _Attempt) -> None:
         """Start a supervisor. Starting one too many does no harm: the lock lets one script run."""
@@ -587,7 +796,8 @@ class LocalExecutor:
         log = str(watched.folder / supervisor.LOG)
         arguments = [
             *(sys.executable, "-I", "-S", supervisor.__file__, str(watched.folder)),
-            *(timeout, repr(float(launch.stop_grace_seconds)), *launch.command),
+            *(timeout, repr(float(launch.stop_grace_seconds))),
+            *(self._cgroup_of(watched) or "-", *launch.command),
         ]
         try:
             # Not subprocess.Popen: it wants every child awaited by the object that started it.
@@ -648,7 +858,10 @@ class LocalExecutor:
         if not self._gpus:
             yield
             return
-        with (self._root / "cards.lock").open("a") as file:
+        path = self._root / "cards.lock"
+        if kind_of(path) is Kind.OTHER:
+            _remove(path)
+        with path.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -657,9 +870,10 @@ class LocalExecutor:
             return ()
         taken: list[str] = []
         for attempt in self._open_attempts():
-            folder = self._folder(attempt)
-            if folder.exists() and not (folder / supervisor.EXIT).exists():
-                taken += self._follow(attempt).launch.gpus
+            with contextlib.suppress(FileNotFoundError, *_DAMAGED):
+                watched = self._follow(attempt)
+                if not watched.is_ended and not _has_ended(watched.folder):
+                    taken += watched.launch.gpus
         chosen = choose_gpus(self._gpus, taken, self._gpus_per_trial)
         if chosen is None:
             raise ExecutorUnavailable(
@@ -674,11 +888,12 @@ class LocalExecutor:
         return self._root / "trials" / str(attempt.number) / f"attempt-{attempt.attempt}"
 
     def _open_attempts(self) -> list[AttemptId]:
-        found = []
+        # Those followed here too: their entries are in reach of scripts.
+        found = set(self._attempts)
         for entry in os.scandir(self._root / "open"):
             number, _, attempt = entry.name.partition("-")
             if number.isdecimal() and attempt.isdecimal():
-                found.append(AttemptId(int(number), int(attempt)))
+                found.add(AttemptId(int(number), int(attempt)))
         return sorted(found)
 
     def _follow(self, attempt: AttemptId) -> _Attempt:
@@ -690,36 +905,57 @@ class LocalExecutor:
     def _look(self, watched: _Attempt) -> AttemptStatus:
         if watched.is_ended:
             return watched.status
-        ended = (watched.folder / supervisor.EXIT).exists()
-        if not ended:
-            self._look_after(watched)
+        watched.sight = watched.see()  # before all else: what changes meanwhile wakes `wait`
+        watched.look_at = math.inf
+        lock = self._see_its_lock(watched)
+        if lock is _Lock.MISSING:
+            is_ended = self._end_unreachable(watched)
+        else:
+            # A document alone proves no end: the script could have written it.
+            is_ended = lock is _Lock.FREE and watched.sight.exit is Kind.FILE
+            if not is_ended:
+                self._look_after(watched, lock)
         points = watched.metrics.read()
+        if not watched.metrics.is_exhausted:
+            watched.look_again(0.0)
         # Metrics come before the end, however many there are.
-        if ended and watched.metrics.is_exhausted:
+        elif is_ended:
             status = self._conclude(watched)
             watched.status = replace(status, points=())
             watched.unwatch()
             return replace(status, points=points)
         return replace(watched.status, points=points)
 
-    def _look_after(self, watched: _Attempt) -> None:
-        """Bring the state of an attempt that has not ended up to date; mend what died."""
+    @staticmethod
+    def _see_its_lock(watched: _Attempt) -> _Lock:
+        """Return what the lock says; one that is free beside a living supervisor is another one."""
+        lock = _see_lock(watched.folder)
+        is_alive = watched.pidfd is not None and not watched.is_supervisor_dead()
+        if lock is not _Lock.FREE or not is_alive or watched.alive_at is None:
+            watched.is_dubious = False
+            return lock
+        if watched.is_dubious:
+            return _Lock.MISSING
+        watched.is_dubious = True  # or the supervisor lets go of it and is gone a moment later
+        watched.look_again(KILL_SECONDS)
+        return _Lock.HELD
+
+    def _look_after(self, watched: _Attempt, lock: _Lock) -> None:
+        """Bring the state of an attempt that has not ended up to date; see to what died."""
         if watched.status.state is AttemptState.PENDING:
             pids = watched.read_json(supervisor.PID)
             if pids is not None and pids.get("script"):
+                started_at = pids.get("started_at")
                 watched.status = AttemptStatus(
-                    AttemptState.RUNNING, started_at=pids.get("started_at")
+                    AttemptState.RUNNING,
+                    started_at=started_at if isinstance(started_at, float) else None,
                 )
-        if _is_locked(watched.folder):
-            if watched.pidfd is None and watched.child is None:
-                pids = watched.read_json(supervisor.PID) or {}
-                if pids.get("supervisor"):
-                    watched.watch(pids["supervisor"])
-            return
-        if not self._never_started(watched):
+        if lock is _Lock.HELD:
+            self._look_at_supervisor(watched)
+        elif not self._never_started(watched):
             self._fence(watched)
         elif watched.child in _children:
-            pass  # our own supervisor is on its way to the lock
+            watched.look_again(LOOK_SECONDS)  # our own supervisor is on its way to the lock
         elif watched.starts >= MAX_STARTS:
             self._fence(watched)
         elif watched.starts or time.monotonic() - watched.seen_at > START_PATIENCE_SECONDS:
@@ -732,27 +968,73 @@ class LocalExecutor:
             except ExecutorError as error:
                 logger.warning("trial %s: %s", watched.id, error)
                 self._fence(watched)
+        else:
+            watched.look_again(watched.seen_at + START_PATIENCE_SECONDS - time.monotonic())
+
+    def _look_at_supervisor(self, watched: _Attempt) -> None:
+        """Watch whoever holds the lock."""
+        if watched.pidfd is None and watched.child in _children:
+            watched.watch(watched.child)
+        is_dead = watched.is_supervisor_dead()
+        if is_dead or (watched.pidfd is None and watched.child is None):
+            pids = watched.read_json(supervisor.PID) or {}
+            pid = pids.get("supervisor")
+            if isinstance(pid, int) and pid > 0 and pid != watched.watched_pid:
+                watched.unwatch()  # of several that were started, this one was first
+                watched.watch(pid)
+            elif is_dead:
+                # Not its supervisor: the script has opened the lock, or another runner looks.
+                self._kill(watched.id, watched)
+                return
+        if not watched.is_dubious and not watched.is_supervisor_dead():
+            watched.alive_at = processes.ticks_now()
+
+    def _end_unreachable(self, watched: _Attempt) -> bool:
+        """End an attempt whose folder or lock is gone; return whether nothing of it runs any more.
+
+        A supervisor sees that too and does it best: it knows all descendants of its script.
+        """
+        if not self._is_root():
+            raise ExecutorUnavailable(f"{self._root} was taken away.")  # and not the attempt alone
+        now = time.monotonic()
+        if watched.ends_by is None:
+            logger.warning("trial %s: %s was removed or replaced", watched.id, watched.folder)
+            watched.ends_by = now + watched.launch.stop_grace_seconds + TERMINATION_SECONDS
+            watched.terminate()
+        is_watched = watched.pidfd is not None or watched.child in _children
+        if is_watched and not watched.is_supervisor_dead() and now < watched.ends_by:
+            watched.look_again(LOOK_SECONDS)
+            return False
+        return not self._kill(watched.id, watched)
 
     @staticmethod
     def _never_started(watched: _Attempt) -> bool:
-        return not any(
-            (watched.folder / name).exists() for name in (supervisor.PID, supervisor.EXIT)
+        return watched.status.state is AttemptState.PENDING and all(
+            kind_of(watched.folder / name) is Kind.NOTHING
+            for name in (supervisor.PID, supervisor.EXIT)
         )
 
     def _fence(self, watched: _Attempt) -> None:
         """End an attempt whose supervisor was killed, once nothing of its process tree runs."""
-        lock = os.open(watched.folder / supervisor.LOCK, os.O_RDWR)
+        try:
+            lock = os.open(watched.folder / supervisor.LOCK, os.O_RDWR | os.O_NONBLOCK)
+        except OSError as error:  # the next look tells what has become of it
+            logger.warning("trial %s: its lock cannot be opened: %s", watched.id, error)
+            watched.look_again(LOOK_SECONDS)
+            return
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # another runner is at it
+                watched.look_again(LOOK_SECONDS)
                 return
-            if (watched.folder / supervisor.EXIT).exists():
+            if _is_file(watched.folder / supervisor.EXIT):
+                watched.look_again(0.0)
                 return
-            watched.is_being_killed = True
-            if _kill_processes(watched):
+            if self._kill(watched.id, watched):
                 return
-            stopped_at = _modified_at(watched.folder / supervisor.STOP)
+            has_request = _is_file(watched.folder / supervisor.STOP)
+            stopped_at = _modified_at(watched.folder / supervisor.STOP) if has_request else None
             outcome_at = _modified_at(watched.folder / supervisor.OUTCOME)
             now = time.time()
             ending = {
@@ -766,27 +1048,71 @@ class LocalExecutor:
                 and outcome_at < stopped_at,
             }
             _replace_file(watched.folder / supervisor.EXIT, json.dumps(ending))
+            watched.look_again(0.0)
             logger.warning("trial %s: its supervisor was killed", watched.id)
         finally:
             os.close(lock)
 
+    def _kill(self, attempt: AttemptId, watched: _Attempt | None) -> bool:
+        """Kill what runs of an attempt; return whether there was anything, and so is to be again.
+
+        Args:
+            attempt: The attempt.
+            watched: What is known of it; `None` when its documents are damaged.
+        """
+        outcome_path = str(self._folder(attempt) / supervisor.OUTCOME)
+        tree = processes.Tree()
+        groups = set()
+        if watched is not None:
+            outcome_path = watched.trial.outcome_path or outcome_path
+            pids = watched.read_json(supervisor.PID) or {}
+            tree = processes.Tree(
+                supervisor=_number(pids.get("supervisor")),
+                script=_number(pids.get("script")),
+                script_start=_number(pids.get("script_start")),
+                alive_at=watched.alive_at,
+            )
+            groups = {Path(str(pids["cgroup"]))} if pids.get("cgroup") else set()
+        name = cgroups.group_name(outcome_path)
+        if self._cgroup is not None:
+            groups.add(self._cgroup / name)
+        found = processes.kill_left(outcome_path, tree)
+        for group in groups:
+            if group.name == name and cgroups.is_group(group):  # the script could name any other
+                found |= cgroups.kill_group(group)
+                cgroups.remove_group(group)
+        if found and watched is not None:
+            watched.look_again(watched.kill_pause)
+            watched.kill_pause = min(2 * watched.kill_pause, LOOK_SECONDS)
+        return found
+
+    def _cgroup_of(self, watched: _Attempt) -> str | None:
+        if self._cgroup is None or watched.trial.outcome_path is None:
+            return None
+        return str(self._cgroup / cgroups.group_name(watched.trial.outcome_path))
+
     def _conclude(self, watched: _Attempt) -> AttemptStatus:
         folder = watched.folder
-        document = watched.read_json(supervisor.EXIT) or {}
+        document = watched.read_json(supervisor.EXIT)
+        if document is None:
+            document = {"how": How.REMOVED, "started_at": watched.status.started_at}
+            document["ended_at"] = time.time()
         request = watched.read_json(supervisor.STOP) or {}
-        how = document.get("how")
+        how = How(document["how"]) if document.get("how") in set(How) else How.LOST
+        if how is How.STOPPED and "cause" not in request:
+            how = How.REMOVED  # what asked for its end was no runner's request
         ending = Ending(
-            how=How(how) if how in set(How) else How.LOST,
-            exit_code=document.get("exit_code"),
-            oom=document.get("oom", False),
-            finished_first=document.get("finished_first", False),
+            how=how,
+            exit_code=_number(document.get("exit_code")),
+            oom=document.get("oom") is True,
+            finished_first=document.get("finished_first") is True,
             stop_cause=_read_cause(request.get("cause")),
             stop_reason=str(request.get("reason", "")),
             timeout_seconds=watched.launch.timeout_seconds,
         )
         said = _read_said(folder / supervisor.OUTCOME)
         limit_bytes = LOG_TAIL_BYTES + self._redact.reach_chars
-        log = _read_piece(folder / supervisor.LOG, limit_bytes, from_end=True) or b""
+        log = read_piece(folder / supervisor.LOG, limit_bytes, from_end=True) or b""
         log_tail = b"".join(self._redact.tail(io.BytesIO(log), LOG_TAIL_BYTES))
         tail = log_tail.decode(errors="replace")
         outcome = diagnose(ending, said, tail, watched.trial, self._redact)
@@ -794,22 +1120,9 @@ class LocalExecutor:
             AttemptState.ENDED,
             outcome=replace(outcome, message=self._redact(outcome.message)),
             exit_code=ending.exit_code,
-            started_at=document.get("started_at"),
-            ended_at=document.get("ended_at"),
+            started_at=_seconds(document.get("started_at")),
+            ended_at=_seconds(document.get("ended_at")),
         )
-
-    @staticmethod
-    def _may_have_changed(watched: _Attempt) -> bool:
-        if watched.is_ended:
-            return False
-        if watched.metrics.has_more():
-            return True
-        if watched.status.state is AttemptState.PENDING and (
-            (watched.folder / supervisor.PID).exists()
-            or time.monotonic() - watched.seen_at > START_PATIENCE_SECONDS
-        ):
-            return True
-        return watched.pidfd is None and (watched.folder / supervisor.EXIT).exists()
 
 
 def resolve_command(command: Sequence[str], cwd: Path, search_path: str) -> tuple[str, ...]:
@@ -871,47 +1184,39 @@ def _refuse_other(trial: Trial, existing: Trial, root: Path) -> None:
         )
 
 
-def _is_locked(folder: Path) -> bool:
-    try:
-        lock = os.open(folder / supervisor.LOCK, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+def _see_lock(folder: Path) -> _Lock:
+    """Return what an attempt's lock says; never waits for it.
 
-
-def _kill_processes(watched: _Attempt) -> bool:
-    """Kill what a killed supervisor left of its process tree; return whether there was anything.
-
-    Every process of the tree carries the attempt's own document in its environment; process ids
-    may belong to somebody else by now.
+    Raises:
+        OSError: The disk does not answer.
     """
-    found = False
-    mark = f"{TRIAL_VARIABLE}={watched.trial.to_json()}".encode()
-    proc = Path("/proc")
-    for entry in proc.iterdir() if proc.is_dir() else ():
-        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if mark in environment.split(b"\0"):
-            found = True
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(entry.name), signal.SIGKILL)
-    pids = watched.read_json(supervisor.PID) or {}
-    script, start = pids.get("script"), pids.get("script_start")
-    if script and start and supervisor._start_ticks(script) == str(start):
-        # The leader is there, so its group is still the script's.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(script, signal.SIGKILL)
-    return found
+    try:
+        if not stat.S_ISDIR(os.lstat(folder).st_mode):
+            return _Lock.MISSING
+        with open_file(folder / supervisor.LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _Lock.HELD
+    except (FileNotFoundError, NotADirectoryError, PermissionError, NotAFileError):
+        return _Lock.MISSING
+    return _Lock.FREE
+
+
+def _has_ended(folder: Path) -> bool:
+    return _is_file(folder / supervisor.EXIT) and _see_lock(folder) is _Lock.FREE
+
+
+def _has_changed(watched: _Attempt) -> bool:
+    try:
+        return watched.sight != watched.see()
+    except OSError:  # poll tells what the disk has
+        return True
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _collect_children() -> None:
@@ -929,30 +1234,76 @@ def _read_cause(value: object) -> Cause:
     return Cause(value) if isinstance(value, str) and value in set(Cause) else Cause.CANCELLED
 
 
-def _existing(path: Path) -> Path | None:
-    return path if path.exists() else None
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _is_file(path: Path) -> bool:
+    return kind_of(path) is Kind.FILE
+
+
+def _file_at(path: Path) -> Path | None:
+    return path if _is_file(path) else None
+
+
+def _artifacts_at(folder: Path) -> tuple[Path, ...]:
+    """Return what is in a folder of artifacts, or what is in its place where that is no folder."""
+    try:
+        is_folder = stat.S_ISDIR(os.lstat(folder).st_mode)
+        return tuple(sorted(folder.iterdir())) if is_folder else (folder,)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return ()
 
 
 def _modified_at(path: Path) -> float | None:
     try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return None
-
-
-def _read_piece(path: Path, limit_bytes: int, *, from_end: bool = False) -> bytes | None:
-    """Return a piece of a file that user code wrote; `None` when there is no such regular file."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO must not stop the runner
+        return os.lstat(path).st_mtime
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        if from_end:
-            file.seek(max(0, status.st_size - limit_bytes))
-        return file.read(limit_bytes)
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Return what changes whenever a file is replaced; `None` without one."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _read_document(path: Path) -> bytes:
+    """Return a document of a runner or supervisor.
+
+    Raises:
+        FileNotFoundError: There is none.
+        NotAFileError: There is something else.
+    """
+    with open_file(path) as file:
+        return file.read(DOCUMENT_LIMIT_BYTES)
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder if there is none; what a script put in its place is removed."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            _remove(path)
+            path.mkdir()
+        elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            path.chmod(0o755)
+
+
+def _remove(path: Path) -> None:
+    """Remove whatever is at a path, if anything is; a link, not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _read_said(path: Path) -> bytes | NoDocument | None:
@@ -980,12 +1331,16 @@ def _read_said(path: Path) -> bytes | NoDocument | None:
 
 
 def _replace_file(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    with part.open("w") as file:
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    with part.open("x") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        part.replace(path)
+    except (IsADirectoryError, NotADirectoryError, FileExistsError):  # a script put a folder there
+        path.rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside"))
+        part.replace(path)
 
 
 @contextlib.contextmanager

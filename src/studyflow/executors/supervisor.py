@@ -1,6 +1,6 @@
 """Runs one attempt's script and records how it ended. A program of its own: standard library only.
 
-    python -I -S supervisor.py ATTEMPT_DIR TIMEOUT_SECONDS|- GRACE_SECONDS PROGRAM [ARGUMENT ...]
+    python -I -S supervisor.py ATTEMPT_DIR TIMEOUT_SECONDS|- GRACE_SECONDS CGROUP|- PROGRAM ...
 
 A runner may be killed at any moment while trainings go on, so each attempt has this small process
 as its parent. It outlives the runner, and the files it keeps are all that another runner needs:
@@ -11,13 +11,21 @@ as its parent. It outlives the runner, and the files it keeps are all that anoth
             another's by now.
 `pid.json`  written before the script is started and again with its process id.
 `exit.json` written once, when nothing of the script's process tree runs any more.
-`stop.json` written by a runner; its existence asks for the end.
+`stop.json` written by a runner; a regular file of this name asks for the end.
+
+The script can reach all of these. What it puts in their place is moved aside; when `lock` is not
+the file any more that this process holds, such as when the whole folder was removed, no runner can
+follow the attempt: the script is ended like one that is stopped.
 
 The script leads a process group of its own. When it ends, is stopped or runs out of time, all its
 descendants are killed, also those that left the group or the session: on Linux orphans come back
 to this process (it is a "child subreaper"). Should this process be killed, the kernel kills the
 script (PR_SET_PDEATHSIG); the runner that finds the lock free sees to the rest. Other systems have
 neither: there only the process group is killed, and a script outlives a killed supervisor.
+
+Where the runner may make control groups (version 2), the script runs in one of its own, CGROUP.
+It holds all that the script starts, whatever becomes of environment, session and parents, so that
+whoever ends the attempt misses nothing. It is removed with the attempt's end.
 
 Started for every trial, so what it imports is chosen by the clock: `json` alone would cost 12 ms.
 """
@@ -64,29 +72,42 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 def main(arguments: list[str]) -> None:
     """Run the script of one attempt to its end, unless another supervisor did or does."""
     os.closerange(3, 65536)  # whatever the runner's libraries leaked: sockets, database files
-    folder, timeout, grace, *command = arguments
+    folder, timeout, grace, cgroup, *command = arguments
     os.chdir(folder)
-    if not _take_lock():
+    lock = _take_lock()
+    if lock is None:
         return
     if os.path.exists(EXIT) or os.path.exists(PID):  # noqa: PTH110 - pathlib costs 6 ms
         return
     # Both from here on mean "a script may have run": an attempt without PID may be started again.
     started_at = time.time()
-    _write(PID, _pids(os.getpid(), None, started_at))
-    if os.path.exists(STOP):  # noqa: PTH110
+    group = None if cgroup == "-" or not _make_cgroup(cgroup) else cgroup
+    _write(PID, _pids(os.getpid(), None, started_at, group))
+    if _is_file(STOP):
+        if group is not None:
+            _remove_cgroup(group)
         _write(EXIT, _ending("stopped", None, started_at, oom=False, finished_first=False))
         return
-    supervision = _Supervision(command, started_at, float(grace))
+    supervision = _Supervision(command, started_at, float(grace), lock, group)
     supervision.run(None if timeout == "-" else float(timeout))
 
 
 class _Supervision:
     """The life of one script under this process."""
 
-    def __init__(self, command: list[str], started_at: float, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        started_at: float,
+        grace_seconds: float,
+        lock: int,
+        cgroup: str | None,
+    ) -> None:
         self._command = command
         self._started_at = started_at
         self._grace_seconds = grace_seconds
+        self._lock = lock
+        self._cgroup = cgroup
         self._terminated = False
         self._wakeup, wakeup_end = os.pipe()
         for end in (self._wakeup, wakeup_end):
@@ -100,8 +121,8 @@ class _Supervision:
         """Start the script, wait for its end, kill what it left, record the ending."""
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         oom_kills = RecentKills()
-        script = _start(self._command)
-        _write(PID, _pids(os.getpid(), script, self._started_at))
+        script = _start(self._command, self._cgroup)
+        _write_if_possible(PID, _pids(os.getpid(), script, self._started_at, self._cgroup))
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
 
         how, finished_first, kill_at = "exited", False, None
@@ -109,9 +130,11 @@ class _Supervision:
             now = time.monotonic()
             oom_kills.look()
             if how == "exited":
-                if self._terminated:
+                if not self._is_reachable():
+                    how = "removed"
+                elif self._terminated:
                     how = "lost"
-                elif os.path.exists(STOP):  # noqa: PTH110
+                elif _is_file(STOP):
                     how = "stopped"
                 elif deadline is not None and now >= deadline:
                     how = "timeout"
@@ -130,14 +153,28 @@ class _Supervision:
         # Only now: a count taken while the script dies may miss its own kill.
         oom = oom_kills.is_any()
         ended_at = time.time()
-        _kill_remaining(script)
-        if how == "exited" and self._terminated:
+        _kill_remaining(script, self._cgroup)
+        if how == "exited" and not self._is_reachable():
+            how = "removed"
+        elif how == "exited" and self._terminated:
             how = "lost"  # the machine is going down and the signal reached the script first
-        elif how == "exited" and os.path.exists(STOP):  # noqa: PTH110
+        elif how == "exited" and _is_file(STOP):
             how = "stopped"  # the script saw the request before this process did
             finished_first = _finished_first(how)
         code = os.waitstatus_to_exitcode(status)
-        _write(EXIT, _ending(how, code, self._started_at, ended_at, oom, finished_first))
+        ending = _ending(how, code, self._started_at, ended_at, oom, finished_first)
+        _write_if_possible(EXIT, ending)
+
+    def _is_reachable(self) -> bool:
+        """Return whether a runner can still follow the attempt: by the lock in its folder."""
+        own = os.fstat(self._lock)
+        try:
+            there = os.lstat(LOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # a disk that does not answer for now is no reason to end a training
+            return True
+        return (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)
 
     def _sleep(self, seconds: float) -> None:
         """Sleep, or until a signal such as the script's end."""
@@ -151,9 +188,16 @@ class _Supervision:
 def _finished_first(how: str) -> bool:
     """Return whether the outcome was there before the stop was requested, or before now."""
     try:
-        written_at = os.stat(OUTCOME).st_mtime_ns  # noqa: PTH116
-        return how != "stopped" or written_at < os.stat(STOP).st_mtime_ns  # noqa: PTH116
-    except FileNotFoundError:
+        written_at = os.lstat(OUTCOME).st_mtime_ns
+        return how != "stopped" or written_at < os.lstat(STOP).st_mtime_ns
+    except OSError:
+        return False
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return os.lstat(name).st_mode & 0o170000 == 0o100000  # `stat` is not imported here
+    except OSError:
         return False
 
 
@@ -161,7 +205,8 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     """Let a signal do nothing but interrupt a wait."""
 
 
-def _take_lock() -> bool:
+def _take_lock() -> int | None:
+    """Return the descriptor that holds the lock; `None` when another supervisor does."""
     lock = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o644)  # never closed: it is held until the end
     patience = time.monotonic() + LOCK_PATIENCE_SECONDS
     while True:
@@ -169,13 +214,13 @@ def _take_lock() -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > patience:
-                return False
+                return None
             time.sleep(0.01)
         else:
-            return True
+            return lock
 
 
-def _start(command: list[str]) -> int:
+def _start(command: list[str], cgroup: str | None) -> int:
     parent = os.getpid()
     script = os.fork()
     if script:
@@ -191,6 +236,8 @@ def _start(command: list[str]) -> int:
             *(signal.SIGPIPE, signal.SIGXFSZ),  # ignored by Python; a shell script expects them
         ):
             signal.signal(number, signal.SIG_DFL)
+        if cgroup is not None:
+            _put(f"{cgroup}/cgroup.procs", b"0")  # itself, and so all that it starts
         os.chdir(WORK)
         os.execvp(command[0], command)  # noqa: S606
     except OSError as error:
@@ -212,12 +259,23 @@ def _reap(script: int) -> int | None:
             return None
 
 
-def _kill_remaining(script: int) -> None:
+def _kill_remaining(script: int, cgroup: str | None) -> None:
     """Kill what the script left behind; return when this process has no child any more.
 
     Killing a process hands its children to this one, so killing all children until there are none
     leaves nothing, whatever group or session they chose.
     """
+    if cgroup is not None:
+        _put(f"{cgroup}/cgroup.kill", b"1")  # at once: faster than any process can start others
+    try:
+        _kill_children(script)
+    finally:
+        if cgroup is not None:
+            _remove_cgroup(cgroup)
+
+
+def _kill_children(script: int) -> None:
+    pause = REAP_PAUSE_SECONDS
     while True:
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -228,7 +286,49 @@ def _kill_remaining(script: int) -> None:
         _signal_group(script, signal.SIGKILL)
         for child in _children():
             _signal(child, signal.SIGKILL)
-        time.sleep(REAP_PAUSE_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, LOOK_SECONDS)  # one that waits for a device dies when that answers
+
+
+def _make_cgroup(path: str) -> bool:
+    try:
+        os.mkdir(path)  # noqa: PTH102
+    except FileExistsError:
+        pass  # left by a supervisor that was killed before it started anything
+    except OSError:
+        return False
+    return True
+
+
+def _remove_cgroup(path: str) -> None:
+    """Remove a control group, with those that the script made below it."""
+    try:
+        for name in os.listdir(path):  # noqa: PTH208
+            if _is_folder(f"{path}/{name}"):
+                _remove_cgroup(f"{path}/{name}")
+        os.rmdir(path)  # noqa: PTH106
+    except OSError:
+        pass  # something of it is in no hurry to die; a runner that looks removes it
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return os.lstat(path).st_mode & 0o170000 == 0o040000
+    except OSError:
+        return False
+
+
+def _put(path: str, text: bytes) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, text)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _children() -> list[int]:
@@ -325,11 +425,12 @@ def _read_count(path: str) -> int | None:
     return None
 
 
-def _pids(supervisor: int, script: int | None, started_at: float) -> str:
+def _pids(supervisor: int, script: int | None, started_at: float, cgroup: str | None) -> str:
     start = "null" if script is None else _start_ticks(script)
+    group = "null" if cgroup is None else f'"{cgroup}"'  # made of letters that JSON has as they are
     return (
         f'{{"supervisor": {supervisor}, "script": {script or "null"}, "script_start": {start}, '
-        f'"started_at": {started_at!r}}}\n'
+        f'"started_at": {started_at!r}, "cgroup": {group}}}\n'
     )
 
 
@@ -362,13 +463,25 @@ def _write(name: str, text: str) -> None:
 
     Not synced: that costs more than all else here. A power cut ends the attempt as lost anyway.
     """
-    part = f"{name}.{os.getpid()}.part"
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    part = f".{name}.{os.urandom(8).hex()}.part"
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         os.write(descriptor, text.encode())
     finally:
         os.close(descriptor)
-    os.replace(part, name)  # noqa: PTH105
+    try:
+        os.replace(part, name)  # noqa: PTH105
+    except OSError:  # the script put a folder there
+        os.rename(name, f"{part}.aside")  # noqa: PTH104
+        os.replace(part, name)  # noqa: PTH105
+
+
+def _write_if_possible(name: str, text: str) -> None:
+    """The same where the script may have removed the folder: a runner finds that by itself."""
+    try:
+        _write(name, text)
+    except OSError as error:
+        os.write(2, f"cannot write {name}: {error}\n".encode(errors="replace"))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from typing import Any
 import pytest
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable
-from studyflow.executors import AttemptId, AttemptState, AttemptStatus, supervisor
+from studyflow.executors import AttemptId, AttemptState, AttemptStatus, cgroups, supervisor
 from studyflow.executors import local as local_module
 from studyflow.executors.local import LocalExecutor, resolve_command
 from studyflow.testing.executor_contract import Watch
@@ -87,7 +89,7 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
 
@@ -366,7 +368,7 @@ def test_however_often_an_attempt_is_started_its_script_runs_once(bench: Bench) 
         executor._start(executor._follow(attempt))
     Watch(executors[-1], 10.0).until_ended(attempt)
     executors[0]._start(executors[0]._follow(attempt))
-    until(lambda: not local_module._is_locked(bench.folder(attempt)))
+    until(lambda: local_module._see_lock(bench.folder(attempt)) is local_module._Lock.FREE)
     assert bench.log() == "started\n"
 
 
@@ -495,6 +497,89 @@ def test_a_supervisor_killed_while_no_runner_looks_is_found_later(bench: Bench) 
     assert status.outcome is not None
     assert status.outcome.cause is Cause.LOST
     assert [name for name, pid in pids.items() if is_alive(pid)] == []
+
+
+DAEMON = """
+import os, time
+def run(name, forks):
+    if os.fork(): return
+    os.setsid() if forks > 1 else None
+    if forks > 1 and os.fork(): os._exit(0)
+    code = f"echo $$ > {name}.part; mv {name}.part {name}; exec sleep 600"
+    os.execve("/bin/sh", ["sh", "-c", code], {})
+run("daemon", 2)
+run("child", 1)
+from studyflow import sdk
+while not (os.path.exists("daemon") and os.path.exists("child")): time.sleep(0.005)
+sdk.report(0, loss=1.0)
+"""
+"""Starts a daemon and a child with an environment that is empty."""
+
+
+def nameless(bench: Bench) -> dict[str, int]:
+    work = bench.folder(FIRST) / "work"
+    return {name: int((work / name).read_text()) for name in ("daemon", "child")}
+
+
+def has_group(bench: Bench) -> bool:
+    parent = cgroups.find_parent()
+    name = cgroups.group_name(str(bench.folder(FIRST) / "outcome.json"))
+    return parent is not None and (parent / name).exists()
+
+
+@linux_only
+@pytest.mark.fault("F66")
+def test_daemons_without_environment_are_killed_with_a_killed_supervisor(bench: Bench) -> None:
+    if cgroups.find_parent() is None:
+        pytest.skip("no control groups can be made here")
+    bench.write(DAEMON + HANG)
+    executor = bench.executor()
+    attempt = executor.submit(a_trial())
+    watch = Watch(executor, 10.0)
+    watch.until_reported(attempt)
+    pids = nameless(bench)
+    assert has_group(bench)
+    executor.close()
+    os.kill(read_pids(bench)["supervisor"], signal.SIGKILL)
+    # Nobody looked at the moment of the end: the group alone tells.
+    status = Watch(bench.executor(), 10.0).until_ended(attempt)
+    assert status.outcome is not None
+    assert status.outcome.cause is Cause.LOST
+    assert [name for name, pid in pids.items() if is_alive(pid)] == []
+    assert not has_group(bench)
+
+
+@linux_only
+@pytest.mark.fault("F66")
+def test_without_control_groups_session_and_process_group_tell_what_is_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "find_parent", lambda: None)
+    bench.write(DAEMON + HANG)
+    executor = bench.executor()
+    attempt = executor.submit(a_trial())
+    watch = Watch(executor, 10.0)
+    watch.until_reported(attempt)
+    pids = nameless(bench)
+    executor.poll()
+    os.kill(read_pids(bench)["supervisor"], signal.SIGKILL)
+    status = watch.until_ended(attempt)
+    assert status.outcome is not None
+    assert status.outcome.cause is Cause.LOST
+    assert {name: is_alive(pid) for name, pid in pids.items()} == {"daemon": True, "child": False}
+    os.kill(pids["daemon"], signal.SIGKILL)
+
+
+@linux_only
+@pytest.mark.fault("F66")
+@pytest.mark.parametrize("end", ["", "import os; os._exit(3)\n", HANG])
+def test_no_control_group_is_left_however_an_attempt_ends(bench: Bench, end: str) -> None:
+    bench.write(DAEMON + end)
+    executor = bench.executor(timeout_seconds=0.5)
+    attempt = executor.submit(a_trial())
+    Watch(executor, 10.0).until_ended(attempt)
+    assert [name for name, pid in nameless(bench).items() if is_alive(pid)] == []
+    assert not has_group(bench)
 
 
 def ticks_since_boot() -> int:
@@ -816,7 +901,7 @@ def test_a_root_that_went_away_is_worth_another_try(bench: Bench) -> None:
     bench.write("pass\n")
     executor = bench.executor()
     aside = bench.root.rename(bench.root.with_name("aside"))
-    with pytest.raises(ExecutorUnavailable, match="No such file"):
+    with pytest.raises(ExecutorUnavailable, match="was moved or its disk taken away"):
         executor.poll()
     aside.rename(bench.root)
     assert dict(executor.poll()) == {}
@@ -835,7 +920,339 @@ def test_what_a_power_cut_left_is_passed_over_and_can_be_submitted_again(
     assert status.outcome.cause is Cause.OK
 
 
+# What a script does to the files of its attempt
+
+MOVE_AWAY = """
+import json, os, shutil, socket, sys
+from pathlib import Path
+trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
+folder = Path(trial["outcome_path"]).parent
+def clear(name):
+    path = folder / name
+    if path.is_dir(): shutil.rmtree(path)
+    elif path.exists(): path.unlink()
+    return path
+def put(name, kind):
+    path = clear(name)
+    if kind == "folder": path.mkdir(); (path / "x").touch()
+    elif kind == "pipe": os.mkfifo(path)
+    elif kind == "link": path.symlink_to("/dev/zero")
+    elif kind == "loop": path.symlink_to(path.name)
+    elif kind == "dangling": path.symlink_to("nothing")
+    elif kind == "socket":
+        os.chdir(folder); socket.socket(socket.AF_UNIX).bind(name)
+    elif kind == "forbidden": path.write_text("{}"); path.chmod(0)
+    elif kind == "garbage": path.write_bytes(b"[" * 100_000)
+    elif kind == "sparse": path.touch(); os.truncate(path, 1 << 40)
+"""
+
+KINDS = (
+    *("folder", "pipe", "link", "loop", "dangling", "socket", "forbidden", "garbage"),
+    *("sparse", "nothing"),
+)
+FILES = (
+    *("outcome.json", "metrics.jsonl", "log.txt", "pid.json", "exit.json", "stop.json"),
+    *("trial.json", "launch.json", "artifacts", "work"),
+)
+
+
+def n_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@linux_only
+@pytest.mark.fault("F64")
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_a_script_puts_in_place_of_its_files_it_ends_and_costs_nothing_else(
+    bench: Bench, kind: str
+) -> None:
+    # All files at once, but for what makes it another case: a stop that was asked for.
+    names = [name for name in FILES if name != "stop.json" or kind not in ("garbage", "sparse")]
+    bench.write(MOVE_AWAY + f"for name in {names}: put(name, {kind!r})\n")
+    executor = bench.executor()
+    before = n_descriptors()
+    attempt = executor.submit(a_trial())
+    rounds, deadline = 0, time.monotonic() + 20
+    while (status := executor.poll()[attempt]).state is not AttemptState.ENDED:
+        assert time.monotonic() < deadline
+        rounds += 1
+        executor.wait(1.0)
+    assert status.outcome is not None
+    assert status.outcome.cause in (Cause.BAD_METRIC, Cause.USER_ERROR)
+    assert rounds < 20 if kind != "sparse" else rounds < 300
+    executor.files(attempt)
+    executor.read_log(attempt)
+    executor.forget(attempt)
+    assert dict(executor.poll()) == {}
+    assert n_descriptors() == before
+
+
+REMOVED = "Its folder, or a file in it by which the runner follows it, was removed or replaced."
+
+
+@linux_only
+@pytest.mark.fault("F64")
+@pytest.mark.parametrize(
+    "removal",
+    [
+        "shutil.rmtree(folder)",
+        "shutil.rmtree(folder.parent)",
+        "shutil.rmtree(folder.parent.parent)",
+        "shutil.rmtree(folder.parent); folder.parent.write_text('no folder')",
+        "shutil.rmtree(folder); folder.symlink_to('/etc')",
+        "shutil.rmtree(folder); folder.mkdir()",
+        "(folder / 'lock').unlink()",
+        "put('lock', 'folder')",
+        "put('lock', 'pipe')",
+        "put('lock', 'garbage')",
+        "(folder / 'lock').unlink(); (folder / 'exit.json').write_text('{}')",
+        "put('lock', 'garbage'); (folder / 'exit.json').write_text('{}')",
+    ],
+)
+def test_an_attempt_that_cannot_be_followed_ends_with_a_sentence_and_all_that_it_runs(
+    bench: Bench, removal: str
+) -> None:
+    bench.write(
+        MOVE_AWAY
+        + "child = os.fork()\n"
+        + "if child == 0: os.setsid()\n"
+        + "else:\n"
+        + f"    Path({str(bench.cwd)!r}, 'pids').write_text(f'{{os.getpid()}} {{child}}')\n"
+        + f"    {removal}\n"
+        + HANG
+    )
+    executor = bench.executor()
+    before = n_descriptors()
+    status = Watch(executor, 10.0).until_ended(executor.submit(a_trial()))
+    assert status.outcome is not None
+    assert status.outcome.cause is Cause.LOST
+    assert REMOVED in status.outcome.message
+    pids = [int(pid) for pid in (bench.cwd / "pids").read_text().split()]
+    assert [pid for pid in pids if is_alive(pid)] == []
+    executor.forget(FIRST)
+    assert dict(executor.poll()) == {}
+    bench.write(COUNTED)
+    again = Watch(executor, 10.0).until_ended(executor.submit(a_trial(0, 2)))
+    executor.forget(AttemptId(0, 2))
+    assert again.outcome is not None
+    assert again.outcome.cause is Cause.OK
+    assert n_descriptors() == before
+
+
+@pytest.mark.fault("F64")
+def test_an_attempt_that_forges_its_end_runs_until_it_ends(bench: Bench) -> None:
+    bench.write(
+        MOVE_AWAY
+        + """
+(folder / "exit.json").write_text('{"how": "exited", "exit_code": 0}')
+import time
+from studyflow import sdk
+sdk.report(0, loss=1.0)
+while not Path(os.environ["GATE"], "gate").exists(): time.sleep(0.005)
+sdk.finish(loss=1.0)
+"""
+    )
+    executor = bench.executor(env={"GATE": str(bench.cwd)})
+    watch = Watch(executor, 10.0)
+    attempt = executor.submit(a_trial())
+    watch.until_reported(attempt)
+    assert executor.poll()[attempt].state is AttemptState.RUNNING
+    with pytest.raises(ExecutorError, match="has not ended"):
+        executor.forget(attempt)
+    (bench.cwd / "gate").touch()
+    status = watch.until_ended(attempt)
+    assert status.outcome is not None
+    assert status.outcome.metrics == {"loss": 1.0}
+
+
+@pytest.mark.fault("F64")
+@pytest.mark.parametrize("kind", ["folder", "pipe", "dangling", "garbage"])
+def test_a_stop_reaches_a_script_whatever_stands_where_it_is_written(
+    bench: Bench, kind: str
+) -> None:
+    bench.write(
+        MOVE_AWAY
+        + f"put('stop.json', {kind!r})\n"
+        + "from studyflow import sdk\nsdk.report(0, loss=1.0)\n"
+        + HANG
+    )
+    executor = bench.executor()
+    watch = Watch(executor, 10.0)
+    attempt = executor.submit(a_trial())
+    if kind != "garbage":
+        watch.until_reported(attempt)
+        executor.stop(attempt, Cause.PRUNED, "worse than the median")
+    status = watch.until_ended(attempt)
+    assert status.outcome is not None
+    expected = Cause.LOST if kind == "garbage" else Cause.PRUNED  # and so counted as an attempt
+    assert status.outcome.cause is expected
+
+
+@pytest.mark.fault("F64")
+def test_an_attempt_is_followed_to_its_end_without_its_entry(bench: Bench) -> None:
+    bench.write(
+        MOVE_AWAY
+        + "shutil.rmtree(folder.parent.parent.parent / 'open')\n"
+        + "from studyflow import sdk\nsdk.finish(loss=1.0)\n"
+    )
+    executor = bench.executor()
+    attempt = executor.submit(a_trial())
+    status = Watch(executor, 10.0).until_ended(attempt)
+    assert status.outcome is not None
+    assert status.outcome.cause is Cause.OK
+    executor.forget(attempt)
+    assert dict(executor.poll()) == {}
+
+
+@pytest.mark.fault("F64")
+def test_entries_and_folders_that_a_script_replaced_are_made_again(bench: Bench) -> None:
+    bench.write(COUNTED)
+    executor = bench.executor()
+    executor.poll()
+    (bench.root / "trials" / "0").write_text("no folder")
+    (bench.root / "open" / "0-1").mkdir()
+    (bench.root / "open" / "junk").mkdir()
+    (bench.root / "trials" / "1").mkdir()
+    (bench.root / "trials" / "1" / "checkpoints").symlink_to("nothing")
+    (bench.root / "trials" / "1" / "attempt-1").symlink_to("nothing")
+    for number in (0, 1):
+        attempt = executor.submit(a_trial(number))
+        status = Watch(executor, 10.0).until_ended(attempt)
+        assert status.outcome is not None
+        assert status.outcome.cause is Cause.OK
+        executor.forget(attempt)
+    assert dict(executor.poll()) == {}
+
+
+@linux_only
+@pytest.mark.fault("F64")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "put('trial.json', 'pipe')",
+        "put('trial.json', 'folder')",
+        "put('trial.json', 'nothing')",
+        "put('trial.json', 'garbage')",
+        "put('launch.json', 'sparse')",
+        "(folder / 'launch.json').write_text('[]')",
+    ],
+)
+def test_the_next_runner_kills_and_repeats_an_attempt_whose_documents_are_damaged(
+    bench: Bench, damage: str
+) -> None:
+    bench.write(
+        MOVE_AWAY
+        + f"{damage}\nPath({str(bench.cwd)!r}, 'pid').write_text(str(os.getpid()))\n"
+        + HANG
+    )
+    bench.executor().submit(a_trial())
+    until(lambda: (bench.cwd / "pid").exists() and bool((bench.cwd / "pid").read_text()))
+    executor = bench.executor()
+    assert dict(executor.poll()) == {}
+    until(lambda: not is_alive(int((bench.cwd / "pid").read_text())))
+    bench.write(COUNTED)
+
+    def is_submitted() -> bool:
+        try:
+            return executor.submit(a_trial()) == FIRST
+        except ExecutorUnavailable:
+            return False
+
+    until(is_submitted)
+    status = Watch(executor, 10.0).until_ended(FIRST)
+    assert status.outcome is not None
+    assert status.outcome.cause is Cause.OK
+
+
+@pytest.mark.fault("F67")
+def test_a_study_s_folder_that_was_removed_is_made_again(bench: Bench) -> None:
+    bench.write(
+        f"import os\nopen({str(bench.cwd / 'pid')!r}, 'w').write(str(os.getpid()))\n" + HANG
+    )
+    restored: list[bool] = []
+    executor = bench.executor(on_restored=lambda: restored.append(bench.root.is_dir()))
+    place, attempt = executor.place, executor.submit(a_trial())
+    until(lambda: (bench.cwd / "pid").exists() and bool((bench.cwd / "pid").read_text()))
+    shutil.rmtree(bench.root)
+    status = Watch(executor, 10.0).until_ended(attempt)
+    assert status.outcome is not None
+    assert status.outcome.cause is Cause.LOST
+    assert restored == [True]
+    assert not is_alive(int((bench.cwd / "pid").read_text()))
+    executor.forget(attempt)
+    assert bench.executor().place == place
+    bench.write(COUNTED)
+    again = Watch(executor, 10.0).until_ended(executor.submit(a_trial(0, 2)))
+    assert again.outcome is not None
+    assert again.outcome.cause is Cause.OK
+
+
+@linux_only
+@pytest.mark.fault("F67")
+def test_a_script_whose_folder_is_removed_ends_without_any_runner(bench: Bench) -> None:
+    bench.write(HANG)
+    executor = bench.executor()
+    executor.submit(a_trial())
+    pids = read_pids(bench)
+    executor.close()
+    shutil.rmtree(bench.root)
+    until(lambda: not is_alive(pids["script"]) and not is_alive(pids["supervisor"]))
+    bench.executor()
+
+
 # Waiting
+
+
+def rounds_of(executor: LocalExecutor, seconds: float) -> int:
+    """Return how often a runner's loop turns in this time, by itself a few times a second."""
+    deadline, rounds = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline:
+        executor.poll()
+        executor.wait(0.1)
+        rounds += 1
+    return rounds
+
+
+@linux_only
+@pytest.mark.fault("F64")
+@pytest.mark.parametrize("is_started", [False, True])
+def test_a_supervisor_that_is_frozen_makes_no_busy_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_started: bool
+) -> None:
+    monkeypatch.setattr(local_module, "START_PATIENCE_SECONDS", 0.05)
+    bench.write(HANG)
+    attempt = as_it_was_claimed(bench, monkeypatch)
+    folder = bench.folder(attempt)
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_started:
+            with subprocess.Popen(["true"]) as gone:
+                pass
+            pids = {"supervisor": gone.pid, "script": None, "script_start": None}
+            (folder / "pid.json").write_text(json.dumps(pids | {"started_at": 1.0}))
+        executor = bench.executor()
+        assert rounds_of(executor, 0.3) < 10
+    executor.stop(attempt, Cause.CANCELLED, "the test is over")
+
+
+@linux_only
+@pytest.mark.fault("F64")
+def test_a_dead_supervisor_s_lock_that_another_process_holds_makes_no_busy_loop(
+    bench: Bench,
+) -> None:
+    bench.write("import time\nfrom studyflow import sdk\nsdk.report(0, loss=1.0)\n" + HANG)
+    executor = bench.executor()
+    attempt = executor.submit(a_trial())
+    Watch(executor, 10.0).until_reported(attempt)
+    pids = read_pids(bench)
+    with (bench.folder(attempt) / "lock").open("a") as lock:
+        os.kill(pids["supervisor"], signal.SIGKILL)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert rounds_of(executor, 0.4) < 12
+        assert not is_alive(pids["script"])
+    status = Watch(executor, 10.0).until_ended(attempt)
+    assert status.outcome is not None
+    assert status.outcome.cause is Cause.LOST
 
 
 def test_waiting_ends_with_the_attempt(bench: Bench) -> None:
