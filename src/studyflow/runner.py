@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -581,6 +581,9 @@ class _RunnerLock:
         Raises:
             ExecutorUnavailable: Another runner was faster.
         """
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+                return
         removed, self._file = self._file, self._path.open("a+")
         if self.take():
             removed.close()
@@ -593,6 +596,7 @@ class _RunnerLock:
         )
 
     def close(self) -> None:
+        """Let go of the lock."""
         self._file.close()
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.cli.test_cli import DOCUMENT, write_study
+from tests.unit.cli.test_cli import DOCUMENT, TRAIN, write_study
 
 from studyflow import runner
+from studyflow.errors import ExecutorUnavailable
 from studyflow.observer import AnyThreadNotes, Observer
 from studyflow.record import TrialState
 from studyflow.reports import apart
@@ -226,6 +227,50 @@ def test_a_second_runner_stands_by_and_takes_over(
         "standing by to take over when it ends."
     )
     assert json.loads((folder / "runner.lock").read_text())["pid"] == os.getpid()
+
+
+CLEANS_UP = """
+import json, os, shutil
+trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
+if trial["number"] == 0 and trial["attempt"] == 1:
+    shutil.rmtree(os.path.normpath(trial["outcome_path"] + "/../../../.."))
+    import time; time.sleep(60)
+"""
+
+
+@pytest.mark.fault("F67")
+def test_a_study_goes_on_when_its_folder_is_removed_and_nobody_else_drives_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    write_study(tmp_path, CLEANS_UP + TRAIN)
+    spec = StudySpec.from_mapping({**DOCUMENT, "retry": {"backoff_seconds": 0.01}})
+
+    result = run_study(spec, settings, Observer(), folder=tmp_path)
+
+    assert [record.state for record in result.data.records] == [TrialState.COMPLETE] * 3
+    assert [loss.cause for loss in result.data.records[0].losses] == [Cause.LOST]
+    lock = settings.study_folder("tiny") / "runner.lock"
+    assert json.loads(lock.read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.fault("F67", "F24")
+def test_of_two_runners_that_find_the_folder_removed_one_drives_the_study(tmp_path: Path) -> None:
+    path = tmp_path / "runner.lock"
+    lock, other = runner._RunnerLock(path), None
+    try:
+        assert lock.take()
+        lock.take_again()
+        path.unlink()
+        other = runner._RunnerLock(path)
+        assert other.take()
+        with pytest.raises(ExecutorUnavailable, match=f"process {os.getpid()}, .* drives"):
+            lock.take_again()
+        other.close()
+        lock.take_again()
+    finally:
+        lock.close()
+        if other is not None:
+            other.close()
 
 
 def test_an_interrupted_study_keeps_why_it_was_interrupted(

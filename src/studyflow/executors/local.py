@@ -480,8 +480,8 @@ class LocalExecutor:
     def _folder_id(self) -> str:
         file = self._root / _PLACE
         with _as_unavailable("prepare", self._root):
-            found = (read_piece(file, PLACE_BYTES) or b"").decode(errors="replace").strip()
-            if not found:
+            found = (read_piece(file, PLACE_BYTES) or b"").decode(errors="replace")
+            if not found.strip():
                 found = uuid.uuid4().hex[:8]
                 self._write_place(found)
             return found
@@ -926,12 +926,13 @@ class LocalExecutor:
             return replace(status, points=points)
         return replace(watched.status, points=points)
 
-    @staticmethod
-    def _see_its_lock(watched: _Attempt) -> _Lock:
+    def _see_its_lock(self, watched: _Attempt) -> _Lock:
         """Return what the lock says; one that is free beside a living supervisor is another one."""
+        if watched.ends_by is not None:
+            return _Lock.MISSING
         lock = _see_lock(watched.folder)
         is_alive = watched.pidfd is not None and not watched.is_supervisor_dead()
-        if lock is not _Lock.FREE or not is_alive or watched.alive_at is None:
+        if lock is not _Lock.FREE or not is_alive or self._never_started(watched):
             watched.is_dubious = False
             return lock
         if watched.is_dubious:
@@ -1099,8 +1100,9 @@ class LocalExecutor:
             document["ended_at"] = time.time()
         request = watched.read_json(supervisor.STOP) or {}
         how = How(document["how"]) if document.get("how") in set(How) else How.LOST
-        if how is How.STOPPED and "cause" not in request:
-            how = How.REMOVED  # what asked for its end was no runner's request
+        was_unreachable = watched.ends_by is not None and how is How.LOST
+        if was_unreachable or (how is How.STOPPED and "cause" not in request):
+            how = How.REMOVED  # in the second case, what asked for its end was no runner's request
         ending = Ending(
             how=how,
             exit_code=_number(document.get("exit_code")),
