@@ -1164,6 +1164,54 @@ def test_the_next_runner_kills_and_repeats_an_attempt_whose_documents_are_damage
     assert status.outcome.cause is Cause.OK
 
 
+@linux_only
+@pytest.mark.fault("F64")
+def test_a_folder_that_a_script_made_read_only_gets_its_end_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(HANG)
+    executor = bench.executor()
+    attempt = executor.submit(a_trial())
+    pids = read_pids(bench)
+    refusals = iter((True, False))
+    write = local_module._write_new
+
+    def refused_once(path: Path, text: str) -> None:
+        if next(refusals):
+            raise PermissionError(13, "Permission denied")
+        write(path, text)
+
+    monkeypatch.setattr(local_module, "_write_new", refused_once)
+    bench.folder(attempt).chmod(0o500)
+    os.kill(pids["supervisor"], signal.SIGKILL)
+    status = Watch(executor, 10.0).until_ended(attempt)
+    assert status.outcome is not None
+    assert status.outcome.cause is Cause.LOST
+    assert bench.folder(attempt).stat().st_mode & 0o777 == 0o755
+
+
+@linux_only
+@pytest.mark.fault("F64")
+def test_an_attempt_whose_end_cannot_be_written_ends_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, text: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    bench.write(HANG)
+    executor = bench.executor()
+    attempt = executor.submit(a_trial())
+    pids = read_pids(bench)
+    with monkeypatch.context() as patch:
+        patch.setattr(local_module, "_write_new", refused)
+        os.kill(pids["supervisor"], signal.SIGKILL)
+        status = Watch(executor, 10.0).until_ended(attempt)
+    assert status.outcome is not None
+    assert REMOVED in status.outcome.message
+    executor.forget(attempt)
+    assert dict(executor.poll()) == {}
+
+
 @pytest.mark.fault("F67")
 def test_a_study_s_folder_that_was_removed_is_made_again(bench: Bench) -> None:
     bench.write(
