@@ -435,7 +435,7 @@ def make_executor(
     settings: Settings,
     folder: Path,
     observer: Observer | None = None,
-    on_restored: Callable[[], None] | None = None,
+    keep: Callable[[], None] | None = None,
 ) -> Executor:
     """Return the executor that the settings name, for the attempts of a study.
 
@@ -444,7 +444,8 @@ def make_executor(
         settings: Where trials run.
         folder: Folder that relative paths in `trial.command` start from, locally.
         observer: Hears of what cannot be had here.
-        on_restored: Called when the study's folder was removed and is made again.
+        keep: Sees to it that the caller's own files in the study's folder are there, if it was
+            removed and made again.
 
     Raises:
         ExecutorError: Trials cannot run there.
@@ -461,7 +462,7 @@ def make_executor(
             timeout_seconds=spec.trial.timeout_seconds,
             gpus_per_trial=spec.trial.resources.gpu,
             redact=make_redactor(spec, settings),
-            on_restored=on_restored,
+            keep=keep,
         )
     # The client takes half a second to import, and most runners need none.
     from studyflow.executors.kubernetes import KubernetesExecutor
@@ -576,7 +577,7 @@ class _RunnerLock:
         return True
 
     def take_again(self) -> None:
-        """Take the lock at its path again: it was removed with the study's folder.
+        """Take the lock at its path again if it was removed, alone or with the study's folder.
 
         Raises:
             ExecutorUnavailable: Another runner was faster.
@@ -591,7 +592,7 @@ class _RunnerLock:
         self._file.close()
         self._file = removed
         raise ExecutorUnavailable(
-            f"The study's folder was removed, and {_holder_of(self._path)} drives the study now.",
+            f"{self._path} was removed, and {_holder_of(self._path)} drives the study now.",
             hint="end one of the two runners.",
         )
 

@@ -411,8 +411,8 @@ class LocalExecutor:
             machine has.
         stop_grace_seconds: Time between SIGTERM and SIGKILL for a script that is stopped.
         redact: Takes secrets out of what scripts say about their end.
-        on_restored: Called when `root` was removed and is there again, before anything is done in
-            it: whoever keeps files there makes them again. May raise `ExecutorUnavailable`.
+        keep: Called before each look at `root`, once that is there: whoever keeps files of its own
+            in it sees to it that they still are. May raise `ExecutorUnavailable`.
 
     Raises:
         ExecutorError: The command's program does not exist, or one trial needs more cards than
@@ -434,10 +434,10 @@ class LocalExecutor:
         gpu_ids: Sequence[str] | None = None,
         stop_grace_seconds: float = 10.0,
         redact: Redactor | None = None,
-        on_restored: Callable[[], None] | None = None,
+        keep: Callable[[], None] | None = None,
     ) -> None:
         self._study = study
-        self._on_restored = on_restored
+        self._keep = keep or (lambda: None)
         self._redact = redact or Redactor()
         self._root = root.absolute()
         self._cwd = cwd.absolute()
@@ -690,24 +690,21 @@ class LocalExecutor:
         """
         if self._descriptor is None:  # of an executor that was closed
             return
-        if self._is_root():
-            self._make_folders()
-            return
-        is_removed = os.fstat(self._descriptor).st_nlink == 0
-        if not is_removed and not self._root.exists():
-            raise ExecutorUnavailable(
-                f"The study's folder {self._root} was moved or its disk taken away.",
-                hint="bring it back; or end this runner, and run the study again.",
-            )
-        logger.warning("%s was removed and is made again; its running trials end", self._root)
-        self._root.mkdir(parents=True, exist_ok=True)
-        if self._on_restored is not None:
-            self._on_restored()
+        if not self._is_root():
+            is_removed = os.fstat(self._descriptor).st_nlink == 0
+            if not is_removed and not self._root.exists():
+                raise ExecutorUnavailable(
+                    f"The study's folder {self._root} was moved or its disk taken away.",
+                    hint="bring it back; or end this runner, and run the study again.",
+                )
+            logger.warning("%s was removed and is made again; its running trials end", self._root)
+            self._root.mkdir(parents=True, exist_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        self._keep()
         self._make_folders()
-        if not _is_file(self._root / _PLACE) and "_folder_id" in self.__dict__:
+        if "_folder_id" in self.__dict__ and not _is_file(self._root / _PLACE):
             self._write_place(self._folder_id)
-        os.close(self._descriptor)
-        self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
 
     def _is_root(self) -> bool:
         """Return whether the study's folder is the one that it was."""
@@ -1098,15 +1095,16 @@ class LocalExecutor:
 
     def _conclude(self, watched: _Attempt) -> AttemptStatus:
         folder = watched.folder
-        document = watched.read_json(supervisor.EXIT)
+        # Beside another lock than the supervisor's, that document is not the supervisor's either.
+        is_reachable = watched.ends_by is None
+        document = watched.read_json(supervisor.EXIT) if is_reachable else None
         if document is None:
             document = {"how": How.REMOVED, "started_at": watched.status.started_at}
             document["ended_at"] = time.time()
         request = watched.read_json(supervisor.STOP) or {}
         how = How(document["how"]) if document.get("how") in set(How) else How.LOST
-        was_unreachable = watched.ends_by is not None and how is How.LOST
-        if was_unreachable or (how is How.STOPPED and "cause" not in request):
-            how = How.REMOVED  # in the second case, what asked for its end was no runner's request
+        if how is How.STOPPED and "cause" not in request:
+            how = How.REMOVED  # what asked for its end was no runner's request
         ending = Ending(
             how=how,
             exit_code=_number(document.get("exit_code")),

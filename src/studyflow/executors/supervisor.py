@@ -162,8 +162,10 @@ class _Supervision:
             how = "stopped"  # the script saw the request before this process did
             finished_first = _finished_first(how)
         code = os.waitstatus_to_exitcode(status)
-        ending = _ending(how, code, self._started_at, ended_at, oom, finished_first)
-        _write_if_possible(EXIT, ending)
+        # Whoever removes the folder at this moment must find no new file in it.
+        if how != "removed" or os.path.lexists(LOCK):
+            ending = _ending(how, code, self._started_at, ended_at, oom, finished_first)
+            _write_if_possible(EXIT, ending)
 
     def _is_reachable(self) -> bool:
         """Return whether a runner can still follow the attempt: by the lock in its folder."""
