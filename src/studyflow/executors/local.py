@@ -151,7 +151,6 @@ _IS_NO_DOCUMENT: Final = {
     errno.ENXIO: "a socket",
     errno.EACCES: "an unreadable file",
     errno.EPERM: "an unreadable file",
-    errno.ENOTDIR: "something else",
 }
 """Refusals to open a file that say something about the file, not about the disk."""
 
@@ -1319,7 +1318,7 @@ def _read_said(path: Path) -> bytes | NoDocument | None:
     try:
         # Neither a link nor a pipe is followed: what is behind it is not the script's to show.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # not even its folder, perhaps
         return None
     except OSError as error:
         if error.errno not in _IS_NO_DOCUMENT:

@@ -240,11 +240,13 @@ def test_a_log_is_cut_as_the_kubelet_cuts_it() -> None:
     api.create_job(manifest())
     cluster.write_log("a", "one\ntwo\nthree\n")
     (pod,) = cluster.pod_names()
-    assert api.read_log(pod) == b"one\ntwo\nthree\n"
-    assert api.read_log(pod, tail_lines=2) == b"two\nthree\n"
-    assert api.read_log(pod, tail_lines=2, limit_bytes=5) == b"two\nt"
-    assert api.read_log(pod, tail_lines=9) == b"one\ntwo\nthree\n"
-    assert b"".join(api.follow_log(pod)) == b"one\ntwo\nthree\n"
+    stamp = b"2026-01-01T00:00:00.000000000Z "
+    two = stamp + b"two\n" + stamp + b"three\n"
+    assert api.read_log(pod) == stamp + b"one\n" + two
+    assert api.read_log(pod, tail_lines=2) == two
+    assert api.read_log(pod, tail_lines=2, limit_bytes=36) == two[:36]
+    assert api.read_log(pod, tail_lines=9) == stamp + b"one\n" + two
+    assert b"".join(api.follow_log(pod)) == stamp + b"one\n" + two
     cluster.delete_pod("a", grace_seconds=0)
     assert api.read_log(pod) == b""
 
