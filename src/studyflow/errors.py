@@ -8,6 +8,7 @@
     │   ├── StudyNotFound    no study of that name in this storage
     │   ├── TableError       a table of results is none, or can be read in more than one way
     │   ├── StudyMismatch    the stored study and the study file disagree; carries the differences
+    │   ├── TrialTaken       another runner looks after the trial now
     │   └── StudyStopped     alike failures ended the study before its budget
     ├── StorageUnavailable   the study's storage does not answer                      (retryable)
     ├── SamplerError         a sampler was asked for something it cannot do
@@ -104,6 +105,10 @@ class StudyMismatch(StudyError):
     def __str__(self) -> str:
         lines = (self.message, *(f"  {line}" for line in self.differences))
         return "\n".join((*lines, f"Hint: {self.hint}") if self.hint else lines)
+
+
+class TrialTaken(StudyError):
+    """Another runner looks after the trial now: what this one was about to write is refused."""
 
 
 class StudyStopped(StudyError):

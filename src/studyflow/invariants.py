@@ -267,6 +267,32 @@ def _uncounted(evidence: Evidence) -> Iterator[str]:
             yield f"Trial {record.number} has lost time, but no attempt."
 
 
+def _mixed(evidence: Evidence) -> Iterator[str]:
+    for record in evidence.records:
+        if record.leftovers:
+            yield (
+                f"Trial {record.number} is of attempt {record.attempt}, but another attempt left "
+                f"{', '.join(record.leftovers)} with it."
+            )
+        if record.is_taken_over or record.state is not TrialState.COMPLETE:
+            continue
+        # Format 1 does not say which attempt wrote what, but a bound's violation follows from its
+        # metric. A bound of other words is of an earlier study file.
+        for constraint in evidence.spec.constraints:
+            if constraint.metric not in record.metrics:
+                continue
+            value = record.metrics[constraint.metric]
+            for name, violation in constraint.violations(value).items():
+                stored = record.constraints.get(name, violation)
+                rounding = 1e-9 * (abs(value) + abs(violation))  # a bound's name has 12 digits
+                if abs(stored - violation) > rounding:
+                    yield (
+                        f"Trial {record.number} finished with {constraint.metric}={value:g}, but "
+                        f"its violation of {name} is {stored:g}, not {violation:g}: that is of "
+                        "another attempt."
+                    )
+
+
 def _listed(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:10]))
     return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown
@@ -282,6 +308,7 @@ _INVARIANTS: Final[tuple[tuple[str, str, str, Callable[[Evidence], Iterator[str]
     ("I7", "The tracker shows what the storage holds.", "shown", _shown_wrongly),
     ("I8", "No password is kept with the study.", "", _leaked),
     ("I10", "Time spent on lost attempts is recorded.", "", _uncounted),
+    ("I11", "Every record was made by one attempt.", "", _mixed),
 )
 """Number, promise, the evidence that is needed, and what breaks it. I9 (exit codes, and no stack
 trace as the only message) leaves no trace in a study; the tests check it."""

@@ -97,6 +97,8 @@ class TrialRecord:
     is_taken_over: bool = False
     """Whether the trial was copied from another study; it teaches the sampler and costs no
     budget."""
+    leftovers: tuple[str, ...] = ()
+    """Names of what other attempts have left beside the record's own; nobody reads it as its."""
 
     @property
     def has_attempt(self) -> bool:

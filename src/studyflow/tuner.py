@@ -18,7 +18,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from studyflow import interrupt
-from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, StudyflowError
+from studyflow.errors import (
+    ExecutorBlocked,
+    ExecutorError,
+    ExecutorUnavailable,
+    StudyflowError,
+    TrialTaken,
+)
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observer import Observer, Observers, Progress
 from studyflow.record import TrialRecord, TrialState, best_records
@@ -422,7 +428,7 @@ class Tuner:
         latest.update((point.name, point.value) for point in points)
         curve = self._curves.get(record.number, Curve())
         self._curves[record.number] = curve.extended(points, self._spec)
-        self._study.report(record.number, points)
+        self._study.report(record.number, points, record)
         self._mirror.points(record, points)
         self._observer.reported(record, points)
 
@@ -500,6 +506,7 @@ class Tuner:
             trained_seconds=_seconds(status),
             node=None if status is None else status.node,
             ended_at=None if status is None else status.ended_at,
+            seen=record,
         )
         pause = min(backoff, MAX_BACKOFF_SECONDS)
         self._retry_at[record.number] = self._clock() + pause
@@ -525,9 +532,7 @@ class Tuner:
         status: AttemptStatus | None = None,
     ) -> None:
         node = None if status is None else status.node
-        told = self._study.tell(
-            record.number, verdict, metrics, _seconds(status), node, record.attempt
-        )
+        told = self._study.tell(record.number, verdict, metrics, _seconds(status), node, record)
         self._last_metrics.pop(told.number, None)
         self._curves.pop(told.number, None)
         self._retry_at.pop(told.number, None)
@@ -618,7 +623,7 @@ class Tuner:
         points = self._mirror.read_points(record, self._spec.objectives[0].metric)
         if points:  # all of them, so nothing is added up; none while MLflow is away
             self._curves[record.number] = Curve().extended(points, self._spec)
-        self._study.report(record.number, points)
+        self._study.report(record.number, points, record)
 
     # ---- launching --------------------------------------------------------------------------
 
@@ -641,7 +646,14 @@ class Tuner:
             if self._is_refused:
                 break
             attempt = record.attempt if record.has_attempt else record.attempt + 1
-            changed |= self._launch(self._study.complete_suggestion(record.number), attempt)
+            try:
+                whole = self._study.complete_suggestion(
+                    record.number, self._executor.place, seen=record
+                )
+            except TrialTaken as error:
+                _log.info("%s", error)
+                continue
+            changed |= self._launch(whole, attempt)
         return changed
 
     def _take_loss(self, record: TrialRecord, message: str) -> None:
@@ -702,12 +714,12 @@ class Tuner:
             The trial; `None` when the attempt may not be launched now.
         """
         place = self._executor.place
-        begun = self._study.begin_attempt(record.number, attempt, place)
+        begun = self._study.begin_attempt(record.number, attempt, place, seen=record)
         if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, place):
             return None  # another runner was first
         n_begun = sum(other.has_attempt for other in self._study.running())
         if n_begun > self._spec.budget.max_parallel_trials and not record.has_attempt:
-            self._study.withdraw_attempt(record.number, attempt)
+            self._study.withdraw_attempt(record.number, attempt, begun)
             return None
         return begun
 

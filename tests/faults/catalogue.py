@@ -325,6 +325,18 @@ FAULTS = (
         "the last failure is judged alone, and the sampler is not told of a point without room",
     ),
     Fault(
+        "F62",
+        "a runner is killed between what an end writes",
+        "an end is one write that names its attempt: the record of the next attempt has nothing of "
+        "the one before, and of its curve only what came before its own first step",
+    ),
+    Fault(
+        "F63",
+        "a runner is stopped inside a write of the storage, and wakes up late",
+        "others wait for its locks at most 30 seconds (on one machine, where the lock is a file's, "
+        "they say which process is stopped); its late write is refused, and it goes on with others",
+    ),
+    Fault(
         "F64",
         "a script replaces or removes files of its attempt: a folder, pipe, link or nothing where "
         "its outcome, its metrics, its log or what its runner keeps should be",

@@ -16,8 +16,8 @@ from typing import Any, Final
 from studyflow.cli import main
 from studyflow.executors.local import LocalExecutor
 from studyflow.space import SearchSpace
-from studyflow.storage import PatientStorage
 from studyflow.study import Study
+from studyflow.study.attempt_storage import AttemptStorage
 from studyflow.tracking.mlflow import MLflowTracker
 
 BEFORE, AFTER = "before", "after"
@@ -28,7 +28,7 @@ STEPS: Final[dict[str, tuple[type, str, str]]] = {
     "about to submit": (LocalExecutor, "submit", BEFORE),
     "submitted": (LocalExecutor, "submit", AFTER),
     "outcome read": (Study, "tell", BEFORE),
-    "half told": (PatientStorage, "set_trial_state_values", BEFORE),
+    "about to write the end": (AttemptStorage, "set_trial_state_values", BEFORE),
     "told": (Study, "tell", AFTER),
     "about to show in MLflow": (MLflowTracker, "close_trial", BEFORE),
     "shown in MLflow": (MLflowTracker, "close_trial", AFTER),

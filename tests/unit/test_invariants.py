@@ -16,6 +16,7 @@ from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.invariants import Evidence, check, discarded_gpu_seconds, gather
 from studyflow.record import TrialRecord, TrialState
 from studyflow.redaction import Redactor
+from studyflow.spec import StudySpec
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.tracking.memory import MemoryTracker
@@ -41,8 +42,9 @@ def problems(
     shown: Mapping[int, Mapping[str, float]] | None = None,
     is_driven: bool = False,
     redact: Redactor = SHAPES,
+    spec: StudySpec = SPEC,
 ) -> dict[str, tuple[str, ...]]:
-    evidence = Evidence(SPEC, records, attempts, shown, is_driven=is_driven, redact=redact)
+    evidence = Evidence(spec, records, attempts, shown, is_driven=is_driven, redact=redact)
     return {f.invariant: f.problems for f in check(evidence) if f.is_broken}
 
 
@@ -169,6 +171,19 @@ def test_a_study_that_went_well_breaks_nothing() -> None:
             problems(replace(DONE, lost_seconds=5.0)),
             "Trial 0 has lost time, but no attempt.",
         ),
+        (
+            "I11",
+            problems(replace(DONE, attempt=2, leftovers=("message", "node"))),
+            "Trial 0 is of attempt 2, but another attempt left message, node with it.",
+        ),
+        (
+            "I11",
+            problems(
+                replace(DONE, metrics={"loss": 0.5, "size": 3.0}, constraints={"size <= 1": -0.5}),
+                spec=make_spec(constraints=[{"metric": "size", "max": 1}]),
+            ),
+            "Trial 0 finished with size=3, but its violation of size <= 1 is -0.5, not 2: ",
+        ),
     ],
 )
 @pytest.mark.fault("F51")
@@ -224,11 +239,16 @@ def test_a_whole_study_is_verified_and_a_forged_one_is_not(study: Path) -> None:
 
     done = CliRunner().invoke(main, ["verify", str(study)])
     assert done.exit_code == 0, done.output
-    assert [line.split()[1] for line in done.output.splitlines()] == ["holds"] * 9
+    assert [line.split()[1] for line in done.output.splitlines()] == ["holds"] * 10
 
     journal = Path(".studyflow/studies.journal")
     text = journal.read_text()
     journal.write_text(text.replace('{"cause":"ok"}', '{"cause":"lost"}', 1))
+    mixed = CliRunner().invoke(main, ["verify", "tiny"])
+    assert mixed.exit_code == 1
+    assert "I11  BROKEN  Every record was made by one attempt." in mixed.output
+
+    journal.write_text(text.replace('"cause":"ok"', '"cause":"lost"'))
     forged = CliRunner().invoke(main, ["verify", "tiny"])
     assert forged.exit_code == 1
     assert "I4   BROKEN  What the infrastructure did is no result." in forged.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -16,12 +17,14 @@ import sqlalchemy
 from studyflow.errors import MissingExtra, StorageUnavailable, StudyError
 from studyflow.storage import (
     ProcessLock,
+    TransactionLimits,
     default_storage_url,
     open_storage,
     redacted,
     storage_errors,
 )
-from studyflow.study import study_names
+from studyflow.storage.opening import _limits_of_transaction, _mysql_limits
+from studyflow.study import LEASE_SECONDS, study_names
 
 
 def journal(folder: Path, n_trials: int = 3) -> Path:
@@ -115,7 +118,8 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from studyflow.storage import ProcessLock
-ProcessLock(Path(sys.argv[1])).acquire()
+lock = ProcessLock(Path(sys.argv[1]))
+lock.acquire()
 print("held", flush=True)
 time.sleep(60)
 """
@@ -137,6 +141,67 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
     lock.release()
     lock.release()
     assert path.exists()
+
+
+@pytest.mark.fault("F63")
+def test_a_lock_whose_holder_is_stopped_is_not_waited_for_without_bound(tmp_path: Path) -> None:
+    path = tmp_path / "studies.journal.lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        lock = ProcessLock(path, seconds=0.0)
+        with pytest.raises(StorageUnavailable, match="wait for it, or end it"):
+            lock.acquire()
+        holder.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, holder.pid, os.WSTOPPED | os.WNOWAIT)
+
+        with pytest.raises(StorageUnavailable) as caught:
+            lock.acquire()
+
+        assert str(caught.value) == (
+            f"The study file {tmp_path}/studies.journal is locked by process {holder.pid}, which "
+            f"is stopped. Hint: let it go on (kill -CONT {holder.pid}), or end it. Nothing that "
+            "was recorded is lost."
+        )
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert lock.acquire(), "the kernel releases it"
+    lock.release()
+
+
+LOCK = "set_config('lock_timeout', '10000', true)"
+IDLE = "set_config('idle_in_transaction_session_timeout', '30000', true)"
+
+
+def test_how_long_a_transaction_may_hold_up_others() -> None:
+    limits = TransactionLimits()
+
+    assert (limits.lock_seconds, limits.idle_seconds) == (10.0, 30.0)
+    assert limits.idle_seconds <= LEASE_SECONDS
+    assert _mysql_limits(limits) == (("innodb_lock_wait_timeout", 10), ("wait_timeout", 30))
+    assert _mysql_limits(TransactionLimits(0.1, 0.1)) == (
+        ("innodb_lock_wait_timeout", 1),
+        ("wait_timeout", 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("", f"SELECT {LOCK}, {IDLE}"),
+        ("?options=-c%20lock_timeout%3D5s", f"SELECT {IDLE}"),
+        ("?options=-c%20lock_timeout=5s%20-c%20idle_in_transaction_session_timeout=0", None),
+    ],
+)
+@pytest.mark.fault("F63")
+def test_a_transaction_is_limited_unless_the_address_says_how(
+    arguments: str, told: str | None
+) -> None:
+    url = f"postgresql://host/db{arguments}"
+
+    assert _limits_of_transaction(url, TransactionLimits()) == told
 
 
 def test_two_storages_over_one_journal_see_each_others_writes(tmp_path: Path) -> None:

@@ -187,11 +187,11 @@ def test_of_two_that_see_the_last_slot_one_waits() -> None:
     sites = Sites(n_trials=4, parallel=1)
     begin = sites.a.study.begin_attempt
 
-    def raced(number: int, attempt: int, holder: str | None = None) -> TrialRecord:
+    def raced(*arguments: Any, **named: Any) -> TrialRecord:
         """Let the other runner take the slot between looking and noting."""
         sites.a.study.begin_attempt = begin  # type: ignore[method-assign]
         sites.b.turn()
-        return begin(number, attempt, holder)
+        return begin(*arguments, **named)
 
     sites.a.study.begin_attempt = raced  # type: ignore[method-assign]
     sites.a.turn()

@@ -10,10 +10,11 @@ Nothing else in studyflow knows which one it is. Three kinds of URL:
 Whoever only reads is told at once when the storage is away; a runner waits (`PatientStorage`).
 """
 
+from studyflow.storage.changes import TrialChange
 from studyflow.storage.forwarding import ForwardingStorage
 from studyflow.storage.journal import ProcessLock
 from studyflow.storage.network_files import is_on_network
-from studyflow.storage.opening import open_storage, storage_errors
+from studyflow.storage.opening import TransactionLimits, open_storage, storage_errors
 from studyflow.storage.patient import PatientStorage
 from studyflow.storage.urls import DEFAULT_FOLDER, default_storage_url, file_of, redacted
 
@@ -22,6 +23,8 @@ __all__ = [
     "ForwardingStorage",
     "PatientStorage",
     "ProcessLock",
+    "TransactionLimits",
+    "TrialChange",
     "default_storage_url",
     "file_of",
     "is_on_network",

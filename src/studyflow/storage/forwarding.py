@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeVar
 
 import optuna
@@ -10,6 +10,8 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from studyflow.storage.changes import TrialChange, change_trial
 
 _T = TypeVar("_T")
 
@@ -127,6 +129,12 @@ class ForwardingStorage(BaseStorage):
         self._pass(
             "set_trial_system_attr",
             lambda: self._storage.set_trial_system_attr(trial_id, key, value),
+        )
+
+    def change_trial(self, trial_id: int, expected: Mapping[str, Any], change: TrialChange) -> bool:
+        """Return whether a change was made; see `studyflow.storage.changes`."""
+        return self._pass(
+            "change_trial", lambda: change_trial(self._storage, trial_id, expected, change)
         )
 
     def get_trial(self, trial_id: int) -> FrozenTrial:

@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -32,25 +32,50 @@ _PASSING: Final = _FULL | {
 """Refusals that may end by themselves, or when somebody makes room."""
 
 
+LOCK_SECONDS: Final = 10.0
+"""How long to wait for another process to let go of a journal. One write takes milliseconds: a
+holder that takes longer is stopped, or its disk does not answer."""
+
+_LONGEST_LOCK_PAUSE_SECONDS: Final = 0.02
+
+
 class ProcessLock(JournalFileOpenLock):
     """A lock between processes that the kernel releases when its holder dies.
 
     Optuna's own journal locks are files: one left by a killed process holds up the next for 30 s.
     Not for network file systems, where `flock` may not reach other machines.
 
+    A process that is stopped while it holds the lock keeps it. Nobody takes it away: what it had
+    begun to write would come in the middle of what others write.
+
     Args:
         path: Lock file; created beside the journal and never removed.
+        seconds: How long to wait for it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seconds: float = LOCK_SECONDS) -> None:
         super().__init__(str(path))
         self._path = path
+        self._seconds = seconds
         self._file: BufferedRandom | None = None
 
     def acquire(self) -> bool:
-        """Wait for the lock, then hold it; always True."""
+        """Wait for the lock, then hold it; always True.
+
+        Raises:
+            StorageUnavailable: Another process has held it all the time.
+        """
         file = self._path.open("ab+")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        deadline, pause = time.monotonic() + self._seconds, 0.001
+        try:
+            while not _try_to_lock(file):
+                if time.monotonic() >= deadline:
+                    raise _still_locked(self._path)
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_LOCK_PAUSE_SECONDS)
+        except BaseException:
+            file.close()
+            raise
         self._file = file
         return True
 
@@ -61,7 +86,54 @@ class ProcessLock(JournalFileOpenLock):
             self._file = None
 
 
-class _JournalFile(JournalFileBackend):
+def _try_to_lock(file: BufferedRandom) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _still_locked(path: Path) -> StorageUnavailable:
+    holder = _lock_holder(path)
+    if holder is None:
+        who, hint = "another process", "is one of this study's runners stopped?"
+    else:
+        is_stopped = _is_stopped(holder)
+        who = f"process {holder}" + (", which is stopped" if is_stopped else "")
+        hint = (
+            f"{f'let it go on (kill -CONT {holder})' if is_stopped else 'wait for it'}, or end it."
+        )
+    return StorageUnavailable(
+        f"The study file {path.with_suffix('')} is locked by {who}.",
+        hint=f"{hint} Nothing that was recorded is lost.",
+    )
+
+
+def _lock_holder(path: Path) -> int | None:
+    """Return the process that holds a lock, where the system tells."""
+    try:
+        inode = path.stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:  # such as "7: FLOCK  ADVISORY  WRITE 4711 08:01:1234567 0 EOF"
+        words = line.split()
+        is_held = len(words) == 8 and words[1] == "FLOCK"
+        if is_held and words[5].rpartition(":")[2] == str(inode):
+            return int(words[4])
+    return None
+
+
+def _is_stopped(process: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in "Tt"
+
+
+class ExclusiveJournal(JournalFileBackend):
     """Optuna's journal file, with each operation written whole or not at all.
 
     Args:
@@ -80,16 +152,30 @@ class _JournalFile(JournalFileBackend):
         Raises:
             StorageUnavailable: The disk is full, or refuses for now; the journal is as it was.
         """
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with self.exclusively() as append:
+            append(logs)
+
+    @contextmanager
+    def exclusively(self) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+        """Give what writes operations, while no other process writes.
+
+        Raises:
+            StorageUnavailable: The disk is full, or refuses for now; the journal is as it was. Or
+                another process does not let go of the journal.
+        """
         with _refusals_as_unavailable(self._path):
             self._process_lock.acquire()
             try:
-                # Who holds the lock sees what is torn: nobody else is writing.
-                repair_tail(self._path)
-                with self._path.open("ab", buffering=0) as file:
-                    _append_whole(file, text.encode())
+                yield self._append
             finally:
                 self._process_lock.release()
+
+    def _append(self, logs: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        # Who holds the lock sees what is torn: nobody else is writing.
+        repair_tail(self._path)
+        with self._path.open("ab", buffering=0) as file:
+            _append_whole(file, text.encode())
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Give the operations from a number on.
@@ -149,7 +235,7 @@ def open_journal(path: Path, *, is_reader: bool) -> optuna.storages.JournalStora
                 repair_tail(path)
             finally:
                 lock.release()
-        return optuna.storages.JournalStorage(_JournalFile(path, lock))
+        return optuna.storages.JournalStorage(ExclusiveJournal(path, lock))
     except OSError as error:
         raise StorageUnavailable(
             f"Cannot open the study file {path}: {error.strerror}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -17,7 +18,7 @@ from studyflow.storage.network_files import refuse_network_file
 from studyflow.storage.urls import JOURNAL, file_of, redacted
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
 _DRIVERS: Final = {
     "postgres": "postgresql+psycopg",
@@ -39,8 +40,23 @@ _NOTICED_IN_TIME: Final = {
 """Arguments of libpq by which a database's machine that vanished is noticed within a minute;
 by default the kernel waits for two hours."""
 
+
+@dataclass(frozen=True, slots=True)
+class TransactionLimits:
+    """How long a transaction may hold up others: its client may be stopped, or asleep."""
+
+    lock_seconds: float = 10.0
+    """How long a statement waits for a lock before it fails, to be repeated. Far longer than any
+    transaction of ours; whoever waits learns why, and can be told to end."""
+    idle_seconds: float = 30.0
+    """How long a transaction may wait for its client's next statement before the database undoes
+    it. A first look at 100,000 trials stays below; no longer than a lease, so that what a stopped
+    runner has locked is free when another takes its trials over."""
+
+
 _PASSING_SQLSTATES: Final = (
     "08",  # connection
+    "25P03",  # the transaction was idle for too long, and is undone
     "40001",  # serialization failure
     "40P01",  # deadlock
     "55P03",  # lock not available
@@ -57,13 +73,16 @@ _PASSING_SQLITE_CODES: Final = frozenset({5, 6, 10, 13})
 """Busy, locked, input/output error, full."""
 
 
-def open_storage(url: str, *, create: bool = True) -> optuna.storages.BaseStorage:
+def open_storage(
+    url: str, *, create: bool = True, limits: TransactionLimits = TransactionLimits()
+) -> optuna.storages.BaseStorage:
     """Return the storage behind a URL.
 
     Args:
         url: Where it is.
         create: Make it if it is not there yet. Without it, for who only reads, a file that is not
             there is an empty storage, and nothing is written beside one that is.
+        limits: Of each transaction, where it is PostgreSQL, MySQL or MariaDB.
 
     Raises:
         StorageUnavailable: The database does not answer, or the file cannot be opened.
@@ -78,7 +97,7 @@ def open_storage(url: str, *, create: bool = True) -> optuna.storages.BaseStorag
         return optuna.storages.InMemoryStorage()
     if path is not None and url.startswith(JOURNAL):
         return open_journal(path, is_reader=not create)
-    return _open_database(url)
+    return _open_database(url, limits)
 
 
 @contextmanager
@@ -99,7 +118,7 @@ def _unavailable(url: str, reason: str) -> StorageUnavailable:
     )
 
 
-def _open_database(url: str) -> optuna.storages.RDBStorage:
+def _open_database(url: str, limits: TransactionLimits) -> optuna.storages.RDBStorage:
     import sqlalchemy
 
     scheme, separator, rest = url.partition("://")
@@ -129,7 +148,57 @@ def _open_database(url: str) -> optuna.storages.RDBStorage:
             else "is the server up, and are name, user and password right?",
         ) from error
     _name_passing_errors(storage, url)
+    _limit_transactions(storage.engine, url, limits)
     return storage
+
+
+def _limit_transactions(engine: Engine, url: str, limits: TransactionLimits) -> None:
+    """Have no transaction wait, or hold up others, without bound.
+
+    PostgreSQL is told in each transaction, for one round trip: a pooler in front of it may refuse
+    parameters of a connection, or give each transaction another one. What the URL itself says is
+    left as it is.
+    """
+    import sqlalchemy
+
+    statement = _limits_of_transaction(url, limits)
+    if engine.dialect.name == "postgresql" and statement is not None:
+
+        @sqlalchemy.event.listens_for(engine, "begin")
+        def tell(connection: Connection) -> None:
+            connection.exec_driver_sql(statement)
+
+    if engine.dialect.name in ("mysql", "mariadb"):
+
+        @sqlalchemy.event.listens_for(engine, "connect")
+        def tell_mysql(connection: Any, _record: Any) -> None:
+            cursor = connection.cursor()
+            for name, seconds in _mysql_limits(limits):
+                cursor.execute(f"SET SESSION {name} = {seconds}")
+            cursor.close()
+
+
+def _limits_of_transaction(url: str, limits: TransactionLimits) -> str | None:
+    """Return the statement that limits one transaction of PostgreSQL; `None` without any."""
+    given = " ".join(parse_qs(urlsplit(url).query).get("options", ()))
+    wanted = {
+        "lock_timeout": limits.lock_seconds,
+        "idle_in_transaction_session_timeout": limits.idle_seconds,
+    }
+    calls = [
+        f"set_config('{name}', '{max(round(1000 * seconds), 1)}', true)"
+        for name, seconds in wanted.items()
+        if name not in given
+    ]
+    return f"SELECT {', '.join(calls)}" if calls else None
+
+
+def _mysql_limits(limits: TransactionLimits) -> tuple[tuple[str, int], ...]:
+    """Return MySQL's variables, in whole seconds; an idle connection is closed, and opened anew."""
+    return (
+        ("innodb_lock_wait_timeout", max(round(limits.lock_seconds), 1)),
+        ("wait_timeout", max(round(limits.idle_seconds), 1)),
+    )
 
 
 def _name_passing_errors(storage: optuna.storages.RDBStorage, url: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import uuid4
@@ -23,6 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.errors import StorageUnavailable
+from studyflow.storage.changes import TrialChange, change_trial
 from studyflow.storage.forwarding import ForwardingStorage
 
 _log = logging.getLogger(__name__)
@@ -144,6 +145,17 @@ class PatientStorage(ForwardingStorage):
             "set_trial_state_values",
             lambda: self._storage.set_trial_state_values(trial_id, state, values),
             is_set,
+        )
+
+    def change_trial(self, trial_id: int, expected: Mapping[str, Any], change: TrialChange) -> bool:
+        # Repeated on the same condition: whoever took the trial over meanwhile keeps it.
+        def is_made() -> bool | None:
+            return True if change.is_made(self._storage.get_trial(trial_id)) else None
+
+        return self._write(
+            "change_trial",
+            lambda: change_trial(self._storage, trial_id, expected, change),
+            is_made,
         )
 
     def _new_trial(self) -> FrozenTrial:

@@ -2,10 +2,14 @@
 
 Everything studyflow adds to a trial is a user attribute with one of the names below; a plain
 `optuna.Study` can be read by the same rules. Constraints are Optuna's own.
+
+A trial may have several attempts, and each may leave something before it is lost. A record is of
+one attempt: the one that is the newest when the trial's state is written.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,6 +19,13 @@ import optuna
 from studyflow.record import Loss, TrialRecord, TrialState
 from studyflow.trial import Cause, ParamValue
 
+END: Final = "end"
+"""What the end of an attempt wrote: one JSON object that names the attempt. The five attributes and
+the constraints that format 1 kept are written with it, for older versions and for who looks by
+Optuna; where both stand, this one is read."""
+CURVE: Final = "curve"
+"""Which reported values an earlier attempt left, once a later one reports: its number, the steps
+that it has not come to again (`hidden`) and those before its first one (`earlier`)."""
 CAUSE: Final = "cause"
 MESSAGE: Final = "message"
 ATTEMPT: Final = "attempt"
@@ -29,6 +40,8 @@ NODE: Final = "node"
 RUN_ID: Final = "mlflow_run_id"
 TAKEN_OVER: Final = "taken_over_from"
 """Name of the study that a trial was copied from; such trials use up no budget."""
+CONSTRAINT: Final = "constraints:"
+"""System attribute, followed by a bound's name, in which Optuna keeps its violation."""
 POINT: Final = "fixed_params"
 """System attribute in which Optuna keeps the point that a trial was enqueued with."""
 SUGGESTION: Final = "studyflow:suggestion"
@@ -69,6 +82,155 @@ OPTUNA_STATES: Final = {state: optuna_state for optuna_state, state in _STATES.i
 """Optuna's state for each of ours."""
 
 
+_NOTHING: Final[Mapping[str, Any]] = {
+    CAUSE: None,
+    MESSAGE: "",
+    METRICS: {},
+    SECONDS: None,
+    NODE: None,
+}
+"""What format 1 keeps of an end, as it reads when there is none."""
+
+
+def ownership(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that change when a trial goes on: with another attempt or holder."""
+    return {key: attrs.get(key) for key in (ATTEMPT, HOLDER, ATTEMPTS)}
+
+
+def end_of_attempt(
+    attrs: Mapping[str, Any], constraints: Mapping[str, float], **end: Any
+) -> dict[str, Any]:
+    """Return the user attributes that an end writes.
+
+    Args:
+        attrs: Those that the trial has.
+        constraints: Violation of each bound.
+        end: What else is known of it, by the names of format 1.
+    """
+    document = {"attempt": int(attrs.get(ATTEMPT, 0)), **_NOTHING, **end}
+    document["constraints"] = dict(constraints)
+    # What an earlier attempt left is overwritten, also where this one has nothing to say.
+    kept = {
+        key: document[key]
+        for key, nothing in _NOTHING.items()
+        if document[key] != nothing or key in attrs
+    }
+    return {END: document, **kept}
+
+
+def of_one_attempt(frozen: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
+    """Return a trial without what other attempts left: the same object when there is nothing."""
+    attrs = _attrs_of_one_attempt(frozen)
+    system_attrs = _system_attrs_of_one_attempt(frozen)
+    hidden = frozen.user_attrs.get(CURVE, {}).get("hidden", ())
+    curve = {k: v for k, v in frozen.intermediate_values.items() if k not in hidden}
+    if (
+        attrs == frozen.user_attrs
+        and system_attrs == frozen.system_attrs
+        and len(curve) == len(frozen.intermediate_values)
+    ):
+        return frozen
+    shown = copy.copy(frozen)
+    shown.user_attrs, shown.intermediate_values = attrs, curve
+    shown.system_attrs = system_attrs
+    return shown
+
+
+def _attrs_of_one_attempt(frozen: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    attrs = frozen.user_attrs
+    end = _end(frozen)
+    if end is None and frozen.state.is_finished():
+        return attrs  # ended by the rules of format 1
+    wanted = end or {}
+    others = {k: v for k, v in attrs.items() if k not in _NOTHING}
+    known = {
+        key: wanted.get(key, nothing)
+        for key, nothing in _NOTHING.items()
+        if key in attrs or wanted.get(key, nothing) != nothing
+    }
+    return others | {key: value for key, value in known.items() if value != _NOTHING[key]}
+
+
+def _system_attrs_of_one_attempt(frozen: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    end = _end(frozen)
+    if end is None and frozen.state.is_finished():
+        return frozen.system_attrs
+    others = {k: v for k, v in frozen.system_attrs.items() if not k.startswith(CONSTRAINT)}
+    constraints = {} if end is None else end.get("constraints", {})
+    return others | {f"{CONSTRAINT}{name}": value for name, value in constraints.items()}
+
+
+def _end(frozen: optuna.trial.FrozenTrial) -> Mapping[str, Any] | None:
+    """Return what ended a finished trial, if it is told by one value of its newest attempt."""
+    end = frozen.user_attrs.get(END)
+    if not frozen.state.is_finished() or not isinstance(end, dict):
+        return None
+    return end if end.get("attempt") == int(frozen.user_attrs.get(ATTEMPT, 0)) else None
+
+
+def leftovers(frozen: optuna.trial.FrozenTrial) -> tuple[str, ...]:
+    """Return the names of what other attempts than the newest left with a finished trial."""
+    if not frozen.state.is_finished():
+        return ()
+    if END in frozen.user_attrs and _end(frozen) is None:
+        return (END,)
+    shown = of_one_attempt(frozen)
+    return tuple(
+        sorted(
+            {
+                key
+                for key, nothing in _NOTHING.items()
+                if frozen.user_attrs.get(key, nothing) != shown.user_attrs.get(key, nothing)
+            }
+            | {
+                name
+                for name in {*frozen.constraints, *shown.constraints}
+                if frozen.constraints.get(name) != shown.constraints.get(name)
+            }
+        )
+    )
+
+
+def with_points(
+    frozen: optuna.trial.FrozenTrial, points: Mapping[int, float], most: int
+) -> tuple[dict[int, float], dict[str, Any]]:
+    """Return which reported values to write, and the attributes to write with them.
+
+    A later attempt replaces what an earlier one reported, step by step. Where it goes on from a
+    checkpoint, what came before its first step stays; what an earlier one reported beyond is hidden
+    until it comes there.
+
+    Args:
+        frozen: A running trial, with whatever is stored of it.
+        points: Reported values of its newest attempt by step.
+        most: How many values a trial may have.
+    """
+    attempt, known = int(frozen.user_attrs.get(ATTEMPT, 0)), frozen.intermediate_values
+    stored = frozen.user_attrs.get(CURVE, {})
+    hidden, earlier = set(stored.get("hidden", ())), set(stored.get("earlier", ()))
+    is_first = attempt > max(int(stored.get("attempt", 0)), 1)
+    if is_first:
+        earlier = set(known) - hidden
+    new: dict[int, float] = {}
+    for step, value in points.items():
+        is_free = step in hidden or step in earlier
+        if is_free or (step not in known and len(known.keys() | new.keys()) < most):
+            new[step] = value
+            hidden |= {other for other in earlier if other >= step}
+            hidden, earlier = hidden - {step}, {other for other in earlier if other < step}
+    curve = {"attempt": attempt, "hidden": sorted(hidden), "earlier": sorted(earlier)}
+    is_changed = bool(new) and (is_first or (stored and curve != stored))
+    return new, {CURVE: curve} if is_changed else {}
+
+
+def has_reported(frozen: optuna.trial.FrozenTrial) -> bool:
+    """Return whether the newest attempt of a trial has reported a value."""
+    if int(frozen.user_attrs.get(ATTEMPT, 0)) > 1:
+        stored = frozen.user_attrs.get(CURVE, {})
+        return bool(stored.get("attempt") == frozen.user_attrs[ATTEMPT])
+    return frozen.last_step is not None
+
+
 def to_record(
     frozen: optuna.trial.FrozenTrial, fixed: Mapping[str, ParamValue] | None = None
 ) -> TrialRecord:
@@ -78,6 +240,8 @@ def to_record(
         frozen: The trial; one that studyflow did not make is read as far as it goes.
         fixed: The study's fixed parameters, shown beside the searched ones.
     """
+    left = leftovers(frozen)
+    frozen = of_one_attempt(frozen)
     attrs = frozen.user_attrs
     state = _STATES[frozen.state]
     return TrialRecord(
@@ -105,6 +269,7 @@ def to_record(
         suggestion=_suggestion(frozen),
         is_enqueued=bool(frozen.system_attrs.get(POINT)),
         is_taken_over=TAKEN_OVER in attrs,
+        leftovers=left,
     )
 
 

@@ -1,8 +1,12 @@
 """`Study`: what the runner asks and tells, on top of an `optuna.Study`.
 
-The storage is the only truth. Every method here can be repeated after a crash: attributes are
-written first and a trial's state last, so a trial is either still running, and everything about it
-is done again, or finished, and nothing is.
+The storage is the only truth. Every method here can be repeated after a crash: an end is one write,
+so a trial is either still running, and everything about it is done again, or finished, and nothing
+is.
+
+Every write about a trial is made on a condition: that its attempt, its holder and its lost attempts
+are still those that the writer saw. A runner that stood still, for however long and wherever, finds
+its late write refused when another has taken the trial over.
 
 Trial numbers decide who may run when several runners ask at once: a trial is inside the budget when
 fewer than `n_trials` trials with lower numbers count or run. Both runners see the same numbers, so
@@ -24,10 +28,12 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from studyflow.errors import StudyError, StudyMismatch, StudyNotFound
+from studyflow.errors import StudyError, StudyMismatch, StudyNotFound, TrialTaken
 from studyflow.record import LostAttempt, TrialRecord, TrialState, best_records
 from studyflow.spec import StudySpec, describe_differences, find_problems
+from studyflow.storage import TrialChange
 from studyflow.study import storage_form as form
+from studyflow.study.attempt_storage import AttemptStorage
 from studyflow.study.verdict import Verdict, is_counted, n_trials_to_finish
 from studyflow.trial import Cause, MetricPoint
 
@@ -39,6 +45,10 @@ a plot need no more, and each one is a write."""
 
 MAX_STEP: Final = 2**31 - 1
 """Largest step kept: Optuna's column for it has 32 bits, and PostgreSQL refuses more."""
+
+_MOST_TRIES: Final = 8
+"""How often a write is decided anew because another runner has changed its trial meanwhile. Each
+time that one has gone on, so two in a row are rare."""
 
 SamplerFactory = Callable[[int, int], optuna.samplers.BaseSampler]
 """Makes the sampler from a seed and the number of trials that the study has already."""
@@ -64,11 +74,15 @@ class Study:
     Args:
         spec: The study file.
         optuna_study: The stored study; its sampler and pruner do the suggesting and pruning.
+        storage: Where it is: the same that `optuna_study` reads and writes.
     """
 
-    def __init__(self, spec: StudySpec, optuna_study: optuna.Study) -> None:
+    def __init__(
+        self, spec: StudySpec, optuna_study: optuna.Study, storage: AttemptStorage
+    ) -> None:
         self.spec = spec
         self.optuna_study = optuna_study
+        self._storage = storage
         self._space = spec.space
         self._n_trials = n_trials_to_finish(spec)
         self._last: tuple[list[FrozenTrial], tuple[TrialRecord, ...]] = ([], ())
@@ -102,9 +116,10 @@ class Study:
             StudyError: A later studyflow has written it in a format of its own.
             StudyNotFound: `fork_from` names no study.
         """
+        attempts = AttemptStorage(storage)
         study = optuna.create_study(
             study_name=spec.name,
-            storage=storage,
+            storage=attempts,
             directions=list(spec.directions),
             load_if_exists=True,
             pruner=pruner,
@@ -121,7 +136,7 @@ class Study:
             study.set_user_attr(form.SEED, random.SystemRandom().randrange(2**32))
         kept_seed = seed_of(spec, study)
         study.sampler = make_sampler(kept_seed, len(study.get_trials(deepcopy=False)))
-        opened = cls(spec, study)
+        opened = cls(spec, study, attempts)
         opened._renew_sampler = lambda number: make_sampler(kept_seed, number)
         opened._enqueue()
         if form.SPEC not in study.user_attrs:
@@ -221,7 +236,8 @@ class Study:
     def ask(self, holder: str | None = None) -> TrialRecord | None:
         """Return a new running trial with all its parameters, or `None` when there is no room.
 
-        Enqueued points come first, then the sampler's suggestions.
+        Enqueued points come first, then the sampler's suggestions. A runner that took so long over
+        one that another has taken its trial gets none.
 
         Args:
             holder: Place that will look after the trial.
@@ -229,50 +245,95 @@ class Study:
         if self.room() == 0:
             return None
         self._follow_stream(self._count_begun())
-        trial = self.optuna_study.ask()
-        self._follow_stream(trial.number)
-        self._next_number = trial.number + 1
-        if holder is not None:
-            self._set_attrs(trial.number, {form.HOLDER: holder})
-        self._space.suggest(trial)
-        if self._rank(trial.number) >= self.n_trials:
-            self._finish(
-                trial.number,
-                OptunaState.FAIL,
-                {form.CAUSE: Cause.CANCELLED, form.MESSAGE: "Withdrawn: another runner was first."},
-            )
+        try:
+            with self._storage.asking(holder):
+                trial = self.optuna_study.ask()
+                self._follow_stream(trial.number)
+                self._next_number = trial.number + 1
+                self._space.suggest(trial)
+        except TrialTaken as error:
+            _log.info("%s", error)
             return None
-        return self.record(trial.number)
+        asked = self.record(trial.number)
+        if self._rank(trial.number) < self.n_trials:
+            return asked
+        withdrawn = Verdict(
+            Cause.CANCELLED, TrialState.FAILED, "Withdrawn: another runner was first."
+        )
+        self.tell(trial.number, withdrawn, seen=asked)
+        return None
 
-    def complete_suggestion(self, number: int) -> TrialRecord:
+    def complete_suggestion(
+        self, number: int, holder: str | None = None, seen: TrialRecord | None = None
+    ) -> TrialRecord:
         """Return a running trial with all its parameters, drawing those that are missing.
 
         A runner killed inside `ask` leaves a trial with only some of them.
+
+        Args:
+            number: Number of the trial.
+            holder: Place that takes the trial over, if parameters are missing.
+            seen: The trial as it was when that was decided; as it is now by default.
+
+        Raises:
+            TrialTaken: Another runner has gone on with the trial since.
         """
+        if not self._space.problems(self._frozen()[number].params):
+            return self.record(number)
+
+        claim = TrialChange({form.HOLDER: holder})
+        if holder is not None and not self._change(number, lambda _: claim, seen):
+            raise TrialTaken(f"Another runner looks after trial {number} now.")
         frozen = self._frozen()[number]
-        if self._space.problems(frozen.params):
+        with self._storage.fenced(frozen):
             self._space.suggest(optuna.trial.Trial(self.optuna_study, frozen._trial_id))
         return self.record(number)
 
-    def begin_attempt(self, number: int, attempt: int, holder: str | None = None) -> TrialRecord:
+    def begin_attempt(
+        self,
+        number: int,
+        attempt: int,
+        holder: str | None = None,
+        seen: TrialRecord | None = None,
+    ) -> TrialRecord:
         """Note that an attempt is about to be launched; repeating it changes nothing.
 
         Args:
             number: Number of the trial.
             attempt: Number of the attempt.
             holder: Place where it is launched.
+            seen: The trial as it was when that was decided; as it is now by default.
 
         Returns:
-            The trial as it is then: of another attempt if another runner has begun a later one.
+            The trial as it is then: of another attempt or holder if another runner was first.
         """
-        if self.record(number).attempt <= attempt:
-            held = {} if holder is None else {form.HOLDER: holder}
-            self._set_attrs(number, {**held, form.ATTEMPT: attempt})
+
+        def begin(frozen: FrozenTrial) -> TrialChange | None:
+            begun, held = frozen.user_attrs.get(form.ATTEMPT, 0), frozen.user_attrs.get(form.HOLDER)
+            is_anothers = begun == attempt and None not in (held, holder) and held != holder
+            if begun > attempt or is_anothers:
+                return None
+            return TrialChange(
+                {form.ATTEMPT: attempt, **({} if holder is None else {form.HOLDER: holder})}
+            )
+
+        self._change(number, begin, seen)
         return self.record(number)
 
-    def withdraw_attempt(self, number: int, attempt: int) -> None:
-        """Note that an attempt, the newest of its trial, is not launched after all."""
-        self._set_attrs(number, {form.ATTEMPT: attempt - 1})
+    def withdraw_attempt(self, number: int, attempt: int, seen: TrialRecord | None = None) -> None:
+        """Note that an attempt, the newest of its trial, is not launched after all.
+
+        Args:
+            number: Number of the trial.
+            attempt: Number of the attempt.
+            seen: The trial as it was when that was decided; as it is now by default.
+        """
+
+        def withdraw(frozen: FrozenTrial) -> TrialChange | None:
+            is_newest = frozen.user_attrs.get(form.ATTEMPT) == attempt
+            return TrialChange({form.ATTEMPT: attempt - 1}) if is_newest else None
+
+        self._change(number, withdraw, seen)
 
     def end_attempt(
         self,
@@ -282,8 +343,11 @@ class Study:
         trained_seconds: float | None = None,
         node: str | None = None,
         ended_at: float | None = None,
+        seen: TrialRecord | None = None,
     ) -> None:
         """Note an attempt that was lost and will be followed by another.
+
+        It is noted once, and only while it is the newest.
 
         Args:
             number: Number of the trial.
@@ -292,16 +356,27 @@ class Study:
             trained_seconds: How long its script ran, for nothing, if that is known.
             node: Node that ran it or was to, if there are several.
             ended_at: When it ended, in seconds since the epoch, if that is known.
+            seen: The trial as it was when that was judged; as it is now by default.
         """
-        ended = list(self._frozen()[number].user_attrs.get(form.ATTEMPTS, []))
-        if not any(entry[0] == attempt for entry in ended):
-            what = (verdict.cause.value, verdict.message, trained_seconds, node, ended_at)
-            ended.append([attempt, *what])
-            self._set_attrs(number, {form.ATTEMPTS: ended})
+        what = (verdict.cause.value, verdict.message, trained_seconds, node, ended_at)
+
+        def end(frozen: FrozenTrial) -> TrialChange | None:
+            ended = frozen.user_attrs.get(form.ATTEMPTS, [])
+            is_newest = frozen.user_attrs.get(form.ATTEMPT, 0) == attempt
+            if not is_newest or any(entry[0] == attempt for entry in ended):
+                return None
+            return TrialChange({form.ATTEMPTS: [*ended, [attempt, *what]]})
+
+        self._change(number, end, seen)
 
     def set_run_id(self, number: int, run_id: str) -> None:
         """Note which MLflow run shows a trial."""
-        self._set_attrs(number, {form.RUN_ID: run_id})
+
+        def note(frozen: FrozenTrial) -> TrialChange | None:
+            is_known = frozen.user_attrs.get(form.RUN_ID) == run_id
+            return None if is_known else TrialChange({form.RUN_ID: run_id})
+
+        self._change(number, note)
 
     def pinned_image(self) -> str | None:
         """Return the study file's image by its digest, once a trial has shown which it is.
@@ -327,32 +402,49 @@ class Study:
             self.optuna_study.set_user_attr(form.PARDONS, merged)
         return merged
 
-    def report(self, number: int, points: Sequence[MetricPoint]) -> None:
+    def report(
+        self, number: int, points: Sequence[MetricPoint], seen: TrialRecord | None = None
+    ) -> None:
         """Keep the reported values of the first objective, for pruners and plots.
 
-        Other metrics and steps that are known already are ignored.
+        Other metrics are ignored, and steps that this attempt has reported already. What an earlier
+        attempt reported for a step is replaced.
+
+        Args:
+            number: Number of the trial.
+            points: What was reported.
+            seen: The trial of the attempt that reported it; one that has gone on ignores it.
         """
         metric = self.spec.objectives[0].metric
-        frozen = self._frozen()[number]
-        if frozen.state is not OptunaState.RUNNING:
-            return
-        known = frozen.intermediate_values
+        wanted: dict[int, float] = {}
         for point in points:
-            is_new = (
-                point.name == metric and 0 <= point.step <= MAX_STEP and point.step not in known
-            )
-            if is_new and len(known) < MAX_INTERMEDIATE_VALUES:
-                self._storage.set_trial_intermediate_value(
-                    frozen._trial_id, point.step, point.value
-                )
-                known = {**known, point.step: point.value}
+            if point.name == metric and 0 <= point.step <= MAX_STEP:
+                wanted.setdefault(point.step, point.value)
+        if not wanted:
+            return
+
+        def keep(frozen: FrozenTrial) -> TrialChange | None:
+            if frozen.state is not OptunaState.RUNNING:
+                return None
+            new, attrs = form.with_points(frozen, wanted, MAX_INTERMEDIATE_VALUES)
+            return TrialChange(attrs, intermediate=new) if new else None
+
+        self._change(number, keep, seen)
 
     def should_prune(self, number: int) -> bool:
-        """Return whether the pruner gives up a running trial after its newest reported value."""
-        frozen = self._frozen()[number]
-        if frozen.state is not OptunaState.RUNNING or frozen.last_step is None:
+        """Return whether the pruner gives up a running trial after its newest reported value.
+
+        An attempt that has reported nothing yet is not judged by what an earlier one reported.
+        """
+        stored = self._frozen()[number]
+        if stored.state is not OptunaState.RUNNING or not form.has_reported(stored):
             return False
-        return self.optuna_study.pruner.prune(self.optuna_study, frozen)
+        frozen = form.of_one_attempt(stored)
+        try:
+            with self._storage.fenced(stored):
+                return self.optuna_study.pruner.prune(self.optuna_study, frozen)
+        except TrialTaken:
+            return False
 
     def tell(
         self,
@@ -361,7 +453,7 @@ class Study:
         metrics: Mapping[str, float] | None = None,
         trained_seconds: float | None = None,
         node: str | None = None,
-        attempt: int | None = None,
+        seen: TrialRecord | None = None,
     ) -> TrialRecord:
         """Finish a trial and return it; a trial that is finished already is left as it is.
 
@@ -371,56 +463,63 @@ class Study:
             metrics: Every metric that the trial finished with.
             trained_seconds: How long the script of the last attempt ran, if that is known.
             node: Node that the last attempt ran on, if there are several.
-            attempt: The attempt that ended; when a later one has begun since, by another runner,
-                the trial goes on.
+            seen: The trial as it was when that was judged; when it has come to another attempt,
+                holder or loss since, by another runner, it goes on.
         """
-        frozen = self._frozen()[number]
-        is_replaced = attempt is not None and attempt != frozen.user_attrs.get(form.ATTEMPT, 0)
-        if frozen.state.is_finished() or is_replaced:
-            return self.record(number)
         assert verdict.state is not None, "a trial between attempts cannot be told"
-        finite = {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
-        attrs: dict[str, Any] = {form.CAUSE: verdict.cause}
-        if verdict.message:
-            attrs[form.MESSAGE] = verdict.message
-        if finite:
-            attrs[form.METRICS] = finite
-        if trained_seconds is not None:
-            attrs[form.SECONDS] = trained_seconds
-        if node is not None:
-            attrs[form.NODE] = node
-        self._finish(
-            number, form.OPTUNA_STATES[verdict.state], attrs, verdict.values, verdict.constraints
-        )
+        end = {
+            form.CAUSE: verdict.cause.value,
+            form.MESSAGE: verdict.message,
+            form.METRICS: {k: v for k, v in (metrics or {}).items() if math.isfinite(v)},
+            form.SECONDS: trained_seconds,
+            form.NODE: node,
+        }
+        for _ in range(_MOST_TRIES):
+            frozen = self._frozen()[number]
+            if frozen.state.is_finished() or (seen is not None and _has_gone_on(frozen, seen)):
+                break
+            change = TrialChange(
+                form.end_of_attempt(frozen.user_attrs, verdict.constraints, **end),
+                {f"{form.CONSTRAINT}{name}": v for name, v in verdict.constraints.items()},
+            )
+            try:
+                with self._storage.fenced(frozen, end=change):
+                    self.optuna_study.tell(
+                        number,
+                        verdict.values,
+                        state=form.OPTUNA_STATES[verdict.state],
+                        skip_if_finished=True,
+                    )
+            except TrialTaken:
+                _log.info("trial=%d was changed by another runner", number)
         return self.record(number)
 
-    def _finish(
+    def _change(
         self,
         number: int,
-        state: OptunaState,
-        attrs: Mapping[str, Any],
-        values: Sequence[float] | None = None,
-        constraints: Mapping[str, float] | None = None,
-    ) -> None:
-        """Finish a trial, unless another runner does so first."""
-        frozen = self._frozen()[number]
-        trial = optuna.trial.Trial(self.optuna_study, frozen._trial_id)
-        try:
-            for name, violation in (constraints or {}).items():
-                if name not in frozen.constraints:
-                    trial.set_constraint(name, violation)
-            self._set_attrs(number, attrs)
-            self.optuna_study.tell(number, values, state=state, skip_if_finished=True)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            _log.info("trial=%d was finished by another runner", number)
+        decide: Callable[[FrozenTrial], TrialChange | None],
+        seen: TrialRecord | None = None,
+    ) -> bool:
+        """Write what is decided about a trial; return whether anything was.
 
-    def _set_attrs(self, number: int, attrs: Mapping[str, Any]) -> None:
-        frozen = self._frozen()[number]
-        if frozen.state.is_finished():
-            return
-        for key, value in attrs.items():
-            if frozen.user_attrs.get(key) != value:
-                self._storage.set_trial_user_attr(frozen._trial_id, key, value)
+        When another runner changes the trial between the look and the write, it is looked at again.
+
+        Args:
+            number: Number of the trial.
+            decide: Returns what to write about a trial that is not finished, if anything.
+            seen: The trial when its writer decided to write; once it has gone on, nothing is.
+        """
+        for _ in range(_MOST_TRIES):
+            frozen = self._frozen()[number]
+            if frozen.state.is_finished() or (seen is not None and _has_gone_on(frozen, seen)):
+                return False
+            change = decide(frozen)
+            if change is None:
+                return False
+            expected = form.ownership(frozen.user_attrs)
+            if self._storage.change_trial(frozen._trial_id, expected, change):
+                return True
+        return False
 
     def _follow_stream(self, number: int) -> None:
         """Start the sampler's random numbers anew when another runner asked for trials between.
@@ -462,11 +561,8 @@ class Study:
         return form.to_record(frozen, self.spec.fixed)
 
     def _frozen(self) -> list[FrozenTrial]:
-        return self.optuna_study.get_trials(deepcopy=False)
-
-    @property
-    def _storage(self) -> optuna.storages.BaseStorage:
-        return self.optuna_study._storage
+        """Return all trials with whatever is stored of them."""
+        return self._storage.stored_trials(self.optuna_study._study_id)
 
 
 def spec_to_keep(own: StudySpec, other: StudySpec | None, n_used: int) -> StudySpec:
@@ -503,6 +599,16 @@ def seed_of(spec: StudySpec, study: optuna.Study) -> int:
     return int(study.user_attrs.get(form.SEED, 0) if seed is None else seed)
 
 
+def _has_gone_on(frozen: FrozenTrial, seen: TrialRecord) -> bool:
+    """Return whether a trial has another attempt, holder or loss than a record of it."""
+    now = form.to_record(frozen)
+    return (now.attempt, now.holder, now.lost_attempts) != (
+        seen.attempt,
+        seen.holder,
+        seen.lost_attempts,
+    )
+
+
 def _is_cancelled(frozen: FrozenTrial) -> bool:
     return frozen.state.is_finished() and frozen.user_attrs.get(form.CAUSE) == Cause.CANCELLED
 
@@ -527,7 +633,9 @@ def find_study(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
         StudyNotFound: There is none of that name; the message names those there are.
     """
     try:
-        return optuna.load_study(study_name=name, storage=storage, sampler=_no_sampler())
+        return optuna.load_study(
+            study_name=name, storage=AttemptStorage(storage), sampler=_no_sampler()
+        )
     except KeyError:
         known = ", ".join(study_names(storage)) or "none yet"
         raise StudyNotFound(
@@ -570,8 +678,14 @@ def load_records(study: optuna.Study) -> tuple[StudySpec | None, tuple[TrialReco
     text = study.user_attrs.get(form.SPEC)
     spec = None if text is None else find_problems(text)[0]
     fixed = {} if spec is None else spec.fixed
-    trials = study.get_trials(deepcopy=False)
-    return spec, tuple(form.to_record(frozen, fixed) for frozen in trials)
+    return spec, tuple(form.to_record(frozen, fixed) for frozen in _stored_trials(study))
+
+
+def _stored_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return all trials with whatever is stored of them."""
+    if isinstance(study._storage, AttemptStorage):
+        return study._storage.stored_trials(study._study_id)
+    return study.get_trials(deepcopy=False)
 
 
 def lost_attempts(study: optuna.Study) -> tuple[LostAttempt, ...]:

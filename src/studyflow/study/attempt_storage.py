@@ -1,0 +1,181 @@
+"""A study's storage as one attempt of each trial left it, written only by whoever holds the trial.
+
+Optuna's samplers, pruners and `tell` read and write a storage as they like. This one stands between
+them and it: what they read of a trial belongs to one attempt, and what they write is refused once
+another runner has taken the trial over.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from studyflow.errors import TrialTaken
+from studyflow.storage import ForwardingStorage, TrialChange
+from studyflow.study import storage_form as form
+
+
+@dataclass(frozen=True, slots=True)
+class _Fence:
+    """On what condition a trial is written."""
+
+    expected: Mapping[str, Any]
+    """Its attributes, as they were when its writer decided."""
+    end: TrialChange
+    """What is written with its state."""
+
+
+_STATE_ALONE: Final = TrialChange()
+
+
+class AttemptStorage(ForwardingStorage):
+    """See the module's text. One thread of one runner asks and writes; others may read.
+
+    Args:
+        storage: Who does the work.
+    """
+
+    def __init__(self, storage: BaseStorage) -> None:
+        super().__init__(storage)
+        self._fences: dict[int, _Fence] = {}
+        """By Optuna's id of the trial."""
+        self._asks = False
+        """Whether a trial that is made or taken from the queue is to be claimed."""
+        self._holder: str | None = None
+        """Place that such a trial is claimed for."""
+        self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
+        """By trial: what the storage gave, and what was made of it."""
+
+    # ---- writing ----------------------------------------------------------------------------
+
+    @contextmanager
+    def fenced(self, frozen: FrozenTrial, end: TrialChange = _STATE_ALONE) -> Iterator[None]:
+        """Refuse what is written about a trial, if others have gone on with it since.
+
+        Args:
+            frozen: The trial as the writer saw it.
+            end: What is written together with its state.
+
+        Raises:
+            TrialTaken: Others have gone on with it. The write has not happened.
+        """
+        self._fences[frozen._trial_id] = _Fence(form.ownership(frozen.user_attrs), end)
+        try:
+            yield
+        finally:
+            del self._fences[frozen._trial_id]
+
+    @contextmanager
+    def asking(self, holder: str | None) -> Iterator[None]:
+        """Claim the trial that is asked for, before its parameters are chosen.
+
+        Raises:
+            TrialTaken: Another runner has taken it meanwhile.
+        """
+        known = set(self._fences)
+        self._asks, self._holder = True, holder
+        try:
+            yield
+        finally:
+            self._asks = False
+            for trial_id in self._fences.keys() - known:
+                del self._fences[trial_id]
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        trial_id = super().create_new_trial(study_id, template_trial)
+        if self._asks and not self._claim(trial_id):
+            raise _taken(trial_id)
+        return trial_id
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        fence = self._fences.get(trial_id)
+        if fence is not None:
+            self._change(trial_id, replace(fence.end, state=state, values=values))
+            return True
+        is_set = super().set_trial_state_values(trial_id, state, values)
+        if self._asks and is_set and state is TrialState.RUNNING:
+            return self._claim(trial_id)
+        return is_set
+
+    def _claim(self, trial_id: int) -> bool:
+        """Return whether a trial that nobody held is this runner's now."""
+        nobodys = form.ownership({})
+        held = {} if self._holder is None else {form.HOLDER: self._holder}
+        if held and not self.change_trial(trial_id, nobodys, TrialChange(held)):
+            return False
+        self._fences[trial_id] = _Fence({**nobodys, **held}, _STATE_ALONE)
+        return True
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        if trial_id in self._fences:
+            param = {param_name: (param_value_internal, distribution)}
+            self._change(trial_id, TrialChange(params=param))
+        else:
+            super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        if trial_id in self._fences:
+            self._change(trial_id, TrialChange(intermediate={step: intermediate_value}))
+        else:
+            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if trial_id in self._fences:
+            self._change(trial_id, TrialChange({key: value}))
+        else:
+            super().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if trial_id in self._fences:
+            self._change(trial_id, TrialChange(system_attrs={key: value}))
+        else:
+            super().set_trial_system_attr(trial_id, key, value)
+
+    def _change(self, trial_id: int, change: TrialChange) -> None:
+        if not self.change_trial(trial_id, self._fences[trial_id].expected, change):
+            raise _taken(trial_id)
+
+    # ---- reading ----------------------------------------------------------------------------
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        return form.of_one_attempt(super().get_trial(trial_id))
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        shown = list(map(self._show, super().get_all_trials(study_id, False, states)))
+        return copy.deepcopy(shown) if deepcopy else shown
+
+    def stored_trials(self, study_id: int) -> list[FrozenTrial]:
+        """Return all trials with whatever is stored of them."""
+        return super().get_all_trials(study_id, deepcopy=False)
+
+    def _show(self, given: FrozenTrial) -> FrozenTrial:
+        known = self._shown.get(given._trial_id)
+        if known is None or known[0] is not given:
+            known = self._shown[given._trial_id] = (given, form.of_one_attempt(given))
+        return known[1]
+
+
+def _taken(trial_id: int) -> TrialTaken:
+    return TrialTaken(f"Another runner looks after the trial of id {trial_id} now.")

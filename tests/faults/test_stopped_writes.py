@@ -1,0 +1,245 @@
+"""A runner that stands still inside a transaction of PostgreSQL, at every statement of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pytest
+from optuna.storages import RDBStorage
+from tests.faults.place import ROOT
+from tests.postgres import create_database, running_postgres
+from tests.stopped_runner import (
+    SCENES,
+    begun,
+    check_invariants,
+    clear,
+    finish,
+    make_spec,
+    open_study,
+    take_over,
+    tell,
+)
+
+from studyflow.record import TrialRecord
+from studyflow.storage import PatientStorage, TransactionLimits, open_storage
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+LIMITS = TransactionLimits(lock_seconds=0.05, idle_seconds=0.12)
+
+
+class Killed(BaseException):
+    """The runner dies here, and its connection with it."""
+
+
+class Brake:
+    """Stops whoever is about to send a statement, or a commit, to a database.
+
+    Args:
+        storage: The database as one runner sees it.
+    """
+
+    def __init__(self, storage: RDBStorage) -> None:
+        import sqlalchemy
+
+        self._n_left: int | None = None
+        self._kills = False
+        self._transactions: list[list[str]] | None = None
+        self.is_stopped = threading.Event()
+        self._may_go_on = threading.Event()
+        for event, arrive in (
+            ("before_cursor_execute", lambda *arguments: self._arrive(arguments[2])),
+            ("commit", lambda _: self._arrive("COMMIT")),
+        ):
+            sqlalchemy.event.listen(storage.engine, event, arrive)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Take down what is sent, transaction by transaction."""
+        self._transactions = [[]]
+        try:
+            yield
+        finally:
+            self._recorded, self._transactions = self._transactions, None
+
+    @property
+    def moments(self) -> list[int]:
+        """How many statements come before each one of a transaction that writes.
+
+        Stopped in one that only reads, a runner holds nothing, and what it has read is as old as
+        what it knows at the first statement of the next one.
+        """
+        moments: list[int] = []
+        n = 0
+        for statements in self._recorded:
+            if any(statement.startswith(("INSERT", "UPDATE")) for statement in statements):
+                moments += range(n, n + len(statements))
+            n += len(statements)
+        assert len(moments) >= 5
+        return moments
+
+    def arm(self, n_passed: int, *, kills: bool = False) -> None:
+        self._n_left, self._kills = n_passed, kills
+        self.is_stopped.clear()
+        self._may_go_on.clear()
+
+    def release(self) -> None:
+        self._n_left = None
+        self._may_go_on.set()
+
+    def _arrive(self, statement: str) -> None:
+        if self._transactions is not None:
+            self._transactions[-1].append(statement)
+            if statement == "COMMIT":
+                self._transactions.append([])
+        if self._n_left is None:
+            return
+        self._n_left -= 1
+        if self._n_left < 0:
+            self._n_left = None
+            self.is_stopped.set()
+            if self._kills:
+                raise Killed
+            assert self._may_go_on.wait(20)
+
+
+@dataclass(frozen=True)
+class Runners:
+    """Two runners' connections to one database."""
+
+    url: str
+    a: PatientStorage
+    b: PatientStorage
+    brake: Brake
+
+
+@pytest.fixture(scope="module")
+def runners() -> Iterator[Runners]:
+    with running_postgres() as postgres:
+        url = create_database(postgres.url, "stopped writes")
+        opened = [open_storage(url, limits=LIMITS) for _ in range(2)]
+        a, b = (PatientStorage(s, 20.0, sleep=lambda _: time.sleep(0.02)) for s in opened)
+        assert isinstance(opened[0], RDBStorage)
+        yield Runners(url, a, b, Brake(opened[0]))
+        for storage in opened:
+            assert isinstance(storage, RDBStorage)
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+@pytest.mark.fault("F25", "F63")
+@pytest.mark.parametrize("scene", ["ask", "begin", "report", "tell"])
+def test_a_runner_stopped_at_any_statement_holds_nobody_up_and_its_late_write_is_refused(
+    scene: str, runners: Runners
+) -> None:
+    spec = make_spec(name=scene, budget={"n_trials": 1000})
+    first, second = open_study(spec, runners.a), open_study(spec, runners.b)
+    prepare, act = SCENES[scene].prepare, SCENES[scene].act
+    seen = prepare(first)
+    with runners.brake.recording():
+        act(first, seen)
+    with ThreadPoolExecutor(1) as thread:
+        for n_passed in runners.brake.moments:
+            clear(second)
+            seen = prepare(first)
+            runners.brake.arm(n_passed)
+            acting = thread.submit(act, first, seen)
+            try:
+                assert runners.brake.is_stopped.wait(20)
+                launched = take_over(second)
+            finally:
+                runners.brake.release()
+            acting.result(20)  # refused without an error
+            if launched is not None:
+                finish(second, launched)
+            check_invariants(second)
+
+
+@pytest.mark.fault("F62")
+def test_a_runner_killed_at_any_statement_of_an_end_leaves_nothing_to_the_next_attempt(
+    runners: Runners,
+) -> None:
+    spec = make_spec(name="killed", budget={"n_trials": 1000})
+    first, second = open_study(spec, runners.a), open_study(spec, runners.b)
+    seen = begun(first)
+    with runners.brake.recording():
+        tell(first, seen)
+    for n_passed in runners.brake.moments:
+        seen = begun(first)
+        runners.brake.arm(n_passed, kills=True)
+        with pytest.raises(Killed):
+            tell(first, seen)
+        launched = take_over(second)
+        assert launched is not None
+        finish(second, launched)
+        check_invariants(second)
+
+
+RUNNER = """
+import sys
+from studyflow.storage import PatientStorage, open_storage
+from tests.stopped_runner import begun, make_spec, open_study, tell
+study = open_study(make_spec(name="real"), PatientStorage(open_storage(sys.argv[1])))
+record = begun(study)
+print("begun", flush=True)
+sys.stdin.readline()
+tell(study, record)
+print(study.record(0).attempt, study.record(0).state, flush=True)
+"""
+
+
+@pytest.mark.fault("F25", "F63")
+def test_a_process_stopped_in_its_state_update_wakes_up_to_a_refusal(runners: Runners) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    limits = "-c lock_timeout=50 -c idle_in_transaction_session_timeout=300"
+    url = f"{runners.url}?options={quote(limits)}"
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    )
+    try:
+        assert runner.stdin is not None
+        assert runner.stdout is not None
+        assert runner.stdout.readline() == "begun\n"
+        with psycopg.connect(runners.url, autocommit=True) as connection:
+            # The runner's update takes a while on the server, so that it is stopped within.
+            connection.execute(
+                "create function wait_a_while() returns trigger as "
+                "$$ begin perform pg_sleep(1); return new; end $$ language plpgsql"
+            )
+            connection.execute(
+                "create trigger slow before update of state on trials for each row "
+                "when (new.state = 'COMPLETE') execute function wait_a_while()"
+            )
+            runner.stdin.write("go\n")
+            runner.stdin.flush()
+            sleeping = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
+            while not connection.execute(sleeping).fetchone()[0]:
+                assert runner.poll() is None
+                time.sleep(0.01)
+            runner.send_signal(signal.SIGSTOP)
+            study = open_study(make_spec(name="real"), runners.b)
+            launched: TrialRecord | None = take_over(study)
+            assert launched is not None
+            runner.send_signal(signal.SIGCONT)
+            said = runner.stdout.readline()
+            connection.execute("drop trigger slow on trials")
+        assert said == "2 running\n"
+        assert runner.wait(60) == 0
+        finish(study, launched)
+        check_invariants(study)
+    finally:
+        runner.kill()
+        runner.communicate()
