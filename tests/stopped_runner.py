@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import optuna
 
@@ -12,11 +12,41 @@ from studyflow.invariants import Evidence, check
 from studyflow.record import TrialRecord, TrialState
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.spec import StudySpec
+from studyflow.storage import ForwardingStorage
 from studyflow.study import Study, Verdict
 from studyflow.trial import Cause, MetricPoint
 
+_T = TypeVar("_T")
+
 FIRST, SECOND = 9.0, 0.25
 """What the attempts of the two runners end with."""
+
+
+class Stopping(ForwardingStorage):
+    """Does something just before one of its writes, when all has been read that decides it."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage) -> None:
+        super().__init__(storage)
+        self._left: int | None = None
+        self._what: Callable[[], object] = lambda: None
+
+    def arm(self, n_passed: int, what: Callable[[], object]) -> None:
+        self._left, self._what = n_passed, what
+
+    def disarm(self) -> None:
+        self._left = None
+
+    @property
+    def was_reached(self) -> bool:
+        return self._left is None
+
+    def _pass(self, method: str, call: Callable[[], _T]) -> _T:
+        if self._left is not None and not method.startswith("get_"):
+            self._left -= 1
+            if self._left < 0:
+                self._left = None
+                self._what()
+        return call()
 
 
 def make_spec(**changes: Any) -> StudySpec:

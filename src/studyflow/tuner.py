@@ -499,7 +499,7 @@ class Tuner:
         self, record: TrialRecord, verdict: Verdict, status: AttemptStatus | None = None
     ) -> None:
         backoff = self._spec.retry.backoff_seconds * 2.0 ** min(record.attempt - 1, 64)
-        self._study.end_attempt(
+        is_noted = self._study.end_attempt(
             record.number,
             record.attempt,
             verdict,
@@ -508,6 +508,9 @@ class Tuner:
             ended_at=None if status is None else status.ended_at,
             seen=record,
         )
+        if not is_noted:
+            _log.info("trial=%d attempt=%d was replaced", record.number, record.attempt)
+            return
         pause = min(backoff, MAX_BACKOFF_SECONDS)
         self._retry_at[record.number] = self._clock() + pause
         self._last_metrics.pop(record.number, None)

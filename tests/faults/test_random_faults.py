@@ -7,9 +7,11 @@ as processes ever take the same time twice. STUDYFLOW_FAULTS=100 makes it last, 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -25,10 +27,14 @@ from studyflow.trial import Cause
 N_FAULTS = int(os.environ.get("STUDYFLOW_FAULTS", "9"))
 N_TRIALS = 2 * N_FAULTS
 
+IDLE_SECONDS = 0.5
+LIMITS = f"-c lock_timeout=200 -c idle_in_transaction_session_timeout={1000 * IDLE_SECONDS:.0f}"
+"""Shorter than ours, so that a runner is not stopped for long."""
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600 + 60 * N_FAULTS),
-    pytest.mark.fault("F23"),
+    pytest.mark.fault("F23", "F63"),
 ]
 
 
@@ -59,6 +65,7 @@ class LocalHavoc(Havoc):
             self.kill_the_runner,
             self.end_the_runner,
             self.pause_the_runner,
+            self.freeze_the_runner_in_a_transaction,
             self.kill_a_trial,
             self.start_another_runner,
             self.stop_the_database,
@@ -72,6 +79,23 @@ class LocalHavoc(Havoc):
         self.runner.terminate()
         self.runner.wait(120)
         self.runner = self._start()
+
+    def freeze_the_runner_in_a_transaction(self) -> None:
+        """Stop it where it may hold locks, for longer than the database lets it stand still."""
+        psycopg = pytest.importorskip("psycopg")
+        stopped = (
+            "select count(*) from pg_stat_activity "
+            "where datname <> 'postgres' and state = 'idle in transaction'"
+        )
+        with psycopg.connect(f"{self.database.url}/postgres", autocommit=True) as connection:
+            for _ in range(300):
+                self.runner.send_signal(signal.SIGSTOP)
+                if connection.execute(stopped).fetchone()[0]:
+                    break
+                self.runner.send_signal(signal.SIGCONT)
+                time.sleep(self.random.uniform(0.0, 0.02))
+        time.sleep(1.5 * IDLE_SECONDS)
+        self.runner.send_signal(signal.SIGCONT)
 
     def kill_a_trial(self) -> None:
         """Kill a supervisor, and with it all of its attempt."""
@@ -114,7 +138,7 @@ def test_whatever_fails_at_random_the_study_comes_out_whole(
     seed = int(os.environ.get("STUDYFLOW_FAULT_SEED", "0"))
     place = new_place(
         seconds=0.5,
-        storage_url=create_database(server.url, str(tmp_path)),
+        storage_url=f"{create_database(server.url, str(tmp_path))}?options={quote(LIMITS)}",
         budget={"n_trials": N_TRIALS, "max_parallel_trials": 3},
         retry={"max_attempts": 100, "backoff_seconds": 0.1},
     )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.property.stateful import SETTINGS, new_runner
 from tests.property.test_tuner_machine import LOSSES
+from tests.stopped_runner import Stopping, check_invariants
 from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.executors import AttemptId
@@ -21,7 +22,7 @@ from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.trial import Cause, Outcome
 from studyflow.tuner import Tuner, TunerResult
 
-pytestmark = pytest.mark.fault("F24", "F25")
+pytestmark = pytest.mark.fault("F24", "F25", "F63")
 
 NAMES = ("a", "b", "c")
 
@@ -44,13 +45,15 @@ class PlacesMachine(RuleBasedStateMachine):
         self.reader = open_study(self.spec, self.storage)
         self.told: Counter[int] = Counter()
         self.values: dict[tuple[str, AttemptId], float] = {}
+        self.stopping: dict[str, Stopping] = {}
         self.runners = {name: self.runner(name) for name in NAMES}
         self.at_work = set(NAMES)
         self.n_beats = 0
 
     def runner(self, name: str) -> Tuner:
         self.executors[name] = executor = self.executors[name].again()
-        return new_runner(self.spec, self.storage, executor, self.told, self.clock)
+        self.stopping[name] = Stopping(self.storage)
+        return new_runner(self.spec, self.stopping[name], executor, self.told, self.clock)
 
     def act(self, name: str) -> TunerResult | None:
         self.n_beats += 1
@@ -88,6 +91,23 @@ class PlacesMachine(RuleBasedStateMachine):
         if is_new:
             self.runners[name] = self.runner(name)
         self.at_work.add(name)
+
+    @rule(name=st.sampled_from(NAMES), n_passed=st.integers(0, 12), seconds=st.integers(1, 80))
+    def freeze(self, name: str, n_passed: int, seconds: int) -> None:
+        """A runner stands still just before one of its next writes, while the others go on."""
+        if name not in self.at_work:
+            return
+
+        def others_go_on() -> None:
+            self.at_work.discard(name)
+            self.pass_time(seconds)
+            self.at_work.add(name)
+
+        self.stopping[name].arm(n_passed, others_go_on)
+        for _ in range(3):
+            if not self.stopping[name].was_reached:
+                self.act(name)
+        self.stopping[name].disarm()
 
     @rule(which=st.integers(0, 9), value=st.floats(-1.0, 1.0))
     def end(self, which: int, value: float) -> None:
@@ -140,6 +160,7 @@ class PlacesMachine(RuleBasedStateMachine):
         assert result is not None
         assert result.is_finished
         self.limits_are_kept()
+        check_invariants(self.reader)
         records = self.records()
         assert sum(is_counted(r) for r in records) == self.n_trials
         assert all(r.state.is_finished for r in records)

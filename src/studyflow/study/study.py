@@ -344,10 +344,10 @@ class Study:
         node: str | None = None,
         ended_at: float | None = None,
         seen: TrialRecord | None = None,
-    ) -> None:
-        """Note an attempt that was lost and will be followed by another.
+    ) -> bool:
+        """Note an attempt that was lost and will be followed by another; return whether it was.
 
-        It is noted once, and only while it is the newest.
+        It is noted once, and only while it is the newest: else another runner has gone on.
 
         Args:
             number: Number of the trial.
@@ -367,7 +367,7 @@ class Study:
                 return None
             return TrialChange({form.ATTEMPTS: [*ended, [attempt, *what]]})
 
-        self._change(number, end, seen)
+        return self._change(number, end, seen)
 
     def set_run_id(self, number: int, run_id: str) -> None:
         """Note which MLflow run shows a trial."""

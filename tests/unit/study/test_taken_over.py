@@ -14,6 +14,7 @@ from tests.stopped_runner import (
     FIRST,
     SCENES,
     SECOND,
+    Stopping,
     begun,
     check_invariants,
     check_second,
@@ -28,7 +29,7 @@ from tests.stopped_runner import (
 
 from studyflow.invariants import Evidence, check
 from studyflow.record import TrialRecord, TrialState
-from studyflow.storage import ForwardingStorage, default_storage_url, open_storage
+from studyflow.storage import default_storage_url, open_storage
 from studyflow.study import Study, Verdict, find_study, load_records
 from studyflow.study import storage_form as form
 from studyflow.trial import Cause
@@ -38,30 +39,6 @@ _T = TypeVar("_T")
 
 class Killed(BaseException):
     """The runner dies here."""
-
-
-class Stopping(ForwardingStorage):
-    """Does something just before one of its writes, when all has been read that decides it."""
-
-    def __init__(self, storage: optuna.storages.BaseStorage) -> None:
-        super().__init__(storage)
-        self._left: int | None = None
-        self._what: Callable[[], object] = lambda: None
-
-    def arm(self, n_passed: int, what: Callable[[], object]) -> None:
-        self._left, self._what = n_passed, what
-
-    @property
-    def was_reached(self) -> bool:
-        return self._left is None
-
-    def _pass(self, method: str, call: Callable[[], _T]) -> _T:
-        if self._left is not None and not method.startswith("get_"):
-            self._left -= 1
-            if self._left < 0:
-                self._left = None
-                self._what()
-        return call()
 
 
 Stored = Callable[[str], optuna.storages.BaseStorage]
