@@ -193,9 +193,9 @@ class Tuner:
         self._unread_since: dict[AttemptId, float] = {}
         """Ended attempts whose runs could not be read yet, and when that was first found."""
         self._is_cancelling = False
-        self._last_metrics: dict[int, dict[str, float]] = {}
-        self._curves: dict[int, Curve] = {}
-        """By trial, what its newest attempt has reported; a new runner is given all of it again."""
+        self._last_metrics: dict[AttemptId, dict[str, float]] = {}
+        self._curves: dict[AttemptId, Curve] = {}
+        """What each running attempt has reported; a new runner is given all of it again."""
         self._progress_at = -math.inf
         self._is_refused = False
         """Whether the executor refused a launch in this turn, for now or for good."""
@@ -411,7 +411,7 @@ class Tuner:
             if status.state is AttemptState.ENDED:
                 changed |= self._take_end(record, attempt, status)
             elif attempt not in self._stopping:
-                self._end_early(record, attempt)
+                self._end_early(record, attempt, status)
             if status.state is AttemptState.PENDING and status.reason:
                 self._add_note(f"Trial {attempt.number} waits: {status.reason}")
         return changed
@@ -424,10 +424,9 @@ class Tuner:
             self._stop(attempt, Cause.CANCELLED, "A newer attempt of this trial counts.")
 
     def _take_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
-        latest = self._last_metrics.setdefault(record.number, {})
+        latest = self._last_metrics.setdefault(_newest(record), {})
         latest.update((point.name, point.value) for point in points)
-        curve = self._curves.get(record.number, Curve())
-        self._curves[record.number] = curve.extended(points, self._spec)
+        self._curves[_newest(record)] = self._curve(record).extended(points, self._spec)
         self._study.report(record.number, points, record)
         self._mirror.points(record, points)
         self._observer.reported(record, points)
@@ -436,7 +435,9 @@ class Tuner:
         """Judge an ended attempt; return whether that could be done now."""
         assert status.outcome is not None, "an ended attempt has an outcome"
         if status.started_at is not None and self._reads_tracker(record):
-            self._read_points(record)  # what came after the last look, and all of it unpruned
+            self._read_points(
+                record, status
+            )  # what came after the last look, and all of it unpruned
         outcome = self._with_tracked_metrics(record, attempt, status)
         if outcome is None:
             return False
@@ -467,7 +468,7 @@ class Tuner:
         assert outcome is not None, "an ended attempt has an outcome"
         if not outcome.is_silent:
             return outcome
-        names, reported = self._spec.metrics, self._last_metrics.get(record.number, {})
+        names, reported = self._spec.metrics, self._last_metrics.get(attempt, {})
         logged = LoggedRuns()
         if not all(name in reported for name in names):
             logged = self._mirror.read_runs(record, names, status.started_at)
@@ -513,8 +514,8 @@ class Tuner:
             return
         pause = min(backoff, MAX_BACKOFF_SECONDS)
         self._retry_at[record.number] = self._clock() + pause
-        self._last_metrics.pop(record.number, None)
-        self._curves.pop(record.number, None)
+        self._last_metrics.pop(_newest(record), None)
+        self._curves.pop(_newest(record), None)
         _log.info(
             "trial=%d attempt=%d lost cause=%s: %s",
             record.number,
@@ -536,8 +537,8 @@ class Tuner:
     ) -> None:
         node = None if status is None else status.node
         told = self._study.tell(record.number, verdict, metrics, _seconds(status), node, record)
-        self._last_metrics.pop(told.number, None)
-        self._curves.pop(told.number, None)
+        self._last_metrics.pop(_newest(record), None)
+        self._curves.pop(_newest(record), None)
         self._retry_at.pop(told.number, None)
         if not told.state.is_finished:
             _log.info("trial=%d attempt=%d was replaced", told.number, record.attempt)
@@ -571,11 +572,11 @@ class Tuner:
 
     # ---- pruning ----------------------------------------------------------------------------
 
-    def _end_early(self, record: TrialRecord, attempt: AttemptId) -> None:
+    def _end_early(self, record: TrialRecord, attempt: AttemptId, status: AttemptStatus) -> None:
         """Stop an attempt that has diverged, or that the pruner gives up."""
         has_pruner = self._spec.pruner.type != "none"
         if has_pruner:
-            self._look_at_tracker(record)
+            self._look_at_tracker(record, status)
         if self._curve(record).has_diverged(self._spec):
             reason = describe_divergence(self._spec, self._curve(record))
             self._stop(attempt, Cause.NAN, reason)
@@ -595,7 +596,7 @@ class Tuner:
             )
 
     def _curve(self, record: TrialRecord) -> Curve:
-        return self._curves.get(record.number, Curve())
+        return self._curves.get(_newest(record), Curve())
 
     def _is_at_its_end(self, number: int) -> bool:
         """Whether a running trial has reported its last step: its result comes next."""
@@ -609,24 +610,37 @@ class Tuner:
         if not self._executor.brings_points:
             return True
         has_pruner = self._spec.pruner.type != "none"
-        return has_pruner and record.number not in self._last_metrics
+        return has_pruner and _newest(record) not in self._last_metrics
 
-    def _look_at_tracker(self, record: TrialRecord) -> None:
+    def _look_at_tracker(self, record: TrialRecord, status: AttemptStatus) -> None:
         """Take in what a script logs straight to MLflow, once in a while."""
         now = self._clock()
         if now < self._tracker_read_at.get(record.number, now):
             return
         first_look = record.number not in self._tracker_read_at
         self._tracker_read_at[record.number] = now + self._settings.tracker_poll_seconds
-        if first_look or record.number in self._last_metrics:
+        if first_look or _newest(record) in self._last_metrics:
             return  # the SDK's reports arrive by themselves
-        self._read_points(record)
+        self._read_points(record, status)
 
-    def _read_points(self, record: TrialRecord) -> None:
-        points = self._mirror.read_points(record, self._spec.objectives[0].metric)
+    def _read_points(self, record: TrialRecord, status: AttemptStatus) -> None:
+        points = self._points_of_attempt(record, status, self._spec.objectives[0].metric)
         if points:  # all of them, so nothing is added up; none while MLflow is away
-            self._curves[record.number] = Curve().extended(points, self._spec)
+            self._curves[_newest(record)] = Curve().extended(points, self._spec)
         self._study.report(record.number, points, record)
+
+    def _points_of_attempt(
+        self, record: TrialRecord, status: AttemptStatus, metric: str
+    ) -> Sequence[MetricPoint]:
+        """Return what the newest attempt logged of a metric: all attempts share the trial's run.
+
+        The points and the start are of one machine's clock: where the script ran.
+        """
+        points = self._mirror.read_points(record, metric)
+        if record.attempt <= 1:
+            return points
+        began_ms = math.inf if status.started_at is None else math.floor(1000 * status.started_at)
+        return [point for point in points if point.timestamp_ms >= began_ms]
 
     # ---- launching --------------------------------------------------------------------------
 
@@ -735,7 +749,7 @@ class Tuner:
         self._keep_spec(is_new=not self._has_kept_spec)
         tracking = self._mirror.open_trial(record)
         if tracking is not None:
-            self._study.set_run_id(record.number, tracking.run_id)
+            self._study.set_run_id(record.number, tracking.run_id, seen=record)
             record = replace(record, run_id=tracking.run_id)
         trial = Trial(
             study=self._spec.name,

@@ -75,6 +75,7 @@ class Picture:
         self.logged: dict[str, list[float]] = {}
         self.others: tuple[LoggedRun, ...] = ()
         self.is_away = False
+        self.logged_at_ms = 0
         self.finished: list[int] = []
 
     def open_trial(self, record: TrialRecord) -> TrackingRef | None:
@@ -88,7 +89,9 @@ class Picture:
 
     def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
         values = self.logged.get(metric, [])
-        return tuple(MetricPoint(metric, step, value, 0) for step, value in enumerate(values))
+        return tuple(
+            MetricPoint(metric, step, value, self.logged_at_ms) for step, value in enumerate(values)
+        )
 
     def read_runs(
         self, record: TrialRecord, metrics: Sequence[str], began_at: float | None
@@ -1561,6 +1564,43 @@ def test_reports_that_went_straight_to_mlflow_are_in_the_study_when_a_trial_ends
     rig.drive()
     [record] = rig.check()
     assert record.intermediate == {0: 3.0, 1: 2.0}
+
+
+@pytest.mark.fault("F62")
+def test_what_a_lost_attempt_logged_straight_to_mlflow_is_no_result_of_the_next_one() -> None:
+    rig = Rig(parallel(1, n_trials=1, retry={"backoff_seconds": 1}), objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    rig.picture.logged = {"loss": [3.0, 2.0]}
+    rig.picture.logged_at_ms = round(1000 * rig.clock())
+    rig.executor.lose(AttemptId(0, 1))
+    rig.turns(tuner, 4)
+    assert rig.machine.running() == [AttemptId(0, 2)]
+
+    rig.executor.finish(AttemptId(0, 2), replace(no_finish(), attempt=2))
+    rig.machine.attempts[AttemptId(0, 2)].exit_code = 0
+    tuner.drive()
+
+    (record,) = rig.check(n_counted=1)
+    assert (record.attempt, record.cause, record.values) == (2, Cause.BAD_METRIC, None)
+
+
+@pytest.mark.fault("F62")
+def test_what_the_next_attempt_logs_straight_to_mlflow_is_its_result() -> None:
+    rig = Rig(parallel(1, n_trials=1, retry={"backoff_seconds": 1}), objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    rig.executor.lose(AttemptId(0, 1))
+    rig.turns(tuner, 4)
+    rig.picture.logged = {"loss": [3.0, 2.0]}
+    rig.picture.logged_at_ms = round(1000 * rig.clock())
+
+    rig.executor.finish(AttemptId(0, 2), replace(no_finish(), attempt=2))
+    rig.machine.attempts[AttemptId(0, 2)].exit_code = 0
+    tuner.drive()
+
+    (record,) = rig.check()
+    assert (record.attempt, record.cause, record.values) == (2, Cause.OK, (2.0,))
 
 
 @pytest.mark.fault("F22")

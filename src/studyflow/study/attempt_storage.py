@@ -144,7 +144,12 @@ class AttemptStorage(ForwardingStorage):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if trial_id in self._fences:
-            self._change(trial_id, TrialChange(system_attrs={key: value}))
+            shown = (
+                form.with_rung(super().get_trial(trial_id), key)
+                if key.startswith(form.RUNG)
+                else {}
+            )
+            self._change(trial_id, TrialChange(shown, {key: value}))
         else:
             super().set_trial_system_attr(trial_id, key, value)
 

@@ -25,7 +25,11 @@ the constraints that format 1 kept are written with it, for older versions and f
 Optuna; where both stand, this one is read."""
 CURVE: Final = "curve"
 """Which reported values an earlier attempt left, once a later one reports: its number, the steps
-that it has not come to again (`hidden`) and those before its first one (`earlier`)."""
+that it has not come to again (`hidden`) and those before its first one (`earlier`), and the system
+attributes in which a pruner keeps what it made of them (`rungs`)."""
+RUNG: Final = "completed_rung_"
+"""System attribute, followed by a number, in which Optuna's successive halving keeps the value that
+a trial had when it came to a rung."""
 CAUSE: Final = "cause"
 MESSAGE: Final = "message"
 ATTEMPT: Final = "attempt"
@@ -152,10 +156,11 @@ def _attrs_of_one_attempt(frozen: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 
 def _system_attrs_of_one_attempt(frozen: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    end = _end(frozen)
+    end, rungs = _end(frozen), frozen.user_attrs.get(CURVE, {}).get("rungs", ())
+    attrs = {k: v for k, v in frozen.system_attrs.items() if k not in rungs}
     if end is None and frozen.state.is_finished():
-        return frozen.system_attrs
-    others = {k: v for k, v in frozen.system_attrs.items() if not k.startswith(CONSTRAINT)}
+        return attrs
+    others = {k: v for k, v in attrs.items() if not k.startswith(CONSTRAINT)}
     constraints = {} if end is None else end.get("constraints", {})
     return others | {f"{CONSTRAINT}{name}": value for name, value in constraints.items()}
 
@@ -208,9 +213,12 @@ def with_points(
     attempt, known = int(frozen.user_attrs.get(ATTEMPT, 0)), frozen.intermediate_values
     stored = frozen.user_attrs.get(CURVE, {})
     hidden, earlier = set(stored.get("hidden", ())), set(stored.get("earlier", ()))
+    rungs = set(stored.get("rungs", ()))
     is_first = attempt > max(int(stored.get("attempt", 0)), 1)
     if is_first:
         earlier = set(known) - hidden
+        if any(step >= min(points) for step in earlier):  # it comes to them again
+            rungs = {key for key in frozen.system_attrs if key.startswith(RUNG)}
     new: dict[int, float] = {}
     for step, value in points.items():
         is_free = step in hidden or step in earlier
@@ -218,9 +226,22 @@ def with_points(
             new[step] = value
             hidden |= {other for other in earlier if other >= step}
             hidden, earlier = hidden - {step}, {other for other in earlier if other < step}
-    curve = {"attempt": attempt, "hidden": sorted(hidden), "earlier": sorted(earlier)}
+    curve = {
+        "attempt": attempt,
+        "hidden": sorted(hidden),
+        "earlier": sorted(earlier),
+        "rungs": sorted(rungs),
+    }
     is_changed = bool(new) and (is_first or (stored and curve != stored))
     return new, {CURVE: curve} if is_changed else {}
+
+
+def with_rung(frozen: optuna.trial.FrozenTrial, key: str) -> dict[str, Any]:
+    """Return the user attributes to write when a pruner writes a system attribute."""
+    stored = frozen.user_attrs.get(CURVE, {})
+    if key not in stored.get("rungs", ()):
+        return {}
+    return {CURVE: {**stored, "rungs": [other for other in stored["rungs"] if other != key]}}
 
 
 def has_reported(frozen: optuna.trial.FrozenTrial) -> bool:

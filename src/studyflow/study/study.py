@@ -369,14 +369,20 @@ class Study:
 
         return self._change(number, end, seen)
 
-    def set_run_id(self, number: int, run_id: str) -> None:
-        """Note which MLflow run shows a trial."""
+    def set_run_id(self, number: int, run_id: str, seen: TrialRecord | None = None) -> None:
+        """Note which MLflow run shows a trial.
+
+        Args:
+            number: Number of the trial.
+            run_id: MLflow's id of the run.
+            seen: The trial as it was when the run was opened; one that has gone on keeps its own.
+        """
 
         def note(frozen: FrozenTrial) -> TrialChange | None:
             is_known = frozen.user_attrs.get(form.RUN_ID) == run_id
             return None if is_known else TrialChange({form.RUN_ID: run_id})
 
-        self._change(number, note)
+        self._change(number, note, seen)
 
     def pinned_image(self) -> str | None:
         """Return the study file's image by its digest, once a trial has shown which it is.

@@ -308,3 +308,5 @@ def test_a_pruner_judges_an_attempt_by_its_own_values(pruner: str) -> None:
     study.report(1, points(0.25, 1), attempt)
 
     assert not study.should_prune(1)
+    (_, trial) = study.optuna_study.trials
+    assert {v for k, v in trial.system_attrs.items() if k.startswith("completed_rung_")} <= {0.25}
