@@ -333,7 +333,7 @@ FAULTS = (
     Fault(
         "F63",
         "a runner is stopped inside a write of the storage, and wakes up late",
-        "others wait for its locks at most 30 seconds (on one machine, where the lock is a file's, "
+        "others wait for its locks at most a minute (on one machine, where the lock is a file's, "
         "they say which process is stopped); its late write is refused, and it goes on with others",
     ),
     Fault(
