@@ -99,6 +99,8 @@ class Picture:
         if self.is_away:
             return LoggedRuns(trouble="MLflow does not answer.", is_away=True)
         latest = {name: values[-1] for name, values in self.logged.items()}
+        if record.attempt > 1 and began_at is not None and self.logged_at_ms < 1000 * began_at:
+            latest = {}  # all attempts share the run: these are an earlier one's
         own = LoggedRun(f"run-{record.number}", f"trial-{record.number:04d}", latest)
         return LoggedRuns("sqlite:////mlflow.db", (own, *self.others))
 
@@ -1577,7 +1579,7 @@ def test_what_a_lost_attempt_logged_straight_to_mlflow_is_no_result_of_the_next_
     rig.turns(tuner, 4)
     assert rig.machine.running() == [AttemptId(0, 2)]
 
-    rig.executor.finish(AttemptId(0, 2), replace(no_finish(), attempt=2))
+    rig.executor.finish(AttemptId(0, 2), None)
     rig.machine.attempts[AttemptId(0, 2)].exit_code = 0
     tuner.drive()
 
@@ -1595,7 +1597,7 @@ def test_what_the_next_attempt_logs_straight_to_mlflow_is_its_result() -> None:
     rig.picture.logged = {"loss": [3.0, 2.0]}
     rig.picture.logged_at_ms = round(1000 * rig.clock())
 
-    rig.executor.finish(AttemptId(0, 2), replace(no_finish(), attempt=2))
+    rig.executor.finish(AttemptId(0, 2), None)
     rig.machine.attempts[AttemptId(0, 2)].exit_code = 0
     tuner.drive()
 
