@@ -11,6 +11,7 @@
     │   ├── TrialTaken       another runner looks after the trial now
     │   └── StudyStopped     alike failures ended the study before its budget
     ├── StorageUnavailable   the study's storage does not answer                      (retryable)
+    │   └── StorageBroken         it stays so until a person repairs it               (retryable)
     ├── SamplerError         a sampler was asked for something it cannot do
     ├── ExecutorError
     │   ├── ExecutorUnavailable   the place where trials run does not answer          (retryable)
@@ -119,6 +120,10 @@ class StorageUnavailable(StudyflowError):
     """The study's storage does not answer."""
 
     retryable = True
+
+
+class StorageBroken(StorageUnavailable):
+    """The study's storage stays as it is until a person repairs it: nobody waits for that."""
 
 
 class SamplerError(StudyflowError):

@@ -419,6 +419,11 @@ FAULTS = (
         "what can be sent is sent first; what was not is named with its remedy, and the exit code "
         "says it",
     ),
+    Fault(
+        "F79",
+        "two threads use the storage while it is away",
+        "each waits for itself; what is told is told once, and is true for all of them",
+    ),
 )
 
 CONTRACT = {

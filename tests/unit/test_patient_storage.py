@@ -8,7 +8,8 @@ import os
 import pickle
 import resource
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -281,6 +282,105 @@ def test_a_pickled_storage_leaves_the_terminal_behind(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(storage)).create_new_study(MINIMIZE, "demo")
 
     assert [study.study_name for study in storage.get_all_studies()] == ["demo"]
+
+
+# ---- two threads -----------------------------------------------------------------------------
+
+
+def in_a_thread(call: Callable[[], object]) -> None:
+    """Make a call in another thread, to its end."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert failed == []
+
+
+@pytest.mark.fault("F79")
+def test_two_threads_that_find_the_storage_back_in_one_moment_tell_it_once() -> None:
+    place = Place()
+    place.failing.is_away, place.back_after = True, 60.0
+    others: list[Callable[[], object]] = [lambda: place.patient.get_all_trials(place.study_id)]
+
+    def clock() -> float:
+        if not place.failing.is_away and others:
+            in_a_thread(others.pop())  # between what this thread has read and what it writes
+        return place.clock()
+
+    place.patient._clock = clock
+    place.patient.create_new_trial(place.study_id)
+
+    assert others == []
+    assert [message.partition(".")[0] for message in place.heard] == [
+        "The study storage test:// failed: server closed the connection unexpectedly",
+        "The study storage is back after 70 s",
+    ]
+
+
+@pytest.mark.fault("F79")
+def test_a_storage_that_answers_one_thread_is_not_told_as_back_while_another_waits() -> None:
+    place = Place()
+    place.failing.fail(StorageFault.LOST_BEFORE_COMMIT, "set_study_user_attr", times=10)
+
+    def sleep(seconds: float) -> None:
+        in_a_thread(lambda: place.patient.get_all_trials(place.study_id))
+        place.sleep(seconds)
+
+    place.patient._sleep = sleep
+    place.patient.set_study_user_attr(place.study_id, "key", 1)
+
+    away, back = place.heard
+    assert "waiting for it" in away
+    assert back == f"The study storage is back after {sum(place.pauses):.0f} s."
+
+
+@pytest.mark.fault("F79")
+def test_a_thread_that_gives_up_leaves_the_others_their_patience() -> None:
+    place = Place(patience_seconds=100.0)
+    place.failing.fail(StorageFault.LOST_BEFORE_COMMIT, "set_study_user_attr")
+    with pytest.raises(StorageUnavailable, match="away for 100 s"):
+        place.patient.set_study_user_attr(place.study_id, "key", 1)
+    place.patient.get_all_trials(place.study_id)
+    assert place.heard[-1] == "The study storage is back after 100 s."
+
+    place.failing.fail(StorageFault.LOST_BEFORE_COMMIT, "get_trial", times=1)
+    place.patient.get_trial(place.patient.create_new_trial(place.study_id))
+
+
+@pytest.mark.fault("F79")
+def test_many_threads_wait_side_by_side_and_make_each_trial_once() -> None:
+    place = Place()
+    place.failing.is_away = True
+    start, lock = threading.Barrier(8), threading.Lock()
+
+    def sleep(seconds: float) -> None:
+        with lock:
+            place.sleep(seconds)
+            if len(place.pauses) > 30:
+                place.failing.heal()
+
+    def work() -> None:
+        start.wait(10)
+        for _ in range(5):
+            place.patient.create_new_trial(place.study_id)
+
+    place.patient._sleep = sleep
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert len(place.heard) == 2
+    assert len({trial.datetime_start for trial in place.trials()}) == 40
 
 
 # ---- what databases raise --------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from studyflow.errors import StorageUnavailable
+from studyflow.errors import StorageBroken, StorageUnavailable
 from studyflow.storage.changes import TrialChange, change_trial
 from studyflow.storage.forwarding import ForwardingStorage
 
@@ -49,13 +50,15 @@ def _tell_nobody(message: str) -> None:
 class PatientStorage(ForwardingStorage):
     """Repeats what failed because the storage is away, until it is back or patience is over.
 
-    Whoever waits holds no lock, so threads wait side by side; they share one patience, which begins
-    when the storage goes away and is whole again once any call succeeds.
+    Whoever waits holds no lock, so threads wait side by side. They share one patience, which begins
+    when the storage goes away and is whole again once it answers and nobody waits any more: a call
+    that waits while others succeed keeps its own count.
 
     Args:
         storage: What may be away. It raises `StorageUnavailable` then.
         patience_seconds: How long to wait for it.
-        on_wait: Told in a sentence that the storage is away and, later, that it is back.
+        on_wait: Told in a sentence that the storage is away and, later, that it is back; by one
+            thread at a time, and never twice the same in a row.
         clock: Seconds, monotonic.
         sleep: Waits for seconds.
         jitter: Gives a number from 0 to 1 by which pauses differ: two runners that failed together
@@ -78,14 +81,20 @@ class PatientStorage(ForwardingStorage):
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
+        # Guards all that follows, and is held while `on_wait` is told; no call waits with it.
+        self._lock = threading.RLock()
+        self._waiting: dict[object, float] = {}
+        """The calls that wait now, and when each began to."""
         self._away_since: float | None = None
+        """When the first call failed of those that nobody has seen succeed."""
         self._is_told = False
         """Whether somebody was told that the storage is away."""
         self._last_start = datetime.min
 
     def limit_patience(self, seconds: float) -> None:
         """Wait no longer than this from now on: somebody wants to leave."""
-        self._patience_seconds = min(self._patience_seconds, seconds)
+        with self._lock:
+            self._patience_seconds = min(self._patience_seconds, seconds)
 
     # ---- writes that must not be repeated blindly --------------------------------------------
 
@@ -160,14 +169,15 @@ class PatientStorage(ForwardingStorage):
 
     def _new_trial(self) -> FrozenTrial:
         """Return what a new trial is made from: nothing but a start that no other trial has."""
-        # Threads may make trials at once; a clock with coarse steps gives both the same time.
-        self._last_start = max(datetime.now(), self._last_start + _CLOCK_STEP)
+        with self._lock:
+            # Threads may make trials at once; a clock with coarse steps gives both the same time.
+            start = self._last_start = max(datetime.now(), self._last_start + _CLOCK_STEP)
         return FrozenTrial(
             number=-1,
             trial_id=-1,
             state=TrialState.RUNNING,
             value=None,
-            datetime_start=self._last_start,
+            datetime_start=start,
             datetime_complete=None,
             params={},
             distributions={},
@@ -203,61 +213,82 @@ class PatientStorage(ForwardingStorage):
         return self._pass(method, attempt)
 
     def _pass(self, method: str, call: Callable[[], _T]) -> _T:
-        began: float | None = None
+        caller = object()
         pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                result = call()
-            except (StorageUnavailable, optuna.exceptions.StorageInternalError) as error:
-                away = _as_unavailable(error)
-                began = self._clock() if began is None else began
-                _log.info("%s failed, and is tried again: %s", method, away)
-                self._wait(away, began, pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            else:
-                self._came_back()
-                return result
+        try:
+            while True:
+                try:
+                    result = call()
+                except (StorageUnavailable, optuna.exceptions.StorageInternalError) as error:
+                    away = _as_passing(error)
+                    _log.info("%s failed, and is tried again: %s", method, away)
+                    self._wait(self._note_failure(caller, away), pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                else:
+                    self._note_answer(caller)
+                    return result
+        finally:
+            with self._lock:
+                self._waiting.pop(caller, None)
 
-    def _wait(self, error: StorageUnavailable, began: float, pause: float) -> None:
-        """Wait before a call is repeated.
+    def _note_failure(self, caller: object, error: StorageUnavailable) -> float:
+        """Count a call that failed among those that wait; return how long it may still wait.
 
         Raises:
             StorageUnavailable: The storage has been away for too long.
         """
         now = self._clock()
-        if self._away_since is None:
-            self._away_since = now
-        # Another thread's call may succeed while this one never does.
-        away_seconds = now - min(self._away_since, began)
-        if away_seconds >= self._patience_seconds:
-            raise StorageUnavailable(
-                f"{error.message} It has been away for {_duration(away_seconds)}.",
-                hint="nothing that was recorded is lost, and running trials go on; run the study "
-                "again when it is back.",
-            ) from error
-        if away_seconds >= QUIET_SECONDS and not self._is_told:
-            self._is_told = True
-            self._on_wait(
-                f"{error.message} Running trials go on; waiting for it up to "
-                f"{_duration(self._patience_seconds)}."
-            )
-        pause *= 0.5 + 0.5 * self._jitter()
+        with self._lock:
+            began = self._waiting.setdefault(caller, now)
+            if self._away_since is None:
+                self._away_since = now
+            away_seconds = now - min(self._away_since, began)
+            patience_seconds = self._patience_seconds
+            if away_seconds >= patience_seconds:
+                raise StorageUnavailable(
+                    f"{error.message} It has been away for {_duration(away_seconds)}.",
+                    hint="nothing that was recorded is lost, and running trials go on; run the "
+                    "study again when it is back.",
+                ) from error
+            if away_seconds >= QUIET_SECONDS and not self._is_told:
+                self._is_told = True
+                self._on_wait(
+                    f"{error.message} Running trials go on; waiting for it up to "
+                    f"{_duration(patience_seconds)}."
+                )
+        return patience_seconds - away_seconds
+
+    def _wait(self, longest_seconds: float, pause: float) -> None:
+        """Wait before a call is repeated."""
         try:
-            self._sleep(min(pause, self._patience_seconds - away_seconds))
+            self._sleep(min(pause * (0.5 + 0.5 * self._jitter()), longest_seconds))
         except BaseException:
             self.limit_patience(0.0)  # Ctrl-C, or SIGTERM: nobody waits for what follows
             raise
 
-    def _came_back(self) -> None:
+    def _note_answer(self, caller: object) -> None:
+        """Take note that the storage has answered a call; tell it when no other call waits."""
         if self._away_since is None:
             return
-        seconds, self._away_since = self._clock() - self._away_since, None
-        if self._is_told:
-            self._is_told = False
-            self._on_wait(f"The study storage is back after {_duration(seconds)}.")
+        now = self._clock()
+        with self._lock:
+            self._waiting.pop(caller, None)
+            if self._waiting or self._away_since is None:
+                return  # what others wait for does not work yet, or another call was first
+            seconds, self._away_since = now - self._away_since, None
+            if self._is_told:
+                self._is_told = False
+                self._on_wait(f"The study storage is back after {_duration(seconds)}.")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_on_wait": _tell_nobody}  # a terminal stays in its process
+        # A terminal stays in its process, and so does what waits there.
+        state = {**self.__dict__, "_on_wait": _tell_nobody, "_waiting": {}}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
 
 def _is_made_from(trial: FrozenTrial, template: FrozenTrial) -> bool:
@@ -274,14 +305,17 @@ def _is_made_from(trial: FrozenTrial, template: FrozenTrial) -> bool:
     return trial.datetime_start == template.datetime_start
 
 
-def _as_unavailable(
+def _as_passing(
     error: StorageUnavailable | optuna.exceptions.StorageInternalError,
 ) -> StorageUnavailable:
     """Return what to wait for.
 
     Raises:
-        StorageInternalError: Waiting would not help.
+        StorageBroken: Waiting would not help.
+        StorageInternalError: Neither.
     """
+    if isinstance(error, StorageBroken):
+        raise error
     if isinstance(error, StorageUnavailable):
         return error
     import sqlalchemy
