@@ -361,6 +361,12 @@ FAULTS = (
         "made anew: what ran in it is killed and attempted again, and the study goes on",
     ),
     Fault(
+        "F68",
+        "the journal is damaged, cut, replaced or removed while a study runs",
+        "the runner ends with code 3 in one sentence and writes nothing more there; a torn number "
+        "is never read as a shorter one; a writer that is stopped is named and waited for a while",
+    ),
+    Fault(
         "F69",
         "the kubelet answers for a log that is gone, with status 200",
         "its words are never kept or shown as the trial's log; what was fetched before stays",

@@ -21,7 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.pool import PoolProxiedConnection
 
-from studyflow.errors import StorageUnavailable
+from studyflow.errors import StorageBroken, StorageUnavailable
 from studyflow.storage import PatientStorage, default_storage_url, open_storage
 from studyflow.testing.failing_storage import FailingStorage, StorageFault
 from studyflow.testing.fake_clock import FakeClock
@@ -563,5 +563,6 @@ def test_a_file_that_may_not_be_read_is_no_reason_to_wait(
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(PermissionError):
-        storage.create_new_study(MINIMIZE, "demo")
+    patient = PatientStorage(storage, sleep=lambda seconds: pytest.fail("it waits"))
+    with pytest.raises(StorageBroken, match=r"Permission denied\. Hint: let this user read and"):
+        patient.create_new_study(MINIMIZE, "demo")

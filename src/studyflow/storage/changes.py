@@ -23,7 +23,7 @@ from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, TrialState
 
-from studyflow.storage.journal import ExclusiveJournal
+from studyflow.storage.journal import JournalFile
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -94,7 +94,7 @@ def change_trial(
         storage = storage._backend
     if isinstance(storage, RDBStorage):
         return _change_in_database(storage, trial_id, expected, change)
-    if isinstance(storage, JournalStorage) and isinstance(storage._backend, ExclusiveJournal):
+    if isinstance(storage, JournalStorage) and isinstance(storage._backend, JournalFile):
         return _change_in_journal(storage, storage._backend, trial_id, expected, change)
     lock: AbstractContextManager[Any] = (
         storage._lock if isinstance(storage, InMemoryStorage) else nullcontext()
@@ -198,7 +198,7 @@ def _set_steps(session: Session, trial_id: int, wanted: Mapping[int, float]) -> 
 
 def _change_in_journal(
     storage: JournalStorage,
-    journal: ExclusiveJournal,
+    journal: JournalFile,
     trial_id: int,
     expected: Mapping[str, Any],
     change: TrialChange,

@@ -9,15 +9,17 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import optuna
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import BaseJournalBackend, JournalFileOpenLock
 
-from studyflow.errors import StorageUnavailable
+from studyflow.errors import StorageBroken, StorageUnavailable
 
 if TYPE_CHECKING:
     from io import BufferedRandom
@@ -30,13 +32,31 @@ _PASSING: Final = _FULL | {
     *(errno.ENOLCK, errno.ENFILE, errno.EMFILE),
 }
 """Refusals that may end by themselves, or when somebody makes room."""
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
-LOCK_SECONDS: Final = 10.0
-"""How long to wait for another process to let go of a journal. One write takes milliseconds: a
-holder that takes longer is stopped, or its disk does not answer."""
+LOCK_SECONDS: Final = 5.0
+"""How long a write waits for another one. Writing takes milliseconds, so a lock that is held for
+longer belongs to a process that is stopped, or to a disk that hangs."""
 
-_LONGEST_LOCK_PAUSE_SECONDS: Final = 0.02
+READ_LOCK_SECONDS: Final = 1.0
+"""How long a read waits for a write. It then reads what is there: a stopped process holds up no
+`studyflow status`."""
+
+_LOCK_LOOK_SECONDS: Final = 0.002
+"""Pause between two tries to get a lock: a tenth of what a write takes on a slow disk."""
+
+_LOCKS: Final = Path("/proc/locks")
+"""Where Linux lists who holds which lock."""
+
+_MARK_BYTES: Final = 1024
+"""How much of what was read is compared before each use of the file."""
+
+WHOLE_CHECK_SECONDS: Final = 60.0
+"""Pause between two comparisons of all that was read, which take 1 ms for each MiB."""
+
+_BEGINNING: Final = b'{"op_code":'
+"""How each line of a journal begins, as Optuna and we write it."""
 
 
 class ProcessLock(JournalFileOpenLock):
@@ -50,34 +70,33 @@ class ProcessLock(JournalFileOpenLock):
 
     Args:
         path: Lock file; created beside the journal and never removed.
-        seconds: How long to wait for it.
+        patience_seconds: How long to wait for it.
     """
 
-    def __init__(self, path: Path, seconds: float = LOCK_SECONDS) -> None:
+    def __init__(self, path: Path, patience_seconds: float = LOCK_SECONDS) -> None:
         super().__init__(str(path))
         self._path = path
-        self._seconds = seconds
+        self._patience_seconds = patience_seconds
         self._file: BufferedRandom | None = None
 
     def acquire(self) -> bool:
         """Wait for the lock, then hold it; always True.
 
         Raises:
-            StorageUnavailable: Another process has held it all the time.
+            StorageUnavailable: Another process has held it for all this time.
         """
-        file = self._path.open("ab+")
-        deadline, pause = time.monotonic() + self._seconds, 0.001
-        try:
-            while not _try_to_lock(file):
-                if time.monotonic() >= deadline:
-                    raise _still_locked(self._path)
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_LOCK_PAUSE_SECONDS)
-        except BaseException:
-            file.close()
-            raise
-        self._file = file
-        return True
+        self.release()  # an exception of a signal handler may have come before the last release
+        deadline = time.monotonic() + self._patience_seconds
+        while True:
+            file = self._path.open("ab+")
+            if not _lock(file, fcntl.LOCK_EX, deadline):
+                holder = _holder(file)
+                file.close()
+                raise StorageUnavailable(f"The study file's lock {self._path} is held by {holder}.")
+            if _is_at(file, self._path):
+                self._file = file
+                return True
+            file.close()  # somebody removed the lock file, and others lock the new one
 
     def release(self) -> None:
         """Let go of the lock."""
@@ -85,72 +104,111 @@ class ProcessLock(JournalFileOpenLock):
             self._file.close()
             self._file = None
 
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Keep writers out while a reader reads, as far as the lock can be had; leave no trace.
 
-def _try_to_lock(file: BufferedRandom) -> bool:
+        Whoever holds the lock itself reads at once.
+        """
+        with ExitStack() as stack:
+            if self._file is not None:
+                yield
+                return
+            # Without a lock file nobody writes; without the right to it, reading is still possible.
+            with suppress(FileNotFoundError, PermissionError):
+                file = stack.enter_context(self._path.open("rb"))
+                _lock(file, fcntl.LOCK_SH, time.monotonic() + READ_LOCK_SECONDS)
+            yield
+
+
+def _lock(file: IO[bytes], kind: int, deadline: float) -> bool:
+    """Wait for a lock until a time; return whether it is held now."""
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOCK_LOOK_SECONDS)
+        else:
+            return True
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Return whether an open file is still the one at a path."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
         return False
-    return True
 
 
-def _still_locked(path: Path) -> StorageUnavailable:
-    holder = _lock_holder(path)
-    if holder is None:
-        who, hint = "another process", "is one of this study's runners stopped?"
-    else:
-        is_stopped = _is_stopped(holder)
-        who = f"process {holder}" + (", which is stopped" if is_stopped else "")
-        hint = (
-            f"{f'let it go on (kill -CONT {holder})' if is_stopped else 'wait for it'}, or end it."
+def _holder(file: IO[bytes]) -> str:
+    """Return which process holds the lock on a file, and what to do when that is stopped."""
+    inode = str(os.fstat(file.fileno()).st_ino)
+    try:
+        # Such as `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`.
+        table = [line.split() for line in _LOCKS.read_text().splitlines()]
+        process = next(
+            row[4] for row in table if row[1] == "FLOCK" and row[5].rpartition(":")[2] == inode
         )
-    return StorageUnavailable(
-        f"The study file {path.with_suffix('')} is locked by {who}.",
-        hint=f"{hint} Nothing that was recorded is lost.",
-    )
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, StopIteration, IndexError):
+        return "another process"
+    is_stopped = state in ("T", "t")
+    advice = f", which is stopped: continue it (kill -CONT {process}) or end it"
+    return f"process {process}{advice if is_stopped else ''}"
 
 
-def _lock_holder(path: Path) -> int | None:
-    """Return the process that holds a lock, where the system tells."""
-    try:
-        inode = path.stat().st_ino
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:  # such as "7: FLOCK  ADVISORY  WRITE 4711 08:01:1234567 0 EOF"
-        words = line.split()
-        is_held = len(words) == 8 and words[1] == "FLOCK"
-        if is_held and words[5].rpartition(":")[2] == str(inode):
-            return int(words[4])
-    return None
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """How far a journal was read."""
+
+    n_lines: int = 0
+    offset: int = 0
+    mark: bytes = b""
+    """The end of the last line that was read, by which the file is known again."""
+    checksum: int = 0
+    """CRC-32 of all that was read."""
+
+    def after(self, line: bytes) -> _Position:
+        """Return the position behind a line, which ends with its line feed."""
+        return _Position(
+            self.n_lines + 1,
+            self.offset + len(line),
+            line[-_MARK_BYTES:],
+            zlib.crc32(line, self.checksum),
+        )
 
 
-def _is_stopped(process: int) -> bool:
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] in "Tt"
+class JournalFile(BaseJournalBackend):
+    """A journal file of Optuna's format, with each operation written whole or not at all.
 
-
-class ExclusiveJournal(JournalFileBackend):
-    """Optuna's journal file, with each operation written whole or not at all.
+    Whatever happens to the file while it is in use is a `StorageUnavailable`. Of several processes
+    each reads what the others wrote, and nobody trusts its own memory of a file that is no longer
+    the same: what was read last must still be where it was, before anything is read or written, and
+    once a minute all of it.
 
     Args:
-        path: The journal.
+        path: The journal; it is there.
         lock: Held while an operation is written.
+        clock: Seconds, monotonic.
     """
 
-    def __init__(self, path: Path, lock: ProcessLock) -> None:
-        super().__init__(str(path), lock_obj=lock)
-        self._path = path
+    def __init__(
+        self, path: Path, lock: ProcessLock, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.path = path
         self._process_lock = lock
+        self._clock = clock
+        self._position = _Position()
+        self._checked_at = clock()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write operations durably.
 
         Raises:
             StorageUnavailable: The disk is full, or refuses for now; the journal is as it was.
+            StorageBroken: The file is not the one that was read.
         """
         with self.exclusively() as append:
             append(logs)
@@ -160,10 +218,10 @@ class ExclusiveJournal(JournalFileBackend):
         """Give what writes operations, while no other process writes.
 
         Raises:
-            StorageUnavailable: The disk is full, or refuses for now; the journal is as it was. Or
-                another process does not let go of the journal.
+            StorageUnavailable: As in `append_logs`; or another process keeps its lock.
+            StorageBroken: As in `append_logs`.
         """
-        with _refusals_as_unavailable(self._path):
+        with _refusals_as_unavailable(self.path):
             self._process_lock.acquire()
             try:
                 yield self._append
@@ -172,19 +230,132 @@ class ExclusiveJournal(JournalFileBackend):
 
     def _append(self, logs: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        # Who holds the lock sees what is torn: nobody else is writing.
-        repair_tail(self._path)
-        with self._path.open("ab", buffering=0) as file:
+        with open(self.path, "rb+", buffering=0, opener=_for_appending) as file:
+            self._check_known(file)
+            self._check_whole(file)
+            # Who holds the lock sees what is torn: nobody else is writing.
+            repair_tail(self.path)
             _append_whole(file, text.encode())
 
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Give the operations from a number on.
 
         Raises:
             StorageUnavailable: The disk refuses for now.
+            StorageBroken: The file is damaged, or not the one that was read.
         """
-        with _refusals_as_unavailable(self._path):
-            yield from super().read_logs(log_number_from)
+        if log_number_from != self._position.n_lines:
+            self._position = _Position()  # a storage that was unpickled begins anew
+        for line in self._new_lines():
+            operation = _operation_in(line)
+            if operation is None:
+                raise damaged(self.path, self._position.n_lines + 1)
+            self._position = self._position.after(line)
+            if self._position.n_lines > log_number_from:
+                yield operation
+
+    def _new_lines(self) -> list[bytes]:
+        """Return the whole lines that nobody has read here, each with its line feed.
+
+        Without the lock, what a dead writer left torn and what replaces it could be read as one.
+        """
+        with _refusals_as_unavailable(self.path), self.path.open("rb", buffering=0) as file:
+            if self._check_known(file) == self._position.offset:
+                return []
+            with self._process_lock.shared():
+                self._check_known(file)
+                file.seek(self._position.offset)
+                data = file.read()
+        *whole, _torn = data.split(b"\n")
+        return [line + b"\n" for line in whole]
+
+    def _check_known(self, file: IO[bytes]) -> int:
+        """Return the size of the file if it begins with what was read of it.
+
+        Raises:
+            StorageBroken: It was cut, replaced or written over.
+        """
+        size, read = os.fstat(file.fileno()).st_size, self._position
+        found = os.pread(file.fileno(), len(read.mark), read.offset - len(read.mark))
+        if size < read.offset or found != read.mark:
+            raise self._edited()
+        return size
+
+    def _check_whole(self, file: IO[bytes]) -> None:
+        """Return if all that was read is as it was; look once in a while."""
+        now = self._clock()
+        if now < self._checked_at + WHOLE_CHECK_SECONDS:
+            return
+        self._checked_at = now
+        data = os.pread(file.fileno(), self._position.offset, 0)
+        if zlib.crc32(data) != self._position.checksum:
+            for number, line in enumerate(data.splitlines(), start=1):
+                if _operation_in(line) is None:
+                    raise damaged(self.path, number)
+            raise self._edited()
+
+    def _edited(self) -> StorageBroken:
+        return StorageBroken(
+            f"The study file {self.path} was cut, replaced or edited while it was in use: it no "
+            f"longer holds what its first {self._position.n_lines} lines said.",
+            hint="put the right file back if there is a copy, then run the study again; it goes on "
+            "with what the file holds.",
+        )
+
+
+def _for_appending(path: str, flags: int) -> int:
+    """Open a file that is there: one that was removed is not begun anew in the middle."""
+    return os.open(path, flags | os.O_APPEND)
+
+
+def _operation_in(line: bytes) -> dict[str, Any] | None:
+    """Return the operation that a line holds; `None` when it holds none."""
+    try:
+        operation = json.loads(line)
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, two operations, too deep
+        return None
+    return operation if isinstance(operation, dict) and "op_code" in operation else None
+
+
+class _Journal(optuna.storages.JournalStorage):
+    """Optuna's storage over a journal, to which a line that cannot be applied is damage.
+
+    Args:
+        file: The journal.
+    """
+
+    _has_asked = False
+    """Whether this thread, which holds the storage's lock, waits for Optuna's answer."""
+
+    def __init__(self, file: JournalFile) -> None:
+        self._path = file.path
+        super().__init__(file)
+
+    def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
+        super()._write_log(op_code, extra_fields)
+        self._has_asked = True
+
+    def _sync_with_backend(self) -> None:
+        """Take in what is new.
+
+        Raises:
+            StorageUnavailable: The disk refuses for now.
+            StorageBroken: The file is damaged, or not the one that was read.
+        """
+        has_asked, self._has_asked = self._has_asked, False
+        replay = self._replay_result
+        for operation in self._backend.read_logs(replay.log_number_read):
+            is_own = has_asked and operation.get("worker_id") == replay.worker_id
+            try:
+                # Optuna raises what is wrong with an operation of this thread, and lets pass what
+                # others asked for in vain. So does what this one asked for in an earlier call.
+                replay.apply_logs([operation if is_own else {**operation, "worker_id": None}])
+            except Exception as error:
+                if is_own:
+                    raise
+                line = replay.log_number_read
+                replay.log_number_read -= 1  # it stays damaged, and is not passed over next time
+                raise damaged(self._path, line) from error
 
 
 def _append_whole(file: IO[bytes], data: bytes) -> None:
@@ -201,19 +372,41 @@ def _append_whole(file: IO[bytes], data: bytes) -> None:
 
 @contextmanager
 def _refusals_as_unavailable(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses for now into `StorageUnavailable`."""
+    """Turn what the operating system refuses into `StorageUnavailable`."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _PASSING:
-            raise
-        raise StorageUnavailable(
-            f"The study file {path} cannot be used: {error.strerror}.",
-            hint="make room on the disk, then run the study again; nothing that was recorded is "
-            "lost."
-            if error.errno in _FULL
-            else "nothing that was recorded is lost; run the study again when the disk answers.",
+    except FileNotFoundError as error:
+        raise StorageBroken(
+            f"The study file {path} was removed while it was in use.",
+            hint="put it back, then run the study again; without it the study begins anew.",
         ) from error
+    except OSError as error:
+        message = f"The study file {path} cannot be used: {error.strerror}."
+        if error.errno in _PASSING:
+            raise StorageUnavailable(
+                message,
+                hint="make room on the disk, then run the study again; nothing that was recorded "
+                "is lost."
+                if error.errno in _FULL
+                else "nothing that was recorded is lost; run the study again when the disk "
+                "answers.",
+            ) from error
+        raise StorageBroken(
+            message,
+            hint="let this user read and write it, then run the study again; nothing that was "
+            "recorded is lost."
+            if error.errno in _FORBIDDEN
+            else "put the file back, then run the study again.",
+        ) from error
+
+
+def damaged(path: Path, line: int) -> StorageBroken:
+    """Return the error that says which line of a journal is no operation."""
+    return StorageBroken(
+        f"The study file {path} is damaged: line {line} is not one of Optuna's operations.",
+        hint="remove it if something else wrote it there, then run the study again. If it was an "
+        "operation, put a copy of the file back: later lines count the trials before them.",
+    )
 
 
 def open_journal(path: Path, *, is_reader: bool) -> optuna.storages.JournalStorage:
@@ -226,57 +419,57 @@ def open_journal(path: Path, *, is_reader: bool) -> optuna.storages.JournalStora
     Raises:
         StorageUnavailable: The file cannot be opened, or is damaged.
     """
+    lock = ProcessLock(path.with_name(f"{path.name}.lock"))
     try:
-        lock = ProcessLock(path.with_name(f"{path.name}.lock"))
         if not is_reader:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        storage = _Journal(JournalFile(path, lock))
+        if not is_reader:
             lock.acquire()
             try:
                 repair_tail(path)
             finally:
                 lock.release()
-        return optuna.storages.JournalStorage(ExclusiveJournal(path, lock))
     except OSError as error:
         raise StorageUnavailable(
             f"Cannot open the study file {path}: {error.strerror}.",
             hint="is the folder writable, and the disk not full?",
         ) from error
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise StorageUnavailable(
-            f"The study file {path} is damaged: line {_damaged_line(path)} is not one of Optuna's "
-            "operations.",
-            hint="mend or remove that line; each line is one operation.",
-        ) from error
+    return storage
 
 
 def repair_tail(path: Path) -> None:
-    """Cut off a last line that a crash left unfinished, keeping a copy of the file as it was.
+    """End or cut off a last line that a crash left unfinished.
 
-    Without this the next operation would be written behind the torn one, on the same line, and the
-    journal could never be read again. The journal's lock must be held.
+    An operation that lacks nothing but its line feed is kept. Any other is cut off, and a copy of
+    the file as it was is left beside it. Without this the next operation would be written behind
+    the torn one, on the same line, and the journal could never be read again. The journal's lock
+    must be held.
+
+    Raises:
+        StorageBroken: The file is no journal: its only line does not begin like an operation.
     """
-    if not path.exists() or path.stat().st_size == 0:
-        return
     with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) == b"\n":
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read(1) in (b"", b"\n"):
             return
         file.seek(0)
-        intact = file.read().rfind(b"\n") + 1
+        data = file.read()
+        intact = data.rfind(b"\n") + 1
+        torn = data[intact:]
+        if _operation_in(torn) is not None:
+            file.write(b"\n")
+            return
+        begins = _BEGINNING.startswith(torn[: len(_BEGINNING)]) or not torn.strip(b"\0")
+        if intact == 0 and not begins:
+            raise damaged(path, 1)
         backup = path.with_name(f"{path.name}.torn-{time.time_ns()}")
-        shutil.copyfile(path, backup)
+        try:
+            shutil.copyfile(path, backup)
+        except BaseException:
+            backup.unlink(missing_ok=True)  # a part of a copy fills what is left of the disk
+            raise
         file.truncate(intact)
         _log.warning("The last line of %s was torn; cut it off, copy in %s", path, backup.name)
-
-
-def _damaged_line(path: Path) -> int:
-    """Return the number of the first line that is no operation, from 1; 0 when each one is."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                operation = json.loads(line)
-            except ValueError:
-                return number
-            if not isinstance(operation, dict) or "op_code" not in operation:
-                return number
-    return 0
