@@ -71,8 +71,17 @@ CANCEL_SECONDS: Final = 30.0
 """How long a cancelled runner waits for its attempts to end before it leaves them to the next
 one."""
 
+CANCEL_PAUSE_SECONDS: Final = 0.2
+"""Longest pause between two looks of a cancelled runner at its attempts."""
+
+CANCEL_RETRY_SECONDS: Final = 1.0
+"""The same while the executor does not answer."""
+
 PROGRESS_SECONDS: Final = 2.0
 """Longest silence between two calls of `Observer.progressed`."""
+
+MAX_NUMBERS_SHOWN: Final = 10
+"""Most trials that a sentence names."""
 
 
 _DISAPPEARED: Final = "The attempt disappeared: its folder or Job was removed by someone else."
@@ -130,6 +139,17 @@ class TunerResult:
     """Whether it ended because its trials cannot work."""
     has_left: bool = False
     """Whether it was told to leave, and another runner will go on: nothing has come to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What a cancelled runner could not end yet."""
+
+    numbers: tuple[int, ...]
+    """Trials whose attempts run, or whose end is not recorded or not cleaned up."""
+    reason: str
+    pause_seconds: float = CANCEL_PAUSE_SECONDS
+    """How long to wait before it is tried again."""
 
 
 class Tuner:
@@ -237,7 +257,7 @@ class Tuner:
                 if self._ends_trials():
                     self.cancel()
             except StudyflowError as error:
-                _log.warning("Left the running attempts to the next runner: %s", error)
+                self._observer.noted(f"Left all running trials to the next runner: {error}")
             raise
         return result
 
@@ -291,37 +311,78 @@ class Tuner:
     def cancel(self) -> None:
         """Stop all running attempts, record their trials as cancelled, and see them gone.
 
-        What runners of other places look after goes on.
+        What runners of other places look after goes on. What cannot be ended is tried again for
+        `CANCEL_SECONDS`, or until a second Ctrl-C; the observer is told what is left then.
+
+        Raises:
+            StorageUnavailable: The study's storage is away; what runs is left to the next runner.
         """
         self._is_cancelling = True
         deadline = self._clock() + CANCEL_SECONDS
+        rest: _Rest | None = None
+        try:
+            while (rest := self._cancel_once()) is not None and self._clock() < deadline:
+                self._executor.wait(rest.pause_seconds)
+        except Exception:
+            raise
+        except BaseException:  # told to end once more, and at once
+            self._say_left(rest)
+            raise
+        self._say_left(rest)
+
+    def _cancel_once(self) -> _Rest | None:
+        """Do all that can be done now to end what runs here; return what is left of it."""
         self._look_for_others(self._study.notices().beats)
-        while all_running := self._study.running():
+        try:
             statuses = self._executor.poll()
-            running = [
-                record
-                for record in all_running
-                if _newest(record) in statuses or not self._leases.is_elsewhere(record)
-            ]
-            if not running:
-                holders = sorted({record.holder or "another runner" for record in all_running})
-                self._observer.noted(
-                    f"Left alone: {len(all_running)} running trials of {_enumerated(holders)}."
-                )
-                return
-            live = {a for a, s in statuses.items() if s.state is not AttemptState.ENDED}
-            for attempt in live:
-                self._stop(attempt, Cause.CANCELLED, "The study was cancelled.")
-            self._watch(statuses)
-            for record in running:
-                if _newest(record) not in statuses:
-                    self._record(record, _CANCELLED, {})
-            if not live:
-                continue
-            if self._clock() > deadline:
-                _log.warning("Left %d attempts to the next runner: they do not end", len(live))
-                return
-            self._executor.wait(0.2)
+        except ExecutorUnavailable as error:
+            here = [r for r in self._study.running() if not self._leases.is_elsewhere(r)]
+            numbers = tuple(record.number for record in here)
+            return _Rest(numbers, str(error), CANCEL_RETRY_SECONDS) if numbers else None
+        live = {a for a, s in statuses.items() if s.state is not AttemptState.ENDED}
+        for attempt in live:
+            self._stop(attempt, Cause.CANCELLED, "The study was cancelled.")
+        self._watch(statuses)
+        for record in self._study.running():
+            # A trial without a live attempt gets no other one.
+            if self._is_here(record, statuses) and _newest(record) not in live:
+                self._record(record, _CANCELLED, {})
+        running = self._study.running()
+        here = [record for record in running if self._is_here(record, statuses)]
+        self._unforgotten &= statuses.keys()
+        left = {attempt.number for attempt in live | self._unforgotten}
+        left.update(record.number for record in here)
+        if left:
+            return _Rest(tuple(sorted(left)), self._reason_left(live))
+        if running:
+            holders = sorted({record.holder or "another runner" for record in running})
+            self._observer.noted(
+                f"Left alone: {len(running)} running trials of {_enumerated(holders)}."
+            )
+        return None
+
+    def _is_here(self, record: TrialRecord, statuses: Mapping[AttemptId, AttemptStatus]) -> bool:
+        """Return whether a running trial is this runner's to end."""
+        return _newest(record) in statuses or not self._leases.is_elsewhere(record)
+
+    def _reason_left(self, live: Collection[AttemptId]) -> str:
+        """Return why a cancelled runner is not done, one sentence."""
+        if not live:
+            return "Ended, but not recorded or not cleaned up."
+        if self._blocked is not None:
+            return self._blocked
+        if self._stopping.issuperset(live):
+            return "Told to end, but not ended yet."
+        return "Could not be told to end."
+
+    def _say_left(self, rest: _Rest | None) -> None:
+        if rest is None:
+            return
+        noun = "trial" if len(rest.numbers) == 1 else "trials"
+        shown = ", ".join(map(str, rest.numbers[:MAX_NUMBERS_SHOWN]))
+        more = len(rest.numbers) - MAX_NUMBERS_SHOWN
+        and_more = f" and {more} more" if more > 0 else ""
+        self._observer.noted(f"Left to the next runner: {noun} {shown}{and_more}. {rest.reason}")
 
     def _look_for_pause(self, is_paused: bool) -> None:
         now = self._clock()
@@ -447,6 +508,8 @@ class Tuner:
             self._pardon(status.missed_nodes)
         if status.blocks_study:
             self._block(record, outcome.message)
+        elif verdict.state is None and self._is_cancelling:
+            self._record(record, _CANCELLED, {}, status)
         elif verdict.state is None:
             self._retry(record, verdict, status)
         else:
@@ -574,6 +637,8 @@ class Tuner:
 
     def _end_early(self, record: TrialRecord, attempt: AttemptId, status: AttemptStatus) -> None:
         """Stop an attempt that has diverged, or that the pruner gives up."""
+        if self._is_cancelling:
+            return
         has_pruner = self._spec.pruner.type != "none"
         if has_pruner:
             self._look_at_tracker(record, status)

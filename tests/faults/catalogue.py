@@ -430,6 +430,11 @@ FAULTS = (
         "two threads use the storage while it is away",
         "each waits for itself; what is told is told once, and is true for all of them",
     ),
+    Fault(
+        "F80",
+        "a study is cancelled while the place where trials run does not answer, or nothing runs",
+        "it is tried again for 30 s, with pauses; what is left behind then is told",
+    ),
 )
 
 CONTRACT = {

@@ -22,7 +22,8 @@ from studyflow.invariants import check, gather
 from studyflow.observer import Observer, Progress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
-from studyflow.study import Canary, Study, is_counted, set_paused, this_runner
+from studyflow.study import Canary, Study, is_counted, judge, set_paused, this_runner
+from studyflow.testing.failing_storage import FailingStorage
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor, Params
 from studyflow.tracking.logged import LoggedRun, LoggedRuns
@@ -1337,6 +1338,231 @@ def test_cancelling_gives_up_on_attempts_that_never_end() -> None:
 
     assert 30 <= rig.clock() - before < 32
     assert len(rig.study().running()) == 2
+    assert rig.diary.notes[-1] == (
+        "Left to the next runner: trials 0, 1. Told to end, but not ended yet."
+    )
+
+
+def _ended(rig: Rig, number: int, cause: Cause) -> Outcome:
+    return Outcome(rig.spec.name, number, 1, cause, {}, "by another runner")
+
+
+class Watched:
+    """Counts how often a cancelled runner looks, and makes it look at most 300 times."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.n_looks = 0
+        self.at_look: dict[int, Callable[[], object]] = {}
+        self._rig, self._poll = rig, rig.executor.poll
+        rig.executor.poll = self._look
+
+    def _look(self) -> Mapping[AttemptId, AttemptStatus]:
+        self.n_looks += 1
+        assert self.n_looks < 300, "it spins"
+        self.at_look.get(self.n_looks, lambda: None)()
+        statuses: Mapping[AttemptId, AttemptStatus] = self._poll()
+        return statuses
+
+
+@pytest.mark.parametrize("seconds", [1.0, 10.0, 29.0])
+@pytest.mark.fault("F80")
+def test_cancelling_asks_again_until_the_executor_answers(seconds: float) -> None:
+    rig = Rig(objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    watched, before = Watched(rig), rig.clock()
+    rig.executor.go_away()
+    wait = rig.executor.wait
+
+    def back_in_time(timeout_seconds: float) -> None:
+        wait(timeout_seconds)
+        if rig.clock() - before >= seconds:
+            rig.executor.come_back()
+
+    rig.executor.wait = back_in_time
+    tuner.cancel()
+
+    assert [r.cause for r in rig.study().records()] == [Cause.CANCELLED] * 2
+    assert not rig.machine.running()
+    assert watched.n_looks < seconds + 10
+    assert not any("Left" in note for note in rig.diary.notes)
+
+
+@pytest.mark.fault("F80")
+def test_cancelling_says_after_its_time_what_it_left_and_why() -> None:
+    rig = Rig(objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    rig.executor.go_away()
+    watched, before = Watched(rig), rig.clock()
+
+    tuner.cancel()
+
+    assert 30 <= rig.clock() - before < 32
+    assert watched.n_looks < 40
+    assert rig.diary.notes[-1] == (
+        "Left to the next runner: trials 0, 1. The fake executor was told to be away."
+    )
+    rig.executor.come_back()
+    assert len(rig.machine.running()) == 2
+
+
+@pytest.mark.parametrize("method", ["stop", "forget"])
+@pytest.mark.fault("F80")
+def test_cancelling_asks_again_when_an_end_was_not_taken(method: str) -> None:
+    rig = Rig(objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    call, left = getattr(rig.executor, method), [5]
+
+    def refuse(*arguments: Any) -> None:
+        if left[0] > 0:
+            left[0] -= 1
+            raise ExecutorUnavailable("The API server does not answer.")
+        call(*arguments)
+
+    setattr(rig.executor, method, refuse)
+    Watched(rig)
+    tuner.cancel()
+
+    assert [r.cause for r in rig.study().records()] == [Cause.CANCELLED] * 2
+    assert not rig.machine.running()
+    assert all(r.is_forgotten for r in rig.machine.attempts.values())
+    assert rig.diary.notes == ["The API server does not answer."]
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("stop", "Could not be told to end."),
+        ("forget", "Ended, but not recorded or not cleaned up."),
+    ],
+)
+@pytest.mark.fault("F80")
+def test_what_cannot_be_ended_is_told_as_it_is(method: str, reason: str) -> None:
+    rig = Rig(objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+
+    def refuse(*arguments: Any) -> None:
+        raise ExecutorUnavailable("The API server does not answer.")
+
+    setattr(rig.executor, method, refuse)
+    Watched(rig)
+    tuner.cancel()
+
+    assert rig.diary.notes[-1] == f"Left to the next runner: trials 0, 1. {reason}"
+
+
+@pytest.mark.fault("F80")
+def test_cancelling_without_the_right_to_stop_names_it() -> None:
+    rig = Rig(objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+
+    def refuse(*arguments: Any) -> None:
+        raise ExecutorBlocked("Cannot patch jobs: 403 forbidden.")
+
+    rig.executor.stop = refuse
+    Watched(rig)
+    tuner.cancel()
+
+    assert rig.diary.notes[-1] == (
+        "Left to the next runner: trials 0, 1. Cannot patch jobs: 403 forbidden."
+    )
+
+
+@pytest.mark.parametrize("cause", [Cause.LOST, Cause.PREEMPTED, Cause.UNSCHEDULABLE])
+@pytest.mark.fault("F80")
+def test_cancelling_gives_no_further_attempt_to_what_was_lost_meanwhile(cause: Cause) -> None:
+    rig = Rig(objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    for attempt in rig.machine.running():
+        rig.executor.lose(attempt, cause)
+
+    def refuse(attempt: AttemptId) -> None:
+        raise ExecutorBlocked("Cannot delete jobs: 403 forbidden.")
+
+    rig.executor.forget = refuse
+    watched = Watched(rig)
+    tuner.cancel()
+
+    assert [r.cause for r in rig.study().records()] == [Cause.CANCELLED] * 2
+    assert rig.diary.lost_messages == []  # which would promise another attempt
+    assert watched.n_looks < 5
+
+
+@pytest.mark.fault("F80")
+def test_cancelling_pauses_while_a_record_stays_although_nothing_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    for attempt in rig.machine.running():
+        rig.executor.finish(attempt, 0.5)
+    monkeypatch.setattr(Study, "tell", lambda self, number, *rest: self.record(number))
+    watched, before = Watched(rig), rig.clock()
+
+    tuner.cancel()
+
+    assert 30 <= rig.clock() - before < 32
+    assert watched.n_looks < 200
+    assert rig.diary.notes[-1] == (
+        "Left to the next runner: trials 0, 1. Ended, but not recorded or not cleaned up."
+    )
+
+
+@pytest.mark.fault("F80")
+def test_cancelling_ends_attempts_whose_trials_are_finished() -> None:
+    rig = Rig(objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    study = rig.study()
+    for number in (0, 1):
+        study.tell(number, judge(rig.spec, _ended(rig, number, Cause.USER_ERROR), 0))
+
+    tuner.cancel()
+
+    assert not rig.machine.running()
+    assert [r.cause for r in rig.study().records()] == [Cause.USER_ERROR] * 2
+
+
+@pytest.mark.fault("F80")
+def test_a_second_ctrl_c_leaves_at_once_and_says_what_is_left() -> None:
+    rig = Rig(objective=None, stop_seconds=1e9)
+    tuner = rig.tuner()
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    rig.executor.wait = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        tuner.drive()
+
+    assert rig.diary.notes[-1] == (
+        "Left to the next runner: trials 0, 1. Told to end, but not ended yet."
+    )
+
+
+@pytest.mark.fault("F80")
+def test_a_storage_that_is_away_while_a_study_is_cancelled_is_told() -> None:
+    rig = Rig(objective=None)
+    failing = FailingStorage(rig.storage)
+    rig.storage = failing
+    tuner = rig.tuner()
+    tuner.turn()
+
+    def interrupted(_seconds: float) -> None:
+        failing.is_away = True
+        raise KeyboardInterrupt
+
+    rig.executor.wait = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        tuner.drive()
+
+    assert rig.diary.notes[-1].startswith("Left all running trials to the next runner: The study")
 
 
 # ---- being killed -----------------------------------------------------------------------------
