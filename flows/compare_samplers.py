@@ -57,6 +57,7 @@ from run_study import (
     is_cancelled,
     is_suspended,
     leave_if_suspended,
+    publish_in_time,
     read_spec,
     run_script,
 )
@@ -72,7 +73,7 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Crashed, Failed
-from prefect_outage import exit_now, wait_for_server
+from prefect_outage import ending_in_time, exit_now, wait_for_server
 from typed import typed
 
 DEFAULT_SEEDS = 3
@@ -187,6 +188,18 @@ def compare_samplers(
         n_trials: Trials of each run; the file's number by default.
         max_parallel_trials: Trials that run at once; the file's number by default.
     """
+    with ending_in_time():
+        return _compare_to_end(study, samplers, seeds, n_trials, max_parallel_trials)
+
+
+def _compare_to_end(
+    study: str,
+    samplers: list[SamplerName],
+    seeds: int,
+    n_trials: int | None,
+    max_parallel_trials: int | None,
+) -> list[dict[str, str]] | State[Any]:
+    """Compare, publish what came out, and return the flow's result or its failed state."""
     try:
         comparison, files, url = _compare(
             *_read(study, samplers, seeds, n_trials, max_parallel_trials)
@@ -237,26 +250,27 @@ def _compare(
 
 def publish(comparison: Comparison, files: ComparisonFiles, url: str | None) -> None:
     """Leave picture, table and summary on the run's page."""
+    publish_in_time(lambda: _make_artifacts(comparison, files, url))
+
+
+def _make_artifacts(comparison: Comparison, files: ComparisonFiles, url: str | None) -> None:
     key = f"{comparison.name}-samplers"
     picture = base64.b64encode(files.picture.read_bytes()).decode()
-    try:
-        create_image_artifact(
-            image_url=f"data:image/png;base64,{picture}",
-            key=artifact_key(key, "picture"),
-            description=comparison.headline,
-        )
-        create_table_artifact(
-            table=[dict(row) for row in as_rows(comparison)],
-            key=artifact_key(key, "table"),
-            description=f"Samplers on {comparison.name}",
-        )
-        create_markdown_artifact(
-            markdown=comparison_markdown(comparison), key=artifact_key(key, "summary")
-        )
-        if url is not None:
-            create_link_artifact(link=url, link_text="MLflow", key=artifact_key(key, "mlflow"))
-    except Exception as error:  # noqa: BLE001 - the runs are done; a page is not worth failing them
-        get_run_logger().warning("Could not publish every artifact: %s", error)
+    create_image_artifact(
+        image_url=f"data:image/png;base64,{picture}",
+        key=artifact_key(key, "picture"),
+        description=comparison.headline,
+    )
+    create_table_artifact(
+        table=[dict(row) for row in as_rows(comparison)],
+        key=artifact_key(key, "table"),
+        description=f"Samplers on {comparison.name}",
+    )
+    create_markdown_artifact(
+        markdown=comparison_markdown(comparison), key=artifact_key(key, "summary")
+    )
+    if url is not None:
+        create_link_artifact(link=url, link_text="MLflow", key=artifact_key(key, "mlflow"))
 
 
 _screen = Screen()

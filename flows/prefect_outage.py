@@ -11,13 +11,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NoReturn, cast
 
 import httpx
 from prefect.settings import PREFECT_API_URL
 
+from studyflow import exits
 from studyflow.errors import StudyflowError
+from studyflow.interrupt import Terminated
 
 PATIENCE_SECONDS: Final = 600.0
 """How long a finished study waits for the server, to show there how it ended."""
@@ -27,6 +30,9 @@ LOOK_SECONDS: Final = 2.0
 
 ANSWER_SECONDS: Final = 5.0
 """How long one look may take."""
+
+
+INTERRUPTED: Final = "Interrupted; finished trials are kept. Run it again to go on."
 
 
 class ServerUnavailable(StudyflowError):
@@ -117,13 +123,47 @@ def wait_for_server(
     return False
 
 
+_is_script = False
+
+
+def this_is_a_script() -> None:
+    """Note that this process runs a flow from the command line, and nothing else."""
+    global _is_script
+    _is_script = True
+
+
+@contextmanager
+def ending_in_time() -> Iterator[None]:
+    """End a script that was interrupted while Prefect's server is away.
+
+    The study is closed then. Prefect would try for minutes to send how its flow run ended. A flow
+    that a worker runs is ended by Prefect itself.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        if _is_script and is_away(server_url()):
+            print(INTERRUPTED, file=sys.stderr)  # noqa: T201
+            print(  # noqa: T201
+                "Prefect's server does not answer, and its page does not show the end.",
+                file=sys.stderr,
+            )
+            end_now(exits.INTERRUPTED)
+        raise
+
+
 def exit_now(code: int) -> NoReturn:
     """End the process; without a server, not by way of all that could not be sent.
 
     Prefect tries each event once more at the end, some seconds for every one.
     """
     if is_away(server_url()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        end_now(code)
     sys.exit(code)
+
+
+def end_now(code: int) -> NoReturn:
+    """End the process without what Python and libraries do at its end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

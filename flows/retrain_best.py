@@ -51,6 +51,7 @@ from run_study import (
     is_cancelled,
     is_suspended,
     leave_if_suspended,
+    publish_in_time,
     read_spec,
     run_script,
     run_study,
@@ -61,7 +62,7 @@ from prefect import Flow, flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Failed
-from prefect_outage import exit_now, wait_for_server
+from prefect_outage import ending_in_time, exit_now, wait_for_server
 from typed import typed
 
 
@@ -121,19 +122,29 @@ def retrain_best(
         model: Its name in the registry; the study's by default.
         alias: Alias that the registered version gets.
     """
+    registration = Registration(artifact, model, alias) if register_model else None
+    with ending_in_time():
+        return _retrain_to_end(
+            study, top, repeats, run_study_first, seed_parameter, max_parallel_trials, registration
+        )
+
+
+def _retrain_to_end(
+    study: str,
+    top: int,
+    repeats: int,
+    run_study_first: bool,
+    seed_parameter: str | None,
+    max_parallel_trials: int | None,
+    registration: Registration | None,
+) -> dict[str, Any] | State[Any]:
+    """Train again, publish what came out, and return the flow's result or its failed state."""
     try:
         if run_study_first:
             state = run_study(study, return_state=True)
             if not state.is_completed():
                 return Failed(message=f"The study itself did not finish: {state.message}")
-        result = _run(
-            study,
-            top,
-            repeats,
-            seed_parameter,
-            max_parallel_trials,
-            Registration(artifact, model, alias) if register_model else None,
-        )
+        result = _run(study, top, repeats, seed_parameter, max_parallel_trials, registration)
     except StudyflowError as error:
         return Failed(message=str(error))
     except OSError as error:
@@ -177,7 +188,7 @@ def _run(
     logger = get_run_logger()
     view = PrefectView(plan.spec)
     lines = PlainView(plan.spec, lambda line: logger.info("%s", line))
-    try:
+    with view.closing():
         result = retrain(
             plan,
             settings,
@@ -188,22 +199,20 @@ def _run(
             ends_trials=lambda: settings.executor == "local" or is_cancelled(),
             leaves=is_suspended,
         )
-    finally:
-        view.close()
     leave_if_suspended(is_finished=result.is_complete)
     return result
 
 
 def publish(result: RetrainResult) -> None:
     """Leave the means on the run's page."""
-    try:
-        create_markdown_artifact(
+    name = result.plan.source.spec.name
+    publish_in_time(
+        lambda: create_markdown_artifact(
             markdown=results_markdown(result),
-            key=artifact_key(result.plan.source.spec.name, "retrain"),
-            description=f"Best configurations of {result.plan.source.spec.name}, trained again",
+            key=artifact_key(name, "retrain"),
+            description=f"Best configurations of {name}, trained again",
         )
-    except Exception as error:  # noqa: BLE001 - the means are in MLflow; the page is worth no failure
-        get_run_logger().warning("Could not publish the means: %s", error)
+    )
 
 
 _is_script = False

@@ -19,9 +19,10 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from pydantic import Field, WithJsonSchema
 from rich.console import Console
 
 from studyflow import exits, runner
+from studyflow.background import Background
 from studyflow.catalogue import study_files
 from studyflow.embedded import FlowRunMarks, end_orphaned_servers, prefect_environment
 from studyflow.errors import SpecError, StudyflowError, StudyStopped, describe_os_error
@@ -86,9 +88,13 @@ from prefect.futures import PrefectFuture  # noqa: E402
 from prefect.states import Completed, Crashed, Failed, Running, Suspended  # noqa: E402
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner  # noqa: E402
 from prefect_outage import (  # noqa: E402 - beside this file; it imports Prefect too
+    INTERRUPTED,
+    PATIENCE_SECONDS,
     check_server,
+    ending_in_time,
     exit_now,
     quiet_outages,
+    this_is_a_script,
     wait_for_server,
 )
 from typed import typed  # noqa: E402
@@ -114,6 +120,18 @@ its page, when its study has ended."""
 
 ARTIFACT_SECONDS = 5.0
 """Shortest pause between two updates of the progress artifact."""
+
+CLOSE_SECONDS = 20.0
+"""How long a study that ended waits for all its trial tasks and the last progress together."""
+
+QUIET_SECONDS = 2.0
+"""How long that may take before anybody is told."""
+
+PUBLISH_SECONDS = 120.0
+"""Longest time for all artifacts of a finished study; a figure takes a tenth of a second."""
+
+ANSWER_SECONDS = 10.0
+"""How long a runner that is told to end waits for Prefect to say who told it."""
 
 
 def _keep_calm(record: logging.LogRecord) -> bool:
@@ -142,7 +160,11 @@ def trial_task(study: str, number: int, params: dict[str, Any]) -> State[Any]:
     """Last from a trial's launch to its recorded outcome; the state says how it ended."""
     logger = get_run_logger()
     logger.info("trial %d: %s", number, params)
-    record, log_tail = _ends[study, number].get()
+    end = _ends[study, number]
+    try:
+        record, log_tail = end.get()
+    finally:
+        del _ends[study, number]
     if record is None:
         return Crashed(message="The runner ended first; the next one goes on with this trial.")
     if log_tail:
@@ -175,11 +197,17 @@ class PrefectView(Observer):
         self._closing = threading.Event()
         if _embedded:
             mark_alive()  # before this run stands by, if it has to
+        self._threads: list[threading.Thread] = []
+        self._in_background("progress", self._show_progress)
+
+    def _in_background(self, name: str, call: Callable[[], object]) -> None:
+        """Make a call that may wait for Prefect's server: a slow one delays no trial."""
         context = copy_context()
-        self._thread = threading.Thread(
-            target=lambda: context.run(self._show_progress), name="prefect-progress", daemon=True
+        thread = threading.Thread(
+            target=lambda: context.run(call), name=f"prefect-{name}", daemon=True
         )
-        self._thread.start()
+        self._threads.append(thread)
+        thread.start()
 
     def take_over(self, executor: Executor) -> None:
         """Take the executor whose logs are shown; this run now drives its study."""
@@ -193,12 +221,18 @@ class PrefectView(Observer):
 
     def tracked(self, url: str) -> None:
         self._logger.info("the study in MLflow: %s", url)  # the page makes it a link
-        create_link_artifact(
-            link=url,
-            link_text=f"{self._spec.name} in MLflow",
-            key=artifact_key(self._spec.name, "mlflow"),
-            description="Parent run of the study: its trials are nested below it.",
-        )
+        self._in_background("link", lambda: self._show_link(url))
+
+    def _show_link(self, url: str) -> None:
+        try:
+            create_link_artifact(
+                link=url,
+                link_text=f"{self._spec.name} in MLflow",
+                key=artifact_key(self._spec.name, "mlflow"),
+                description="Parent run of the study: its trials are nested below it.",
+            )
+        except Exception as error:  # noqa: BLE001 - the log line above shows it, too
+            self._logger.warning("Could not publish the link to MLflow: %s", error)
 
     def launched(self, record: TrialRecord) -> None:
         if record.number in self._tasks:
@@ -219,16 +253,41 @@ class PrefectView(Observer):
     def progressed(self, progress: Progress) -> None:
         self._progress = progress
 
-    def close(self) -> None:
-        """End all trial tasks, and wait until they and the last progress have reached Prefect."""
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close the view at the end of a study, and sooner when somebody wants to leave."""
+        seconds = CLOSE_SECONDS
+        try:
+            yield
+        except (KeyboardInterrupt, Terminated):
+            seconds = runner.CLOSE_SECONDS
+            raise
+        finally:
+            self.close(seconds)
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """End all trial tasks, and wait a while until they and the last progress reached Prefect.
+
+        What takes longer is left to Prefect's own threads; nothing of the study depends on it.
+        """
+        deadline = time.monotonic() + seconds
         self._closing.set()
-        self._thread.join(timeout=30)
         for number in self._tasks:
-            # After a recorded end nobody reads this; a task without one would wait for ever.
-            _ends[self._spec.name, number].put((None, ""))
-        for number, future in self._tasks.items():
-            future.wait(timeout=30)
-            del _ends[self._spec.name, number]
+            end = _ends.get((self._spec.name, number))
+            if end is not None:
+                end.put((None, ""))  # a task without an end would wait for ever
+        quiet_until = time.monotonic() + QUIET_SECONDS
+        for thread in self._threads:
+            thread.join(max(quiet_until - time.monotonic(), 0.0))
+        if any(thread.is_alive() for thread in self._threads):
+            self._logger.warning(
+                "Waiting up to %.0f s for Prefect's server to take the last progress.", seconds
+            )
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        for future in self._tasks.values():
+            with suppress(Pause):  # of the flow run, which leaves after this
+                future.wait(timeout=max(deadline - time.monotonic(), 0.0))
 
     def _log_tail(self, record: TrialRecord) -> str:
         if self._executor is None:
@@ -241,11 +300,16 @@ class PrefectView(Observer):
             return tail.decode(errors="replace").strip()
 
     def _show_progress(self) -> None:
-        """Keep the artifact up to date from a thread of its own: a slow server delays no trial."""
+        """Keep the artifact up to date."""
         artifact: UUID | None = None
         shown: Progress | None = None
         is_paused = is_away = is_closing = False
-        while not is_closing:
+        n_late = 0
+        # The last progress is tried again, as long as the flow waits for a server that is away.
+        while not is_closing or (is_away and n_late < PATIENCE_SECONDS / ARTIFACT_SECONDS):
+            if is_closing:
+                n_late += 1
+                time.sleep(ARTIFACT_SECONDS)
             is_closing = self._closing.wait(ARTIFACT_SECONDS)
             progress = self._progress
             if progress is None or progress is shown:
@@ -441,6 +505,12 @@ def run_study(
     request = Request(
         study, n_trials, max_parallel_trials, sampler, timeout_seconds, each_run, fork
     )
+    with ending_in_time():
+        return _run_to_end(request)
+
+
+def _run_to_end(request: Request) -> dict[str, Any] | State[Any]:
+    """Run a study, publish what came out, and return the flow's result or its failed state."""
     try:
         result = _run(request)
     except StudyflowError as error:
@@ -479,20 +549,17 @@ def _run(request: Request) -> StudyResult:
     logger = get_run_logger()
     view = PrefectView(spec)
     lines = PlainView(spec, lambda line: logger.info("%s", line))
-    try:
-        with _screen.shown(spec) as screen_view:
-            result = runner.run_study(
-                spec,
-                settings,
-                Observers(view, lines, screen_view),
-                folder=folder,
-                fork_from=fork_from,
-                on_executor=view.take_over,
-                ends_trials=lambda: settings.executor == "local" or is_cancelled(),
-                leaves=is_suspended,
-            )
-    finally:
-        view.close()
+    with view.closing(), _screen.shown(spec) as screen_view:
+        result = runner.run_study(
+            spec,
+            settings,
+            Observers(view, lines, screen_view),
+            folder=folder,
+            fork_from=fork_from,
+            on_executor=view.take_over,
+            ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+            leaves=is_suspended,
+        )
     leave_if_suspended(is_finished=result.outcome.is_finished)
     return result
 
@@ -505,9 +572,13 @@ def is_cancelled() -> bool:
     run = current_run()
     if run is None:
         return True
-    try:
+
+    def read_state() -> State[Any] | None:
         with get_client(sync_client=True) as client:
-            state = client.read_flow_run(run.id).state
+            return client.read_flow_run(run.id).state
+
+    try:
+        state = Background("prefect-state", read_state).result(ANSWER_SECONDS)
     except Exception as error:  # noqa: BLE001 - Prefect away: nobody asked for an end
         get_run_logger().warning("Prefect does not say whether this run is cancelled: %s", error)
         return False
@@ -610,37 +681,48 @@ def close_dead_runs(name: str) -> None:
 
 def publish(result: StudyResult) -> None:
     """Leave the trials, the best configuration and the figures on the run's page."""
-    name = result.spec.name
-    links = {"MLflow": result.run_url} if result.run_url else {}
+    publish_in_time(lambda: _make_artifacts(result))
+
+
+def publish_in_time(make_artifacts: Callable[[], object]) -> None:
+    """Make a finished run's artifacts; what cannot be made is told, and fails no study."""
+    context = copy_context()
     try:
-        create_table_artifact(
-            table=[table_row(row, result.data) for row in trial_rows(result.data)],
-            key=artifact_key(name, "trials"),
-            description=f"Trials of {name}",
-        )
-        create_markdown_artifact(
-            markdown=summary_markdown(result.data, links),
-            key=artifact_key(name, "best"),
-            description=f"Best configuration of {name}",
-        )
-        if result.report_url is not None:
-            get_run_logger().info("the report in MLflow: %s", result.report_url)
-            create_link_artifact(
-                link=result.report_url,
-                link_text=f"Report of {name}",
-                key=artifact_key(name, "report"),
-                description="The whole study on one page.",
-            )
-        figures = {} if result.report is None else result.report.figures
-        for figure, path in figures.items():
-            picture = base64.b64encode(path.read_bytes()).decode()
-            create_image_artifact(
-                image_url=f"data:image/png;base64,{picture}",
-                key=artifact_key(name, figure.replace("_", "-")),
-                description=figure.replace("_", " "),
-            )
+        making = Background("prefect-artifacts", lambda: context.run(make_artifacts))
+        making.result(PUBLISH_SECONDS)
     except Exception as error:  # noqa: BLE001 - the study is done; its page is not worth failing it
         get_run_logger().warning("Could not publish every artifact: %s", error)
+
+
+def _make_artifacts(result: StudyResult) -> None:
+    name = result.spec.name
+    links = {"MLflow": result.run_url} if result.run_url else {}
+    create_table_artifact(
+        table=[table_row(row, result.data) for row in trial_rows(result.data)],
+        key=artifact_key(name, "trials"),
+        description=f"Trials of {name}",
+    )
+    create_markdown_artifact(
+        markdown=summary_markdown(result.data, links),
+        key=artifact_key(name, "best"),
+        description=f"Best configuration of {name}",
+    )
+    if result.report_url is not None:
+        get_run_logger().info("the report in MLflow: %s", result.report_url)
+        create_link_artifact(
+            link=result.report_url,
+            link_text=f"Report of {name}",
+            key=artifact_key(name, "report"),
+            description="The whole study on one page.",
+        )
+    figures = {} if result.report is None else result.report.figures
+    for figure, path in figures.items():
+        picture = base64.b64encode(path.read_bytes()).decode()
+        create_image_artifact(
+            image_url=f"data:image/png;base64,{picture}",
+            key=artifact_key(name, figure.replace("_", "-")),
+            description=figure.replace("_", " "),
+        )
 
 
 def table_row(row: TrialRow, data: StudyData) -> dict[str, Any]:
@@ -733,8 +815,9 @@ def run_script(check: Callable[[], object], run: Callable[[], State[Any]], scree
         run: Runs the flow.
         screen: What the flow keeps its error in, and whether it has printed how it ended.
     """
-    raise_on_sigterm()
+    this_is_a_script()
     try:
+        raise_on_sigterm()
         check()
         end_orphaned_servers(Settings.resolve())
         start_embedded_server()
@@ -760,7 +843,7 @@ def run_script(check: Callable[[], object], run: Callable[[], State[Any]], scree
         print("Paused on its page. Run it again to go on.", file=sys.stderr)  # noqa: T201
         return exits.INTERRUPTED
     except (KeyboardInterrupt, Terminated):
-        print("Interrupted; finished trials are kept. Run it again to go on.", file=sys.stderr)  # noqa: T201
+        print(INTERRUPTED, file=sys.stderr)  # noqa: T201
         return exits.INTERRUPTED
     # Failed for another reason: a fault of ours, of which Prefect has logged the stack trace.
     return 0 if state.is_completed() else exits.FAILED

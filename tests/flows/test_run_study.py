@@ -6,10 +6,14 @@ import asyncio
 import errno
 import json
 import logging
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +22,8 @@ import pytest
 from tests.flows.loading import loaded
 
 from studyflow.errors import StorageUnavailable
+from studyflow.interrupt import Terminated
+from studyflow.observer import Progress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.recurrence import Occasion
 from studyflow.trial import Cause
@@ -366,3 +372,115 @@ def test_a_study_that_prefect_never_hears_of_has_ended_all_the_same(
         "Prefect's server does not answer (Connection refused), and its page does not show the "
         "end.\n"
     )
+
+
+# ---- a server that hangs ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def hung() -> Iterator[threading.Event]:
+    """What calls wait for that Prefect's server does not answer, until the test is over."""
+    over = threading.Event()
+    yield over
+    over.set()
+
+
+@pytest.fixture
+def view(flow_module: ModuleType, hung: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A view of a study, with a server that does not answer and short patience with it."""
+    monkeypatch.setattr(flow_module, "get_run_logger", lambda: logging.getLogger("view"))
+    monkeypatch.setattr(flow_module, "ARTIFACT_SECONDS", 0.01)
+    monkeypatch.setattr(flow_module, "QUIET_SECONDS", 0.02)
+    monkeypatch.setattr(flow_module, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(flow_module.runner, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(
+        flow_module, "create_progress_artifact", lambda **_named: hung.wait(60) and None
+    )
+    view = flow_module.PrefectView(flow_module.StudySpec.from_text(STUDY))
+    view.progressed(Progress("flow-test", 1, 4, (), (), 1.0, None))
+    return view
+
+
+class Future:
+    """A trial's task that does not end."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[float] = []
+
+    def wait(self, timeout: float) -> None:
+        self.timeouts.append(timeout)
+        time.sleep(min(timeout, 0.01))
+
+
+@pytest.mark.parametrize(("error", "longest"), [(None, 0.2), (KeyboardInterrupt, 0.05)])
+@pytest.mark.fault("F36")
+def test_a_hundred_tasks_and_the_progress_are_waited_for_together(
+    view: Any, error: type[BaseException] | None, longest: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    futures = {number: Future() for number in range(100)}
+    view._tasks = futures
+    began = time.monotonic()
+
+    with pytest.raises(error) if error else nullcontext(), view.closing():
+        if error:
+            raise error
+
+    timeouts = [timeout for future in futures.values() for timeout in future.timeouts]
+    assert len(timeouts) == 100
+    assert sum(min(timeout, 0.01) for timeout in timeouts) <= longest
+    assert time.monotonic() - began < 5
+    told = [record.getMessage() for record in caplog.records if record.name == "view"]
+    assert told[-1].startswith("Waiting up to 0 s for Prefect's server to take the last progress")
+
+
+@pytest.mark.fault("F36")
+def test_artifacts_that_hang_are_told_and_cost_a_finished_study_nothing(
+    flow_module: ModuleType,
+    hung: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(flow_module, "get_run_logger", lambda: logging.getLogger("view"))
+    monkeypatch.setattr(flow_module, "PUBLISH_SECONDS", 0.05)
+
+    flow_module.publish_in_time(lambda: hung.wait(60))
+
+    assert "Could not publish every artifact: no answer within 0.05 s" in caplog.text
+
+
+@pytest.mark.fault("F36")
+def test_a_server_that_hangs_does_not_hold_up_a_runner_that_is_told_to_end(
+    flow_module: ModuleType, hung: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_module, "get_run_logger", lambda: logging.getLogger("view"))
+    monkeypatch.setattr(flow_module, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(flow_module, "current_run", lambda: SimpleNamespace(id="1"))
+    monkeypatch.setattr(flow_module, "get_client", lambda **_named: hung.wait(60))
+
+    assert not flow_module.is_cancelled()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Terminated])
+@pytest.mark.fault("F36")
+def test_an_interrupted_script_does_not_wait_for_a_server_that_is_away(
+    flow_module: ModuleType,
+    error: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outage = sys.modules[flow_module.wait_for_server.__module__]
+    monkeypatch.setattr(outage, "is_away", lambda _url: True)
+    monkeypatch.setattr(outage, "end_now", sys.exit)
+    monkeypatch.setattr(outage, "_is_script", True)
+
+    with pytest.raises(SystemExit) as ended, flow_module.ending_in_time():
+        raise error
+
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == (
+        "Interrupted; finished trials are kept. Run it again to go on.\n"
+        "Prefect's server does not answer, and its page does not show the end.\n"
+    )
+    monkeypatch.setattr(outage, "_is_script", False)  # a worker's flow run is ended by Prefect
+    with pytest.raises(error), flow_module.ending_in_time():
+        raise error

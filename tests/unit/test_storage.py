@@ -150,7 +150,7 @@ def test_a_lock_whose_holder_is_stopped_is_not_waited_for_without_bound(tmp_path
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        lock = ProcessLock(path, seconds=0.0)
+        lock = ProcessLock(path, patience_seconds=0.0)
         with pytest.raises(StorageUnavailable, match="wait for it, or end it"):
             lock.acquire()
         holder.send_signal(signal.SIGSTOP)
