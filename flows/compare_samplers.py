@@ -10,6 +10,11 @@ This file holds names and glue; what a comparison does is decided in `studyflow.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from studyflow.interrupt import leave_at_once
+
+    leave_at_once()  # Prefect takes seconds to import
+
 import argparse
 import base64
 import os

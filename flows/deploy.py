@@ -7,6 +7,11 @@ The argument is a `studyflow.deployment.Deployment` as JSON; the environment say
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from studyflow.interrupt import leave_at_once
+
+    leave_at_once()  # Prefect takes seconds to import
+
 import sys
 from collections.abc import Sequence
 from contextlib import chdir
@@ -31,6 +36,7 @@ from prefect.utilities.urls import url_for
 from studyflow import exits
 from studyflow.deployment import DEFAULT_POOL, Deployment
 from studyflow.errors import ExecutorUnavailable, StudyflowError
+from studyflow.interrupt import Terminated, raise_on_sigterm
 from studyflow.spec import StudySpec
 
 FLOW = "run_study.py:run_study"
@@ -179,10 +185,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Deploy what the argument says; return the exit code."""
     (line,) = sys.argv[1:] if arguments is None else arguments
     try:
+        raise_on_sigterm()
         deploy(Deployment.from_json(line))
     except StudyflowError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return exits.exit_code(error)
+    except (KeyboardInterrupt, Terminated):
+        print("Interrupted.", file=sys.stderr)  # noqa: T201
+        return exits.INTERRUPTED
     return 0
 
 

@@ -8,6 +8,11 @@ that what Prefect has is what the manifests say. Schedules that were added in Pr
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from studyflow.interrupt import leave_at_once
+
+    leave_at_once()  # Prefect takes seconds to import
+
 import argparse
 import os
 import sys

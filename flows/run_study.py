@@ -10,6 +10,11 @@ This file holds names and glue; what a study does is decided in `studyflow.tuner
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from studyflow.interrupt import leave_at_once
+
+    leave_at_once()  # Prefect takes seconds to import
+
 import argparse
 import base64
 import logging
@@ -40,7 +45,7 @@ from studyflow.catalogue import study_files
 from studyflow.embedded import FlowRunMarks, end_orphaned_servers, prefect_environment
 from studyflow.errors import SpecError, StudyflowError, StudyStopped, describe_os_error
 from studyflow.executors import AttemptId, Executor
-from studyflow.interrupt import Terminated, raise_on_sigterm
+from studyflow.interrupt import Terminated, leaving_at_once, raise_on_sigterm
 from studyflow.observer import Observer, Observers, Progress
 from studyflow.record import TrialRecord, TrialState
 from studyflow.recurrence import EachRun, Occasion, study_name, study_of_run
@@ -787,7 +792,8 @@ def start_embedded_server() -> None:
     """
     if not _embedded or "PREFECT_API_URL" in os.environ:
         return
-    from prefect.server.api.server import SubprocessASGIServer  # takes seconds to import
+    with leaving_at_once():
+        from prefect.server.api.server import SubprocessASGIServer  # takes seconds to import
 
     def block_interrupts() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -12,11 +12,15 @@ import click
 
 from studyflow import __version__, exits
 from studyflow.errors import MissingExtra, StudyflowError, describe_os_error
-from studyflow.interrupt import Terminated, raise_on_sigterm
+from studyflow.interrupt import Terminated, leaving_at_once, raise_on_sigterm
 
 
 class _Commands(click.Group):
     """Turns errors into one line and an exit code; a stack trace only with --debug."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with leaving_at_once():  # until a command begins; click would say "Aborted!", and end by 1
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
