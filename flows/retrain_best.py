@@ -31,7 +31,7 @@ from studyflow.errors import (
     StudyStopped,
     describe_os_error,
 )
-from studyflow.observer import Observer, Observers
+from studyflow.observer import Observers
 from studyflow.reports.stored import stored_study
 from studyflow.retrain import (
     Registration,
@@ -50,6 +50,7 @@ from studyflow.terminal import PlainView, print_retrain
 # that this makes when it is imported.
 from run_study import (
     TASK_RUNNER,
+    FlowRunLog,
     PrefectView,
     Screen,
     artifact_key,
@@ -90,7 +91,7 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
             known = stored_study(name, settings).spec
         except (StudyNotFound, SpecError):
             continue
-        runner.cancel_study(known, settings, Observer(), folder=folder)
+        runner.cancel_study(known, settings, FlowRunLog(flow_run), folder=folder)
 
 
 @flow(

@@ -90,6 +90,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType  # noqa: E4
 from prefect.context import FlowRunContext  # noqa: E402
 from prefect.exceptions import Pause  # noqa: E402
 from prefect.futures import PrefectFuture  # noqa: E402
+from prefect.logging.loggers import flow_run_logger  # noqa: E402
 from prefect.states import Completed, Crashed, Failed, Running, Suspended  # noqa: E402
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner  # noqa: E402
 from prefect_outage import (  # noqa: E402 - beside this file; it imports Prefect too
@@ -452,7 +453,17 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
     Prefect calls this in a process of its own, so it finds its work by the run's parameters.
     """
     spec, folder = Request.of(flow_run).renamed(occasion_of(flow_run))
-    runner.cancel_study(spec, Settings.resolve(), Observer(), folder=folder)
+    runner.cancel_study(spec, Settings.resolve(), FlowRunLog(flow_run), folder=folder)
+
+
+class FlowRunLog(Observer):
+    """Tells what concerns a whole study in the log of a flow run whose process has ended."""
+
+    def __init__(self, flow_run: FlowRun) -> None:
+        self._logger = flow_run_logger(flow_run)
+
+    def noted(self, message: str) -> None:
+        self._logger.warning("%s", message)
 
 
 def study_schema(folder: Path) -> dict[str, Any]:

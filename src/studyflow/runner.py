@@ -68,6 +68,9 @@ CLOSE_SECONDS: Final = 5.0
 """How long an interrupted runner waits for MLflow: whoever ends it (Kubernetes: after 30 s) does
 not wait long either."""
 
+CANCEL_SECONDS: Final = 600.0
+"""How long `cancel_study` tries to end attempts: nobody waits for it, and nobody comes after it."""
+
 OPENING_SECONDS: Final = 10.0
 """How long a starting study waits for an MLflow server before it goes on without it."""
 
@@ -75,7 +78,7 @@ EMBEDDED_OPENING_SECONDS: Final = 90.0
 """The same for the embedded database: nothing can be away, but importing MLflow and creating the
 tables takes long on a busy machine."""
 
-CANCEL_SECONDS: Final = 30.0
+CANCELLED_SECONDS: Final = 30.0
 """How long a runner that was cancelled may take to end before its study counts as another one's."""
 
 STANDBY_SECONDS: Final = 1.0
@@ -184,7 +187,7 @@ def cancel_study(spec: StudySpec, settings: Settings, observer: Observer, *, fol
     Args:
         spec: The study; what is stored of it counts, not the numbers of the run that was killed.
         settings: Where storage, MLflow and files are.
-        observer: Hears of everything.
+        observer: Hears of everything, and of what is left after `CANCEL_SECONDS`.
         folder: Folder that relative paths in `trial.command` start from.
 
     Raises:
@@ -196,9 +199,9 @@ def cancel_study(spec: StudySpec, settings: Settings, observer: Observer, *, fol
             storage = open_storage(settings.storage_url, create=False)
             stored, _ = load_records(find_study(spec.name, storage))
         with _opened(
-            stored or spec, settings, observer, folder, standby_seconds=CANCEL_SECONDS
+            stored or spec, settings, observer, folder, standby_seconds=CANCELLED_SECONDS
         ) as run:
-            run.tuner.cancel()
+            run.tuner.cancel(CANCEL_SECONDS)
             _close_interrupted(run, settings, observer)
     except StudyNotFound:
         observer.noted(f"Nothing to cancel: the study {spec.name!r} was never begun.")

@@ -308,17 +308,17 @@ class Tuner:
         """Whether another runner was seen at work at this one's own place, such as a namespace."""
         return self._clock() - self._joined_at < self._settings.lease_seconds
 
-    def cancel(self) -> None:
+    def cancel(self, patience_seconds: float = CANCEL_SECONDS) -> None:
         """Stop all running attempts, record their trials as cancelled, and see them gone.
 
-        What runners of other places look after goes on. What cannot be ended is tried again for
-        `CANCEL_SECONDS`, or until a second Ctrl-C; the observer is told what is left then.
+        What runners of other places look after goes on. What cannot be ended is tried again until
+        patience is over, or a second Ctrl-C comes; the observer is told what is left then.
 
         Raises:
             StorageUnavailable: The study's storage is away; what runs is left to the next runner.
         """
         self._is_cancelling = True
-        deadline = self._clock() + CANCEL_SECONDS
+        deadline = self._clock() + patience_seconds
         rest: _Rest | None = None
         try:
             while (rest := self._cancel_once()) is not None and self._clock() < deadline:

@@ -317,6 +317,18 @@ def test_a_study_is_not_shown_as_killed_while_another_machine_drives_it(
 
 
 @pytest.mark.fault("F37")
+@pytest.mark.fault("F80")
+def test_who_cancels_for_a_killed_runner_has_more_patience_than_a_runner(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience: list[float] = []
+    monkeypatch.setattr(Tuner, "cancel", lambda self, seconds: patience.append(seconds))
+
+    cancel_study(tiny(tmp_path), settings, Observer(), folder=tmp_path)
+
+    assert patience == [600.0]
+
+
 def test_trials_of_a_killed_runner_can_be_cancelled(settings: Settings, tmp_path: Path) -> None:
     spec = tiny(tmp_path)
     (tmp_path / "train.py").write_text("import time\ntime.sleep(600)\n")

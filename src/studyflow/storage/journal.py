@@ -90,9 +90,9 @@ class ProcessLock(JournalFileOpenLock):
         while True:
             file = self._path.open("ab+")
             if not _lock(file, fcntl.LOCK_EX, deadline):
-                holder = _holder(file)
+                held = _held_by(file, self._path)
                 file.close()
-                raise StorageUnavailable(f"The study file's lock {self._path} is held by {holder}.")
+                raise held
             if _is_at(file, self._path):
                 self._file = file
                 return True
@@ -142,21 +142,25 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
         return False
 
 
-def _holder(file: IO[bytes]) -> str:
-    """Return which process holds the lock on a file, and what to do when that is stopped."""
+def _held_by(file: IO[bytes], path: Path) -> StorageUnavailable:
+    """Return the error that says which process holds the lock on a file, and what to do."""
     inode = str(os.fstat(file.fileno()).st_ino)
-    try:
+    who, hint = "another process", "is one of this study's runners stopped?"
+    with suppress(OSError, StopIteration, IndexError):
         # Such as `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`.
         table = [line.split() for line in _LOCKS.read_text().splitlines()]
         process = next(
             row[4] for row in table if row[1] == "FLOCK" and row[5].rpartition(":")[2] == inode
         )
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, StopIteration, IndexError):
-        return "another process"
-    is_stopped = state in ("T", "t")
-    advice = f", which is stopped: continue it (kill -CONT {process}) or end it"
-    return f"process {process}{advice if is_stopped else ''}"
+        who, hint = f"process {process}", "wait for it, or end it."
+        if state in ("T", "t"):
+            who = f"process {process}, which is stopped"
+            hint = f"let it go on (kill -CONT {process}), or end it."
+    return StorageUnavailable(
+        f"The study file {path.with_suffix('')} is locked by {who}.",
+        hint=f"{hint} Nothing that was recorded is lost.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
