@@ -169,7 +169,7 @@ def test_a_refusal_that_does_not_pass_is_told_at_once(
 def test_what_was_overwritten_in_the_middle_is_found_within_a_minute(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     clock = FakeClock()
-    file = journal_module._JournalFile(journal.path, ProcessLock(tmp_path / "lock"), clock)
+    file = journal_module.JournalFile(journal.path, ProcessLock(tmp_path / "lock"), clock)
     list(file.read_logs(0))
     with journal.path.open("rb+") as damaged:
         damaged.seek(len(journal.lines()[0]) + 5)
@@ -401,8 +401,9 @@ def test_a_frozen_writer_holds_up_nobody_for_ever_and_is_named(
 
     assert not isinstance(caught.value, StorageBroken), "it is worth waiting for"
     assert str(caught.value) == (
-        f"The study file's lock {lock} is held by process {holder.pid}, which is stopped: continue "
-        f"it (kill -CONT {holder.pid}) or end it."
+        f"The study file {lock.with_suffix('')} is locked by process {holder.pid}, which is "
+        f"stopped. Hint: let it go on (kill -CONT {holder.pid}), or end it. Nothing that was "
+        "recorded is lost."
     )
     journal.storage.create_new_trial(0)  # the kernel has released the lock of who was killed
 
@@ -424,7 +425,7 @@ def test_a_lock_file_that_was_removed_keeps_writers_apart_all_the_same(
     monkeypatch.setattr(fcntl, "flock", remove_first)
     lock = ProcessLock(path)
     lock.acquire()
-    with pytest.raises(StorageUnavailable, match="is held by"):
+    with pytest.raises(StorageUnavailable, match="is locked by"):
         ProcessLock(path, patience_seconds=0.0).acquire()
     lock.release()
 

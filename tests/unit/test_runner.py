@@ -321,6 +321,7 @@ def test_a_study_is_not_shown_as_killed_while_another_machine_drives_it(
 def test_who_cancels_for_a_killed_runner_has_more_patience_than_a_runner(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run_study(tiny(tmp_path), settings, Observer(), folder=tmp_path)
     patience: list[float] = []
     monkeypatch.setattr(Tuner, "cancel", lambda self, seconds: patience.append(seconds))
 
