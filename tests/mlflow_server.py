@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.ports import free_port
+from tests.prepared import put_mlflow_database
 
 from studyflow.tracking.mlflow import embedded_uri
 
@@ -43,6 +44,8 @@ class MlflowServer:
 
     def launch(self) -> None:
         """Start it, and return at once."""
+        if not (self._folder / "mlflow.db").exists():
+            put_mlflow_database(self._folder)
         command = [
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
             *("--host", "127.0.0.1", "--port", str(self._port)),

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from tests.mlflow_server import MlflowServer
+from tests.prepared import put_mlflow_database
 
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.record import TrialRecord, TrialState, best_records
@@ -69,21 +70,11 @@ def _seen_in_memory(run: MemoryRun) -> SeenRun:
     return SeenRun(run.name, run.status, params, run.metrics, frozenset(files))
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its tables, which take a second and more to create."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    tracker = MLflowTracker(embedded_uri(folder), "none")
-    tracker.finished_trials()
-    return folder / "mlflow.db"
-
-
 class TestMLflowTracker(TrackerContract):
     @pytest.fixture(autouse=True)
-    def _place(self, tmp_path: Path, empty_database: Path) -> None:
+    def _place(self, tmp_path: Path) -> None:
         self.folder = tmp_path / "embedded"
-        self.folder.mkdir()
-        shutil.copy(empty_database, self.folder)
+        put_mlflow_database(self.folder)
 
     def make_tracker(self, study: str) -> Tracker:
         return MLflowTracker(embedded_uri(self.folder), study)
@@ -466,8 +457,7 @@ def test_two_processes_may_create_one_database(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path, empty_database: Path) -> Iterator[MlflowServer]:
-    shutil.copy(empty_database, tmp_path)
+def server(tmp_path: Path) -> Iterator[MlflowServer]:
     server = MlflowServer(tmp_path)
     server.start()
     try:

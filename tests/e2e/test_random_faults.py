@@ -18,7 +18,7 @@ import yaml
 from tests.e2e.images import image
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.wire import Wire
-from tests.faults.havoc import Fault, Havoc
+from tests.faults.havoc import Fault, Havoc, Runner
 from tests.faults.place import Place
 
 from studyflow.record import TrialState
@@ -67,7 +67,7 @@ class ClusterHavoc(Havoc):
     OVERLAP_SECONDS = (0.5, 3.0)
 
     def __init__(
-        self, start: Callable[[], subprocess.Popen[bytes]], kubectl: Kubectl, wire: Wire, seed: int
+        self, start: Callable[[], Runner], kubectl: Kubectl, wire: Wire, seed: int
     ) -> None:
         super().__init__(start, seed)
         self._kubectl = kubectl

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Protocol
 
 Fault = Callable[[], None]
+
+
+class Runner(Protocol):
+    """A process that drives the study; a `Popen` is one."""
+
+    def poll(self) -> int | None:
+        """Return its exit code, or `None` while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code once it has ended."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal."""
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
 
 
 class Havoc(ABC):
@@ -25,7 +44,7 @@ class Havoc(ABC):
     OVERLAP_SECONDS = (0.5, 2.0)
     """How long two runners are at work."""
 
-    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], seed: int) -> None:
+    def __init__(self, start: Callable[[], Runner], seed: int) -> None:
         self._start = start
         self.random = random.Random(seed)
         self.diary: list[str] = []

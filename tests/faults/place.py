@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 import yaml
 from optuna.storages import RDBStorage
+from tests.prepared import Command, put_mlflow_database
 
 from studyflow.record import TrialRecord, TrialState
 from studyflow.storage import default_storage_url, open_storage
@@ -62,30 +62,26 @@ class Place:
         self.folder = folder
         self.home = folder / "home"
         self.storage_url = storage_url or default_storage_url(self.home)
-        self._runners: list[subprocess.Popen[bytes]] = []
+        put_mlflow_database(self.home)
+        self._runners: list[Command] = []
         (folder / "train.py").write_text(TRAIN.replace("0.3", str(seconds)))
         (folder / "study.yaml").write_text(yaml.safe_dump({**DOCUMENT, **changes}))
 
-    def start(
-        self, program: Sequence[str] = ("studyflow",), **variables: str
-    ) -> subprocess.Popen[bytes]:
+    def start(self, program: Sequence[str] = ("studyflow",), **variables: str) -> Command:
         """Start a runner.
 
         Args:
             program: Module that runs it, and its own arguments before those of the command.
             variables: Of its environment.
         """
-        with (self.folder / "runner.log").open("ab") as log:
-            runner = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", *program, "run", "study.yaml"),
-                    *("--home", str(self.home)),
-                ],
-                cwd=self.folder,
-                env=self._environment | variables,
-                stdout=log,
-                stderr=log,
-            )
+        module, *arguments = program
+        runner = Command(
+            module,
+            [*arguments, "run", "study.yaml", "--home", str(self.home)],
+            cwd=self.folder,
+            env=self._environment | variables,
+            log=self.folder / "runner.log",
+        )
         self._runners.append(runner)
         return runner
 
@@ -159,22 +155,23 @@ class Place:
 
     def verify(self, **variables: str) -> None:
         """Check all invariants, as a person would whose environment has these variables."""
-        done = subprocess.run(
-            [sys.executable, "-m", "studyflow", "verify", "kill", "--home", str(self.home)],
+        command = Command(
+            "studyflow",
+            ["verify", "kill", "--home", str(self.home)],
+            cwd=self.folder,
             env=self._environment | variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+            log=self.folder / "verify.log",
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert command.wait(60) == 0, (self.folder / "verify.log").read_text()
 
     def processes(self) -> list[psutil.Process]:
         """Return every process that works in this folder or was told of it."""
         found = []
+        runners = {runner.pid for runner in self._runners if runner.poll() is None}
         for process in psutil.process_iter():
             try:
-                if any(str(self.folder) in part for part in process.cmdline()):
+                named = any(str(self.folder) in part for part in process.cmdline())
+                if named or process.pid in runners:
                     found.append(process)
             except psutil.Error:
                 continue
@@ -199,7 +196,7 @@ class Place:
         return numbered
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+def wait_until(condition: Callable[[], bool], process: Command) -> None:
     # A busy machine takes long to import what a runner needs.
     deadline = time.monotonic() + 120
     while not condition():
