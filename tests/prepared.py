@@ -64,6 +64,7 @@ class Command:
     def __init__(
         self, module: str, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path
     ) -> None:
+        log.touch()  # before the first words come
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(_PRELOADED))
         with _search_path():
