@@ -66,9 +66,10 @@ class FloatGrid:
     All code that counts, compares or draws values of a float with a step does it by this class, so
     that what one part suggests is a point for every other.
 
-    A range that is a whole number of steps, to within `GRID_TOLERANCE` of a step, ends exactly on
-    `high`: 1/11 is printed as 0.09090909090909091, eleven of which are a little more than 1.
-    Another range ends on the last point below `high`.
+    A range that is a whole number of steps, to within `GRID_TOLERANCE` of a step, is divided evenly
+    and ends exactly on `high`: 1/11 is printed as 0.09090909090909091, eleven of which are a little
+    more than 1, and seven times 1/7 as printed is not enough from -1 to 0. Another range ends on
+    the last point below `high`.
     """
 
     low: float
@@ -76,14 +77,8 @@ class FloatGrid:
     step: float
 
     @cached_property
-    def _decimals(self) -> tuple[Fraction, Fraction]:
-        """Low and step as written."""
-        return _exact(self.low), _exact(self.step)
-
-    @cached_property
     def _steps_in_range(self) -> Fraction:
-        low, step = self._decimals
-        return (_exact(self.high) - low) / step
+        return (_exact(self.high) - _exact(self.low)) / _exact(self.step)
 
     @cached_property
     def is_whole(self) -> bool:
@@ -94,6 +89,13 @@ class FloatGrid:
     def n_steps(self) -> int:
         """How many steps fit into the range."""
         return round(self._steps_in_range) if self.is_whole else math.floor(self._steps_in_range)
+
+    @cached_property
+    def _spacing(self) -> Fraction:
+        """The step that is meant."""
+        if not self.is_whole or self.n_steps == 0:
+            return _exact(self.step)
+        return (_exact(self.high) - _exact(self.low)) / self.n_steps
 
     @property
     def size(self) -> int:
@@ -110,8 +112,8 @@ class FloatGrid:
         if index == self.n_steps and self.is_whole:
             return self.high
         if index not in self._known:
-            low, step = self._decimals
-            self._known[index] = min(float(low + index * step), self.high)
+            point = _exact(self.low) + index * self._spacing
+            self._known[index] = min(float(point), self.high)
         return self._known[index]
 
     @cached_property

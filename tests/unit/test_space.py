@@ -174,6 +174,14 @@ def test_a_grid_ends_on_its_bound_or_on_its_last_whole_step(
     assert all(distribution._contains(grid.value(index)) for index in range(grid.size))
 
 
+def test_a_step_as_printed_divides_its_range_evenly() -> None:
+    sevenths = FloatGrid(-1.0, 1.0, 1 / 7)
+
+    assert sevenths.value(7) == 0.0
+    assert [sevenths.value(7 + i) for i in range(8)] == [i / 7 for i in range(8)]
+    assert sevenths.index(7 * (1 / 7) - 1) == 7
+
+
 def test_a_grid_has_the_points_that_a_person_would_write() -> None:
     tenths = FloatGrid(0.0, 0.5, 0.1)
 
