@@ -336,6 +336,7 @@ class _Journal(optuna.storages.JournalStorage):
         super().__init__(file)
 
     def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
+        self._sync_with_backend()  # nothing is written behind what is damaged
         super()._write_log(op_code, extra_fields)
         self._has_asked = True
 
