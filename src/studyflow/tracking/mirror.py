@@ -277,13 +277,6 @@ class Mirror:
             self._summary_refused = False
         self._wake()
 
-    def read_latest(
-        self, record: TrialRecord, patience_seconds: float = 2.0
-    ) -> Mapping[str, float]:
-        """Return the last value of each metric of a running trial; empty on any trouble."""
-        found = self._read(lambda: self._tracker.read_latest(record), patience_seconds)
-        return {} if found is None else found
-
     def read_runs(
         self,
         record: TrialRecord,
