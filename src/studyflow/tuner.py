@@ -143,7 +143,7 @@ class TunerResult:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """What a cancelled runner could not end yet."""
+    """What a runner that leaves could not end yet."""
 
     numbers: tuple[int, ...]
     """Trials whose attempts run, or whose end is not recorded or not cleaned up."""
@@ -208,6 +208,10 @@ class Tuner:
         """Ended attempts that the executor could not let go of yet."""
         self._left_behind: set[AttemptId] = set()
         """Ended attempts that the executor refuses to let go of."""
+        self._forgotten: set[AttemptId] = set()
+        """Attempts that the executor has let go of in this turn."""
+        self._stale_since: float | None = None
+        """Since when nothing but attempts that no longer count keeps this runner."""
         self._retry_at: dict[int, float] = {}
         self._tracker_read_at: dict[int, float] = {}
         self._unread_since: dict[AttemptId, float] = {}
@@ -264,6 +268,7 @@ class Tuner:
     def turn(self) -> TunerResult | None:
         """Do all that can be done now; return the result once nothing is left to wait for."""
         self._said, self._notes, self._is_refused = frozenset(self._notes), [], False
+        self._forgotten.clear()
         try:
             statuses = self._executor.poll()
         except ExecutorUnavailable as error:
@@ -293,6 +298,8 @@ class Tuner:
             changed |= self._fill_slots()
         self._unforgotten &= statuses.keys()
         is_idle = self._n_left(is_leaving) == 0 and not self._unforgotten
+        if is_idle and reason is not None:
+            is_idle = not self._waits_for_stale(statuses)
         if reason is not None and is_idle and reason.is_finished:
             self._keep_spec(is_new=True)
         self._show_progress(force=changed or (is_idle and reason is not None))
@@ -420,6 +427,25 @@ class Tuner:
             self._blocked is None or not self._leases.is_elsewhere(record)
             for record in self._study.running()
         )
+
+    def _waits_for_stale(self, statuses: Mapping[AttemptId, AttemptStatus]) -> bool:
+        """Return whether attempts of this place are still to be ended that no longer count.
+
+        Others have taken over their trials while this runner stood still: whoever leaves now leaves
+        them running. A while is enough for whatever can be ended.
+        """
+        counting = {_newest(record) for record in self._study.running() if record.has_attempt}
+        stale = statuses.keys() - counting - self._forgotten - self._left_behind
+        if not stale or self._blocked is not None:
+            return False
+        if self._stale_since is None:
+            self._stale_since = self._clock()
+        if self._clock() - self._stale_since < CANCEL_SECONDS:
+            return True
+        live = {a for a in stale if statuses[a].state is not AttemptState.ENDED}
+        numbers = tuple(sorted({attempt.number for attempt in stale}))
+        self._say_left(_Rest(numbers, self._reason_left(live)))
+        return False
 
     def _judge_nodes(self, statuses: Mapping[AttemptId, AttemptStatus]) -> None:
         """Find out which nodes to keep away from, and tell which no trial goes to any more."""
@@ -879,6 +905,7 @@ class Tuner:
             self._left_behind.add(attempt)
             self._lose_right(error)
         else:
+            self._forgotten.add(attempt)
             self._unforgotten.discard(attempt)
 
     def _lose_right(self, error: ExecutorBlocked) -> None:

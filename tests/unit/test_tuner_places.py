@@ -19,7 +19,7 @@ from studyflow.study import storage_form as form
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.trial import Cause, Trial
-from studyflow.tuner import Tuner, TunerResult
+from studyflow.tuner import CANCEL_SECONDS, Tuner, TunerResult
 
 pytestmark = pytest.mark.fault("F24")
 
@@ -135,6 +135,63 @@ def test_the_trials_of_a_dead_machine_are_taken_over_within_a_lease() -> None:
     assert sites.b.machine.running() == [AttemptId(0, 2), AttemptId(1, 2)]
     assert sites.b.diary.lost_messages[0] == (
         "lost: Nothing more was heard of a, where it ran. Attempt 2 in 2 s."
+    )
+
+
+@pytest.mark.fault("F25")
+def test_a_machine_that_wakes_up_after_the_end_leaves_nothing_of_its_own_running() -> None:
+    sites = Sites(n_trials=1, parallel=1, stop_seconds=5.0)
+    sites.turns(1, sites.a)
+    sites.turns(40, sites.b)
+    sites.b.executor.finish(AttemptId(0, 2), 0.5)
+    assert sites.turns(1, sites.b) != [None]
+    assert sites.a.machine.running() == [AttemptId(0, 1)]
+
+    results = sites.turns(3, sites.a)
+    assert results == [None], "it waits for the end of what it has stopped"
+    while results == [None]:
+        results = sites.turns(1, sites.a)
+
+    assert sites.a.machine.running() == []
+    assert sites.a.executor.poll() == {}, "all is cleaned up"
+
+
+@pytest.mark.fault("F25")
+def test_a_machine_that_was_overtaken_within_a_turn_looks_once_more() -> None:
+    sites = Sites(n_trials=1, parallel=1)
+    sites.turns(1, sites.a)
+    poll = sites.a.executor.poll
+
+    def sleep() -> Any:
+        statuses = poll()
+        sites.a.executor.poll = poll
+        sites.a.executor.finish(AttemptId(0, 1), 0.5)
+        sites.turns(40, sites.b)
+        sites.b.executor.finish(AttemptId(0, 2), 0.5)
+        sites.turns(1, sites.b)
+        return statuses
+
+    sites.a.executor.poll = sleep
+    results = sites.turns(1, sites.a)
+    while results == [None]:
+        results = sites.turns(1, sites.a)
+
+    assert sites.a.executor.poll() == {}
+
+
+@pytest.mark.fault("F25")
+def test_a_stale_attempt_that_does_not_end_holds_up_no_runner_for_ever() -> None:
+    sites = Sites(n_trials=1, parallel=1, stop_seconds=3600.0)
+    sites.turns(1, sites.a)
+    sites.turns(40, sites.b)
+    sites.b.executor.finish(AttemptId(0, 2), 0.5)
+    sites.turns(1, sites.b)
+
+    assert sites.turns(int(CANCEL_SECONDS), sites.a) == [None]
+    assert sites.turns(2, sites.a) != [None]
+
+    assert sites.a.diary.notes[-1] == (
+        "Left to the next runner: trial 0. Told to end, but not ended yet."
     )
 
 
