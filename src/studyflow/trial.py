@@ -39,6 +39,10 @@ BEGINNING_BYTES: Final = 60
 NAME_LIMIT_CHARS: Final = 250
 """Longest metric name: MLflow's limit for a key."""
 
+UNWRITTEN: Final = "An outcome could not be written: "
+"""How a mark begins that stands where an outcome could not be written: a file's text, or a link's
+where no file can be opened."""
+
 SILENCE: Final = "studyflow: this process is rank "
 """How the line on standard error begins by which a process of another rank than 0 says that it
 reports nothing."""

@@ -72,17 +72,25 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from studyflow.errors import DocumentError, ExecutorError, ExecutorUnavailable
 from studyflow.executors import cgroups, processes, supervisor
-from studyflow.executors.diagnosis import Ending, How, NoDocument, diagnose
+from studyflow.executors.diagnosis import Ending, How, NoDocument, diagnose, readable
 from studyflow.executors.gpus import ORDER, VISIBLE, choose_gpus, count_slots, detect_gpus
 from studyflow.executors.launchers import is_set_by_launcher
 from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
 from studyflow.redaction import Redactor
-from studyflow.trial import OUTCOME_LIMIT_BYTES, TRIAL_VARIABLE, Cause, MetricPoint, Trial
+from studyflow.trial import (
+    BEGINNING_BYTES,
+    OUTCOME_LIMIT_BYTES,
+    TRIAL_VARIABLE,
+    UNWRITTEN,
+    Cause,
+    MetricPoint,
+    Trial,
+)
 from studyflow.user_files import (
     METRICS_LIMIT_BYTES,
     Kind,
@@ -156,6 +164,12 @@ _IS_NO_DOCUMENT: Final = {
 
 _KINDS_OF_FILES: Final = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
 
+_COMPARED_BYTES: Final = 256
+"""How much of what was read of a file is compared before it is read on."""
+
+_REFUSED_BYTES: Final = 4096
+"""How much of a line that is no report is kept for a message."""
+
 _children: set[int] = set()
 """Supervisors started by this process and not yet collected, whichever executor started them."""
 
@@ -207,7 +221,7 @@ class _Sight:
     exit: Kind
     pid: tuple[int, int] | None
     """Which file `pid.json` is; `None` where that does not matter any more."""
-    metrics_size: int
+    metrics: tuple[int, int, int] | None
     is_supervisor_dead: bool
 
 
@@ -276,7 +290,7 @@ class _Attempt:
         return _Sight(
             exit=kind_of(self.folder / supervisor.EXIT),
             pid=_version(self.folder / supervisor.PID) if is_pending else None,
-            metrics_size=self.metrics.size(),
+            metrics=self.metrics.version(),
             is_supervisor_dead=self.is_supervisor_dead(),
         )
 
@@ -308,28 +322,42 @@ class _Attempt:
 
 
 class _MetricsReader:
-    """Reads a file that a script appends to: each line once, torn and foreign lines never."""
+    """Reads a file that a script appends to: each line once, torn and foreign lines never.
+
+    A file that was replaced or cut off is read from its beginning: what stands last in it counts.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._version: tuple[int, int, int] | None = None
+        """Of the file at the last look."""
         self._offset = 0
+        self._read_last = b""
+        """What stands before the offset: where it does not any more, the file is another one."""
         self._seen = 0
         """Size of the file at the last look; more than `_offset` when its last line is torn."""
         self._in_long_line = False
+        self._refused = b""
+        """The last line, if it is no report; empty if it is one."""
         self._is_damaged = False
+        self._has_warned = False
         self.is_exhausted = False
         """Whether the last `read` took everything there was."""
 
-    def size(self) -> int:
-        """Return the size of the file; 0 when there is none."""
+    def version(self) -> tuple[int, int, int] | None:
+        """Return what changes whenever there is something to read; `None` without a file."""
         try:
-            return os.lstat(self._path).st_size
+            status = os.lstat(self._path)
         except OSError:
-            return 0
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def has_more(self) -> bool:
-        """Whether the file has grown beyond what was looked at."""
-        return self._offset < METRICS_BYTES_PER_ATTEMPT and self.size() > self._seen
+        """Whether the file has changed since it was looked at, or was not read to its end."""
+        version = self.version()
+        if version is None or self._offset >= METRICS_BYTES_PER_ATTEMPT:
+            return False
+        return version != self._version or version[-1] > self._seen
 
     def read(self) -> tuple[MetricPoint, ...]:
         """Return the points of complete lines that were not returned before, a bounded number."""
@@ -338,24 +366,32 @@ class _MetricsReader:
             return ()
         try:
             with open_file(self._path) as file:
+                status = os.fstat(file.fileno())
+                if not self._is_continued(file, status):
+                    self._offset, self._in_long_line = 0, False
                 file.seek(self._offset)
                 chunk = file.read(METRICS_BYTES_PER_POLL)
         except FileNotFoundError:
             return ()
         except NotAFileError:
-            if not self._is_damaged:
+            if not self._has_warned:
                 logger.warning("%s is no file that metrics can be read from", self._path)
-            self._is_damaged = True
+            self._is_damaged = self._has_warned = True
             return ()
+        self._is_damaged = False
+        self._version = status.st_ino, status.st_mtime_ns, status.st_size
         self._seen = self._offset + len(chunk)
         self.is_exhausted = len(chunk) < METRICS_BYTES_PER_POLL
         complete, newline, _ = chunk.rpartition(b"\n")
         if not newline:
             if len(chunk) == METRICS_BYTES_PER_POLL:  # not a line of ours: skip to its end
                 self._offset = self._seen
+                self._read_last = chunk[-_COMPARED_BYTES:]
+                self._refused = self._refused if self._in_long_line else chunk[:_REFUSED_BYTES]
                 self._in_long_line = True
             return ()
         self._offset += len(complete) + 1
+        self._read_last = chunk[: len(complete) + 1][-_COMPARED_BYTES:]
         lines = complete.split(b"\n")
         if self._in_long_line:
             del lines[0]
@@ -363,7 +399,43 @@ class _MetricsReader:
         if self._offset >= METRICS_BYTES_PER_ATTEMPT:
             logger.warning("%s: metrics beyond %d bytes are not read", self._path, self._offset)
             self.is_exhausted = True
-        return tuple(point for line in lines if (point := _parse_point(line)) is not None)
+        return tuple(self._parse(lines))
+
+    def why_incomplete(self, redact: Callable[[str], str]) -> str:
+        """Return why the last report may not be among those that were read; empty when it is.
+
+        Args:
+            redact: Takes secrets out of what is shown of a line.
+        """
+        version = self.version()
+        if self._is_damaged:
+            return "something else stands in place of their file"
+        if version is None:
+            return "" if self._version is None else "their file was removed"
+        if self._offset >= METRICS_BYTES_PER_ATTEMPT and version[-1] > self._offset:
+            return f"their file is longer than {METRICS_BYTES_PER_ATTEMPT} bytes"
+        if self._seen > self._offset:
+            return "the last line of their file is cut off"
+        if self._refused:
+            shown = readable(redact(self._refused.decode(errors="replace")), BEGINNING_BYTES)
+            return f"the last line of their file begins {shown!r}"
+        return ""
+
+    def _is_continued(self, file: BinaryIO, status: os.stat_result) -> bool:
+        """Return whether what was read before still stands where it stood."""
+        if self._version is not None and status.st_ino != self._version[0]:
+            return False
+        file.seek(self._offset - len(self._read_last))
+        return file.read(len(self._read_last)) == self._read_last
+
+    def _parse(self, lines: Sequence[bytes]) -> Iterator[MetricPoint]:
+        for line in lines:
+            point = _parse_point(line)
+            if point is not None:
+                self._refused = b""
+                yield point
+            elif line.strip():
+                self._refused = line[:_REFUSED_BYTES]
 
 
 def _parse_point(line: bytes) -> MetricPoint | None:
@@ -1119,6 +1191,15 @@ class LocalExecutor:
         log_tail = b"".join(self._redact.tail(io.BytesIO(log), LOG_TAIL_BYTES))
         tail = log_tail.decode(errors="replace")
         outcome = diagnose(ending, said, tail, watched.trial, self._redact)
+        why = watched.metrics.why_incomplete(self._redact) if outcome.is_silent else ""
+        if why:
+            outcome = replace(
+                outcome,
+                message="The script called no finish(), and its last report may be missing: "
+                f"{why}. Hint: call sdk.finish(...) before the script ends; only sdk.report(...) "
+                "may write where the reports are.",
+                is_silent=False,
+            )
         return AttemptStatus(
             AttemptState.ENDED,
             outcome=replace(outcome, message=self._redact(outcome.message)),
@@ -1323,6 +1404,10 @@ def _read_said(path: Path) -> bytes | NoDocument | None:
     except OSError as error:
         if error.errno not in _IS_NO_DOCUMENT:
             raise
+        with contextlib.suppress(OSError):
+            text = str(path.readlink())
+            if text.startswith(UNWRITTEN):
+                return text.encode(errors="surrogateescape")
         return NoDocument(_IS_NO_DOCUMENT[error.errno])
     try:
         mode = os.fstat(descriptor).st_mode

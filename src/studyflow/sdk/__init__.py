@@ -18,11 +18,12 @@ functions wait for a network: `finish`, a few seconds at most, and, where trial 
 folder, `artifact`. All may be called from any thread.
 
 One process reports. In those forked from the training, such as data loaders, the functions check
-their arguments and do nothing else. In a distributed training the process of rank 0 reports; the
-others say on standard error, once, which rank they take themselves for. A rank is known by the two
-variables of a launcher that fit each other, such as `RANK` and a `WORLD_SIZE` above it and above 1
-(torchrun, accelerate, deepspeed; likewise those of mpirun, Horovod, srun and Lightning). `RANK`
-alone is the script's own affair.
+their arguments and do nothing else, which they say on standard error; a result that is given there
+and in no other process fails the trial, with what to change. In a distributed training the process
+of rank 0 reports; the others say on standard error, once, which rank they take themselves for. A
+rank is known by the two variables of a launcher that fit each other, such as `RANK` and a
+`WORLD_SIZE` above it and above 1 (torchrun, accelerate, deepspeed; likewise those of mpirun,
+Horovod, srun and Lightning). `RANK` alone is the script's own affair.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def report(step: SupportsIndex, **metrics: SupportsFloat) -> None:
 def finish(value: SupportsFloat | None = None, /, **metrics: SupportsFloat) -> None:
     """Give the trial's final metrics: its objectives, its constraints and what else is of interest.
 
-    The last call before the script ends counts as a whole, whichever process of the trial makes it.
+    The last call before the script ends counts as a whole, whichever process of the trial makes it
+    (of those that were not forked from the first one).
     A crash after it, of this process or another, changes nothing. NaN and infinities are accepted;
     the study judges them.
 

@@ -74,6 +74,12 @@ class OutcomeFile:
                     part.unlink()
                 _overwrite(self._path, content)
 
+    def restore(self, content: bytes) -> None:
+        """Put a document in place again if the script has removed it, where that can be done."""
+        if not os.path.lexists(self._path):
+            with contextlib.suppress(OSError):
+                self.write(content, Keep.ANYTHING)
+
     def mark(self, text: str) -> bool:
         """Leave something that no reader takes for an outcome or for silence, if nothing is there.
 
@@ -87,6 +93,8 @@ class OutcomeFile:
         except IsADirectoryError:
             return True
         except OSError:
+            with contextlib.suppress(OSError):  # a link needs no free descriptor
+                self._path.symlink_to(text)
             return self._size() > 0
         try:
             if os.fstat(descriptor).st_size == 0:

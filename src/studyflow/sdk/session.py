@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import FrameType, TracebackType
@@ -31,6 +31,7 @@ from studyflow.sdk.ranks import read_rank
 from studyflow.trial import (
     OUTCOME_LIMIT_BYTES,
     TRIAL_VARIABLE,
+    UNWRITTEN,
     Cause,
     MetricPoint,
     Outcome,
@@ -52,6 +53,11 @@ FLUSH_SECONDS: Final = 10.0
 FIRST_PID: Final = 1
 """Number of the first process of a container. The kernel gives it no signal that it handles by
 default: SIGTERM leaves it running until the grace is over and SIGKILL comes."""
+
+_FORKED: Final = (
+    "This process was forked from the one that first called studyflow.sdk, and only that one "
+    "reports."
+)
 
 _DISK_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """How a disk refuses to store more."""
@@ -128,7 +134,11 @@ class Session:
         self._lock = threading.RLock()
         self._has_finished = False
         self._has_told_rank = False
+        self._told_forked_in = 0
+        """The forked process that has said that it is one."""
         self._unwritten: _Unwritten | None = None
+        self._written: tuple[OutcomeFile, bytes] | None = None
+        """The last outcome of this process that was put in place."""
         self._line_is_torn = False
         self._lost_report = ""
         """Why the last report is not where the study reads it; empty when it is."""
@@ -184,7 +194,7 @@ class Session:
         if number >= STEP_LIMIT:
             raise ValueError(f"report: the step must be below 2**63, not {shorten(number)}.")
         values = read_metrics("report", metrics)
-        if not self._speaks_or_tells() or not values:
+        if not self._speaks_or_tells("report" if self._expects_any(values) else "") or not values:
             return
         if self._trial is None:
             shown = " ".join(f"{name}={value:.6g}" for name, value in values.items())
@@ -209,7 +219,7 @@ class Session:
         except (TypeError, ValueError) as error:
             self._refuse(error, stopped)
             raise
-        if not self._speaks_or_tells():
+        if not self._speaks_or_tells("finish"):
             return
         if trial is None:
             shown = " ".join(f"{name}={value:.6g}" for name, value in values.items())
@@ -363,6 +373,9 @@ class Session:
             self._record_loss(self._lost_report)
         if self._unwritten is not None:
             self._write_late(self._unwritten)
+        elif self._has_finished and self._written is not None:
+            file, content = self._written
+            file.restore(content)
         if self._uploader is not None:
             self._uploader.close()
         if self._temporary is not None:
@@ -370,15 +383,43 @@ class Session:
 
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def _speaks_or_tells(self) -> bool:
-        """Return `speaks`; a process that a launcher made another one says so, once."""
+    def _speaks_or_tells(self, result_of: str = "") -> bool:
+        """Return `speaks`; a process that is silent says why, once.
+
+        Args:
+            result_of: Name of the function that is called with what the study waits for; empty for
+                another call.
+        """
         if self.speaks:
             return True
         rank = read_rank(self._environment)
-        if rank is not None and not self._has_told_rank and os.getpid() == self._pid:
+        if os.getpid() != self._pid and (rank is None or rank.number == 0):
+            self._tell_forked(result_of)
+        elif rank is not None and not self._has_told_rank and os.getpid() == self._pid:
             self._has_told_rank = True
             _write_error(f"{rank.silence()}\n")
         return False
+
+    def _expects_any(self, metrics: Collection[str]) -> bool:
+        return self._trial is not None and not set(self._trial.metrics).isdisjoint(metrics)
+
+    def _tell_forked(self, result_of: str) -> None:
+        """Say that nothing comes of this call; else an earlier report would count as the result."""
+        if self._told_forked_in != os.getpid():
+            self._told_forked_in = os.getpid()
+            _write_error(f"studyflow: {_FORKED} Nothing reaches the study from here.\n")
+        trial = self._trial
+        if trial is None or trial.outcome_path is None or not result_of:
+            return
+        message = (
+            f"{result_of}() was called in another process than the first. {_FORKED} Hint: call "
+            "sdk.finish(...) in the first process; or start the other one by spawn instead of fork."
+        )
+        outcome = Outcome(trial.study, trial.number, trial.attempt, Cause.USER_ERROR, {}, message)
+        with contextlib.suppress(OSError):
+            OutcomeFile(Path(trial.outcome_path), trial).write(
+                outcome.to_json().encode(), Keep.ANYTHING
+            )
 
     def _redact(self, text: str) -> str:
         """Return a text that leaves this process without the secrets of its variables."""
@@ -465,11 +506,10 @@ class Session:
             try:
                 file.write(text.encode(), keep)
             except OSError as error:
-                self._unwritten.is_marked = file.mark(
-                    f"An outcome could not be written: {error.strerror or error}"
-                )
+                self._unwritten.is_marked = file.mark(f"{UNWRITTEN}{error.strerror or error}")
                 raise
             self._unwritten = None
+            self._written = (file, text.encode())
 
     def _refuse(self, error: Exception, stopped: bool) -> None:
         """Record that `finish` was called wrongly: the script may catch what it raises."""

@@ -23,6 +23,7 @@ from studyflow.errors import ExecutorError, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, cgroups, supervisor
 from studyflow.executors import local as local_module
 from studyflow.executors.local import LocalExecutor, resolve_command
+from studyflow.redaction import Redactor
 from studyflow.testing.executor_contract import Watch
 from studyflow.trial import Cause, MetricPoint, TrackingRef, Trial
 
@@ -744,6 +745,7 @@ if how == "a folder": path.mkdir()
 if how == "a pipe": os.mkfifo(path)
 if how == "a socket": socket.socket(socket.AF_UNIX).bind(os.path.relpath(path))
 if how == "a dangling link": path.symlink_to("nowhere")
+if how == "the mark of a result": path.symlink_to("An outcome could not be written: Too many")
 if how == "a link to a secret":
     Path("secret").write_text("hunter2")
     path.symlink_to(Path("secret").absolute())
@@ -762,6 +764,7 @@ def test_what_stands_in_place_of_an_outcome_and_is_none_is_refused(bench: Bench)
         "a socket": "A socket stands where",
         "a dangling link": "A link stands where",
         "a link to a secret": "A link stands where",
+        "the mark of a result": "It begins 'An outcome could not be written: Too many'",
         "nothing": "ended without an objective value",
     }
     for number, how in enumerate(words):
@@ -815,6 +818,89 @@ def test_a_pipe_in_place_of_the_metrics_stops_nobody(bench: Bench) -> None:
     )
     assert status.outcome is not None
     assert status.outcome.metrics == {"loss": 0.5}
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.parametrize(
+    ("change", "last"),
+    [
+        (lambda path: path.unlink(), '["loss",2,0.5,7]\n'),
+        (lambda path: path.unlink(), '["loss",2,0.5,7]\n["loss",3,0.5,8]\n["loss",4,0.5,9]\n'),
+        (lambda path: path.write_text(""), '["loss",2,0.5,7]\n'),
+        (lambda path: path.write_text(""), '["loss",0,8.0,5]\n["loss",2,0.5,7]\n'),
+        (lambda path: path.rename(path.with_name("old")), '["loss",2,0.5,7]\n["loss",2,0.5,7]\n'),
+    ],
+)  # fmt: skip
+def test_metrics_that_were_replaced_are_read_from_their_beginning(
+    tmp_path: Path, change: Callable[[Path], object], last: str
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    reader = local_module._MetricsReader(path)
+    path.write_text('["loss",0,9.0,5]\n["loss",1,9.0,6]\n')
+    assert [point.value for point in reader.read()] == [9.0, 9.0]
+    change(path)
+    with path.open("a") as file:
+        file.write(last)
+    assert reader.has_more()
+    assert [point.value for point in reader.read()][-1] == 0.5
+    assert not reader.has_more()
+    assert reader.why_incomplete(str) == ""
+
+
+SPOILS = """
+import json, os
+from studyflow import sdk
+trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
+path, how = trial["metrics_path"], trial["params"]["how"]
+sdk.report(0, loss=2.0)
+if how == "garbage": open(path, "a").write("loss: 0.5 hunter2\\n")
+if how == "torn": open(path, "a").write('["loss",1,0.')
+if how == "removed": os.unlink(path)
+if how == "folder": os.unlink(path), os.mkdir(path)
+if how == "long": open(path, "a").write("\\n" * 400)
+os._exit(0)
+"""
+
+
+@pytest.mark.fault("F59")
+def test_a_silent_script_is_not_judged_by_a_report_before_one_that_cannot_be_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_module, "METRICS_BYTES_PER_ATTEMPT", 200)
+    monkeypatch.setattr(local_module, "METRICS_BYTES_PER_POLL", 100)
+    bench.write(SPOILS)
+    executor = bench.executor(redact=Redactor(["hunter2"]))
+    words = {
+        "garbage": "the last line of their file begins 'loss: 0.5 ***'",
+        "torn": "the last line of their file is cut off",
+        "removed": "",
+        "folder": "something else stands in place of their file",
+        "long": "their file is longer than 200 bytes",
+        "nothing": "",
+    }
+    for number, how in enumerate(words):
+        executor.submit(Trial("demo", number, {"how": how}, metrics=("loss",)))
+    statuses = Watch(executor, 20.0).until(
+        lambda seen: all(status.outcome is not None for status in seen.values())
+    )
+    for number, (how, said) in enumerate(words.items()):
+        outcome = statuses[AttemptId(number, 1)].outcome
+        assert outcome is not None
+        assert outcome.cause is Cause.BAD_METRIC
+        assert said in outcome.message, how
+        assert how == "removed" or outcome.is_silent is (how == "nothing")
+
+
+def test_a_script_whose_reports_were_removed_is_judged_alike_whether_they_were_seen_or_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    reader = local_module._MetricsReader(path)
+    path.write_text('["loss",0,9.0,5]\n')
+    assert len(reader.read()) == 1
+    path.unlink()
+    assert not reader.has_more()
+    assert reader.why_incomplete(str) == "their file was removed"
 
 
 # Cards

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -467,6 +467,25 @@ def test_a_refused_result_that_finds_no_room_is_no_silence(
 
 
 @pytest.mark.fault("F59")
+def test_a_result_that_no_file_can_be_opened_for_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **more: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    current = session(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(OSError, match="Too many open files"):
+            current.finish(0.5, {})
+    assert str((tmp_path / "outcome.json").readlink()) == (
+        "An outcome could not be written: Too many open files"
+    )
+    current.close()
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
+
+
+@pytest.mark.fault("F59")
 def test_a_disk_that_fails_later_has_not_stored_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -623,20 +642,82 @@ def test_a_silent_process_says_why_in_the_first_call_that_does_nothing(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_process_is_silent(tmp_path: Path) -> None:
-    current = session(tmp_path)
+def in_a_fork(action: Callable[[], object]) -> None:
     child = os.fork()
     if child == 0:
         try:
-            current.report(0, {"loss": 1.0})
-            current.finish(0.5, {})
-            current.record_crash(ValueError("in a data loader"))
-            current.close()
+            action()
         finally:
             os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_is_silent(tmp_path: Path) -> None:
+    current = session(tmp_path)
+
+    def load() -> None:
+        current.report(0, {"seconds_per_batch": 1.0})
+        current.record_crash(ValueError("in a data loader"))
+        current.close()
+
+    in_a_fork(load)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("function", ["finish", "report"])
+def test_a_result_that_only_a_forked_process_has_is_no_silence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], function: str
+) -> None:
+    current = session(tmp_path)
+    current.report(0, {"loss": 2.0})
+
+    def give() -> None:
+        for _ in range(2):
+            current.finish(1.0, {}) if function == "finish" else current.report(1, {"loss": 1.0})
+
+    in_a_fork(give)
+    current.close()
+    assert points(tmp_path) == [("loss", 0, 2.0)]
+    assert outcome(tmp_path).cause is Cause.USER_ERROR
+    assert outcome(tmp_path).message.startswith(f"{function}() was called in another process")
+    assert capfd.readouterr().err.count("was forked") == 1
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_forked_process_changes_nothing_about_the_first_one_s_result(
+    tmp_path: Path, is_first: bool
+) -> None:
+    current = session(tmp_path)
+    if is_first:
+        current.finish(0.5, {})
+    in_a_fork(lambda: current.finish(1.0, {}))
+    if not is_first:
+        current.finish(0.5, {})
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
+
+
+@pytest.mark.fault("F60")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_crash_after_a_forked_process_gave_a_result_is_told(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    in_a_fork(lambda: current.finish(1.0, {}))
+    current.record_crash(MemoryError())
+    assert outcome(tmp_path).cause is Cause.HOST_OOM
+
+
+@pytest.mark.fault("F59")
+def test_a_result_that_the_script_removed_is_there_again_at_its_end(tmp_path: Path) -> None:
+    current = session(tmp_path)
+    current.report(0, {"loss": 2.0})
+    current.finish(1.0, {})
+    (tmp_path / "outcome.json").unlink()
+    current.close()
+    assert outcome(tmp_path).metrics == {"loss": 1.0}
 
 
 # Crashes
