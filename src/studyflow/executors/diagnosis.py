@@ -16,7 +16,14 @@ from studyflow.errors import DocumentError
 from studyflow.executors.failures import ANSI, last_failures, last_lines, recorded_failure
 from studyflow.executors.launchers import find_silence
 from studyflow.executors.plain_mlflow import explain_crash, explain_warning
-from studyflow.trial import BEGINNING_BYTES, MESSAGE_LIMIT_CHARS, Cause, Outcome, Trial
+from studyflow.trial import (
+    BEGINNING_BYTES,
+    MESSAGE_LIMIT_CHARS,
+    OUTCOME_LIMIT_BYTES,
+    Cause,
+    Outcome,
+    Trial,
+)
 
 LINE_LIMIT_CHARS: Final = 300
 """Longest piece of a log shown in a message."""
@@ -223,7 +230,7 @@ def _read(said: bytes | NoDocument, trial: Trial, redact: Callable[[str], str]) 
         return _outcome(
             trial,
             Cause.BAD_METRIC,
-            f"The outcome document is empty ({len(said)} bytes): it could not be written. "
+            f"The outcome document is empty ({_size(said)}): it could not be written. "
             "Hint: is the disk full? Only sdk.finish(...) may write there.",
         )
     try:
@@ -268,6 +275,11 @@ def _why_refused(said: bytes, error: DocumentError, redact: Callable[[str], str]
         else:
             return f"The outcome document is malformed. It begins {_beginning(said, redact)}"
     return readable(str(error))
+
+
+def _size(said: bytes) -> str:
+    is_cut = len(said) > OUTCOME_LIMIT_BYTES  # no more of it was read
+    return f"more than {OUTCOME_LIMIT_BYTES} bytes" if is_cut else f"{len(said)} bytes"
 
 
 def _beginning(said: bytes, redact: Callable[[str], str]) -> str:

@@ -409,16 +409,16 @@ class _MetricsReader:
         """
         version = self.version()
         if self._is_damaged:
-            return "something else stands in place of their file"
+            return "something else stands where the reports belong"
         if version is None:
-            return "" if self._version is None else "their file was removed"
+            return "" if self._version is None else "the reports were removed"
         if self._offset >= METRICS_BYTES_PER_ATTEMPT and version[-1] > self._offset:
-            return f"their file is longer than {METRICS_BYTES_PER_ATTEMPT} bytes"
+            return f"the reports are longer than {METRICS_BYTES_PER_ATTEMPT} bytes"
         if self._seen > self._offset:
-            return "the last line of their file is cut off"
+            return "the last line of the reports is cut off"
         if self._refused:
             shown = readable(redact(self._refused.decode(errors="replace")), BEGINNING_BYTES)
-            return f"the last line of their file begins {shown!r}"
+            return f"the last line of the reports begins {shown!r}"
         return ""
 
     def _is_continued(self, file: BinaryIO, status: os.stat_result) -> bool:

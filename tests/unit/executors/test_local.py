@@ -871,11 +871,11 @@ def test_a_silent_script_is_not_judged_by_a_report_before_one_that_cannot_be_rea
     bench.write(SPOILS)
     executor = bench.executor(redact=Redactor(["hunter2"]))
     words = {
-        "garbage": "the last line of their file begins 'loss: 0.5 ***'",
-        "torn": "the last line of their file is cut off",
+        "garbage": "the last line of the reports begins 'loss: 0.5 ***'",
+        "torn": "the last line of the reports is cut off",
         "removed": "",
-        "folder": "something else stands in place of their file",
-        "long": "their file is longer than 200 bytes",
+        "folder": "something else stands where the reports belong",
+        "long": "the reports are longer than 200 bytes",
         "nothing": "",
     }
     for number, how in enumerate(words):
@@ -900,7 +900,7 @@ def test_a_script_whose_reports_were_removed_is_judged_alike_whether_they_were_s
     assert len(reader.read()) == 1
     path.unlink()
     assert not reader.has_more()
-    assert reader.why_incomplete(str) == "their file was removed"
+    assert reader.why_incomplete(str) == "the reports were removed"
 
 
 # Cards

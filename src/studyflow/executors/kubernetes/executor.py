@@ -603,10 +603,14 @@ class KubernetesExecutor:
             return False
         if log := b"".join(written([text])):  # nothing never replaces what was fetched before
             path = self._log_path(attempt)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_bytes(log)
-            part.replace(path)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_suffix(".part")
+                part.write_bytes(log)
+                part.replace(path)
+            except OSError as error:  # a full disk of the runner's is no trial's fault
+                _log.warning("trial %s: its log cannot be kept: %s", attempt, error)
+                return False
         return True
 
     def _log_tail(self, attempt: AttemptId) -> str:

@@ -303,7 +303,7 @@ def _finished_unasked(message: str) -> bool:
     """
     try:
         document = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and not document.get("stopped", False)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -344,6 +346,24 @@ def test_an_end_is_told_once_its_log_is_there_or_was_asked_for_three_times(
     assert runner.api.n_requests["log pods"] == n_tries
     assert runner.outcome().cause is Cause.OK
     assert (runner.executor.files(FIRST).log is not None) == (n_failures < 3)
+
+
+def test_a_log_that_finds_no_room_costs_nothing_but_the_log(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    runner = rig.runner()
+    runner.executor.submit(a_trial())
+    rig.cluster.start(JOB)
+    rig.cluster.write_log(JOB, "hello\n")
+    rig.cluster.finish(JOB, message=done())
+    for _ in range(3):
+        runner.look()
+    assert runner.outcome().cause is Cause.OK
+    assert runner.executor.files(FIRST).log is None
 
 
 @pytest.mark.fault("F42")

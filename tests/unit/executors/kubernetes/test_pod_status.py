@@ -129,6 +129,8 @@ UNREADABLE = "Error on reading termination log /dev/termination-log: permission 
         (ended(0, "\0"), Cause.BAD_METRIC, False),
         (ended(0, DONE[-30:]), Cause.BAD_METRIC, False),
         (ended(0, UNREADABLE), Cause.BAD_METRIC, False),
+        (ended(0, "[" * 4096), Cause.BAD_METRIC, False),
+        (ended(1, '{"a":' * 800), Cause.BAD_METRIC, False),
         (ended(1, DONE[:30]), Cause.BAD_METRIC, False),
         (ended(1), Cause.USER_ERROR, False),
         # A pod template may ask for the end of the log in place of an empty message.
