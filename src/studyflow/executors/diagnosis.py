@@ -20,6 +20,7 @@ from studyflow.trial import (
     BEGINNING_BYTES,
     MESSAGE_LIMIT_CHARS,
     OUTCOME_LIMIT_BYTES,
+    TRIAL_VARIABLE,
     Cause,
     Outcome,
     Trial,
@@ -64,6 +65,10 @@ _CHILD_KILLED: Final = re.compile(
 )
 """How PyTorch's data loader, a shell, torchrun and process pools tell of a child that got
 SIGKILL."""
+
+
+_SAID_ALONE: Final = re.compile(r"^finished: \S.*=[-+.\w]+$", re.MULTILINE)
+"""What `sdk.finish` prints outside a study."""
 
 
 class How(enum.StrEnum):
@@ -315,6 +320,13 @@ def _judge_exit(ending: Ending, log_tail: str, trial: Trial) -> tuple[Cause, str
 def _describe_silence(log_tail: str, trial: Trial) -> str:
     ended = f"Trial {trial.number} ended without an objective value (exit code 0)"
     silent = find_silence(log_tail)
+    alone = _SAID_ALONE.search(log_tail)
+    if silent is None and alone is not None:
+        return (
+            f"{ended}. Its log says {readable(alone[0], 60)!r}, as sdk.finish(...) does where the "
+            f"variable {TRIAL_VARIABLE} is not set. Hint: hand it on to the process that trains: "
+            "env -i, sudo, ssh and containers leave it out."
+        )
     if silent is None:
         refused = explain_warning(log_tail, trial)
         return f"{ended}. {refused or 'Hint: call sdk.finish(...) before the script ends.'}"

@@ -134,6 +134,7 @@ class Session:
         self._lock = threading.RLock()
         self._has_finished = False
         self._has_told_rank = False
+        self._has_spoken = False
         self._told_forked_in = 0
         """The forked process that has said that it is one."""
         self._unwritten: _Unwritten | None = None
@@ -157,11 +158,14 @@ class Session:
 
     @property
     def speaks(self) -> bool:
-        """Whether this process is the one that reports: the first of its tree, of rank 0."""
+        """Whether this process is the one that reports: the first of its tree, of rank 0.
+
+        One that has reported goes on to: ranks that it sets afterwards are for others.
+        """
         if os.getpid() != self._pid:
             return False
         rank = read_rank(self._environment)
-        return rank is None or rank.number == 0
+        return self._has_spoken or rank is None or rank.number == 0
 
     def current_trial(self, defaults: Mapping[str, ParamValue]) -> CurrentTrial:
         """Return the trial, or outside a study a stand-in."""
@@ -196,6 +200,7 @@ class Session:
         values = read_metrics("report", metrics)
         if not self._speaks_or_tells("report" if self._expects_any(values) else "") or not values:
             return
+        self._has_spoken = True
         if self._trial is None:
             shown = " ".join(f"{name}={value:.6g}" for name, value in values.items())
             self._write(f"step {number}: {shown}\n")
@@ -221,6 +226,7 @@ class Session:
             raise
         if not self._speaks_or_tells("finish"):
             return
+        self._has_spoken = True
         if trial is None:
             shown = " ".join(f"{name}={value:.6g}" for name, value in values.items())
             self._write(f"finished: {shown}\n")

@@ -102,6 +102,7 @@ PRUNED = Ending(
         # Without a document.
         (EXITED, None, "fine", Cause.BAD_METRIC, "Trial 7 ended without an objective value"),
         (EXITED, None, "studyflow: this process is rank 1 of 2 (RANK and WORLD_SIZE); rank 0 reports\nx", Cause.BAD_METRIC, "do not set RANK and WORLD_SIZE"),
+        (EXITED, None, "epoch 3\nfinished: val/loss=0.25 acc=1e-05\nbye", Cause.BAD_METRIC, "'finished: val/loss=0.25 acc=1e-05', as sdk.finish(...) does where the variable STUDYFLOW_TRIAL is not set"),
         (EXITED, b"", "", Cause.BAD_METRIC, "sdk.finish"),
         (EXITED, b" \n", "", Cause.BAD_METRIC, "sdk.finish"),
         (Ending(How.EXITED, exit_code=3), None, "a\nno data\n\n", Cause.USER_ERROR, "3. Last line: no data"),

@@ -623,6 +623,18 @@ def test_a_rank_that_no_launcher_set_silences_nobody(
 
 
 @pytest.mark.fault("F75")
+def test_a_process_that_has_reported_may_set_ranks_for_those_it_starts(tmp_path: Path) -> None:
+    environment: dict[str, str] = {}
+    current = session(tmp_path, environment)
+    current.report(0, {"loss": 2.0})
+    environment |= {"RANK": "1", "WORLD_SIZE": "2"}
+    current.report(1, {"loss": 1.0})
+    current.finish(0.5, {})
+    assert points(tmp_path) == [("loss", 0, 2.0), ("loss", 1, 1.0)]
+    assert outcome(tmp_path).metrics == {"loss": 0.5}
+
+
+@pytest.mark.fault("F75")
 @pytest.mark.parametrize("say", ["report", "finish", "artifact"])
 def test_a_silent_process_says_why_in_the_first_call_that_does_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], say: str
