@@ -528,7 +528,10 @@ class Tuner:
         outcome = self._with_tracked_metrics(record, attempt, status)
         if outcome is None:
             return False
-        outcome = apply_curve(self._spec, outcome, self._curve(record))
+        curve = self._curve(record)
+        if record.attempt > 1:
+            curve = curve.begun_at(self._study.first_step(record.number))
+        outcome = apply_curve(self._spec, outcome, curve)
         verdict = judge(self._spec, outcome, _n_waits(record, outcome))
         if status.missed_nodes:
             self._pardon(status.missed_nodes)

@@ -1017,6 +1017,32 @@ def test_a_trial_stopped_after_its_last_step_keeps_its_result(n_steps: int, stat
     assert record.metrics == ({"loss": 3.0} if state == "complete" else {})
 
 
+@pytest.mark.fault("F70")
+def test_an_attempt_that_goes_on_where_another_was_lost_keeps_its_result_after_the_last_step() -> (
+    None
+):
+    trial = {"command": ["python", "train.py"], "budget": 5}
+    pruner = {"type": "threshold", "upper": 1.0}
+    rig = Rig(parallel(1, n_trials=1, trial=trial, pruner=pruner), objective=None, stop_seconds=9.0)
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    for step in range(3):
+        rig.executor.report(AttemptId(0, 1), step, loss=0.5)
+    rig.turns(tuner, 1)
+    rig.executor.finish(AttemptId(0, 1), Outcome("demo", 0, 1, Cause.EVICTED, {}, ""))
+    rig.turns(tuner, 200)
+    rig.executor.report(AttemptId(0, 2), 3, loss=3.0)
+    rig.turns(tuner, 1)
+    rig.executor.report(AttemptId(0, 2), 4, loss=3.0)
+    reason = "Pruned by threshold at step 3 with loss=3."
+    pruned = Outcome("demo", 0, 2, Cause.PRUNED, {"loss": 3.0}, reason, True)
+    rig.executor.finish(AttemptId(0, 2), pruned)
+    tuner.drive()
+
+    (record,) = rig.check()
+    assert (record.state, record.metrics) == ("complete", {"loss": 3.0})
+
+
 @pytest.mark.fault("F71")
 @pytest.mark.parametrize("pruner", ["none", "median", "percentile", "threshold", "asha", "patient"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -16,7 +16,7 @@ class Curve:
     """An attempt's reports of the first objective, as far as its fate depends on them."""
 
     first_step: int | None = None
-    """Lowest step reported; `None` before the first report."""
+    """Lowest step reported, by an earlier attempt too as far as known; `None` before the first."""
     last_step: int | None = None
     """Highest step reported, also beyond those that the storage keeps."""
     diverged_steps: tuple[int, ...] = ()
@@ -41,6 +41,16 @@ class Curve:
                 continue
             steps = () if math.isfinite(point.value) else (*steps, point.step)
         return Curve(first, last, steps)
+
+    def begun_at(self, first_step: int | None) -> Curve:
+        """Return the curve of an attempt that goes on where an earlier one was lost.
+
+        Args:
+            first_step: Lowest step that any attempt of the trial reported.
+        """
+        if first_step is None or self.first_step is None:
+            return self
+        return replace(self, first_step=min(first_step, self.first_step))
 
     def has_diverged(self, spec: StudySpec) -> bool:
         """Whether `trial.nan_reports` reports in a row were not finite."""

@@ -437,6 +437,10 @@ class Study:
 
         self._change(number, keep, seen)
 
+    def first_step(self, number: int) -> int | None:
+        """Return the lowest step that any attempt of a trial reported; `None` without one."""
+        return min(self._frozen()[number].intermediate_values, default=None)
+
     def should_prune(self, number: int) -> bool:
         """Return whether the pruner gives up a running trial after its newest reported value.
 
