@@ -33,9 +33,10 @@ three outlives a supervisor killed by force, and only that.
 
 **What a script does to these files.** It runs as the same user and can put anything in place of any
 of them, or remove them. None is opened before it is known to be a regular file, and an attempt has
-ended only when nobody holds its lock. An attempt whose folder or lock is gone cannot be followed
-any more: what runs of it is killed, and it ends as `lost`. When the study's whole folder is removed
-it is made anew, and that happens to each attempt in it.
+ended only when nobody holds its lock. A supervisor that was stopped is made to go on. An attempt
+whose folder or lock is gone cannot be followed any more: what runs of it is killed, and it ends as
+`lost`. When the study's whole folder is removed it is made anew, and that happens to each attempt
+in it.
 
 **The command.** It runs in a working folder of its own, with the environment of the runner and the
 study file's folder first on PYTHONPATH. What a launcher such as torchrun told the runner about its
@@ -311,14 +312,14 @@ class _Attempt:
             os.close(self.pidfd)
             self.pidfd = None
 
-    def terminate(self) -> None:
-        """Tell the supervisor to end the attempt, if it is known to be ours and still there."""
+    def send(self, number: signal.Signals) -> None:
+        """Send the supervisor a signal, if it is known to be ours and still there."""
         if self.child in _children:
             with contextlib.suppress(OSError):
-                os.kill(self.child, signal.SIGTERM)
+                os.kill(self.child, number)
         elif self.pidfd is not None and sys.platform == "linux":
             with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+                signal.pidfd_send_signal(self.pidfd, number)
 
 
 class _MetricsReader:
@@ -1057,6 +1058,11 @@ class LocalExecutor:
                 return
         if not watched.is_dubious and not watched.is_supervisor_dead():
             watched.alive_at = processes.ticks_now()
+            pid = watched.watched_pid
+            if pid is not None and processes.is_stopped(pid):  # it sees no end and keeps no limit
+                logger.warning("trial %s: its supervisor was stopped; it goes on now", watched.id)
+                watched.send(signal.SIGCONT)
+                watched.look_again(LOOK_SECONDS)
 
     def _end_unreachable(self, watched: _Attempt) -> bool:
         """End an attempt whose folder or lock is gone; return whether nothing of it runs any more.
@@ -1069,7 +1075,7 @@ class LocalExecutor:
         if watched.ends_by is None:
             logger.warning("trial %s: %s was removed or replaced", watched.id, watched.folder)
             watched.ends_by = now + watched.launch.stop_grace_seconds + TERMINATION_SECONDS
-            watched.terminate()
+            watched.send(signal.SIGTERM)  # the attempt ends with it
         is_watched = watched.pidfd is not None or watched.child in _children
         if is_watched and not watched.is_supervisor_dead() and now < watched.ends_by:
             watched.look_again(LOOK_SECONDS)

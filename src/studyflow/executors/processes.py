@@ -94,6 +94,14 @@ def kill_left(outcome_path: str, tree: Tree) -> bool:
     return bool(found)
 
 
+def is_stopped(pid: int) -> bool:
+    """Return whether a process was told to stand still (SIGSTOP); False where nobody knows."""
+    try:
+        return (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
+
+
 def ticks_now() -> int | None:
     """Return the clock by which the kernel dates processes; `None` where it does not."""
     if not hasattr(time, "CLOCK_BOOTTIME"):

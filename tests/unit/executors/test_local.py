@@ -805,6 +805,21 @@ def test_an_outcome_that_the_runner_cannot_read_now_is_read_later(
     assert outcome.metrics == {"loss": 1.0}
 
 
+@pytest.mark.fault("F64")
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_script_that_stops_its_supervisor_costs_its_own_attempt_at_most(bench: Bench) -> None:
+    status = bench.run(
+        """
+        import os, signal
+        from studyflow import sdk
+        os.kill(os.getppid(), signal.SIGSTOP)
+        sdk.finish(loss=1.0)
+        """
+    )
+    assert status.outcome is not None
+    assert status.outcome.metrics == {"loss": 1.0}
+
+
 def test_a_pipe_in_place_of_the_metrics_stops_nobody(bench: Bench) -> None:
     status = bench.run(
         """
