@@ -5,15 +5,19 @@ modules are imported there is nothing to clean up, and an exception that comes u
 one may be taken for a failed import, or lost: there the signal ends the process.
 
 What a signal handler raises comes up wherever the main thread happens to be, and is lost where the
-interpreter or a library drops whatever it meets there: in a finalizer, in a lookup. So arrivals are
-counted too, and a loop that may run for days looks at their number.
+interpreter or a library drops whatever it meets there: in a finalizer, in a lookup. What the
+interpreter drops in a finalizer is therefore raised again. And arrivals of SIGTERM are counted: a
+loop that may run for days looks at their number.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -28,11 +32,21 @@ class Terminated(BaseException):
     """SIGTERM arrived; not an `Exception`, so that nothing takes it for a fault."""
 
 
+_AGAIN_SECONDS: Final = 0.01
+"""Pause before what was dropped is raised again: the finalizer is over then."""
+
 _n_arrived = 0
+_pass_on = sys.unraisablehook
 
 
 def raise_on_sigterm() -> None:
-    """Turn SIGTERM into `Terminated`, raised in the main thread, and end `leave_at_once`."""
+    """Turn SIGTERM into `Terminated`, raised in the main thread, and end `leave_at_once`.
+
+    From here on, neither it nor Ctrl-C is lost in a finalizer.
+    """
+    global _pass_on
+    if sys.unraisablehook is not _raise_again:
+        _pass_on, sys.unraisablehook = sys.unraisablehook, _raise_again
     signal.signal(signal.SIGTERM, _raise)
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,6 +88,25 @@ def _raise(_signal: int, _frame: object) -> None:
     global _n_arrived
     _n_arrived += 1
     raise Terminated
+
+
+def _raise_again(dropped: sys.UnraisableHookArgs) -> None:
+    """Send a signal once more, if its exception was dropped; show other exceptions as before."""
+    if dropped.exc_type is KeyboardInterrupt:
+        number = signal.SIGINT
+    elif dropped.exc_type is Terminated:
+        number = signal.SIGTERM
+    else:
+        _pass_on(dropped)
+        return
+    # threading.Thread takes locks, which the code that was interrupted may hold.
+    _thread.start_new_thread(_send_later, (number,))
+
+
+def _send_later(number: signal.Signals) -> None:
+    time.sleep(_AGAIN_SECONDS)
+    if signal.getsignal(number) in (_raise, signal.default_int_handler):
+        os.kill(os.getpid(), number)
 
 
 def _leave(_signal: int, _frame: Any) -> None:

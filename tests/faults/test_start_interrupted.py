@@ -111,6 +111,42 @@ def test_a_flow_that_is_interrupted_while_it_is_imported_ends_in_one_line(
     assert ended == (exits.INTERRUPTED, "", STARTED)
 
 
+IN_A_FINALIZER = """
+import os, sys, time
+from studyflow import interrupt
+
+class Costly:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+
+interrupt.raise_on_sigterm()
+Costly()
+try:
+    time.sleep(40)
+except (KeyboardInterrupt, interrupt.Terminated) as error:
+    print(type(error).__name__)
+"""
+"""Gets a signal where Python drops what its handler raises."""
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Terminated")]
+)
+@pytest.mark.fault("F22")
+def test_a_signal_that_comes_in_a_finalizer_is_not_lost(
+    number: signal.Signals, raised: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_FINALIZER, str(int(number))],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{raised}\n", "")
+
+
 def test_who_imports_the_command_keeps_his_signals() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with interrupt.leaving_at_once():
