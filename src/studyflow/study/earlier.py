@@ -198,7 +198,7 @@ def find_columns(spec: StudySpec, header: Sequence[str], named: Mapping[str, str
                 candidates = [column for column in header if column == chosen[owner]]
             if candidates:
                 found[owner] = candidates[0]
-                flaws += _twins(name, candidates, header)
+                flaws += _twins(_option(spec, owner), candidates, header)
             elif owner in chosen or owner[0] == "metrics." or not _may_be_absent(spec, name):
                 missing.append(name)
     if missing:
@@ -207,8 +207,9 @@ def find_columns(spec: StudySpec, header: Sequence[str], named: Mapping[str, str
             f"Hint: name it: --column {missing[0]}=COLUMN"
         )
     shared = Counter(found.values())
-    for (_, name), column in found.items():
+    for owner, column in found.items():
         if shared[column] > 1:
+            name = _option(spec, owner)
             way_out = f"name the columns: --column {name}=COLUMN"
             flaws.append(Flaw(1, column, f"it may be that of {name}, or another's ({way_out})"))
     return Columns(
@@ -229,6 +230,17 @@ def column_owners(spec: StudySpec, name: str) -> list[tuple[str, str]]:
         for known in names
         if name in (known, prefix + known)
     ]
+
+
+def _option(spec: StudySpec, owner: tuple[str, str]) -> str:
+    """Return by what name `--column` knows a parameter or metric: with its prefix if both have it.
+
+    Args:
+        spec: The study.
+        owner: Prefix and name.
+    """
+    prefix, name = owner
+    return name if len(column_owners(spec, name)) == 1 else prefix + name
 
 
 def column_names(spec: StudySpec) -> frozenset[str]:

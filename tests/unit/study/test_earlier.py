@@ -204,6 +204,8 @@ def test_a_parameter_and_a_metric_of_one_name_have_a_column_each() -> None:
         find_columns(spec, ("a", "b"), {"loss": "a"})
     shared = find_columns(spec, ("loss",), {})
     assert {flaw.column for flaw in shared.flaws} == {"loss"}
+    doubtful = find_columns(spec, ("loss", "params.loss"), {}).flaws
+    assert "--column params.loss=params.loss" in doubtful[0].text, "not what is refused above"
 
 
 @pytest.mark.fault("F72")
