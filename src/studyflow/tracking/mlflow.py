@@ -1389,6 +1389,7 @@ def connect(uri: str) -> Any:
         return MlflowClient(uri)
     database.parent.mkdir(parents=True, exist_ok=True)
     with _creation_lock(database):
+        _create_database(database, MlflowClient)
         for attempt in range(CONNECT_ATTEMPTS):
             try:
                 return MlflowClient(uri)
@@ -1411,6 +1412,31 @@ def check_server(uri: str) -> None:
         connect(uri).search_experiments(max_results=1)
     except Exception as error:
         raise translate(error, uri) from error
+
+
+def _create_database(database: Path, client: Callable[[str], Any]) -> None:
+    """Make MLflow's database under another name first, if there is none.
+
+    Its tables come in many steps, and MLflow cannot go on with a half of them: whoever is
+    interrupted meanwhile would leave a database that is of no use to anybody, for good.
+    """
+    if database.exists() and database.stat().st_size:
+        return
+    part = database.absolute().with_name(f".{database.name}.{os.getpid()}.part")
+    try:
+        client(f"sqlite:///{part}")
+        with contextlib.suppress(FileExistsError):  # a server has made it meanwhile
+            if database.exists() and not database.stat().st_size:
+                database.unlink()
+            os.link(part, database)
+    except OSError:  # no links here: MLflow makes it in place
+        pass
+    finally:
+        for left in (
+            part,
+            *(part.with_name(part.name + end) for end in ("-journal", "-wal", "-shm")),
+        ):
+            left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from studyflow.tracking.mlflow import (
     _closing_metrics,
     _lines_tag,
     _pieces,
+    connect,
     translate,
 )
 
@@ -32,6 +33,30 @@ class Answer(Exception):
 
     def get_http_status_code(self) -> int:
         return self.status
+
+
+def test_who_is_interrupted_while_the_database_is_made_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = tmp_path / "mlflow.db"
+    interruptions = iter([KeyboardInterrupt])
+
+    def client(uri: str) -> str:
+        path = Path(uri.removeprefix("sqlite:///"))
+        if not path.exists():
+            path.write_text("half")
+            for interruption in interruptions:
+                raise interruption
+            path.write_text("whole")
+        return path.read_text()
+
+    monkeypatch.setattr("mlflow.MlflowClient", client)
+    with pytest.raises(KeyboardInterrupt):
+        connect(f"sqlite:///{database}")
+    assert not database.exists()
+    assert connect(f"sqlite:///{database}") == "whole"
+    assert connect(f"sqlite:///{database}") == "whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
