@@ -21,7 +21,7 @@ class RoundingSampler(optuna.samplers.BaseSampler):
     """Another sampler, whose floats are points of their grids to the last digit.
 
     Args:
-        sampler: Who suggests.
+        sampler: The sampler whose suggestions are rounded.
         space: The search space, with the grids.
     """
 
