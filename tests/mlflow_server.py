@@ -44,8 +44,7 @@ class MlflowServer:
 
     def launch(self) -> None:
         """Start it, and return at once."""
-        if not (self._folder / "mlflow.db").exists():
-            put_mlflow_database(self._folder)
+        put_mlflow_database(self._folder)
         command = [
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
             *("--host", "127.0.0.1", "--port", str(self._port)),

@@ -26,9 +26,10 @@ _PRELOADED = ("mlflow.tracking", "studyflow.cli", "studyflow.runner", "studyflow
 
 
 def put_mlflow_database(home: Path) -> None:
-    """Put an empty MLflow database into a home, as MLflow makes it there in some seconds."""
+    """Put an empty MLflow database into a home that has none; MLflow takes seconds to make one."""
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(_empty_mlflow_database(), home / "mlflow.db")
+    if not (home / "mlflow.db").exists():
+        shutil.copyfile(_empty_mlflow_database(), home / "mlflow.db")
 
 
 def _empty_mlflow_database() -> Path:
