@@ -379,7 +379,7 @@ def test_cancelling_a_run_that_stood_by_leaves_the_other_runner_alone(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "STANDBY_SECONDS", 0.01)
-    monkeypatch.setattr(runner, "CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "CANCELLED_SECONDS", 0.05)
     spec = tiny(tmp_path)
     storage = open_storage(settings.storage_url)
     study = Study.open(
