@@ -43,7 +43,7 @@ class RoundingSampler(optuna.samplers.BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the sampler's suggestion, on the grids."""
-        return self._on_grid(self.sampler.sample_relative(study, trial, search_space))
+        return self._space.nearest(self.sampler.sample_relative(study, trial, search_space))
 
     def sample_independent(
         self,
@@ -54,7 +54,7 @@ class RoundingSampler(optuna.samplers.BaseSampler):
     ) -> Any:
         """Return the sampler's value of one parameter, on its grid."""
         value = self.sampler.sample_independent(study, trial, param_name, param_distribution)
-        return self._on_grid({param_name: value})[param_name]
+        return self._space.nearest({param_name: value})[param_name]
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Let the sampler prepare itself."""
@@ -69,6 +69,3 @@ class RoundingSampler(optuna.samplers.BaseSampler):
     ) -> None:
         """Let the sampler take in a result."""
         self.sampler.after_trial(study, trial, state, values)
-
-    def _on_grid(self, params: dict[str, Any]) -> dict[str, Any]:
-        return self._space.nearest(params)
