@@ -22,7 +22,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 
 from studyflow import runner
-from studyflow.observer import Observer
+from studyflow.observers.observer import Observer
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.tracking.memory import MemoryTracker

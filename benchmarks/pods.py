@@ -25,12 +25,12 @@ from studyflow.executors import AttemptId, Executor
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import KubernetesApi
 from studyflow.executors.kubernetes.names import study_selector
-from studyflow.observer import Observer
-from studyflow.record import TrialRecord
+from studyflow.observers.observer import Observer
 from studyflow.runner import run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.trial import Trial
+from studyflow.trial.record import TrialRecord
 
 SCRIPT = """
 import time

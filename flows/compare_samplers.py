@@ -28,6 +28,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from rich.console import Console
 
+from studyflow.cli.terminal import PlainView, print_comparison, result_text
 from studyflow.comparison import (
     DEFAULT_SAMPLERS,
     ComparisonFiles,
@@ -39,12 +40,11 @@ from studyflow.comparison import (
     write_comparison,
 )
 from studyflow.errors import StudyflowError, TrackingError, describe_os_error
-from studyflow.observer import Observer, Observers
+from studyflow.observers.observer import Observer, Observers
 from studyflow.reports.comparison import Comparison, as_rows, comparison_markdown
 from studyflow.runner import StudyResult
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
-from studyflow.terminal import PlainView, print_comparison, result_text
 
 if __name__ == "__main__" and sys.stderr.isatty():
     # A person watches the live view; log lines still reach Prefect's page.

@@ -2,7 +2,8 @@
 
     python flows/deploy.py '{"study": "study.yaml", "cron": "0 3 * * *", ...}'
 
-The argument is a `studyflow.deployment.Deployment` as JSON; the environment says which server.
+The argument is a `studyflow.deployments.deployment.Deployment` as JSON; the environment says which
+server.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from prefect.schedules import Cron, Interval, Schedule
 from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
-from studyflow import exits
-from studyflow.deployment import DEFAULT_POOL, Deployment
+from studyflow.cli import exits
+from studyflow.deployments.deployment import DEFAULT_POOL, Deployment
 from studyflow.errors import ExecutorUnavailable, StudyflowError
 from studyflow.interrupt import Terminated, raise_on_sigterm
 from studyflow.spec import StudySpec

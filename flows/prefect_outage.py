@@ -18,7 +18,7 @@ from typing import Final, NoReturn, cast
 import httpx
 from prefect.settings import PREFECT_API_URL
 
-from studyflow import exits
+from studyflow.cli import exits
 from studyflow.errors import StudyflowError
 from studyflow.interrupt import Terminated
 

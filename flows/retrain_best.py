@@ -24,6 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from studyflow import runner
+from studyflow.cli.terminal import PlainView, print_retrain
 from studyflow.errors import (
     SpecError,
     StudyflowError,
@@ -31,7 +32,7 @@ from studyflow.errors import (
     StudyStopped,
     describe_os_error,
 )
-from studyflow.observer import Observers
+from studyflow.observers.observer import Observers
 from studyflow.reports.stored import stored_study
 from studyflow.retrain import (
     Registration,
@@ -43,7 +44,6 @@ from studyflow.retrain import (
     retrain_name,
 )
 from studyflow.settings import Settings
-from studyflow.terminal import PlainView, print_retrain
 
 # isort: split
 # Python and Prefect put this file's folder on the path. Before Prefect, which reads the settings

@@ -39,23 +39,24 @@ import httpx
 from pydantic import Field, WithJsonSchema
 from rich.console import Console
 
-from studyflow import exits, runner
+from studyflow import runner
 from studyflow.background import Background
-from studyflow.catalogue import study_files
+from studyflow.cli import exits
+from studyflow.cli.terminal import PlainView, make_view, print_result
+from studyflow.deployments.runs import EachRun, Occasion, study_name, study_of_run
+from studyflow.deployments.study_files import study_files
 from studyflow.embedded import FlowRunMarks, end_orphaned_servers, prefect_environment
 from studyflow.errors import SpecError, StudyflowError, StudyStopped, describe_os_error
 from studyflow.executors import AttemptId, Executor
 from studyflow.interrupt import Terminated, leaving_at_once, raise_on_sigterm
-from studyflow.observer import Observer, Observers, Progress
-from studyflow.record import TrialRecord, TrialState
-from studyflow.recurrence import EachRun, Occasion, study_name, study_of_run
+from studyflow.observers.observer import Observer, Observers, Progress
 from studyflow.reports import StudyData, best_config, summary_markdown, trial_rows
 from studyflow.reports.tables import TrialRow
 from studyflow.runner import StudyResult, override
 from studyflow.settings import Settings
 from studyflow.spec import LONGEST_SECONDS, SamplerName, StudySpec
 from studyflow.storage import open_storage, storage_errors
-from studyflow.terminal import PlainView, make_view, print_result
+from studyflow.trial.record import TrialRecord, TrialState
 
 # Prefect reads its settings when it is imported.
 _embedded = prefect_environment(Settings.resolve())

@@ -8,13 +8,13 @@ from typing import Any, Final, TypeVar
 
 import optuna
 
-from studyflow.invariants import Evidence, check
-from studyflow.record import TrialRecord, TrialState
+from studyflow.diagnostics.invariants import Evidence, check
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.spec import StudySpec
 from studyflow.storage import ForwardingStorage
 from studyflow.study import Study, Verdict
 from studyflow.trial import Cause, MetricPoint
+from studyflow.trial.record import TrialRecord, TrialState
 
 _T = TypeVar("_T")
 

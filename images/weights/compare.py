@@ -16,12 +16,12 @@ from pathlib import Path
 
 import click
 
-from studyflow.record import TrialState
 from studyflow.reports import style
 from studyflow.runner import make_tracker
 from studyflow.settings import Settings
 from studyflow.storage import open_storage
 from studyflow.study import find_study, load_records
+from studyflow.trial.record import TrialState
 
 HERE = Path(__file__).parent
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import click
 
-from studyflow.record import TrialState
 from studyflow.settings import Settings
 from studyflow.storage import open_storage
 from studyflow.study import find_study, load_records
+from studyflow.trial.record import TrialState
 
 HERE = Path(__file__).parent
 FIRST_SEED = 1000

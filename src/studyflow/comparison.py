@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from studyflow.errors import SpecError
-from studyflow.observer import Observer
-from studyflow.record import TrialRecord, TrialState
+from studyflow.observers.observer import Observer
 from studyflow.reports import style
 from studyflow.reports.comparison import (
     Comparison,
@@ -29,6 +28,7 @@ from studyflow.spec import SamplerName, StudySpec
 from studyflow.storage import open_storage, storage_errors
 from studyflow.study import find_study, load_records, study_names
 from studyflow.tracking import StudySummary
+from studyflow.trial.record import TrialRecord, TrialState
 
 DEFAULT_SAMPLERS: Final = ("random", "tpe", "gp", "botorch")
 MAX_RUNS: Final = 1000

@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from studyflow import exits
+EXIT_CODE: Final = 130
+"""Exit code of a process that was told to end: 128 and the number of SIGINT."""
 
 _NUMBERS: Final = (signal.SIGINT, signal.SIGTERM)
 _DEFAULTS: Final = (signal.default_int_handler, signal.SIG_DFL)
@@ -111,4 +112,4 @@ def _send_later(number: signal.Signals) -> None:
 
 def _leave(_signal: int, _frame: Any) -> None:
     os.write(2, b"Interrupted before anything was started.\n")
-    os._exit(exits.INTERRUPTED)
+    os._exit(EXIT_CODE)

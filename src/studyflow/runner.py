@@ -31,9 +31,8 @@ from studyflow.errors import (
 )
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
-from studyflow.notify import notified
-from studyflow.observer import AnyThreadNotes, Observer, Observers
-from studyflow.record import TrialRecord
+from studyflow.observers.notify import notified
+from studyflow.observers.observer import AnyThreadNotes, Observer, Observers
 from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report, summary_markdown
 from studyflow.reports.apart import build_report_apart, is_for_apart
@@ -54,6 +53,7 @@ from studyflow.study import (
 from studyflow.tracking import StudyCard, StudySummary, Tracker
 from studyflow.tracking.memory import URI as MEMORY_URI
 from studyflow.tracking.mirror import Mirror
+from studyflow.trial.record import TrialRecord
 from studyflow.tuner import Tuner, TunerResult, TunerSettings
 
 if TYPE_CHECKING:

@@ -26,8 +26,7 @@ from studyflow.errors import (
     TrialTaken,
 )
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
-from studyflow.observer import Observer, Observers, Progress
-from studyflow.record import TrialRecord, TrialState, best_records
+from studyflow.observers.observer import Observer, Observers, Progress
 from studyflow.spec import StudySpec
 from studyflow.study import (
     LEASE_SECONDS,
@@ -61,6 +60,7 @@ from studyflow.trial import (
     TrackingRef,
     Trial,
 )
+from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 _log = logging.getLogger(__name__)
 

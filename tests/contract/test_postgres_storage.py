@@ -14,12 +14,12 @@ from optuna.storages import RDBStorage
 from tests.postgres import create_database, running_postgres
 
 from studyflow.errors import StorageUnavailable
-from studyflow.record import TrialRecord, TrialState
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.spec import StudySpec
 from studyflow.storage import open_storage
 from studyflow.study import Study, Verdict
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -11,9 +11,9 @@ from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
 from tests.unit.study.studies import make_spec, open_study, run_all
 
-from studyflow.record import TrialRecord
 from studyflow.storage import PatientStorage, default_storage_url, open_storage
 from studyflow.testing.failing_storage import FailingStorage, StorageFault
+from studyflow.trial.record import TrialRecord
 
 
 def no_time(seconds: float) -> None:

@@ -22,7 +22,6 @@ from tests.mlflow_server import MlflowServer
 from tests.prepared import put_mlflow_database
 
 from studyflow.errors import TrackingError, TrackingUnavailable
-from studyflow.record import TrialRecord, TrialState, best_records
 from studyflow.testing.tracker_contract import (
     NASTY,
     STUDY,
@@ -46,6 +45,7 @@ from studyflow.tracking import (
 from studyflow.tracking.memory import MemoryRun
 from studyflow.tracking.mirror import TrialFiles
 from studyflow.trial import Cause, TrackingRef
+from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 
 class TestMemoryTracker(TrackerContract):

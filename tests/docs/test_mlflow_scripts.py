@@ -20,10 +20,10 @@ from tests.docs.pages import ROOT
 
 from studyflow.executors.diagnosis import Ending, How, diagnose
 from studyflow.executors.plain_mlflow import mlflow_variables
-from studyflow.record import TrialRecord, TrialState
 from studyflow.tracking import MLflowTracker, embedded_uri
 from studyflow.tracking.logged import LoggedRuns, describe, read_metrics
 from studyflow.trial import Trial
+from studyflow.trial.record import TrialRecord, TrialState
 
 PAGE: Final = (ROOT / "docs" / "mlflow-scripts.md").read_text()
 IDIOMS: Final = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", PAGE, re.M | re.S)

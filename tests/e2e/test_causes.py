@@ -15,12 +15,12 @@ import yaml
 from tests.e2e.images import image
 from tests.e2e.kubectl import Kubectl, until
 
-from studyflow.observer import Observer
-from studyflow.record import TrialRecord, TrialState
+from studyflow.observers.observer import Observer
 from studyflow.runner import StudyResult, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 FINISH = "from studyflow import sdk\nsdk.finish(loss=sdk.current_trial().params['x'])\n"
 SLEEP = "import time\ntime.sleep(3600)\n"

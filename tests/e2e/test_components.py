@@ -13,8 +13,8 @@ import pytest
 from tests.e2e.kubectl import Kubectl, until
 from tests.e2e.test_causes import Bench, bench, running_pod, study
 
-from studyflow.record import TrialState
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
 
 __all__ = ["bench"]
 

@@ -21,9 +21,9 @@ from tests.e2e.wire import Wire
 from tests.faults.havoc import Fault, Havoc, Runner
 from tests.faults.place import Place
 
-from studyflow.record import TrialState
 from studyflow.study import is_counted
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
 
 N_FAULTS = int(os.environ.get("STUDYFLOW_FAULTS", "7"))
 N_TRIALS = 2 * N_FAULTS

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from studyflow.cli import main
 from studyflow.executors.local import LocalExecutor
-from studyflow.space import SearchSpace
+from studyflow.spec.space import SearchSpace
 from studyflow.study import Study
 from studyflow.study.attempt_storage import AttemptStorage
 from studyflow.tracking.mlflow import MLflowTracker

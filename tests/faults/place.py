@@ -15,10 +15,10 @@ import yaml
 from optuna.storages import RDBStorage
 from tests.prepared import Command, put_mlflow_database
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.storage import default_storage_url, open_storage
 from studyflow.study import find_study, is_counted, load_records
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,13 +13,13 @@ from tests.unit.study.studies import make_spec, open_study
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.manifest import avoided_nodes
 from studyflow.executors.kubernetes.names import attempt_of
-from studyflow.observer import Observer
-from studyflow.record import TrialRecord
+from studyflow.observers.observer import Observer
 from studyflow.study import Study
 from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.tracking.mirror import Mirror
 from studyflow.trial import Cause, Outcome
+from studyflow.trial.record import TrialRecord
 from studyflow.tuner import Tuner, TunerResult
 
 ADMISSION = ("UnexpectedAdmissionError", "Allocate failed: no healthy devices present")

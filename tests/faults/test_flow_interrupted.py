@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from studyflow.cli import main
-from studyflow.record import TrialState
 from studyflow.storage import default_storage_url, open_storage
 from studyflow.study import find_study, load_records
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 from tests.faults.place import Place
 
-from studyflow.record import TrialState
 from studyflow.study import is_counted
+from studyflow.trial.record import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.fault("F42")]
 

@@ -17,9 +17,9 @@ import pytest
 from tests.faults.place import DOCUMENT, TRAIN
 from tests.ports import free_port
 
-from studyflow.record import TrialState
 from studyflow.storage import default_storage_url, open_storage
 from studyflow.study import find_study, load_records
+from studyflow.trial.record import TrialState
 
 ROOT = Path(__file__).parents[2]
 

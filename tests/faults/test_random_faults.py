@@ -20,9 +20,9 @@ from tests.faults.place import Place
 from tests.mlflow_server import MlflowServer
 from tests.postgres import Postgres, create_database, running_postgres
 
-from studyflow.record import TrialState
 from studyflow.study import is_counted
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
 
 N_FAULTS = int(os.environ.get("STUDYFLOW_FAULTS", "9"))
 N_TRIALS = 2 * N_FAULTS

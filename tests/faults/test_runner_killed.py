@@ -10,8 +10,8 @@ import pytest
 from tests.faults.killed_runner import STEPS
 from tests.faults.place import Place, wait_until
 
-from studyflow.record import TrialState
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from studyflow import exits, interrupt
+from studyflow import interrupt
+from studyflow.cli import exits
 
 ROOT = Path(__file__).parents[2]
 

@@ -29,8 +29,8 @@ from tests.stopped_runner import (
     tell,
 )
 
-from studyflow.record import TrialRecord
 from studyflow.storage import PatientStorage, TransactionLimits, open_storage
+from studyflow.trial.record import TrialRecord
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 from tests.faults.place import Place, wait_until
 
-from studyflow.record import TrialState
 from studyflow.study import LEASE_SECONDS, is_counted
+from studyflow.trial.record import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.fault("F24")]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from tests.faults.place import ROOT, Place
 
-from studyflow.record import TrialState
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.flows.loading import ROOT, loaded
 
-from studyflow.deployment import Deployment
+from studyflow.deployments.deployment import Deployment
 
 # Prefect and its server warn about their own dependencies; ours stay errors everywhere else.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]

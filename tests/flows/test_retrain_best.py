@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 from tests.flows.loading import loaded
-from tests.unit.test_retrain import TRAIN
+from tests.unit.retrain.test_retrain import TRAIN
 
 from studyflow.reports.stored import stored_study
 from studyflow.retrain import retrain_name

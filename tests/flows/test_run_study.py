@@ -21,12 +21,12 @@ import httpx
 import pytest
 from tests.flows.loading import loaded
 
+from studyflow.deployments.runs import Occasion
 from studyflow.errors import StorageUnavailable
 from studyflow.interrupt import Terminated
-from studyflow.observer import Progress
-from studyflow.record import TrialRecord, TrialState
-from studyflow.recurrence import Occasion
+from studyflow.observers.observer import Progress
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 # Prefect and its server warn about their own dependencies; ours stay errors everywhere else.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]

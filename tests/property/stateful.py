@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, Phase, settings
 from tests.unit.study.studies import open_study
 
 from studyflow.executors import Executor
-from studyflow.observer import Observer
-from studyflow.record import TrialRecord
+from studyflow.observers.observer import Observer
 from studyflow.spec import StudySpec
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.tracking.mirror import Mirror
+from studyflow.trial.record import TrialRecord
 from studyflow.tuner import Tuner
 
 SETTINGS = settings(

@@ -20,10 +20,10 @@ from studyflow.executors import AttemptId
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.names import attempt_of
 from studyflow.executors.kubernetes.pod_status import Fence
-from studyflow.record import TrialState
 from studyflow.study import is_counted
 from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 from studyflow.trial import Cause, Outcome
+from studyflow.trial.record import TrialState
 from studyflow.tuner import Tuner, TunerResult
 
 REQUESTS = [

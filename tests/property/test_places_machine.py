@@ -14,12 +14,12 @@ from tests.stopped_runner import Stopping, check_invariants
 from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.executors import AttemptId
-from studyflow.record import TrialRecord, TrialState
 from studyflow.study import is_counted
 from studyflow.study import storage_form as form
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.trial import Cause, Outcome
+from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner import Tuner, TunerResult
 
 pytestmark = pytest.mark.fault("F24", "F25", "F63")

@@ -13,7 +13,7 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from pydantic import ValidationError
 
 from studyflow.samplers.encoding import make_dimension
-from studyflow.space import (
+from studyflow.spec.space import (
     MOST_STEPS,
     CategoricalParameter,
     FloatGrid,

@@ -9,12 +9,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from studyflow.errors import SpecError
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData
 from studyflow.reports.tables import trials_csv
 from studyflow.spec import StudySpec
 from studyflow.study.earlier import column_names, find_columns, from_rows
 from studyflow.study.table import read_table
+from studyflow.trial.record import TrialRecord, TrialState
 
 quick = settings(derandomize=True, deadline=None, max_examples=150)
 

@@ -10,13 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.property.stateful import SETTINGS, new_runner
 from tests.unit.study.studies import make_spec, open_study
 
+from studyflow.diagnostics.invariants import check, gather
 from studyflow.executors import AttemptId
-from studyflow.invariants import check, gather
-from studyflow.record import TrialRecord, TrialState
 from studyflow.study import is_counted
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.trial import Cause, Outcome
+from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner import Tuner, TunerResult
 
 OUTCOMES = st.sampled_from(

@@ -21,13 +21,13 @@ from studyflow.comparison import (
     write_comparison,
 )
 from studyflow.errors import SpecError
-from studyflow.observer import Observer
-from studyflow.record import TrialState
+from studyflow.observers.observer import Observer
 from studyflow.runner import StudyResult, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import open_storage
 from studyflow.study import find_study, study_names
+from studyflow.trial.record import TrialState
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from tests.unit.cli.test_cli import DOCUMENT, TRAIN, write_study
 
 from studyflow import runner
 from studyflow.errors import ExecutorUnavailable
-from studyflow.observer import AnyThreadNotes, Observer
-from studyflow.record import TrialState
+from studyflow.observers.observer import AnyThreadNotes, Observer
 from studyflow.reports import apart
 from studyflow.reports.stored import stored_study
 from studyflow.runner import cancel_study, make_tracker, override, run_study
@@ -29,6 +28,7 @@ from studyflow.study import Study
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
 from studyflow.tuner import Tuner
 
 

@@ -15,12 +15,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from studyflow.cli.places import load_study, place_options, settings_of
+from studyflow.cli.terminal import seconds_text, value_text
 from studyflow.errors import StudyMismatch
-from studyflow.record import TrialRecord
 from studyflow.reports import StudyData
 from studyflow.spec import describe_differences
-from studyflow.terminal import seconds_text, value_text
 from studyflow.trial import ParamValue
+from studyflow.trial.record import TrialRecord
 
 
 @dataclass(frozen=True)

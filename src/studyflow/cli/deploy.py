@@ -10,10 +10,10 @@ from typing import Any, NoReturn, get_args
 import click
 
 from studyflow.cli.places import settings_of
-from studyflow.deployment import Deployment, OnCollision
+from studyflow.deployments.deployment import Deployment, OnCollision
+from studyflow.deployments.runs import EachRun
 from studyflow.embedded import prefect_environment
 from studyflow.errors import StudyflowError
-from studyflow.recurrence import EachRun
 from studyflow.spec import SamplerName
 
 

@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from studyflow import exits
+from studyflow.cli import exits
 from studyflow.cli.places import executor_options, place_options
-from studyflow.doctor import Level, examine
+from studyflow.diagnostics.preflight import Level, examine
 from studyflow.runner import quiet_optuna
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from studyflow import exits
+from studyflow.cli import exits
 from studyflow.cli.places import executor_options, load_study, place_options
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData
 from studyflow.reports.wording import number, one_line, plural, seconds, value
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
+from studyflow.trial.record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
-    from studyflow.obstacles import Facts, Obstacle, Pace
+    from studyflow.diagnostics import Facts, Obstacle, Pace
 
 _RUNGS: Final = {
     "model": "suggested by the full model, with one lengthscale for each parameter",
@@ -98,7 +98,7 @@ def _explain_suggestions(
 
 
 def _explain_pace(study: str, settings: Settings) -> tuple[dict[str, Any], list[str], int]:
-    from studyflow.obstacles import Level, Named, find_obstacles, look, pace
+    from studyflow.diagnostics import Level, Named, find_obstacles, look, pace
     from studyflow.runner import quiet_optuna
 
     quiet_optuna()

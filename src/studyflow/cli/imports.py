@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import optuna
 
-from studyflow import exits
+from studyflow.cli import exits
 from studyflow.cli.places import place_options, settings_of
 from studyflow.errors import StudyNotFound
 from studyflow.runner import quiet_optuna

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import click
 
-from studyflow import __version__, exits
+from studyflow import __version__
+from studyflow.cli import exits
 from studyflow.errors import MissingExtra, StudyflowError, describe_os_error
 from studyflow.interrupt import Terminated, leaving_at_once, raise_on_sigterm
 

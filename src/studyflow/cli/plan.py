@@ -12,12 +12,12 @@ import click
 
 from studyflow.cli.places import executor_options, place_options
 from studyflow.errors import StudyNotFound
-from studyflow.record import TrialRecord, TrialState
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec, describe_plan, largest_gpu_hours, longest_seconds
 from studyflow.spec.plan import show_duration, times
 from studyflow.storage import open_storage, redacted
 from studyflow.study import find_study, is_counted, load_records, n_trials_to_finish
+from studyflow.trial.record import TrialRecord, TrialState
 
 _OF_THE_WHOLE = ("trials", "parallelism", "longest possible time", "GPUs at once")
 """Rows of `studyflow check` that a plan says better: for what is left, and where it would run."""

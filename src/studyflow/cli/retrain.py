@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from studyflow import exits
+from studyflow.cli import exits
 from studyflow.cli.places import executor_options, load_study, place_options
 from studyflow.settings import Settings
 
@@ -73,9 +73,9 @@ def retrain(
     """
     from rich.console import Console
 
+    from studyflow.cli.terminal import make_view, print_retrain
     from studyflow.retrain import Registration, plan_retrain, results_table
     from studyflow.retrain import retrain as run_retrain
-    from studyflow.terminal import make_view, print_retrain
 
     settings = Settings.resolve(
         home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace

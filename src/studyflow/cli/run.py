@@ -56,8 +56,8 @@ def run(
     """
     from rich.console import Console
 
+    from studyflow.cli.terminal import make_view, print_result
     from studyflow.runner import override, run_study
-    from studyflow.terminal import make_view, print_result
 
     spec, fork_from = override(
         StudySpec.from_yaml(study), n_trials, max_parallel_trials, fork, sampler, timeout_seconds
@@ -116,7 +116,7 @@ def _sync_one(study: str, settings: Settings) -> str:
         TrackingUnavailable: MLflow does not answer, in whole or in part.
         TrackingError: It refused something.
     """
-    from studyflow.obstacles.look import is_driven
+    from studyflow.diagnostics.probes import is_driven
     from studyflow.runner import (
         attempt_files,
         make_mlflow_tracker,

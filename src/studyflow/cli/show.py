@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from studyflow.cli.places import load_study, place_options, settings_of
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData, best_config, best_config_yaml
 from studyflow.settings import Settings
 from studyflow.storage import open_storage, redacted
@@ -26,6 +25,7 @@ from studyflow.study import (
     study_names,
 )
 from studyflow.trial import Consequence
+from studyflow.trial.record import TrialRecord, TrialState
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
@@ -144,7 +144,7 @@ def trials(
     study: str, as_json: bool, home: Path | None, storage: str | None, tracking_uri: str | None
 ) -> None:
     """List the trials of a study (file or name)."""
-    from studyflow.terminal import trials_table
+    from studyflow.cli.terminal import trials_table
 
     data = load_study(study, settings_of(home, storage, tracking_uri))
     if as_json:

@@ -11,7 +11,7 @@ import click
 
 from studyflow.cli.places import executor_options, load_study, place_options
 from studyflow.cli.show import json_option
-from studyflow.invariants import Evidence, Finding, check, discarded_gpu_seconds, gather
+from studyflow.diagnostics.invariants import Evidence, Finding, check, discarded_gpu_seconds, gather
 from studyflow.settings import Settings
 
 
@@ -46,7 +46,7 @@ def verify(
 
 
 def _gather(study: str, settings: Settings) -> Evidence:
-    from studyflow.obstacles.look import is_driven
+    from studyflow.diagnostics.probes import is_driven
     from studyflow.runner import make_redactor, make_tracker, open_executor
     from studyflow.tracking.memory import MemoryTracker
 

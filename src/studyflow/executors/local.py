@@ -92,7 +92,7 @@ from studyflow.trial import (
     MetricPoint,
     Trial,
 )
-from studyflow.user_files import (
+from studyflow.trial.user_files import (
     METRICS_LIMIT_BYTES,
     Kind,
     NotAFileError,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from studyflow.record import TrialRecord, TrialState, best_records
-from studyflow.space import SearchSpace, same_scalar
 from studyflow.spec import StudySpec
+from studyflow.spec.space import SearchSpace, same_scalar
 from studyflow.study import is_counted
 from studyflow.trial import Cause, Consequence, ParamValue
+from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 if TYPE_CHECKING:
     import optuna

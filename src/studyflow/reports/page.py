@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from studyflow.errors import MissingExtra
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import tables, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.summary import headline, is_safe_link, next_steps
-from studyflow.space import CategoricalParameter
+from studyflow.spec.space import CategoricalParameter
 from studyflow.study import n_trials_to_finish
+from studyflow.trial.record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     import jinja2

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from studyflow.record import TrialRecord, TrialState, best_records
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.model import MODEL_RUNGS, predicted, rung
-from studyflow.space import CategoricalParameter, Parameter
+from studyflow.spec.space import CategoricalParameter, Parameter
 from studyflow.study import seed_of
+from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from studyflow.reports import wording
-from studyflow.space import CategoricalParameter, FloatParameter, IntParameter, Parameter
+from studyflow.spec.space import CategoricalParameter, FloatParameter, IntParameter, Parameter
 from studyflow.trial import ParamValue
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-from studyflow.record import TrialState
 from studyflow.reports import wording
 from studyflow.reports.data import StudyData
-from studyflow.space import CategoricalParameter
+from studyflow.spec.space import CategoricalParameter
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
 
 SUMMARY_LIMIT_CHARS: Final = 4500
 """Longest summary. MLflow refuses tags of over 5000 characters on its older servers; the rest is

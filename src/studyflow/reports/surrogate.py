@@ -17,10 +17,10 @@ import numpy.typing as npt
 from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 
-from studyflow.record import TrialRecord
 from studyflow.reports import style
 from studyflow.reports.data import StudyData
-from studyflow.space import CategoricalParameter, Parameter
+from studyflow.spec.space import CategoricalParameter, Parameter
+from studyflow.trial.record import TrialRecord
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from studyflow.cells import write_cell
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import wording
 from studyflow.reports.data import StudyData
-from studyflow.space import CategoricalParameter
+from studyflow.spec.cells import write_cell
+from studyflow.spec.space import CategoricalParameter
 from studyflow.trial import Cause, ParamValue
+from studyflow.trial.record import TrialRecord, TrialState
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def trials_csv(data: StudyData) -> str:
 
     Metrics, constraints and parameters are named as in MLflow: `metrics.val_loss`,
     `constraints.size <= 20`, `params.lr`. Values of parameters that a cell alone would leave open
-    are marked, see `studyflow.cells`: `studyflow import csv` reads the same values again. Times are
-    ISO 8601 in UTC. A message that a spreadsheet would run as a formula begins with `'`.
+    are marked, see `studyflow.spec.cells`: `studyflow import csv` reads the same values again.
+    Times are ISO 8601 in UTC. A message that a spreadsheet would run as a formula begins with `'`.
     """
     names = parameter_names(data)
     choices = {n: p.choices for n, p in data.space.items() if isinstance(p, CategoricalParameter)}

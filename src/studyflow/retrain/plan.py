@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from studyflow.errors import SpecError, StudyError, StudyNotFound
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import open_storage
 from studyflow.study import find_study, load_records
 from studyflow.trial import Cause, ParamValue
+from studyflow.trial.record import TrialRecord, TrialState
 
 SEED_PARAMETER: Final = "seed"
 """What most scripts call it."""

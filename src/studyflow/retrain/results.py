@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Final
 
 from studyflow.errors import TrackingError
-from studyflow.record import TrialRecord
 from studyflow.retrain.plan import Configuration, RetrainPlan, sign_of, value_of
 from studyflow.runner import StudyResult
 from studyflow.trial import Cause, ParamValue
+from studyflow.trial.record import TrialRecord
 
 CONFIDENCE: Final = 0.95
 

@@ -11,8 +11,7 @@ from typing import Final
 
 from studyflow.errors import TrackingError
 from studyflow.executors import Executor
-from studyflow.observer import Observer
-from studyflow.record import TrialRecord
+from studyflow.observers.observer import Observer
 from studyflow.retrain.plan import RetrainPlan, value_of
 from studyflow.retrain.results import (
     Champion,
@@ -26,6 +25,7 @@ from studyflow.retrain.results import (
 from studyflow.runner import make_mlflow_tracker, run_study, tracking_uri
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
+from studyflow.trial.record import TrialRecord
 
 NO_MODEL: Final = (
     "No model was registered: no artifact of the trials is one, as far as its name says. "

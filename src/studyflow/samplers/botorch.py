@@ -52,7 +52,7 @@ from studyflow.samplers.landscape import Landscape, landscape
 from studyflow.samplers.model import Structure
 from studyflow.samplers.proposal import Proposal, Request, believe, propose
 from studyflow.samplers.startup import startup_point
-from studyflow.space import FloatGrid
+from studyflow.spec.space import FloatGrid
 
 _logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class BoTorchSampler(BaseSampler):
         conditions: Under which values of its parents a parameter exists: child to parent to allowed
             values; all parents must agree. `None` learns it from which trials had which parameters.
         grids: The exact points of floats with a step, which Optuna's distributions may know only
-            up to rounding; see `studyflow.space.FloatGrid`.
+            up to rounding; see `studyflow.spec.space.FloatGrid`.
         deterministic: The objective returns the same value for the same parameters, exactly.
         device: Where BoTorch computes acquisition functions of several objectives. The models of a
             tuning study are too small for a GPU to pay off elsewhere.

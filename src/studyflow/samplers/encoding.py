@@ -38,7 +38,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from studyflow.space import GRID_TOLERANCE, FloatGrid
+from studyflow.spec.space import GRID_TOLERANCE, FloatGrid
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

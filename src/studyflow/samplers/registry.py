@@ -20,7 +20,8 @@ from studyflow.errors import MissingExtra, SamplerError
 from studyflow.samplers.fallback import FallbackSampler
 from studyflow.samplers.pruner import StudyPruner
 from studyflow.samplers.rounding import RoundingSampler
-from studyflow.space import (
+from studyflow.spec import PrunerSpec, SamplerSpec, StudySpec
+from studyflow.spec.space import (
     CategoricalParameter,
     FloatGrid,
     FloatParameter,
@@ -28,7 +29,6 @@ from studyflow.space import (
     Scalar,
     SearchSpace,
 )
-from studyflow.spec import PrunerSpec, SamplerSpec, StudySpec
 from studyflow.trial import Cause
 
 _log = logging.getLogger(__name__)

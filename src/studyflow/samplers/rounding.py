@@ -1,7 +1,7 @@
 """Suggestions of Optuna's samplers, put exactly on the grids of the study file.
 
 Optuna computes a point of a grid as `low + i * step` in floats, and knows a grid that is not whole
-in decimals only up to rounding; see `studyflow.space.FloatGrid.optuna_range`. Without this the
+in decimals only up to rounding; see `studyflow.spec.space.FloatGrid.optuna_range`. Without this the
 upper bound 1.0 might be tried as 1.000000000000001, and 0.3 as 0.30000000000000004.
 """
 
@@ -14,7 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from studyflow.space import SearchSpace
+from studyflow.spec.space import SearchSpace
 
 
 class RoundingSampler(optuna.samplers.BaseSampler):

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from studyflow.sdk.mlflow_sender import is_refused
-from studyflow.user_files import Artifact, gather, open_file
+from studyflow.trial.user_files import Artifact, gather, open_file
 
 UPLOAD_SECONDS: Final = 600.0
 """Longest upload of one file or folder; what is unsent then is left out. Enough for 5 GB over

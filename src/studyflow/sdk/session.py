@@ -322,7 +322,7 @@ class Session:
         """
         import shutil
 
-        from studyflow.user_files import copy_file, gather
+        from studyflow.trial.user_files import copy_file, gather
 
         is_folder = path.is_dir()
         # All is found before anything is copied: a folder may hold the place it is copied to.

@@ -15,7 +15,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from studyflow.space import CategoricalParameter, FloatParameter, IntParameter
 from studyflow.spec.arguments import PRUNER_ARGUMENTS, SAMPLER_ARGUMENTS
 from studyflow.spec.models import (
     ConstraintSpec,
@@ -26,6 +25,7 @@ from studyflow.spec.models import (
 )
 from studyflow.spec.problems import Finding, Path, suggest_name
 from studyflow.spec.rules import Draft, broken_rules
+from studyflow.spec.space import CategoricalParameter, FloatParameter, IntParameter
 
 PARAMETER_TYPES: Final[Mapping[str, type[FloatParameter | IntParameter | CategoricalParameter]]] = {
     "float": FloatParameter,

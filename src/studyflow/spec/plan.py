@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from studyflow.space import CategoricalParameter, show_number
 from studyflow.spec.models import StudySpec
+from studyflow.spec.space import CategoricalParameter, show_number
 
 
 def describe_plan(spec: StudySpec) -> tuple[tuple[str, str], ...]:

@@ -13,16 +13,6 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from studyflow.space import (
-    CategoricalParameter,
-    FloatParameter,
-    IntParameter,
-    Scalar,
-    SearchSpace,
-    condition_problems,
-    describe,
-    show_scalar,
-)
 from studyflow.spec.arguments import HyperbandArguments
 from studyflow.spec.models import (
     KEY_LIMIT,
@@ -35,6 +25,16 @@ from studyflow.spec.models import (
     TrialSpec,
 )
 from studyflow.spec.problems import Finding, Path, suggest_name
+from studyflow.spec.space import (
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    Scalar,
+    SearchSpace,
+    condition_problems,
+    describe,
+    show_scalar,
+)
 
 GRID_LIMIT: Final = 100_000
 """Most points of a grid: Optuna's GridSampler holds them all in memory, for every runner."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from studyflow.record import TrialRecord, TrialState
+from studyflow.trial.record import TrialRecord, TrialState
 
 
 class Canary:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause, Consequence, MetricPoint, Outcome
+from studyflow.trial.record import TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True)

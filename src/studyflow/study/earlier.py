@@ -17,9 +17,10 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from studyflow.cells import is_comma_number, meanings, read_number, show_cell, write_cell
 from studyflow.errors import SpecError, StudyMismatch
-from studyflow.space import (
+from studyflow.spec import StudySpec
+from studyflow.spec.cells import is_comma_number, meanings, read_number, show_cell, write_cell
+from studyflow.spec.space import (
     CategoricalParameter,
     IntParameter,
     Parameter,
@@ -27,7 +28,6 @@ from studyflow.space import (
     describe,
     show_scalar,
 )
-from studyflow.spec import StudySpec
 from studyflow.study import storage_form as form
 from studyflow.study.study import Study, check_identity
 from studyflow.study.table import Flaw, refusal

@@ -20,7 +20,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from studyflow.record import TrialRecord
+from studyflow.trial.record import TrialRecord
 
 LEASE_SECONDS: Final = 30.0
 """How long a place may be silent before others take over its trials."""

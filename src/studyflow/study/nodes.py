@@ -15,10 +15,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from studyflow.record import Loss, TrialRecord
 from studyflow.spec import StudySpec
 from studyflow.study.verdict import failure_signature, is_counted
 from studyflow.trial import Cause, Consequence
+from studyflow.trial.record import Loss, TrialRecord
 
 FAILURES_TO_BAR: Final = 2
 """Failures of a node after which no further attempt goes there: the first may have been a race."""

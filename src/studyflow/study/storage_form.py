@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import optuna
 
-from studyflow.record import Loss, TrialRecord, TrialState
 from studyflow.trial import Cause, ParamValue
+from studyflow.trial.record import Loss, TrialRecord, TrialState
 
 END: Final = "end"
 """What the end of an attempt wrote: one JSON object that names the attempt. The five attributes and

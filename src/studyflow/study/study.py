@@ -29,13 +29,13 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from studyflow.errors import StudyError, StudyMismatch, StudyNotFound, TrialTaken
-from studyflow.record import LostAttempt, TrialRecord, TrialState, best_records
 from studyflow.spec import StudySpec, describe_differences, find_problems
 from studyflow.storage import TrialChange
 from studyflow.study import storage_form as form
 from studyflow.study.attempt_storage import AttemptStorage
 from studyflow.study.verdict import Verdict, is_counted, n_trials_to_finish
 from studyflow.trial import Cause, MetricPoint
+from studyflow.trial.record import LostAttempt, TrialRecord, TrialState, best_records
 
 _log = logging.getLogger(__name__)
 

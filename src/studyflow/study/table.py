@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from studyflow.cells import show_cell
 from studyflow.errors import TableError
+from studyflow.spec.cells import show_cell
 
 SEPARATORS: Final = (",", ";", "\t")
 MAX_FLAWS: Final = 20

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause, Consequence, Outcome
+from studyflow.trial.record import TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from studyflow.errors import TrackingError, TrackingUnavailable
-from studyflow.record import TrialRecord
 from studyflow.tracking.logged import LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
 from studyflow.trial import MetricPoint, TrackingRef
+from studyflow.trial.record import TrialRecord
 
 _T = TypeVar("_T")
 

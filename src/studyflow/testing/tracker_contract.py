@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from studyflow.errors import TrackingError
-from studyflow.record import TrialRecord, TrialState, best_records
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
 from studyflow.trial import Cause, MetricPoint
+from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 STUDY = "contract"
 NASTY = """it's "a" `study`; 研究 😀 %s $(x) a//b ../c # ? <=&"""

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from studyflow.errors import TrackingError
-from studyflow.record import TrialRecord
 from studyflow.tracking import tables
 from studyflow.tracking.logged import LoggedRun, LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary
 from studyflow.trial import MetricPoint, TrackingRef
+from studyflow.trial.record import TrialRecord
 
 URI = "memory:"
 

@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from studyflow.errors import DocumentError, StudyflowError, TrackingError, TrackingUnavailable
-from studyflow.record import TrialRecord, TrialState
 from studyflow.tracking.logged import LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
 from studyflow.trial import MetricPoint, TrackingRef
-from studyflow.user_files import METRICS_LIMIT_BYTES, NotAFileError, open_file
+from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.user_files import METRICS_LIMIT_BYTES, NotAFileError, open_file
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

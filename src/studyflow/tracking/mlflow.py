@@ -40,13 +40,13 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from studyflow.errors import MissingExtra, TrackingError, TrackingUnavailable
-from studyflow.record import TrialRecord
 from studyflow.redaction import Redactor
 from studyflow.tracking import keys, pages, tables
 from studyflow.tracking.logged import LoggedRun, LoggedRuns
 from studyflow.tracking.protocol import StudyCard, StudySummary
 from studyflow.trial import ATTEMPT_TAG, TRIAL_RUN_TAG, MetricPoint, TrackingRef
-from studyflow.user_files import Gathered
+from studyflow.trial.record import TrialRecord
+from studyflow.trial.user_files import Gathered
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from studyflow.record import TrialRecord
 from studyflow.tracking.logged import LoggedRuns
 from studyflow.trial import MetricPoint, TrackingRef
+from studyflow.trial.record import TrialRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studyflow.cells import write_cell
-from studyflow.record import TrialRecord, TrialState
+from studyflow.spec.cells import write_cell
 from studyflow.trial import Cause
-from studyflow.user_files import Artifact, Gathered, gather
+from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.user_files import Artifact, Gathered, gather
 
 Cell = str | int | float | bool | None
 
@@ -26,7 +26,7 @@ def trials_table(
 
     Parameters, other metrics and constraints get a column each in order of first appearance, with
     a prefix where names could meet. Cells without a value are `None`; a parameter that is null, and
-    a text that would be taken for something else, are written as `studyflow.cells` has it.
+    a text that would be taken for something else, are written as `studyflow.spec.cells` has it.
     """
     ordered = sorted(records, key=lambda record: record.number)
     params = _names(record.params for record in ordered)
@@ -102,8 +102,8 @@ def state_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
 def artifact_files(artifacts: Sequence[Path]) -> Gathered:
     """Return each file with its place among the artifacts: files by name, folders as a tree.
 
-    What is no file of its artifact folder is left out; see `studyflow.user_files`. An artifact that
-    is gone counts as a file: whoever uploads it fails, and a later sync tries again.
+    What is no file of its artifact folder is left out; see `studyflow.trial.user_files`. An
+    artifact that is gone counts as a file: whoever uploads it fails, and a later sync tries again.
     """
     found = gather((path, path.name, path.parent) for path in artifacts if os.path.lexists(path))
     found.files += [Artifact(path, path.name, 0) for path in artifacts if not os.path.lexists(path)]

@@ -11,10 +11,10 @@ from tests.unit.cli.test_cli import DOCUMENT, TRAIN, invoke, write_study
 
 from studyflow.cli.compare import compare_studies
 from studyflow.errors import StudyMismatch
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 
 def study(name: str, *values: float | None, **changes: Any) -> StudyData:

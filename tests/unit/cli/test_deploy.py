@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from studyflow.cli import deploy as deploy_module
 from studyflow.cli import main
-from studyflow.deployment import Deployment
+from studyflow.deployments.deployment import Deployment
 
 ROOT = Path(__file__).parents[3]
 

@@ -14,12 +14,12 @@ from click.testing import CliRunner, Result
 
 from studyflow.cli import explain as explain_module
 from studyflow.cli import main
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData
 from studyflow.samplers import fallback
 from studyflow.samplers.ladder import Rung
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 SPACE: dict[str, Any] = {
     "x": {"type": "float", "low": 0.0, "high": 1.0},

@@ -10,11 +10,11 @@ import pytest
 from tests.unit.cli.test_cli import DOCUMENT, invoke, write_study
 
 from studyflow.cli.plan import make_plan
-from studyflow.record import TrialRecord, TrialState
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec, largest_gpu_hours
 from studyflow.spec.plan import times
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 
 def spec_with(**changes: Any) -> StudySpec:

@@ -14,9 +14,9 @@ import torch
 from click.testing import CliRunner
 from scipy.optimize import dual_annealing
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause, MetricPoint, Outcome
+from studyflow.trial.record import TrialRecord, TrialState
 
 from .conftest import LoadScript, MakeTrial, RunPython
 

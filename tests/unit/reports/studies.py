@@ -8,10 +8,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 START = 1_790_000_000.0
 """2026-09-21 14:13:20 UTC."""

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from tests.unit.study.studies import make_spec
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import StudyData, style
 from studyflow.reports.comparison import (
     Comparison,
@@ -22,6 +21,7 @@ from studyflow.reports.comparison import (
     draw_comparison,
 )
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 NAN = math.nan
 

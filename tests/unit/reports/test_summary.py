@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from studyflow.record import TrialState
 from studyflow.reports import StudyData, headline, next_steps, summary_markdown
 from studyflow.reports.summary import SUMMARY_LIMIT_CHARS, is_safe_link
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
 
 from .studies import CNN, STUDIES, everything, make_spec, make_study
 from .test_tables import small_study

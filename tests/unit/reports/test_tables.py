@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import yaml
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import (
     StudyData,
     best_config,
@@ -18,6 +17,7 @@ from studyflow.reports import (
     trials_csv,
 )
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 from .studies import START, STUDIES, TWO, make_spec
 

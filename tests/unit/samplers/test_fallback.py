@@ -12,9 +12,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from tests.unit.study.studies import complete, make_spec, open_study
 
 from studyflow.errors import StorageUnavailable
-from studyflow.record import TrialState
 from studyflow.samplers import explanation_of
 from studyflow.samplers.fallback import FallbackSampler
+from studyflow.trial.record import TrialState
 
 pytestmark = pytest.mark.fault("F46")
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import optuna
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.spec import StudySpec
 from studyflow.study import Study, Verdict
 from studyflow.trial import Cause, Outcome
+from studyflow.trial.record import TrialRecord, TrialState
 
 X = {"type": "float", "low": 0.0, "high": 1.0}
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.unit.study.studies import make_spec
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.spec import StudySpec
 from studyflow.study import Curve, apply_curve, last_step_of
 from studyflow.trial import Cause, MetricPoint, Outcome
+from studyflow.trial.record import TrialRecord, TrialState
 
 NAN, INF = math.nan, math.inf
 

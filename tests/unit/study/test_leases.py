@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.unit.study.studies import make_spec, open_study
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.study import Leases, beats_elsewhere, heartbeat, load_beats, shows_life, this_machine
 from studyflow.study.leases import UNHELD_LEASES
+from studyflow.trial.record import TrialRecord, TrialState
 
 pytestmark = pytest.mark.fault("F24")
 

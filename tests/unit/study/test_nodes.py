@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from tests.unit.study.studies import make_spec, open_study, record
 
-from studyflow.record import Loss, TrialRecord, TrialState
 from studyflow.study import Verdict, judge_nodes, nodes_to_avoid, stop_reason
 from studyflow.study.nodes import INCIDENT_SECONDS
 from studyflow.trial import Cause
+from studyflow.trial.record import Loss, TrialRecord, TrialState
 
 SPEC = make_spec(budget={"n_trials": 50}, stop={"alike_failures": 3})
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from tests.unit.study.studies import X, complete, failed, make_spec, open_study, run_all
 
 from studyflow.errors import StudyError, StudyMismatch, StudyNotFound
-from studyflow.record import TrialState
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.spec import StudySpec
 from studyflow.storage import ForwardingStorage
 from studyflow.study import Study, Verdict, find_study, is_counted, load_records, study_names
 from studyflow.study.study import MAX_INTERMEDIATE_VALUES, spec_to_keep
 from studyflow.trial import Cause, MetricPoint
+from studyflow.trial.record import TrialState
 
 _T = TypeVar("_T")
 

@@ -27,12 +27,12 @@ from tests.stopped_runner import (
     tell,
 )
 
-from studyflow.invariants import Evidence, check
-from studyflow.record import TrialRecord, TrialState
+from studyflow.diagnostics.invariants import Evidence, check
 from studyflow.storage import default_storage_url, open_storage
 from studyflow.study import Study, Verdict, find_study, load_records
 from studyflow.study import storage_form as form
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 _T = TypeVar("_T")
 

@@ -8,7 +8,6 @@ import sys
 import pytest
 from tests.unit.study.studies import make_spec, outcome, record
 
-from studyflow.record import TrialState
 from studyflow.study import (
     StopReason,
     describe_fruitless,
@@ -18,6 +17,7 @@ from studyflow.study import (
 )
 from studyflow.study.verdict import failure_signature
 from studyflow.trial import Cause, Consequence
+from studyflow.trial.record import TrialState
 
 TWO = [
     {"metric": "loss", "direction": "minimize"},

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from studyflow.errors import ExecutorUnavailable, TrackingError, TrackingUnavailable
-from studyflow.record import TrialRecord
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.testing.tracker_contract import card, complete, points, running
 from studyflow.tracking import MemoryTracker, Mirror, StudySummary, sync_study
 from studyflow.tracking import mirror as mirror_module
 from studyflow.tracking.mirror import TrialFiles, missing_points, read_metrics_file
 from studyflow.trial import MetricPoint
+from studyflow.trial.record import TrialRecord
 
 
 class Place:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.testing.tracker_contract import complete, running
 from studyflow.tracking import tables
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 
 def test_a_table_has_a_row_for_each_trial_by_number() -> None:

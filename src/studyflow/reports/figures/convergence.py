@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.summary import headline
+from studyflow.trial.record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from studyflow.record import TrialState
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.matrix import corner, cut_note, lower_triangle, shown_parameters
-from studyflow.space import CategoricalParameter
+from studyflow.spec.space import CategoricalParameter
+from studyflow.trial.record import TrialState
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

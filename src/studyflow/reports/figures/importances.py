@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from studyflow.reports import style, surrogate, wording
 from studyflow.reports.data import Omitted, StudyData
-from studyflow.space import CategoricalParameter
+from studyflow.spec.space import CategoricalParameter
 
 if TYPE_CHECKING:
     import optuna

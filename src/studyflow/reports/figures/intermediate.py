@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.trial.record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from studyflow.record import TrialRecord
+    from studyflow.trial.record import TrialRecord
 
 MODEL_RUNGS: Final = frozenset({"model", "isotropic", "prior"})
 """Steps of the sampler's ladder at which a model was asked."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from studyflow.record import TrialRecord
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.importances import parameter_importances, ranked_parameters
-from studyflow.space import CategoricalParameter
+from studyflow.spec.space import CategoricalParameter
+from studyflow.trial.record import TrialRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from studyflow.reports import style, surrogate, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.matrix import corner, cut_note, lower_triangle, shown_parameters
-from studyflow.space import CategoricalParameter, Parameter, same_scalar
+from studyflow.spec.space import CategoricalParameter, Parameter, same_scalar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

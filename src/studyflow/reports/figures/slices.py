@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from studyflow.record import TrialState
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.trial.record import TrialState
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,10 +6,10 @@ import heapq
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from studyflow.record import TrialRecord, TrialState
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData, failed_by_parameters
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,0 +1,24 @@
+"""Exit codes of every command, so that scripts can tell what to do next."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from studyflow import interrupt
+from studyflow.errors import SpecError, StudyflowError, StudyMismatch, StudyNotFound, TableError
+
+FAILED: Final = 1
+"""The study ended without a result, or its trials cannot work."""
+BAD_INPUT: Final = 2
+"""The study file, a table, a flag or a name is wrong; nothing was started."""
+UNAVAILABLE: Final = 3
+"""Something is away; the same command goes on later. Nothing is lost."""
+INTERRUPTED: Final = interrupt.EXIT_CODE
+"""Ctrl-C or SIGTERM: running trials were stopped, finished ones are kept."""
+
+
+def exit_code(error: StudyflowError) -> int:
+    """Return the exit code that goes with an error."""
+    if isinstance(error, SpecError | StudyMismatch | StudyNotFound | TableError):
+        return BAD_INPUT
+    return UNAVAILABLE if error.retryable else FAILED

@@ -1,0 +1,1 @@
+"""Studies as deployments of Prefect's, decided without importing it; see decision 7."""

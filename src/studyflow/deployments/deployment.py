@@ -1,0 +1,158 @@
+"""What a deployment of a study is: which study, when it runs, and what each run does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import zoneinfo
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from studyflow.deployments.runs import EachRun, study_name
+from studyflow.errors import SpecError
+from studyflow.runner import override
+from studyflow.spec import SamplerName, StudySpec
+from studyflow.spec.problems import suggest_name
+
+OnCollision = Literal["skip", "queue", "join"]
+"""What a run does while the last one goes on: `skip` is cancelled, `queue` waits, `join` runs
+beside it, on the same study if that is what each run is about."""
+
+DEFAULT_POOL: Final = "studyflow"
+"""Work pool of the cluster, made by flows/register.py."""
+
+_UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_INTERVAL: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_NAME: Final = re.compile(r"[^/%&><]+")
+"""What Prefect allows in a deployment's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A study as a Prefect deployment, as a person asked for it; see `check`."""
+
+    study: str
+    """Path of the study file."""
+    name: str | None = None
+    """`None` for the study's name."""
+    pool: str | None = None
+    """Work pool whose worker starts the runs; `None` for `DEFAULT_POOL`."""
+    serve: bool = False
+    """Whether this process starts the runs, as long as it lives, instead of a pool's worker."""
+    cron: str | None = None
+    interval: str | None = None
+    """Such as `90`, `30m`, `6h` or `1d`."""
+    timezone: str | None = None
+    """IANA name; `None` for UTC."""
+    each_run: EachRun = "continue"
+    on_collision: OnCollision = "skip"
+    concurrency_limit: int | None = None
+    """Runs at once that are no collision yet; `None` for 1."""
+    n_trials: int | None = None
+    max_parallel_trials: int | None = None
+    sampler: SamplerName | None = None
+    timeout_seconds: float | None = None
+    tags: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the deployment as one line, for the program that registers it."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Deployment:
+        """Return a deployment from its line."""
+        document = json.loads(text)
+        return cls(**{**document, "tags": tuple(document["tags"])})
+
+    @property
+    def interval_seconds(self) -> float | None:
+        """The interval as a number; `None` without a sound one."""
+        found = None if self.interval is None else _INTERVAL.fullmatch(self.interval.strip())
+        return None if found is None else float(found[1]) * _UNITS[found[2]]
+
+    def check(self, is_cron: Callable[[str], bool]) -> StudySpec:
+        """Return the study as its runs would have it.
+
+        Args:
+            is_cron: Whether the scheduler understands a cron expression.
+
+        Raises:
+            SpecError: Something is wrong; every problem is in the message.
+        """
+        problems = list(self._problems(is_cron))
+        try:
+            spec, _ = override(
+                StudySpec.from_yaml(self.study),
+                self.n_trials,
+                self.max_parallel_trials,
+                None,
+                self.sampler,
+                self.timeout_seconds,
+            )
+            # A name that leaves no room for a date would end every run.
+            name = study_name(spec.name, self.each_run, datetime(2000, 1, 1, tzinfo=UTC))
+            document = spec.model_dump(mode="json", exclude_unset=True)
+            StudySpec.from_mapping({**document, "name": name})
+        except SpecError as error:
+            problems += error.problems or (str(error),)
+        if problems:
+            raise SpecError("This deployment cannot be made:", problems=tuple(problems))
+        return spec
+
+    def parameters(self, study: str) -> dict[str, Any]:
+        """Return the parameters of the flow `run_study`; what the study file decides is left out.
+
+        Args:
+            study: The study as the runs can read it: a path, or the text of the file.
+        """
+        given = {
+            "n_trials": self.n_trials,
+            "max_parallel_trials": self.max_parallel_trials,
+            "sampler": self.sampler,
+            "timeout_seconds": self.timeout_seconds,
+        }
+        changed = {name: value for name, value in given.items() if value is not None}
+        return {"study": study, "each_run": self.each_run, **changed}
+
+    def _problems(self, is_cron: Callable[[str], bool]) -> Iterator[str]:
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            yield (
+                f"--name must not be empty or hold / % & > <, but is {self.name!r}. "
+                "Hint: leave it out for the study's name."
+            )
+        if self.serve and self.pool is not None:
+            yield (
+                f"--serve runs studies here and --pool {self.pool} by a worker. "
+                "Hint: leave one of them out."
+            )
+        if self.cron is not None and self.interval is not None:
+            yield "--cron and --interval are two schedules. Hint: deploy twice, by another --name."
+        if self.cron is not None and not is_cron(self.cron):
+            yield (
+                f"--cron must be a cron expression, but is {self.cron!r}. "
+                'Hint: minute, hour, day, month, weekday, such as "0 3 * * *" for every day at 3.'
+            )
+        if self.interval is not None and not self.interval_seconds:
+            yield (
+                f"--interval must be a time above zero, but is {self.interval!r}. "
+                "Hint: such as 90 (seconds), 30m, 6h or 1d."
+            )
+        if self.timezone is not None:
+            yield from self._timezone_problems(self.timezone)
+        if self.on_collision == "join" and self.concurrency_limit is not None:
+            yield (
+                f"--concurrency-limit {self.concurrency_limit} says when a run collides, and "
+                "--on-collision join lets every run start. Hint: choose skip or queue."
+            )
+
+    def _timezone_problems(self, timezone: str) -> Iterator[str]:
+        known = zoneinfo.available_timezones()
+        if timezone not in known:
+            close = suggest_name(timezone, {name.lower(): name for name in known})
+            meant = next((name for name in known if name.lower() == close), "Europe/Berlin")
+            yield (f"--timezone must be an IANA name, but is {timezone!r}. Hint: such as {meant}.")
+        if self.cron is None and self.interval is None:
+            yield "--timezone belongs to a schedule. Hint: add --cron or --interval."

@@ -1,0 +1,136 @@
+"""What is known of a study at one moment, wherever it was learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from studyflow.executors.kubernetes.survey import Survey
+from studyflow.settings import ExecutorName
+from studyflow.spec import StudySpec
+from studyflow.study import is_counted, n_trials_to_finish, shows_life
+from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Why something could not be seen."""
+
+    message: str
+    hint: str = ""
+    is_refusal: bool = False
+    """Whether it answered and refused, so that waiting does not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerFacts:
+    """The study's runner on this machine, as its lock file and the processes tell."""
+
+    is_there: bool = False
+    pid: int | None = None
+    """Process that holds the lock, if it can be told."""
+    is_suspended: bool = False
+    """Whether that process was stopped, as by Ctrl-Z, and does nothing until it is continued."""
+    standing_by: tuple[int, ...] = ()
+    """Processes that wait to take over."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFacts:
+    """The study's storage."""
+
+    place: str
+    """Its URL without password."""
+    absence: Absence | None = None
+    read_seconds: float = 0.0
+    """How long one small read took."""
+    is_file: bool = True
+    """Whether it is on this machine, so that its runner is too."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingFacts:
+    """MLflow."""
+
+    place: str
+    """Its address without password; empty for the embedded database."""
+    absence: Absence | None = None
+    n_unsent: int | None = None
+    """Finished trials that it does not have completely; `None` when nobody counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRunFacts:
+    """The newest of the study's flow runs that Prefect knows."""
+
+    name: str
+    state: str
+    """Prefect's name of the state, such as `Running`, `Late` or `AwaitingConcurrencySlot`."""
+    kind: str
+    """Prefect's type of the state, such as `RUNNING` or `SCHEDULED`."""
+    message: str = ""
+    since_seconds: float | None = None
+    """How long it has been in this state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a study at one moment. What nobody asked for, or nobody told, is `None`."""
+
+    name: str
+    now: float
+    """Seconds since the epoch."""
+    spec: StudySpec | None
+    """`None` while the storage is away and no study file was named."""
+    storage: StorageFacts
+    called: str = ""
+    """What the person who asks called it: a study file, or its name."""
+    records: tuple[TrialRecord, ...] = ()
+    """The trials by number; none while the storage is away."""
+    lost: tuple[LostAttempt, ...] = ()
+    is_paused: bool = False
+    runner: RunnerFacts = RunnerFacts()
+    beats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """How a runner last showed itself in the storage, by its place; this machine's own, which
+    `runner` is about, is left out."""
+    executor: ExecutorName = "local"
+    slots: int | None = None
+    """How many trials find cards on this machine at once; `None` where cards are no limit."""
+    tracking: TrackingFacts | None = None
+    cluster: Survey | None = None
+    cluster_absence: Absence | None = None
+    flow_run: FlowRunFacts | None = None
+    prefect_absence: Absence | None = None
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """What was not looked at, and why."""
+
+    @property
+    def counted(self) -> tuple[TrialRecord, ...]:
+        """The finished trials that cost budget, in the order in which they ended."""
+        counted = (record for record in self.records if is_counted(record))
+        return tuple(sorted(counted, key=lambda r: (r.finished_at or 0.0, r.number)))
+
+    @property
+    def running(self) -> tuple[TrialRecord, ...]:
+        """The trials that were asked for and not told."""
+        return tuple(record for record in self.records if record.state is TrialState.RUNNING)
+
+    @property
+    def n_left(self) -> int:
+        """How many trials of the budget are not finished."""
+        if self.spec is None:
+            return 0
+        return max(n_trials_to_finish(self.spec) - len(self.counted), 0)
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether a runner is known to be at work, here or elsewhere."""
+        is_flow = self.flow_run is not None and self.flow_run.kind == "RUNNING"
+        return self.runner.is_there or is_flow or shows_life(self.beats.values(), self.now)
+
+    @property
+    def allowed(self) -> int:
+        """How many trials may run at once."""
+        limit = 1 if self.spec is None else self.spec.budget.max_parallel_trials
+        return limit if self.slots is None else min(limit, self.slots)

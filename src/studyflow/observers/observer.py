@@ -1,0 +1,138 @@
+"""What a runner tells those who watch a study: terminals, Prefect, notifications."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from studyflow.trial import MetricPoint
+from studyflow.trial.record import TrialRecord
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a study stands at one moment."""
+
+    study: str
+    n_finished: int
+    """Finished trials that count towards the budget."""
+    n_trials: int
+    running: tuple[TrialRecord, ...]
+    best: tuple[TrialRecord, ...]
+    elapsed_seconds: float
+    """Since this runner took over the study."""
+    remaining_seconds: float | None
+    """Time left at the pace so far; `None` until a trial has finished."""
+    note: str = ""
+    """What keeps the study from going on at full speed, one sentence; empty when all is well."""
+    is_paused: bool = False
+    """Whether someone paused the study: running trials finish, none starts."""
+
+
+class Observer:
+    """Hears of everything that happens to a study; subclasses override what they care for.
+
+    Called from the runner's thread, so an observer returns quickly. Whatever it raises is logged
+    and never stops a study.
+    """
+
+    def tracked(self, url: str) -> None:
+        """The study's run in MLflow can be opened at this address."""
+
+    def launched(self, record: TrialRecord) -> None:
+        """An attempt of a trial was started or, after a restart of the runner, found running."""
+
+    def reported(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        """A running trial reported metrics."""
+
+    def attempt_lost(self, record: TrialRecord, message: str) -> None:
+        """An attempt was lost to the infrastructure; the same trial is attempted again."""
+
+    def recorded(self, record: TrialRecord) -> None:
+        """A trial's outcome is in the study's storage."""
+
+    def progressed(self, progress: Progress) -> None:
+        """A look at the whole study: after every change, at the latest every few seconds."""
+
+    def noted(self, message: str) -> None:
+        """Something a person should know, once."""
+
+    def ended(self, reason: str, is_failure: bool, run_url: str | None) -> None:
+        """The run is over, and not because someone ended or paused it; nothing follows.
+
+        `run_url` is the study's run in MLflow, where a browser can open it.
+        """
+
+
+class AnyThreadNotes(Observer):
+    """Takes notes from any thread and passes them on to an observer in the runner's own.
+
+    A suggestion is computed in a thread of its own; when the storage goes away there, that thread
+    has something to say. Made in the runner's thread, and told of progress like any observer.
+
+    Args:
+        observer: Hears the notes.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._runner = threading.get_ident()
+        self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def take(self, message: str) -> None:
+        """Pass a note on: at once in the runner's thread, else when that thread comes by."""
+        self._waiting.put(message)
+        if threading.get_ident() == self._runner:
+            self._pass_on()
+        else:
+            _log.info("%s", message)
+
+    def progressed(self, progress: Progress) -> None:  # noqa: ARG002
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while not self._waiting.empty():
+            self._observer.noted(self._waiting.get())
+
+
+class Observers(Observer):
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def tracked(self, url: str) -> None:
+        self._tell("tracked", url)
+
+    def launched(self, record: TrialRecord) -> None:
+        self._tell("launched", record)
+
+    def reported(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        self._tell("reported", record, points)
+
+    def attempt_lost(self, record: TrialRecord, message: str) -> None:
+        self._tell("attempt_lost", record, message)
+
+    def recorded(self, record: TrialRecord) -> None:
+        self._tell("recorded", record)
+
+    def progressed(self, progress: Progress) -> None:
+        self._tell("progressed", progress)
+
+    def noted(self, message: str) -> None:
+        self._tell("noted", message)
+
+    def ended(self, reason: str, is_failure: bool, run_url: str | None) -> None:
+        self._tell("ended", reason, is_failure, run_url)
+
+    def _tell(self, event: str, *arguments: object) -> None:
+        for observer in self._observers:
+            try:
+                getattr(observer, event)(*arguments)
+            except Exception:  # noqa: BLE001 - a broken terminal must not end a study
+                _log.warning("%s failed at %r", type(observer).__name__, event, exc_info=True)

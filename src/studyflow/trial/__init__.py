@@ -1,0 +1,48 @@
+"""What passes between a runner and a trial, and what a study knows of a trial.
+
+causes.py      why an attempt ends, and what follows
+documents.py   `Trial`, to the training script; `Outcome`, back from it; the points that it reports
+record.py      a trial as the storage has it
+user_files.py  reads files that a script made or could have replaced
+
+Standard library only: this package is part of every trial image.
+"""
+
+from studyflow.trial.causes import MISTAKES, Cause, Consequence, memory_cause
+from studyflow.trial.documents import (
+    ATTEMPT_TAG,
+    BEGINNING_BYTES,
+    MESSAGE_LIMIT_CHARS,
+    NAME_LIMIT_CHARS,
+    OUTCOME_LIMIT_BYTES,
+    SILENCE,
+    TRIAL_RUN_TAG,
+    TRIAL_VARIABLE,
+    UNWRITTEN,
+    MetricPoint,
+    Outcome,
+    ParamValue,
+    TrackingRef,
+    Trial,
+)
+
+__all__ = [
+    "ATTEMPT_TAG",
+    "BEGINNING_BYTES",
+    "MESSAGE_LIMIT_CHARS",
+    "MISTAKES",
+    "NAME_LIMIT_CHARS",
+    "OUTCOME_LIMIT_BYTES",
+    "SILENCE",
+    "TRIAL_RUN_TAG",
+    "TRIAL_VARIABLE",
+    "UNWRITTEN",
+    "Cause",
+    "Consequence",
+    "MetricPoint",
+    "Outcome",
+    "ParamValue",
+    "TrackingRef",
+    "Trial",
+    "memory_cause",
+]

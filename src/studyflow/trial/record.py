@@ -1,0 +1,162 @@
+"""What a study knows about its trials, free of Optuna, Kubernetes and MLflow.
+
+`Study.records()` makes these from the storage; trackers, reports and terminals read them.
+"""
+
+from __future__ import annotations
+
+import enum
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from studyflow.trial.causes import Cause
+from studyflow.trial.documents import ParamValue
+
+
+class TrialState(enum.StrEnum):
+    """Where a trial stands. The last three are final."""
+
+    WAITING = "waiting"
+    """Enqueued, not yet asked for."""
+    RUNNING = "running"
+    """Asked for, and not told: between attempts too."""
+    COMPLETE = "complete"
+    """Told with values."""
+    PRUNED = "pruned"
+    """Stopped early; the values reported so far are known."""
+    FAILED = "failed"
+    """Ended without values; `cause` says why."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the state is final."""
+        return self in _FINISHED
+
+
+_FINISHED: Final = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """An attempt that was lost to the infrastructure."""
+
+    attempt: int
+    cause: Cause
+    node: str | None = None
+    """Node that ran it, or was to; `None` where there is only one machine, or none is known."""
+    ended_at: float | None = None
+    """When it ended, in seconds since the epoch, as far as that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One trial as the storage has it."""
+
+    number: int
+    state: TrialState
+    params: Mapping[str, ParamValue]
+    """Searched parameters, conditional ones only when active, and fixed ones."""
+    values: tuple[float, ...] | None = None
+    """One value per objective, in the study's order; `None` unless complete."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Every metric that `finish` was given."""
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    """Violation of each bound by name, such as `latency_ms <= 20`; at most 0 is feasible."""
+    intermediate: Mapping[int, float] = field(default_factory=dict)
+    """First objective by step, as reported while the trial ran."""
+    cause: Cause | None = None
+    """Why the last attempt ended; `None` while there is none."""
+    message: str = ""
+    """The cause in a sentence for a human; empty when all went well."""
+    attempt: int = 0
+    """Number of the newest attempt, from 1; 0 before the first."""
+    holder: str | None = None
+    """Place that looks after the newest attempt; see `studyflow.study.leases`."""
+    lost_attempts: frozenset[int] = frozenset()
+    """Numbers of the attempts that were lost to the infrastructure."""
+    lost_seconds: float = 0.0
+    """How long the scripts of lost attempts ran, for nothing, as far as that is known."""
+    losses: tuple[Loss, ...] = ()
+    """The lost attempts, in order, with what ended each."""
+    node: str | None = None
+    """Node that the last attempt ran on; `None` where there is only one machine."""
+    started_at: float | None = None
+    """Start in seconds since the epoch, UTC."""
+    finished_at: float | None = None
+    """End in seconds since the epoch, UTC."""
+    trained_seconds: float | None = None
+    """How long the script of the last attempt ran; `None` while unknown."""
+    run_id: str | None = None
+    """The trial's MLflow run, once it exists."""
+    suggestion: Mapping[str, Any] | None = None
+    """What the sampler said about its choice; see `studyflow.samplers`."""
+
+    is_enqueued: bool = False
+    """Whether a person gave its parameters, in whole or in part."""
+    is_taken_over: bool = False
+    """Whether the trial was copied from another study; it teaches the sampler and costs no
+    budget."""
+    leftovers: tuple[str, ...] = ()
+    """Names of what other attempts have left beside the record's own; nobody reads it as its."""
+
+    @property
+    def has_attempt(self) -> bool:
+        """Whether the newest attempt was begun and is not lost."""
+        return self.attempt > 0 and self.attempt not in self.lost_attempts
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether the trial is complete and keeps every bound."""
+        return self.state is TrialState.COMPLETE and all(v <= 0 for v in self.constraints.values())
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Seconds that the last attempt ran, else from asking to telling; `None` until finished."""
+        if self.trained_seconds is not None:
+            return self.trained_seconds
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(self.finished_at - self.started_at, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LostAttempt:
+    """An attempt that was lost to the infrastructure, and followed by another."""
+
+    number: int
+    """Number of the trial."""
+    attempt: int
+    cause: Cause
+    message: str
+
+
+def best_records(
+    records: tuple[TrialRecord, ...] | list[TrialRecord], directions: tuple[str, ...]
+) -> tuple[TrialRecord, ...]:
+    """Return the best feasible trials: one for one objective, else the Pareto front.
+
+    Of equally good trials the earliest stands. Ordered by number.
+
+    Args:
+        records: Trials in any state.
+        directions: `minimize` or `maximize` for each objective.
+    """
+    signs = [1.0 if direction == "minimize" else -1.0 for direction in directions]
+    costs = {
+        record.number: tuple(s * v for s, v in zip(signs, record.values, strict=True))
+        for record in records
+        if record.is_feasible and record.values is not None
+    }
+    if len(signs) == 1:
+        best = min(costs, key=lambda number: (costs[number], number), default=None)
+        return tuple(record for record in records if record.number == best)
+    front: list[tuple[float, ...]] = []
+    for cost in sorted(set(costs.values())):  # whatever dominates a cost comes before it
+        if not any(all(map(operator.le, other, cost)) for other in front):
+            front.append(cost)
+    on_front = frozenset(front)
+    return tuple(
+        sorted((r for r in records if costs.get(r.number) in on_front), key=lambda r: r.number)
+    )

@@ -1,0 +1,539 @@
+"""Each finding from the facts that it is made of, in the words that a person reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.study.studies import make_spec, record
+
+from studyflow.diagnostics.blockers import Level, Obstacle, find_obstacles
+from studyflow.diagnostics.snapshot import (
+    Absence,
+    Facts,
+    FlowRunFacts,
+    RunnerFacts,
+    StorageFacts,
+    TrackingFacts,
+)
+from studyflow.executors import AttemptId
+from studyflow.executors.kubernetes.pod_status import Wait
+from studyflow.executors.kubernetes.survey import FullQuota, PendingAttempt, Survey
+from studyflow.spec import StudySpec
+from studyflow.trial import Cause
+from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
+
+NOW = 1_000_000.0
+FILE = StorageFacts("journal:///home/studies.log")
+DATABASE = StorageFacts("postgresql://db/studies", is_file=False)
+DRIVEN = RunnerFacts(is_there=True, pid=77)
+SPEC = make_spec(budget={"n_trials": 30, "max_parallel_trials": 4})
+GPU = {"nvidia.com/gpu": "1"}
+
+
+def facts(*records: TrialRecord, spec: StudySpec = SPEC, **changes: Any) -> Facts:
+    """Return the facts of a study that is driven and well, with changes."""
+    usual: dict[str, Any] = {"storage": FILE, "runner": DRIVEN, "called": "study.yaml"}
+    return Facts("demo", NOW, spec, records=records, **{**usual, **changes})
+
+
+def finished(number: int, seconds: float = 60.0, **changes: Any) -> TrialRecord:
+    """Return a trial that ended well, after so many seconds, one after another until now."""
+    end = NOW - 10_000 + 100 * number
+    done = replace(record(number, 0.5), started_at=end - seconds, finished_at=end)
+    return replace(done, **{"trained_seconds": seconds, **changes})
+
+
+def ended_by(number: int, cause: Cause, message: str = "", **changes: Any) -> TrialRecord:
+    failed = {"state": TrialState.FAILED, "values": None, "cause": cause, "message": message}
+    return finished(number, **{**failed, **changes})
+
+
+def running(number: int, age: float = 30.0, **changes: Any) -> TrialRecord:
+    trial = replace(record(number, state=TrialState.RUNNING), cause=None, attempt=1)
+    return replace(trial, started_at=NOW - age, **changes)
+
+
+def pending(number: int, wait: Wait, reason: str, **changes: Any) -> PendingAttempt:
+    return PendingAttempt(AttemptId(number, 1), wait, reason, 90.0, requests=GPU, **changes)
+
+
+def waiting(*attempts: PendingAttempt, running: int = 0, **changes: Any) -> Facts:
+    busy = tuple(AttemptId(number, 1) for number in range(100, 100 + running))
+    return facts(
+        executor="kubernetes", cluster=Survey("trials", busy, attempts, **changes), storage=DATABASE
+    )
+
+
+def unschedulable(reasons: str) -> Facts:
+    message = f"Unschedulable: 0/3 nodes are available: {reasons}"
+    return waiting(pending(0, Wait.ROOM, message), pending(1, Wait.ROOM, message))
+
+
+def flow_run(state: str, kind: str, since: float = 300.0, message: str = "") -> Facts:
+    run = FlowRunFacts("demo", state, kind, message, since)
+    return facts(runner=RunnerFacts(), storage=DATABASE, flow_run=run)
+
+
+def only(found: Facts) -> Obstacle:
+    (obstacle,) = find_obstacles(found)
+    return obstacle
+
+
+def test_a_study_that_goes_well_has_none() -> None:
+    assert find_obstacles(facts(*map(finished, range(5)), running(5))) == ()
+
+
+WELL = [finished(number) for number in range(10)]
+OOM = [ended_by(n, Cause.CUDA_OOM, params={"batch_size": 100 + n}) for n in range(10, 15)]
+
+CASES: list[tuple[str, Facts, Level, str, str]] = [
+    (
+        "storage away",
+        facts(
+            spec=SPEC,
+            storage=replace(FILE, absence=Absence("The study storage X does not answer.", "up?")),
+            runner=RunnerFacts(),
+        ),
+        Level.STUCK,
+        "The study storage X does not answer.",
+        "up?",
+    ),
+    (
+        "storage slow",
+        facts(storage=replace(DATABASE, read_seconds=2.5)),
+        Level.SLOW,
+        "One small read of the study storage postgresql://db/studies takes 2.5 s",
+        "is the database overloaded",
+    ),
+    (
+        "budget spent",
+        facts(*map(finished, range(3)), spec=make_spec(budget={"n_trials": 3})),
+        Level.FINISHED,
+        "Its budget is spent: all 3 trials are finished.",
+        "studyflow run study.yaml --n-trials 6 goes on.",
+    ),
+    (
+        "budget spent for nothing",
+        facts(
+            *(ended_by(n, Cause.NAN, "The training diverged.") for n in range(2)),
+            spec=make_spec(budget={"n_trials": 2}),
+        ),
+        Level.FINISHED,
+        "All 2 trials are finished and none gave a feasible value; 2 of them ended as nan",
+        "mend the script or the search space.",
+    ),
+    (
+        "stop rule",
+        facts(
+            *map(finished, range(3)),
+            spec=make_spec(budget={"n_trials": 9}, stop={"target": 0.6}),
+            runner=RunnerFacts(),
+        ),
+        Level.FINISHED,
+        "Target 0.6 reached: trial 0 has loss=0.5.",
+        "",
+    ),
+    (
+        "no trial could start",
+        facts(
+            ended_by(0, Cause.CANCELLED, "It could not start. No Secret 'data'. Hint: create it."),
+            runner=RunnerFacts(),
+        ),
+        Level.STUCK,
+        "No trial of it could start: No Secret 'data'.",
+        "create it.",
+    ),
+    (
+        "paused",
+        facts(is_paused=True),
+        Level.STUCK,
+        "It is paused: running trials finish, none starts.",
+        "studyflow resume demo",
+    ),
+    (
+        "runner suspended",
+        facts(runner=replace(DRIVEN, is_suspended=True)),
+        Level.STUCK,
+        "Its runner (process 77) was stopped, as by Ctrl-Z, and does nothing.",
+        "kill -CONT 77",
+    ),
+    (
+        "runner stands by",
+        facts(runner=replace(DRIVEN, standing_by=(78,))),
+        Level.NOTE,
+        "Process 77 drives it; 1 runner (78) only stands by to take over when it ends.",
+        "--max-parallel-trials",
+    ),
+    (
+        "no runner",
+        facts(runner=RunnerFacts()),
+        Level.STUCK,
+        "No runner drives it: 30 trials of its budget are left and nobody starts them.",
+        "studyflow run study.yaml goes on where it was.",
+    ),
+    (
+        "no runner any more",
+        facts(
+            running(0), runner=RunnerFacts(), storage=DATABASE, beats={"gpu1/ab": {"at": NOW - 100}}
+        ),
+        Level.STUCK,
+        "No runner drives it: 30 trials of its budget are left and nobody starts them.",
+        "studyflow run study.yaml goes on where it was.",
+    ),
+    (
+        "no runner seen",
+        facts(running(0), runner=RunnerFacts(), storage=DATABASE),
+        Level.NOTE,
+        "No runner is seen from here; one elsewhere may drive it.",
+        "PREFECT_API_URL",
+    ),
+    (
+        "flow run late",
+        flow_run("Late", "SCHEDULED"),
+        Level.STUCK,
+        "Its flow run demo is late: no worker has taken it up for 5 min.",
+        "is a worker of its work pool up",
+    ),
+    (
+        "flow run waits for a slot",
+        flow_run("AwaitingConcurrencySlot", "SCHEDULED"),
+        Level.STUCK,
+        "Its flow run demo has waited for 5 min for a slot",
+        "--concurrency-limit",
+    ),
+    (
+        "flow run submitted",
+        flow_run("Pending", "PENDING"),
+        Level.STUCK,
+        "Its flow run demo was submitted 5 min ago and has not begun.",
+        "kubectl get pods",
+    ),
+    (
+        "flow run paused",
+        flow_run("Suspended", "PAUSED"),
+        Level.STUCK,
+        "Its flow run demo was paused on its page (Suspended).",
+        "Resume",
+    ),
+    (
+        "flow run crashed",
+        flow_run("Crashed", "CRASHED", message="The pod was evicted."),
+        Level.STUCK,
+        "Its last flow run, demo, crashed: The pod was evicted.",
+        "or a new run of its deployment",
+    ),
+    (
+        "Prefect away",
+        facts(prefect_absence=Absence("Prefect's server does not answer: refused.", "start it")),
+        Level.NOTE,
+        "Prefect's server does not answer: refused.",
+        "start it",
+    ),
+    (
+        "cluster away",
+        facts(cluster_absence=Absence("The Kubernetes API at X does not answer.", "is it up?")),
+        Level.STUCK,
+        "The Kubernetes API at X does not answer.",
+        "is it up?",
+    ),
+    (
+        "quota",
+        waiting(
+            pending(
+                0,
+                Wait.POD,
+                'Quota: Error creating: pods "demo-0-1-" is forbidden: exceeded quota: team, '
+                "requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=8, limited: "
+                "requests.nvidia.com/gpu=8",
+            ),
+            running=3,
+        ),
+        Level.SLOW,
+        (
+            "1 trial waits for room in the quota team: of 8 requests.nvidia.com/gpu, 8 are used "
+            "and a trial asks for 1."
+        ),
+        "3 run now: --max-parallel-trials 3",
+    ),
+    (
+        "quota of Jobs",
+        waiting(full_quotas=(FullQuota("team", "count/jobs.batch", "20", "20"),)),
+        Level.STUCK,
+        "The quota team leaves no room for one more trial: of 20 count/jobs.batch, 20 are used.",
+        "raise the quota",
+    ),
+    (
+        "GPUs",
+        unschedulable("3 Insufficient nvidia.com/gpu."),
+        Level.STUCK,
+        "2 pods ask for nvidia.com/gpu: 1 and no node has that free.",
+        "trial.resources",
+    ),
+    (
+        "memory",
+        unschedulable("1 Insufficient memory, 2 node(s) didn't match Pod's node affinity."),
+        Level.STUCK,
+        "2 pods ask for memory and no node has that free.",
+        "kubectl describe nodes",
+    ),
+    (
+        "taint",
+        unschedulable(
+            "1 node(s) had untolerated taint {nvidia.com/gpu: present}, 2 Insufficient "
+            "nvidia.com/gpu. preemption: 0/3 nodes are available: 3 No preemption victims found."
+        ),
+        Level.STUCK,
+        (
+            "2 pods find no node: those that could take them keep other pods away by the taint "
+            "nvidia.com/gpu."
+        ),
+        "[{key: nvidia.com/gpu, operator: Exists}]",
+    ),
+    (
+        "affinity",
+        unschedulable("3 node(s) didn't match node selector."),
+        Level.STUCK,
+        "2 pods find no node that has what its affinity asks for.",
+        "--show-labels",
+    ),
+    (
+        "volume",
+        unschedulable("3 pod has unbound immediate PersistentVolumeClaims."),
+        Level.STUCK,
+        "2 pods wait for a volume",
+        "kubectl get pvc",
+    ),
+    (
+        "cordoned",
+        unschedulable("3 node(s) were unschedulable."),
+        Level.STUCK,
+        "2 pods find no node that is ready",
+        "kubectl uncordon",
+    ),
+    (
+        "image",
+        waiting(pending(0, Wait.IMAGE, "The image r/demo:1 cannot be pulled: manifest unknown")),
+        Level.STUCK,
+        "The image r/demo:1 cannot be pulled: manifest unknown",
+        "trial.kubernetes.image_pull_secrets",
+    ),
+    (
+        "Kueue",
+        waiting(
+            pending(0, Wait.QUEUE, "Suspended: its queue has not admitted it yet.", queue="team")
+        ),
+        Level.STUCK,
+        "1 Job is suspended: Kueue's queue team has not admitted it yet.",
+        "kubectl describe localqueue team",
+    ),
+    (
+        "suspended by hand",
+        waiting(pending(0, Wait.QUEUE, "Suspended: its queue has not admitted it yet.")),
+        Level.STUCK,
+        "1 Job is suspended, and no queue is named that would start it.",
+        "kubectl patch job",
+    ),
+    (
+        "Pod Security",
+        waiting(
+            pending(0, Wait.POD, 'FailedCreate: pods "x" is forbidden: violates PodSecurity "r"')
+        ),
+        Level.STUCK,
+        "The cluster refuses to make the pods of 1 trial: FailedCreate: pods",
+        "trial.kubernetes.pod_template",
+    ),
+    (
+        "webhook",
+        waiting(
+            pending(0, Wait.POD, 'FailedCreate: admission webhook "a.b" denied the request: no')
+        ),
+        Level.STUCK,
+        "The cluster refuses to make the pods of 1 trial: FailedCreate: admission webhook",
+        "or the policy.",
+    ),
+    (
+        "other wait",
+        waiting(pending(0, Wait.CONTAINER, "FailedMount: timed out")),
+        Level.STUCK,
+        "1 pod does not start: FailedMount: timed out",
+        "kubectl describe pod",
+    ),
+    (
+        "lost attempts",
+        facts(
+            finished(0),
+            lost=tuple(LostAttempt(1, n, Cause.PREEMPTED, "Made to leave.") for n in (1, 2, 3)),
+            executor="kubernetes",
+        ),
+        Level.SLOW,
+        (
+            "3 attempts were lost to the infrastructure, beside 1 finished trial; 3 of them as "
+            "preempted."
+        ),
+        "trial.kubernetes.priority_class; with trial.kubernetes.checkpoints",
+    ),
+    (
+        "alike failures",
+        facts(*(ended_by(n, Cause.USER_ERROR, f"No file run-{n}.csv") for n in range(4))),
+        Level.SLOW,
+        "4 of the last 4 trials failed alike (user-error): No file run-3.csv",
+        "studyflow logs demo 3",
+    ),
+    (
+        "memory of trials",
+        facts(*(replace(r, params={"batch_size": 16 + r.number}) for r in WELL), *OOM),
+        Level.SLOW,
+        (
+            "5 of the last 15 trials ran out of memory; 5 of the 5 in all had batch_size ≥ 110, as "
+            "none of the others."
+        ),
+        "narrow the search space",
+    ),
+    (
+        "time limit",
+        facts(*(ended_by(number, Cause.TIMEOUT) for number in range(4))),
+        Level.SLOW,
+        "Every one of the last 4 trials ran into trial.timeout_seconds.",
+        "raise trial.timeout_seconds",
+    ),
+    (
+        "diverged",
+        facts(*WELL[:3], *(ended_by(number, Cause.NAN) for number in range(3, 6))),
+        Level.SLOW,
+        "3 of the last 6 trials diverged (nan).",
+        "narrow the search space",
+    ),
+    (
+        "MLflow away",
+        facts(tracking=TrackingFacts("http://m", Absence("MLflow at http://m is away.", "up?"))),
+        Level.SLOW,
+        (
+            "MLflow at http://m is away; trials go on, and their metrics by step, their pages and "
+            "pruning wait for it."
+        ),
+        "up? Afterwards studyflow sync demo sends what it lacks.",
+    ),
+    (
+        "MLflow refuses",
+        facts(tracking=TrackingFacts("http://m", Absence("MLflow says 403.", "", is_refusal=True))),
+        Level.SLOW,
+        "MLflow says 403; trials go on",
+        "studyflow sync demo sends what it lacks when it is back.",
+    ),
+    (
+        "MLflow lacks trials",
+        facts(tracking=TrackingFacts("http://m", n_unsent=7)),
+        Level.NOTE,
+        "MLflow lacks 7 finished trials of it, in whole or in part.",
+        "studyflow sync demo sends what it lacks.",
+    ),
+    (
+        "straggler",
+        facts(*WELL[:3], running(3, age=7200.0)),
+        Level.SLOW,
+        "Trial 3 is under way for 2 h; the others took 1 min.",
+        "studyflow logs demo 3 -f shows what it does; no trial.timeout_seconds would end it.",
+    ),
+    (
+        "parallelism",
+        facts(*(running(number) for number in range(4))),
+        Level.NOTE,
+        "It runs 4 trials at once, as many as budget.max_parallel_trials allows, and 30 are left.",
+        "--max-parallel-trials 8",
+    ),
+    (
+        "cards",
+        facts(slots=2, spec=make_spec(budget={"n_trials": 9, "max_parallel_trials": 4})),
+        Level.NOTE,
+        "2 of 4 trials at once find cards on this machine",
+        "CUDA_VISIBLE_DEVICES",
+    ),
+    (
+        "suggestions",
+        facts(*(finished(n, 6.0, suggestion={"milliseconds": 4000.0}) for n in range(3))),
+        Level.SLOW,
+        (
+            "A suggestion takes 4.0 s and a trial 6.0 s: suggested one after another, 1.5 of 4 "
+            "trials at once can be kept running."
+        ),
+        "--sampler tpe",
+    ),
+    (
+        "slow starts",
+        facts(*(finished(n, 60.0, trained_seconds=10.0) for n in range(3)), executor="kubernetes"),
+        Level.SLOW,
+        "Of the 1 min from asking for a trial to its result, 50 s pass without its script running.",
+        "image_pull_policy",
+    ),
+    (
+        "pruning",
+        facts(*WELL[:3], spec=make_spec(budget={"n_trials": 9}, pruner={"type": "median"})),
+        Level.SLOW,
+        "The pruner median never prunes: no trial reported loss while it ran.",
+        "call sdk.report(step, loss=...)",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "text", "hint"), [pytest.param(*case[1:], id=case[0]) for case in CASES]
+)
+def test_each_obstacle_is_one_sentence_and_one_way_out(
+    found: Facts, level: Level, text: str, hint: str
+) -> None:
+    obstacle = only(found)
+
+    assert obstacle.level is level
+    assert obstacle.text.startswith(text)
+    assert hint in obstacle.hint
+
+
+def test_the_gravest_comes_first() -> None:
+    away = TrackingFacts("http://m", Absence("MLflow is away."))
+    found = find_obstacles(
+        facts(*WELL[:3], tracking=away, is_paused=True, runner=replace(DRIVEN, standing_by=(78,)))
+    )
+
+    assert [obstacle.what for obstacle in found] == ["pause", "MLflow", "runner"]
+
+
+def test_a_finished_study_needs_no_runner() -> None:
+    spec = make_spec(budget={"n_trials": 3})
+
+    assert only(facts(*WELL[:3], spec=spec, runner=RunnerFacts())).level is Level.FINISHED
+
+
+def test_a_flow_run_that_ended_before_others_worked_tells_nothing() -> None:
+    crashed = FlowRunFacts("demo", "Crashed", "CRASHED", since_seconds=90_000.0)
+
+    assert find_obstacles(facts(*WELL, flow_run=crashed)) == ()
+    later = facts(*WELL, flow_run=crashed, runner=RunnerFacts(), storage=DATABASE)
+    assert only(later).text.startswith("No runner drives it")
+
+
+def test_a_flow_run_at_work_is_a_runner() -> None:
+    assert find_obstacles(flow_run("Running", "RUNNING")) == ()
+
+
+def test_a_few_trials_on_their_way_to_mlflow_are_no_news() -> None:
+    assert find_obstacles(facts(tracking=TrackingFacts("http://m", n_unsent=2))) == ()
+    assert find_obstacles(facts(tracking=TrackingFacts("http://m", n_unsent=0))) == ()
+
+
+def test_a_container_that_is_being_made_is_no_news() -> None:
+    assert find_obstacles(waiting(pending(0, Wait.CONTAINER, ""))) == ()
+
+
+def test_evidence_names_the_trials_and_what_the_cluster_says() -> None:
+    assert only(unschedulable("3 Insufficient nvidia.com/gpu.")).evidence == (
+        "Waiting, up to 1 min 30 s long: trial 0, 1.",
+        "The cluster says: Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+    )
+
+
+def test_a_message_cannot_move_the_cursor() -> None:
+    trials = [ended_by(n, Cause.USER_ERROR, "\x1b[2J wiped") for n in range(3)]
+
+    assert "\x1b" not in only(facts(*trials)).text

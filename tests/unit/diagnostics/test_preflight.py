@@ -1,0 +1,310 @@
+"""What the doctor looks at, what it calls a problem, and that nothing that hangs holds it up."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.cli.test_cli import invoke, write_study
+
+from studyflow.diagnostics import preflight as doctor
+from studyflow.diagnostics.preflight import (
+    Finding,
+    Level,
+    check_cluster,
+    check_folder,
+    check_gpus,
+    check_mlflow,
+    check_packages,
+    check_prefect,
+    check_storage,
+    check_webhook,
+    examine,
+    needed_extras,
+)
+from studyflow.errors import ExecutorUnavailable
+from studyflow.executors.kubernetes.rights import NEEDED, Right
+from studyflow.settings import Settings
+from studyflow.spec import NotifySpec
+
+REQUIREMENTS = (
+    "click>=8.1",
+    'optuna<6,>=5; extra == "study"',
+    'mlflow<4,>=3.17; extra == "mlflow"',
+    'kubernetes<38,>=37; extra == "kubernetes"',
+    'ruff>=0.9; extra == "dev"',
+)
+
+
+def versions(**installed: str) -> Any:
+    def version_of(name: str) -> str:
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    return version_of
+
+
+def by_what(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings}
+
+
+def test_a_wrong_version_is_a_problem_and_a_missing_extra_only_where_it_is_needed() -> None:
+    found = by_what(
+        check_packages(
+            frozenset({"study", "kubernetes"}),
+            REQUIREMENTS,
+            versions(click="8.5", optuna="4.9"),
+        )
+    )
+
+    assert found["packages: base"].level is Level.OK
+    wrong = found["packages: study"]
+    assert (wrong.level, wrong.hint) == (Level.PROBLEM, "pip install 'studyflow[study]'")
+    assert wrong.text == "wrong versions: optuna 4.9 (needs <6,>=5)"
+    assert found["packages: mlflow"].level is Level.WARNING
+    assert found["packages: kubernetes"].level is Level.PROBLEM
+    assert not any("ruff" in finding.text for finding in found.values())
+
+
+def test_what_is_installed_here_fits() -> None:
+    findings = check_packages(frozenset({"study"}))
+
+    assert [f for f in findings if f.level is Level.PROBLEM] == []
+    assert findings[0].what == "Python"
+
+
+def test_what_a_study_needs_follows_from_where_it_runs() -> None:
+    far = Settings.resolve(
+        storage="postgresql://db/x", tracking="http://m", executor="kubernetes", environment={}
+    )
+
+    assert needed_extras(far) == {"study", "postgres", "mlflow", "kubernetes"}
+    assert needed_extras(Settings.resolve(environment={})) == {"study"}
+
+
+@pytest.mark.parametrize(
+    ("free", "level"),
+    [(20 << 30, Level.OK), (5 << 30, Level.WARNING), (100 << 20, Level.PROBLEM)],
+)
+def test_little_space_is_a_warning_and_next_to_none_a_problem(
+    tmp_path: Path, free: int, level: Level
+) -> None:
+    found = by_what(check_folder(tmp_path / "not" / "there", lambda _: free))
+
+    assert found["home folder"].level is Level.OK
+    assert found["disk space"].level is level
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_below_a_file_that_cannot_be_written_is_a_problem() -> None:
+    (found,) = check_folder(Path("/proc/studyflow"))
+
+    assert (found.level, found.what) == (Level.PROBLEM, "home folder")
+    assert "STUDYFLOW_HOME" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("cards", "wanted", "level"),
+    [((), 0, Level.OK), ((), 1, Level.WARNING), (("0",), 1, Level.OK), (("0",), 2, Level.PROBLEM)],
+)
+def test_too_few_cards_are_a_problem_and_none_means_the_cpu(
+    cards: tuple[str, ...], wanted: int, level: Level
+) -> None:
+    (found,) = check_gpus(wanted, lambda: cards)
+
+    assert found.level is level
+
+
+def test_a_database_is_written_to_and_left_as_it_was(tmp_path: Path) -> None:
+    import optuna
+
+    url = f"sqlite:///{tmp_path}/studies.db"
+    storage = optuna.storages.RDBStorage(url)
+    optuna.create_study(study_name="mine", storage=storage)
+    doctor._write_and_remove(storage)
+
+    (found,) = check_storage(url)
+
+    assert (found.level, found.text) == (Level.OK, f"{url} with 1 study")
+    assert optuna.get_all_study_names(storage) == ["mine"]
+
+
+def test_a_storage_that_is_away_is_a_problem_without_its_password() -> None:
+    (found,) = check_storage("postgresql://me:s3cret@127.0.0.1:1/x")
+
+    assert found.level is Level.PROBLEM
+    assert "does not answer" in found.text
+    assert "s3cret" not in found.text + found.hint
+
+
+def test_an_embedded_storage_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
+    settings = Settings.resolve(home=tmp_path / "home", environment={})
+
+    (found,) = check_storage(settings.storage_url)
+
+    assert found.level is Level.OK
+    assert "with 0 studies" in found.text
+    assert not settings.home.exists()
+
+
+def test_pods_do_not_reach_a_file(tmp_path: Path) -> None:
+    settings = Settings.resolve(home=tmp_path, executor="kubernetes", environment={})
+
+    embedded, warning = check_mlflow(settings)
+
+    assert embedded.level is Level.OK
+    assert (warning.level, warning.hint) == (
+        Level.WARNING,
+        "set MLFLOW_TRACKING_URI to an MLflow server",
+    )
+
+
+def test_prefect_is_asked_where_a_variable_or_a_profile_says(tmp_path: Path) -> None:
+    settings = Settings.resolve(home=tmp_path / "home", environment={})
+    profiles = 'active = "a"\n[profiles.a]\nPREFECT_API_URL = "http://127.0.0.1:2/api"\n'
+    (tmp_path / "profiles.toml").write_text(profiles)
+
+    (none,) = check_prefect(settings, {"HOME": str(tmp_path)})
+    (named,) = check_prefect(settings, {"PREFECT_API_URL": "http://127.0.0.1:1/api"})
+    (profile,) = check_prefect(settings, {"PREFECT_HOME": str(tmp_path)})
+
+    assert (none.level, none.text) == (
+        Level.OK,
+        "no server configured: each flow starts its own",
+    )
+    assert named.level is profile.level is Level.PROBLEM
+    assert named.text.startswith("http://127.0.0.1:1/api does not answer")
+    assert profile.text.startswith("http://127.0.0.1:2/api does not answer")
+
+
+class FakeApi:
+    """A cluster that grants what it is told to."""
+
+    granted: frozenset[Right] = NEEDED
+    is_up = True
+    host = "https://cluster"
+
+    def __init__(self, namespace: str | None) -> None:
+        self.namespace = namespace or "default"
+
+    def may(self, right: Right) -> bool:
+        if not self.is_up:
+            raise ExecutorUnavailable("The Kubernetes API does not answer.", hint="is it up?")
+        return right in self.granted
+
+    def rules(self) -> list[dict[str, Any]]:
+        rules = [
+            {"apiGroups": [r.group], "resources": [r.resource], "verbs": [r.verb]}
+            for r in self.granted
+        ]
+        everyone = {
+            "apiGroups": ["authorization.k8s.io"],
+            "resources": ["selfsubjectaccessreviews"],
+            "verbs": ["create"],
+        }
+        return [*rules, everyone]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> type[FakeApi]:
+    class Api(FakeApi):
+        pass
+
+    monkeypatch.setattr("studyflow.executors.kubernetes.api.KubernetesApi", Api)
+    return Api
+
+
+def on_cluster() -> Settings:
+    return Settings.resolve(executor="kubernetes", namespace="trials", environment={})
+
+
+def test_exactly_the_rights_of_the_role_are_well(api: type[FakeApi]) -> None:
+    cluster, rights = check_cluster(on_cluster())
+
+    assert (cluster.level, rights.level) == (Level.OK, Level.OK)
+    assert rights.text == "exactly those of the Role in namespace 'trials'"
+
+
+def test_missing_rights_are_a_problem_and_surplus_ones_a_warning(api: type[FakeApi]) -> None:
+    lost = {Right("batch", "jobs", "patch"), Right("", "events", "list")}
+    api.granted = (NEEDED - lost) | {Right("", "secrets", "get")}
+
+    _, missing, surplus = check_cluster(on_cluster())
+
+    assert missing.level is Level.PROBLEM
+    assert missing.text == "missing in namespace 'trials': events: list; jobs: patch"
+    assert surplus.level is Level.WARNING
+    assert "secrets: get" in surplus.text
+
+
+def test_a_cluster_that_is_away_is_one_problem(api: type[FakeApi]) -> None:
+    api.is_up = False
+
+    (found,) = check_cluster(on_cluster())
+
+    assert (found.level, found.hint) == (Level.PROBLEM, "is it up?")
+
+
+def test_a_webhook_without_its_address_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOOK", raising=False)
+    (missing,) = check_webhook(NotifySpec(url_env="HOOK"))
+    monkeypatch.setenv("HOOK", "https://hooks.example/s3cret")
+    (there,) = check_webhook(NotifySpec(url_env="HOOK"))
+
+    assert (missing.level, there.level) == (Level.WARNING, Level.OK)
+    assert "s3cret" not in there.text
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(5)
+        yield server.getsockname()[1]
+
+
+def test_servers_that_hang_are_named_and_hold_up_nothing(
+    tmp_path: Path, silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{silent_port}/api")
+    settings = Settings.resolve(home=tmp_path, environment={})
+
+    found = by_what(examine(settings, patience_seconds=0.3))
+
+    assert found["Prefect"].level is Level.PROBLEM
+    assert found["Prefect"].text == "no answer within 0.3 s"
+    assert found["home folder"].level is Level.OK
+
+
+def test_the_command_ends_with_1_for_a_problem_and_0_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("STUDYFLOW_HOME", "STUDYFLOW_STORAGE", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    modest, greedy = (
+        write_study(
+            tmp_path / str(gpu),
+            trial={"command": ["python", "train.py"], "resources": {"gpu": gpu}},
+        )
+        for gpu in (1, 2)
+    )
+
+    well = invoke("doctor", modest)
+    ill = invoke("doctor", greedy, "--json")
+
+    assert well.exit_code == 0, well.output
+    assert ill.exit_code == 1
+    (problem,) = (row for row in json.loads(ill.stdout) if row["level"] == "problem")
+    assert problem["text"] == "1 seen: 0, but a trial asks for 2"
