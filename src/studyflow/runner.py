@@ -216,14 +216,14 @@ class _Run:
     study: Study
     mirror: Mirror
     tuner: Tuner
-    place: str
+    site: str
     """Where its attempts are."""
 
     @property
     def is_shared(self) -> bool:
         """Whether another runner works on the study too, and goes on when this one ends."""
-        beats = beats_elsewhere(self.study.notices().beats, self.place, this_machine())
-        seen = [beats[place] for place in self.tuner.others if place in beats]
+        beats = beats_elsewhere(self.study.notices().beats, self.site, this_machine())
+        seen = [beats[site] for site in self.tuner.others if site in beats]
         is_seen = any(not beat.get("is_last", False) for beat in seen)
         return is_seen or self.tuner.is_joined or shows_life(beats.values(), time.time())
 
@@ -290,8 +290,8 @@ def _opened(
                 leaves=leaves,
                 on_spec=lambda kept: mirror.renew_study(study_card(kept)),
             )
-            with heartbeat(study, opened_storage, executor.place):
-                yield _Run(study, mirror, tuner, executor.place)
+            with heartbeat(study, opened_storage, executor.site):
+                yield _Run(study, mirror, tuner, executor.site)
         finally:
             mirror.close(CLOSE_SECONDS)
             executor.close()

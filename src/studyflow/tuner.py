@@ -196,9 +196,9 @@ class Tuner:
         self._has_beaten = False
         """Whether a beat of this runner was seen."""
         self._joined_at = -math.inf
-        """When a later beat was seen at its own place that is another runner's."""
+        """When a later beat was seen at its own site that is another runner's."""
         self._has_kept_spec = False
-        self._leases = Leases(executor.place, settings.lease_seconds)
+        self._leases = Leases(executor.site, settings.lease_seconds)
         self._canary = Canary(executor.canary_seconds)
         self._started = clock()
         self._finished_before = frozenset(r.number for r in study.records() if is_counted(r))
@@ -307,18 +307,18 @@ class Tuner:
 
     @property
     def others(self) -> tuple[str, ...]:
-        """Other places that were seen at work, as the last turn found them."""
+        """Other sites that were seen at work, as the last turn found them."""
         return self._leases.active
 
     @property
     def is_joined(self) -> bool:
-        """Whether another runner was seen at work at this one's own place, such as a namespace."""
+        """Whether another runner was seen at work at this one's own site, such as a namespace."""
         return self._clock() - self._joined_at < self._settings.lease_seconds
 
     def cancel(self, patience_seconds: float = CANCEL_SECONDS) -> None:
         """Stop all running attempts, record their trials as cancelled, and see them gone.
 
-        What runners of other places look after goes on. What cannot be ended is tried again until
+        What runners of other sites look after goes on. What cannot be ended is tried again until
         patience is over, or a second Ctrl-C comes; the observer is told what is left then.
 
         Raises:
@@ -405,7 +405,7 @@ class Tuner:
 
     def _look_for_others(self, beats: Mapping[str, Mapping[str, Any]]) -> None:
         """See which other runners work on the study."""
-        beat = beats.get(self._executor.place)
+        beat = beats.get(self._executor.site)
         if beat is not None and is_from(beat, self._runner):
             self._has_beaten = True
         elif beat is not None and self._has_beaten:
@@ -429,7 +429,7 @@ class Tuner:
         )
 
     def _waits_for_stale(self, statuses: Mapping[AttemptId, AttemptStatus]) -> bool:
-        """Return whether attempts of this place are still to be ended that no longer count.
+        """Return whether attempts of this site are still to be ended that no longer count.
 
         Others have taken over their trials while this runner stood still: whoever leaves now leaves
         them running. A while is enough for whatever can be ended.
@@ -748,7 +748,7 @@ class Tuner:
             if record.has_attempt and _newest(record) in self._launched:
                 self._take_loss(record, _DISAPPEARED)
                 continue
-            if record.has_attempt and record.holder not in (None, self._executor.place):
+            if record.has_attempt and record.holder not in (None, self._executor.site):
                 self._take_loss(record, f"Nothing more was heard of {record.holder}, where it ran.")
                 continue
             has_slot = record.has_attempt or self._has_slot()
@@ -759,7 +759,7 @@ class Tuner:
             attempt = record.attempt if record.has_attempt else record.attempt + 1
             try:
                 whole = self._study.complete_suggestion(
-                    record.number, self._executor.place, seen=record
+                    record.number, self._executor.site, seen=record
                 )
             except TrialTaken as error:
                 _log.info("%s", error)
@@ -785,7 +785,7 @@ class Tuner:
             and self._has_slot()
             and self._study.room() > 0
         ):
-            record = self._study.ask(self._executor.place)
+            record = self._study.ask(self._executor.site)
             if record is None:
                 break
             changed = True
@@ -801,7 +801,7 @@ class Tuner:
     def _has_slot(self) -> bool:
         slots = self._executor.slots
         begun = [record for record in self._study.running() if record.has_attempt]
-        here = [record for record in begun if record.holder in (None, self._executor.place)]
+        here = [record for record in begun if record.holder in (None, self._executor.site)]
         return (
             len(begun) < self._spec.budget.max_parallel_trials
             and (slots is None or len(here) < slots)
@@ -824,9 +824,9 @@ class Tuner:
         Returns:
             The trial; `None` when the attempt may not be launched now.
         """
-        place = self._executor.place
-        begun = self._study.begin_attempt(record.number, attempt, place, seen=record)
-        if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, place):
+        site = self._executor.site
+        begun = self._study.begin_attempt(record.number, attempt, site, seen=record)
+        if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, site):
             return None  # another runner was first
         n_begun = sum(other.has_attempt for other in self._study.running())
         if n_begun > self._spec.budget.max_parallel_trials and not record.has_attempt:

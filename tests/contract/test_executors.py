@@ -183,8 +183,8 @@ class ReportingExecutor:
         return self._executor.slots
 
     @property
-    def place(self) -> str:
-        return self._executor.place
+    def site(self) -> str:
+        return self._executor.site
 
     @property
     def canary_seconds(self) -> float:

@@ -34,7 +34,7 @@ from studyflow.executors.gpus import count_slots, detect_gpus
 from studyflow.executors.kubernetes.api import ClusterApi, KubernetesApi
 from studyflow.executors.kubernetes.manifest import trial_resources
 from studyflow.executors.kubernetes.survey import Survey, survey
-from studyflow.executors.local import place_of
+from studyflow.executors.local import site_of
 from studyflow.reports import StudyData
 from studyflow.runner import make_mlflow_tracker
 from studyflow.settings import Settings
@@ -111,7 +111,7 @@ def look(
         runner=find_runner(settings.study_folder(named.name) / "runner.lock"),
         executor=settings.executor,
     )
-    here = place_of(settings.study_folder(named.name))
+    here = site_of(settings.study_folder(named.name))
     facts, data = _with_storage(facts, storage, here, patience_seconds)
     sent = Background("look-sent", lambda: _ask_mlflow(data, settings))
     cluster = Background("look-cluster", lambda: _ask_cluster(facts, settings, open_cluster))
@@ -174,7 +174,7 @@ def is_driven(data: StudyData, settings: Settings) -> bool:
     if find_runner(folder / "runner.lock").is_there:
         return True
     beats = {} if data.optuna_study is None else load_beats(data.optuna_study)
-    elsewhere = beats_elsewhere(beats, place_of(folder), this_machine())
+    elsewhere = beats_elsewhere(beats, site_of(folder), this_machine())
     return shows_life(elsewhere.values(), time.time())
 
 

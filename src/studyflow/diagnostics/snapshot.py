@@ -92,7 +92,7 @@ class Facts:
     is_paused: bool = False
     runner: RunnerFacts = RunnerFacts()
     beats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """How a runner last showed itself in the storage, by its place; this machine's own, which
+    """How a runner last showed itself in the storage, by its site; this machine's own, which
     `runner` is about, is left out."""
     executor: ExecutorName = "local"
     slots: int | None = None

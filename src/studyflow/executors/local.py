@@ -127,7 +127,7 @@ TERMINATION_SECONDS: Final = 5.0
 """How long a supervisor may take, beyond the script's grace, to end an attempt that cannot be
 followed any more, before its processes are killed one by one."""
 
-PLACE_BYTES: Final = 100
+SITE_BYTES: Final = 100
 """More than the number of a folder has."""
 
 DOCUMENT_LIMIT_BYTES: Final = 16 << 20
@@ -144,7 +144,7 @@ _LAUNCH: Final = "launch.json"
 _METRICS: Final = "metrics.jsonl"
 _ARTIFACTS: Final = "artifacts"
 _CHECKPOINTS: Final = "checkpoints"
-_PLACE: Final = "place"
+_SITE: Final = "place"
 
 _DAMAGED: Final = (
     *(NotAFileError, ValueError, KeyError, TypeError, OverflowError, RecursionError),
@@ -446,20 +446,20 @@ def _parse_point(line: bytes) -> MetricPoint | None:
         return None
 
 
-def place_of(root: Path) -> str | None:
-    """Return `LocalExecutor.place` of a study's folder on this machine; `None` before its first.
+def site_of(root: Path) -> str | None:
+    """Return `LocalExecutor.site` of a study's folder on this machine; `None` before its first.
 
     Args:
         root: The study's folder; nothing is changed in it.
     """
     try:
-        found = read_piece(root / _PLACE, PLACE_BYTES)
+        found = read_piece(root / _SITE, SITE_BYTES)
     except OSError:
         return None
-    return None if found is None else _place(found.decode(errors="replace"))
+    return None if found is None else _site(found.decode(errors="replace"))
 
 
-def _place(folder_id: str) -> str:
+def _site(folder_id: str) -> str:
     return f"{socket.gethostname()}/{folder_id}"
 
 
@@ -541,25 +541,25 @@ class LocalExecutor:
         return self._slots
 
     @property
-    def place(self) -> str:
+    def site(self) -> str:
         """This machine's name, and a number that the study's folder keeps.
 
         Two machines may have one name.
         """
-        return _place(self._folder_id)
+        return _site(self._folder_id)
 
     @functools.cached_property
     def _folder_id(self) -> str:
-        file = self._root / _PLACE
+        file = self._root / _SITE
         with _as_unavailable("prepare", self._root):
-            found = (read_piece(file, PLACE_BYTES) or b"").decode(errors="replace")
+            found = (read_piece(file, SITE_BYTES) or b"").decode(errors="replace")
             if not found.strip():
                 found = uuid.uuid4().hex[:8]
-                self._write_place(found)
+                self._write_site(found)
             return found
 
-    def _write_place(self, folder_id: str) -> None:
-        _replace_file(self._root / _PLACE, folder_id)  # a folder has one runner at a time
+    def _write_site(self, folder_id: str) -> None:
+        _replace_file(self._root / _SITE, folder_id)  # a folder has one runner at a time
 
     @property
     def canary_seconds(self) -> float:
@@ -775,8 +775,8 @@ class LocalExecutor:
             self._descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         self._keep()
         self._make_folders()
-        if "_folder_id" in self.__dict__ and not _is_file(self._root / _PLACE):
-            self._write_place(self._folder_id)
+        if "_folder_id" in self.__dict__ and not _is_file(self._root / _SITE):
+            self._write_site(self._folder_id)
 
     def _is_root(self) -> bool:
         """Return whether the study's folder is the one that it was."""

@@ -101,10 +101,10 @@ class Executor(Protocol):
         """How many attempts can run at once here; `None` for no limit of its own."""
 
     @property
-    def place(self) -> str:
+    def site(self) -> str:
         """Names where the attempts are.
 
-        Executors of one place see the same attempts, in whatever process they are.
+        Executors of one site see the same attempts, in whatever process they are.
         """
 
     @property

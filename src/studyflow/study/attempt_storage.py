@@ -49,7 +49,7 @@ class AttemptStorage(ForwardingStorage):
         self._asks = False
         """Whether a trial that is made or taken from the queue is to be claimed."""
         self._holder: str | None = None
-        """Place that such a trial is claimed for."""
+        """Site that such a trial is claimed for."""
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         """By trial: what the storage gave, and what was made of it."""
 

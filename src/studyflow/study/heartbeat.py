@@ -1,4 +1,4 @@
-"""Shows other runners that one is at work at its place. See `leases` for what they make of it."""
+"""Shows other runners that one is at work at its site. See `leases` for what they make of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def this_machine() -> str:
 
 
 def this_runner() -> dict[str, Any]:
-    """Return what tells this process from every other one that beats, also at the same place."""
+    """Return what tells this process from every other one that beats, also at the same site."""
     return {"host": socket.gethostname(), "process": os.getpid(), "machine": this_machine()}
 
 
@@ -48,9 +48,9 @@ def is_from(beat: Mapping[str, Any], runner: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def heartbeat(
-    study: Study, storage: BaseStorage, place: str, seconds: float = BEAT_SECONDS
+    study: Study, storage: BaseStorage, site: str, seconds: float = BEAT_SECONDS
 ) -> Iterator[None]:
-    """Let a place beat, from a thread of its own: a suggestion may take longer than a lease.
+    """Let a site beat, from a thread of its own: a suggestion may take longer than a lease.
 
     A beat that fails is left out. Whoever reads the same storage knows that it was away. The last
     one says that it is.
@@ -58,7 +58,7 @@ def heartbeat(
     Args:
         study: The study that is worked on.
         storage: Its storage, without patience: a beat that comes late says nothing any more.
-        place: Where the runner's attempts are.
+        site: Where the runner's attempts are.
         seconds: Pause between two beats.
     """
     study_id = study.optuna_study._study_id
@@ -71,7 +71,7 @@ def heartbeat(
             try:
                 # The time is for people; other runners only see that the beat is another one.
                 value = {"number": number, "at": time.time(), **who, "is_last": is_last}
-                storage.set_study_user_attr(study_id, f"{form.BEAT}{place}", value)
+                storage.set_study_user_attr(study_id, f"{form.BEAT}{site}", value)
             except Exception as error:  # noqa: BLE001 - the loop meets the same failure and says so
                 _log.debug("A beat failed: %s", error)
             if is_last:

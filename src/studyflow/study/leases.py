@@ -1,16 +1,16 @@
 """Which runners work on a study, and whose trials are left when one of them dies.
 
-A runner has a *place*: where its executor's attempts are, such as one machine, or one namespace of
-a cluster. Runners of one place see the same attempts and need no lease. For those of another place
-every trial names its *holder*, the place that its newest attempt was launched at, and each place
-beats: it changes an attribute of the study every few seconds. A place that has not been seen to
+A runner has a *site*: where its executor's attempts are, such as one machine, or one namespace of
+a cluster. Runners of one site see the same attempts and need no lease. For those of another site
+every trial names its *holder*, the site that its newest attempt was launched at, and each site
+beats: it changes an attribute of the study every few seconds. A site that has not been seen to
 change for a whole lease is gone, and its trials are taken over.
 
 Clocks are never compared: an observer counts by its own how long it has seen nothing new, and only
 while it can see at all, so that a storage which is away for everybody makes nobody look dead. This
 is how Kubernetes elects its leaders (client-go, `tools/leaderelection`).
 
-Of several places that outlive another, the first by name takes over. They agree without a lock, for
+Of several sites that outlive another, the first by name takes over. They agree without a lock, for
 each has seen the others for a whole lease by then.
 """
 
@@ -23,13 +23,13 @@ from typing import Any, Final
 from studyflow.trial.record import TrialRecord
 
 LEASE_SECONDS: Final = 30.0
-"""How long a place may be silent before others take over its trials."""
+"""How long a site may be silent before others take over its trials."""
 
 BEAT_SECONDS: Final = 8.0
 """Pause between two beats: three in a row may be late or lost."""
 
 UNHELD_LEASES: Final = 20
-"""How many leases a trial without a holder is left alone while other places live: one of them may
+"""How many leases a trial without a holder is left alone while other sites live: one of them may
 be choosing its parameters at this moment, which takes long in a large study."""
 
 
@@ -51,27 +51,27 @@ def shows_life(beats: Iterable[Mapping[str, Any]], now: float) -> bool:
 def beats_elsewhere(
     beats: Mapping[str, Mapping[str, Any]], here: str | None, machine: str
 ) -> dict[str, Mapping[str, Any]]:
-    """Return the heartbeats of all runners but this machine's own, by place.
+    """Return the heartbeats of all runners but this machine's own, by site.
 
     Whole names are compared, and the machine too: another one may have the same host name, or a
     copy of this one's folder.
 
     Args:
-        beats: The newest beat of every place.
-        here: Place of this machine's own runner, about which its lock file says more; `None` when
+        beats: The newest beat of every site.
+        here: Site of this machine's own runner, about which its lock file says more; `None` when
             there was never one.
         machine: This machine, as `studyflow.study.heartbeat` names it.
     """
     return {
-        place: beat
-        for place, beat in beats.items()
-        if place != here or beat.get("machine", machine) != machine
+        site: beat
+        for site, beat in beats.items()
+        if site != here or beat.get("machine", machine) != machine
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Sighting:
-    """What was seen last of one place, or of a trial without a holder."""
+    """What was seen last of one site, or of a trial without a holder."""
 
     value: Any
     silent_seconds: float = 0.0
@@ -89,22 +89,22 @@ class Leases:
     """What one runner has seen of the others.
 
     Args:
-        place: This runner's own.
+        site: This runner's own.
         lease_seconds: How long another may be silent.
     """
 
-    def __init__(self, place: str, lease_seconds: float = LEASE_SECONDS) -> None:
-        self._place = place
+    def __init__(self, site: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._site = site
         self._lease_seconds = lease_seconds
         self._sightings: dict[Hashable, _Sighting] = {}
-        """By place, and by number for trials without a holder."""
+        """By site, and by number for trials without a holder."""
         self._looked_at: float | None = None
 
     def look(self, beats: Mapping[str, Any], running: Iterable[TrialRecord], now: float) -> None:
         """Take in what the storage says.
 
         Args:
-            beats: The newest beat of every place, this one's among them.
+            beats: The newest beat of every site, this one's among them.
             running: The running trials.
             now: Seconds, by a clock that never goes back.
         """
@@ -113,7 +113,7 @@ class Leases:
         self._looked_at = now
         shown: dict[Hashable, Any] = {record.holder or record.number: None for record in running}
         shown.update(beats)
-        shown.pop(self._place, None)
+        shown.pop(self._site, None)
         self._sightings = {
             key: self._sightings[key].followed_by(value, seconds)
             if key in self._sightings
@@ -123,7 +123,7 @@ class Leases:
 
     @property
     def others(self) -> tuple[str, ...]:
-        """The other places that are not known to be gone, by name."""
+        """The other sites that are not known to be gone, by name."""
         return tuple(
             sorted(
                 key
@@ -135,15 +135,15 @@ class Leases:
     @property
     def active(self) -> tuple[str, ...]:
         """Those of them that were seen at work, by name."""
-        return tuple(place for place in self.others if self._sightings[place].is_active)
+        return tuple(site for site in self.others if self._sightings[site].is_active)
 
     def is_elsewhere(self, record: TrialRecord) -> bool:
         """Return whether a running trial is another runner's to look after."""
         others = self.others
-        if record.holder == self._place or (record.holder is None and not others):
+        if record.holder == self._site or (record.holder is None and not others):
             return False
         # Nothing was seen of it before: it has appeared since the last look.
         sighting = self._sightings.get(record.holder or record.number, _Sighting(None))
         leases = UNHELD_LEASES if record.holder is None else 1
         is_held = sighting.silent_seconds < leases * self._lease_seconds
-        return is_held or (bool(others) and others[0] < self._place)
+        return is_held or (bool(others) and others[0] < self._site)

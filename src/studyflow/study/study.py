@@ -61,7 +61,7 @@ class Notices:
     is_paused: bool
     """Whether no trial may start for now."""
     beats: Mapping[str, Mapping[str, Any]]
-    """The newest beat of every place that ever worked on the study."""
+    """The newest beat of every site that ever worked on the study."""
     pardons: Mapping[str, int]
     """By node, how many of its failures no longer count."""
 
@@ -240,7 +240,7 @@ class Study:
         one that another has taken its trial gets none.
 
         Args:
-            holder: Place that will look after the trial.
+            holder: Site that will look after the trial.
         """
         if self.room() == 0:
             return None
@@ -272,7 +272,7 @@ class Study:
 
         Args:
             number: Number of the trial.
-            holder: Place that takes the trial over, if parameters are missing.
+            holder: Site that takes the trial over, if parameters are missing.
             seen: The trial as it was when that was decided; as it is now by default.
 
         Raises:
@@ -301,7 +301,7 @@ class Study:
         Args:
             number: Number of the trial.
             attempt: Number of the attempt.
-            holder: Place where it is launched.
+            holder: Site where it is launched.
             seen: The trial as it was when that was decided; as it is now by default.
 
         Returns:
@@ -665,7 +665,7 @@ def set_paused(study: optuna.Study, paused: bool) -> None:
 
 
 def load_beats(study: optuna.Study) -> Mapping[str, Mapping[str, Any]]:
-    """Return the newest beat of every place that ever worked on a stored study.
+    """Return the newest beat of every site that ever worked on a stored study.
 
     See `studyflow.study.heartbeat` for what is in it.
     """

@@ -300,10 +300,10 @@ class ExecutorContract:
         assert status.outcome.cause is Cause.CANCELLED
         assert place.starts(attempt) == 1
 
-    def test_executors_that_see_the_same_attempts_have_the_same_place(
+    def test_executors_that_see_the_same_attempts_have_the_same_site(
         self, place: ExecutorPlace
     ) -> None:
-        assert place.executor(Script.HANG).place == place.executor(Script.HANG).place != ""
+        assert place.executor(Script.HANG).site == place.executor(Script.HANG).site != ""
 
     def test_a_second_executor_sees_the_end_of_an_attempt_and_all_its_metrics(
         self, place: ExecutorPlace

@@ -81,7 +81,7 @@ class FakeExecutor:
         timeout_seconds: Longest time for one attempt.
         stop_seconds: Time between a stop and the end of the attempt.
         machine: Where the attempts are; `None` for a new, empty one.
-        place: Name of the machine.
+        site: Name of the machine.
         canary_seconds: How long the first attempt of a study runs before others may begin.
     """
 
@@ -97,7 +97,7 @@ class FakeExecutor:
         timeout_seconds: float | None = None,
         stop_seconds: float = 0.0,
         machine: FakeMachine | None = None,
-        place: str = "here",
+        site: str = "here",
         canary_seconds: float = 0.0,
     ) -> None:
         self.machine = machine or FakeMachine(clock or FakeClock())
@@ -108,7 +108,7 @@ class FakeExecutor:
         self._slots = slots
         self._timeout_seconds = timeout_seconds
         self._stop_seconds = stop_seconds
-        self.place = place
+        self.site = site
         self.canary_seconds = canary_seconds
         self._points_seen: dict[AttemptId, int] = {}
 
@@ -123,7 +123,7 @@ class FakeExecutor:
             timeout_seconds=self._timeout_seconds,
             stop_seconds=self._stop_seconds,
             machine=self.machine,
-            place=self.place,
+            site=self.site,
             canary_seconds=self.canary_seconds,
         )
 

@@ -73,7 +73,7 @@ class TrialRecord:
     attempt: int = 0
     """Number of the newest attempt, from 1; 0 before the first."""
     holder: str | None = None
-    """Place that looks after the newest attempt; see `studyflow.study.leases`."""
+    """Site that looks after the newest attempt; see `studyflow.study.leases`."""
     lost_attempts: frozenset[int] = frozenset()
     """Numbers of the attempts that were lost to the infrastructure."""
     lost_seconds: float = 0.0

@@ -1327,7 +1327,7 @@ def test_a_study_s_folder_that_was_removed_is_made_again(bench: Bench) -> None:
     )
     restored: list[bool] = []
     executor = bench.executor(keep=lambda: restored.append(bench.root.is_dir()))
-    place, attempt = executor.place, executor.submit(a_trial())
+    site, attempt = executor.site, executor.submit(a_trial())
     until(lambda: (bench.cwd / "pid").exists() and bool((bench.cwd / "pid").read_text()))
     shutil.rmtree(bench.root)
     status = Watch(executor, 10.0).until_ended(attempt)
@@ -1336,7 +1336,7 @@ def test_a_study_s_folder_that_was_removed_is_made_again(bench: Bench) -> None:
     assert set(restored) == {True}
     assert not is_alive(int((bench.cwd / "pid").read_text()))
     executor.forget(attempt)
-    assert bench.executor().place == place
+    assert bench.executor().site == site
     bench.write(COUNTED)
     again = Watch(executor, 10.0).until_ended(executor.submit(a_trial(0, 2)))
     assert again.outcome is not None
@@ -1455,5 +1455,5 @@ def test_two_folders_are_two_places_on_one_machine(bench: Bench, tmp_path: Path)
     bench.write(HANG)
     other = LocalExecutor("demo", ("python", "train.py"), root=tmp_path / "other", cwd=bench.cwd)
 
-    assert bench.executor().place != other.place
-    assert bench.executor().place.rpartition("/")[0] == other.place.rpartition("/")[0]
+    assert bench.executor().site != other.site
+    assert bench.executor().site.rpartition("/")[0] == other.site.rpartition("/")[0]

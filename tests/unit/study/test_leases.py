@@ -19,18 +19,18 @@ def trial(holder: str | None, number: int = 0) -> TrialRecord:
 class Sky:
     """What one runner sees, second by second."""
 
-    def __init__(self, place: str = "b", lease_seconds: float = 30.0) -> None:
-        self.leases = Leases(place, lease_seconds)
+    def __init__(self, site: str = "b", lease_seconds: float = 30.0) -> None:
+        self.leases = Leases(site, lease_seconds)
         self.now = 0.0
         self.beats: dict[str, int] = {}
         self.running: list[TrialRecord] = []
         self.leases.look(self.beats, self.running, self.now)
 
     def watch(self, seconds: int, *beating: str) -> None:
-        """Look every second while some places beat."""
+        """Look every second while some sites beat."""
         for _ in range(seconds):
             self.now += 1.0
-            self.beats |= {place: self.beats.get(place, 0) + 1 for place in beating}
+            self.beats |= {site: self.beats.get(site, 0) + 1 for site in beating}
             self.leases.look(self.beats, self.running, self.now)
 
 
@@ -52,7 +52,7 @@ def test_a_holder_that_never_beat_is_given_a_lease_too() -> None:
     assert not sky.leases.is_elsewhere(trial("a"))
 
 
-def test_a_place_that_beats_keeps_its_trials() -> None:
+def test_a_site_that_beats_keeps_its_trials() -> None:
     sky = Sky()
     sky.watch(300, "a")
 
@@ -61,7 +61,7 @@ def test_a_place_that_beats_keeps_its_trials() -> None:
     assert sky.leases.active == ("a",)
 
 
-def test_a_place_that_is_silent_for_a_lease_loses_its_trials() -> None:
+def test_a_site_that_is_silent_for_a_lease_loses_its_trials() -> None:
     sky = Sky()
     sky.watch(5, "a")
 
@@ -83,7 +83,7 @@ def test_what_was_silent_before_one_came_is_watched_for_a_lease_first() -> None:
     assert not sky.leases.is_elsewhere(trial("a"))
 
 
-def test_a_place_that_comes_back_holds_what_it_held() -> None:
+def test_a_site_that_comes_back_holds_what_it_held() -> None:
     sky = Sky()
     sky.watch(5, "a")
     sky.watch(60)
@@ -94,7 +94,7 @@ def test_a_place_that_comes_back_holds_what_it_held() -> None:
 
 
 def test_the_first_of_those_that_are_left_takes_over() -> None:
-    skies = [Sky(place) for place in "bcd"]
+    skies = [Sky(site) for site in "bcd"]
     for sky in skies:
         sky.watch(5, "a", "b", "c", "d")
         sky.watch(40, "b", "c", "d")
@@ -133,13 +133,13 @@ def test_a_heartbeat_shows_life_for_a_while_and_a_last_one_does_not() -> None:
 
 @pytest.mark.fault("F77")
 @pytest.mark.parametrize(
-    "place",
+    "site",
     ["gpu-1/2b", "gpu-1/1", "gpu-10/1a", "gpu-1.lab.org/1a", "gpu-1", "gpu-1/1a/", "trials@1a"],
 )
-def test_only_the_whole_name_of_a_place_is_ones_own(place: str) -> None:
-    beats = {place: {"at": 0.0}, "gpu-1/1a": {"at": 0.0}}
-    assert list(beats_elsewhere(beats, "gpu-1/1a", "boot-7")) == [place]
-    assert list(beats_elsewhere(beats, None, "boot-7")) == [place, "gpu-1/1a"]
+def test_only_the_whole_name_of_a_site_is_ones_own(site: str) -> None:
+    beats = {site: {"at": 0.0}, "gpu-1/1a": {"at": 0.0}}
+    assert list(beats_elsewhere(beats, "gpu-1/1a", "boot-7")) == [site]
+    assert list(beats_elsewhere(beats, None, "boot-7")) == [site, "gpu-1/1a"]
 
 
 @pytest.mark.fault("F77")

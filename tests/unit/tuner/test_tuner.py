@@ -1773,11 +1773,11 @@ def test_only_a_run_that_starts_trials_or_ends_keeps_its_numbers_with_the_study(
 
 
 @pytest.mark.fault("F77")
-def test_a_runner_at_the_same_place_is_known_by_its_beats() -> None:
+def test_a_runner_at_the_same_site_is_known_by_its_beats() -> None:
     rig = Rig()
     tuner = rig.tuner()
     study = tuner._study.optuna_study
-    key = f"studyflow:beat:{rig.executor.place}"
+    key = f"studyflow:beat:{rig.executor.site}"
     joined = []
     for who in (
         {"host": "the-last-one", "process": 1},  # an earlier runner's

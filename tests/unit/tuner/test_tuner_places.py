@@ -37,7 +37,7 @@ class Site:
     ) -> None:
         self.name = name
         self.study = open_study(spec, storage)
-        self.executor: Any = FakeExecutor("demo", clock=clock, place=name, **executor)
+        self.executor: Any = FakeExecutor("demo", clock=clock, site=name, **executor)
         self.machine = self.executor.machine
         self.diary = Diary()
         self.tuner = Tuner(self.study, self.executor, Picture(), self.diary, clock=clock)

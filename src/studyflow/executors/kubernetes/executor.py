@@ -165,7 +165,7 @@ class KubernetesExecutor:
         return None
 
     @property
-    def place(self) -> str:
+    def site(self) -> str:
         """The namespace, and which cluster it is of."""
         return f"{self._api.namespace}@{self._api.cluster_id}"
 

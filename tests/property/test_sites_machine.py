@@ -39,9 +39,7 @@ class PlacesMachine(RuleBasedStateMachine):
         )
         self.storage = optuna.storages.InMemoryStorage()
         self.clock = FakeClock()
-        self.executors = {
-            name: FakeExecutor("demo", clock=self.clock, place=name) for name in NAMES
-        }
+        self.executors = {name: FakeExecutor("demo", clock=self.clock, site=name) for name in NAMES}
         self.reader = open_study(self.spec, self.storage)
         self.told: Counter[int] = Counter()
         self.values: dict[tuple[str, AttemptId], float] = {}
@@ -135,12 +133,12 @@ class PlacesMachine(RuleBasedStateMachine):
         used = sum(is_counted(r) or r.state is TrialState.RUNNING for r in records)
         assert used <= self.n_trials
         assert all(count == 1 for count in self.told.values())
-        places = Counter(
+        sites = Counter(
             AttemptId(trial.number, trial.attempt)
             for executor in self.executors.values()
             for trial in executor.machine.submitted
         )
-        assert set(places.values()) <= {1}, "no attempt is launched at two places"
+        assert set(sites.values()) <= {1}, "no attempt is launched at two sites"
 
     def teardown(self) -> None:
         """Whatever happened, one machine that is left brings the study to its end."""
