@@ -52,9 +52,10 @@ from studyflow.interrupt import Terminated, leaving_at_once, raise_on_sigterm
 from studyflow.observers.observer import Observer, Observers, Progress
 from studyflow.reports import StudyData, best_config, summary_markdown, trial_rows
 from studyflow.reports.tables import TrialRow
-from studyflow.runner import StudyResult, override
+from studyflow.runner import StudyResult
 from studyflow.settings import Settings
 from studyflow.spec import LONGEST_SECONDS, SamplerName, StudySpec
+from studyflow.spec.overrides import override
 from studyflow.storage import open_storage, storage_errors
 from studyflow.trial.record import TrialRecord, TrialState
 

@@ -5,30 +5,21 @@ Both the command line and Prefect's flow call `run_study`; they differ only in w
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
-import json
 import logging
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import optuna
 
 from studyflow.embedded import running_mlflow_pages
-from studyflow.errors import (
-    ExecutorUnavailable,
-    SpecError,
-    StorageUnavailable,
-    StudyflowError,
-    StudyNotFound,
-)
+from studyflow.errors import StorageUnavailable, StudyflowError, StudyNotFound
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
 from studyflow.observers.notify import notified
@@ -36,9 +27,10 @@ from studyflow.observers.observer import AnyThreadNotes, Observer, Observers
 from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report, summary_markdown
 from studyflow.reports.apart import build_report_apart, is_for_apart
+from studyflow.runner_lock import StudyIsDriven, only_runner
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
-from studyflow.spec import SamplerName, StudySpec
+from studyflow.spec import StudySpec
 from studyflow.storage import PatientStorage, open_storage, storage_errors
 from studyflow.study import (
     Study,
@@ -80,9 +72,6 @@ tables takes long on a busy machine."""
 
 CANCELLED_SECONDS: Final = 30.0
 """How long a runner that was cancelled may take to end before its study counts as another one's."""
-
-STANDBY_SECONDS: Final = 1.0
-"""Pause between two tries to take over a study that another runner drives."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +194,7 @@ def cancel_study(spec: StudySpec, settings: Settings, observer: Observer, *, fol
             _close_interrupted(run, settings, observer)
     except StudyNotFound:
         observer.noted(f"Nothing to cancel: the study {spec.name!r} was never begun.")
-    except _StillDriven:
+    except StudyIsDriven:
         observer.noted(f"Nothing to cancel: another runner drives the study {spec.name!r}.")
 
 
@@ -243,10 +232,9 @@ def _opened(
 ) -> Iterator[_Run]:
     """Open a study as its only runner on this machine, and let go of everything at the end."""
     quiet_optuna()
-    study_folder = settings.study_folder(spec.name)
-    study_folder.mkdir(parents=True, exist_ok=True)
+    settings.study_folder(spec.name).mkdir(parents=True, exist_ok=True)
     with (
-        _only_runner(study_folder / "runner.lock", observer, standby_seconds) as lock,
+        only_runner(settings.runner_lock(spec.name), observer, standby_seconds) as lock,
         storage_errors(settings.storage_url),
     ):
         opened_storage = open_storage(settings.storage_url)
@@ -553,133 +541,6 @@ def write_report(
     return report, None
 
 
-class _StillDriven(Exception):
-    """Another process of this machine held the runner lock all the time."""
-
-
-class _RunnerLock:
-    """Tells that one process of this machine drives the study; the kernel frees it with its holder.
-
-    Args:
-        path: The lock.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("a+")
-
-    def take(self) -> bool:
-        """Take the lock if nobody else has it, and return whether that is so."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        self._file.truncate(0)
-        self._file.write(json.dumps({"pid": os.getpid(), "since": time.time()}))
-        self._file.flush()
-        return True
-
-    def take_again(self) -> None:
-        """Take the lock at its path again if it was removed, alone or with the study's folder.
-
-        Raises:
-            ExecutorUnavailable: Another runner was faster.
-        """
-        with suppress(FileNotFoundError):
-            if os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
-                return
-        removed, self._file = self._file, self._path.open("a+")
-        if self.take():
-            removed.close()
-            return
-        self._file.close()
-        self._file = removed
-        raise ExecutorUnavailable(
-            f"{self._path} was removed, and {_holder_of(self._path)} drives the study now.",
-            hint="end one of the two runners.",
-        )
-
-    def close(self) -> None:
-        """Let go of the lock."""
-        self._file.close()
-
-
-@contextmanager
-def _only_runner(path: Path, observer: Observer, standby_seconds: float) -> Iterator[_RunnerLock]:
-    """Hold the study's runner lock; stand by while another process of this machine holds it.
-
-    Raises:
-        _StillDriven: It was held for longer than `standby_seconds`.
-    """
-    deadline = time.monotonic() + standby_seconds
-    with closing(_RunnerLock(path)) as lock:
-        announced = False
-        while not lock.take():
-            if time.monotonic() >= deadline:
-                raise _StillDriven
-            if not announced:
-                observer.noted(_standby_message(path))
-                announced = True
-            time.sleep(STANDBY_SECONDS)
-        yield lock
-
-
-def _standby_message(path: Path) -> str:
-    who = _holder_of(path)
-    return f"A runner drives this study already ({who}); standing by to take over when it ends."
-
-
-def _holder_of(path: Path) -> str:
-    try:
-        holder = json.loads(path.read_text())
-        since = datetime.fromtimestamp(holder["since"], UTC).strftime("%H:%M:%S UTC")
-    except (ValueError, KeyError, OSError):
-        return "another process"
-    return f"process {holder['pid']}, since {since}"
-
-
 def quiet_optuna() -> None:
     """Leave the story to our own log: Optuna's repeats it, and says less."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def override(
-    spec: StudySpec,
-    n_trials: int | None = None,
-    max_parallel_trials: int | None = None,
-    fork: str | None = None,
-    sampler: SamplerName | None = None,
-    timeout_seconds: float | None = None,
-) -> tuple[StudySpec, str | None]:
-    """Return the study with a run's own numbers, and the study to fork from.
-
-    Args:
-        spec: The study file.
-        n_trials: Trials to finish in all; `None` keeps the file's number.
-        max_parallel_trials: Trials that run at once; `None` keeps the file's number.
-        fork: Name of a new study that takes over this one's trials; `None` goes on with this one.
-        sampler: Who suggests from now on; another one than the file's keeps of it the seed alone,
-            since its arguments are its own. `None` keeps the file's.
-        timeout_seconds: After this long the run starts no trial; `None` keeps the file's time.
-
-    Raises:
-        SpecError: The study is not one with these numbers, or the fork has the study's own name.
-    """
-    if fork == spec.name:
-        raise SpecError(
-            f"--fork must name a new study, but {fork!r} is this one's own name. "
-            "Hint: leave --fork out to go on with it, or choose another name."
-        )
-    changes = {
-        "n_trials": n_trials,
-        "max_parallel_trials": max_parallel_trials,
-        "timeout_seconds": timeout_seconds,
-    }
-    budget = {name: value for name, value in changes.items() if value is not None}
-    document = spec.model_dump(mode="json", exclude_unset=True)
-    document["budget"] |= budget
-    if fork is not None:
-        document["name"] = fork
-    if sampler is not None and sampler != spec.sampler.type:
-        document["sampler"] = {"type": sampler, "seed": spec.sampler.seed}
-    return StudySpec.from_mapping(document), None if fork is None else spec.name

@@ -94,6 +94,10 @@ class Settings:
             safe = f"{safe}-{digest}" if safe else digest
         return self.home / "studies" / safe
 
+    def runner_lock(self, name: str) -> Path:
+        """Return the file that the study's runner on this machine holds locked."""
+        return self.study_folder(name) / "runner.lock"
+
     def report_folder(self, name: str) -> Path:
         """Return the folder of one study's report."""
         return self.study_folder(name) / "report"

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from tests.unit.cli.test_cli import DOCUMENT, TRAIN, write_study
 
-from studyflow import runner
-from studyflow.errors import ExecutorUnavailable
+from studyflow import runner, runner_lock
 from studyflow.observers.observer import AnyThreadNotes, Observer
 from studyflow.reports import apart
 from studyflow.reports.stored import stored_study
-from studyflow.runner import cancel_study, make_tracker, override, run_study
+from studyflow.runner import cancel_study, make_tracker, run_study
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
+from studyflow.spec.overrides import override
 from studyflow.storage import open_storage
 from studyflow.study import Study
 from studyflow.testing.failing_tracker import FailingTracker
@@ -204,7 +204,7 @@ def test_without_mlflow_results_are_tracked_in_memory(settings: Settings) -> Non
 def test_a_second_runner_stands_by_and_takes_over(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "STANDBY_SECONDS", 0.02)
+    monkeypatch.setattr(runner_lock, "STANDBY_SECONDS", 0.02)
     folder = settings.study_folder("tiny")
     folder.mkdir(parents=True)
     notes, results = Notes(), []
@@ -252,26 +252,6 @@ def test_a_study_goes_on_when_its_folder_is_removed_and_nobody_else_drives_it(
     assert [loss.cause for loss in result.data.records[0].losses] == [Cause.LOST]
     lock = settings.study_folder("tiny") / "runner.lock"
     assert json.loads(lock.read_text())["pid"] == os.getpid()
-
-
-@pytest.mark.fault("F67", "F24")
-def test_of_two_runners_that_find_the_folder_removed_one_drives_the_study(tmp_path: Path) -> None:
-    path = tmp_path / "runner.lock"
-    lock, other = runner._RunnerLock(path), None
-    try:
-        assert lock.take()
-        lock.take_again()
-        path.unlink()
-        other = runner._RunnerLock(path)
-        assert other.take()
-        with pytest.raises(ExecutorUnavailable, match=f"process {os.getpid()}, .* drives"):
-            lock.take_again()
-        other.close()
-        lock.take_again()
-    finally:
-        lock.close()
-        if other is not None:
-            other.close()
 
 
 def test_an_interrupted_study_keeps_why_it_was_interrupted(
@@ -378,7 +358,7 @@ def test_cancelling_a_run_that_never_began_makes_no_study(
 def test_cancelling_a_run_that_stood_by_leaves_the_other_runner_alone(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "STANDBY_SECONDS", 0.01)
+    monkeypatch.setattr(runner_lock, "STANDBY_SECONDS", 0.01)
     monkeypatch.setattr(runner, "CANCELLED_SECONDS", 0.05)
     spec = tiny(tmp_path)
     storage = open_storage(settings.storage_url)

@@ -57,7 +57,8 @@ def run(
     from rich.console import Console
 
     from studyflow.cli.terminal import make_view, print_result
-    from studyflow.runner import override, run_study
+    from studyflow.runner import run_study
+    from studyflow.spec.overrides import override
 
     spec, fork_from = override(
         StudySpec.from_yaml(study), n_trials, max_parallel_trials, fork, sampler, timeout_seconds

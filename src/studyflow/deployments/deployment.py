@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 from studyflow.deployments.runs import EachRun, study_name
 from studyflow.errors import SpecError
-from studyflow.runner import override
 from studyflow.spec import SamplerName, StudySpec
+from studyflow.spec.overrides import override
 from studyflow.spec.problems import suggest_name
 
 OnCollision = Literal["skip", "queue", "join"]

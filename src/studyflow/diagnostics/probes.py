@@ -5,9 +5,7 @@ Who does not answer is a fact too; only a study that does not exist is an error.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
-import json
 import os
 import time
 import urllib.request
@@ -37,6 +35,7 @@ from studyflow.executors.kubernetes.survey import Survey, survey
 from studyflow.executors.local import site_of
 from studyflow.reports import StudyData
 from studyflow.runner import make_mlflow_tracker
+from studyflow.runner_lock import is_held, read_holder
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import file_of, redacted, storage_errors
@@ -108,7 +107,7 @@ def look(
             redacted(settings.storage_url), is_file=file_of(settings.storage_url) is not None
         ),
         called=named.called,
-        runner=find_runner(settings.study_folder(named.name) / "runner.lock"),
+        runner=find_runner(settings.runner_lock(named.name)),
         executor=settings.executor,
     )
     here = site_of(settings.study_folder(named.name))
@@ -171,7 +170,7 @@ def _with_storage(
 def is_driven(data: StudyData, settings: Settings) -> bool:
     """Return whether a runner is at work on a study: on this machine, or as its storage tells."""
     folder = settings.study_folder(data.spec.name)
-    if find_runner(folder / "runner.lock").is_there:
+    if find_runner(settings.runner_lock(data.spec.name)).is_there:
         return True
     beats = {} if data.optuna_study is None else load_beats(data.optuna_study)
     elsewhere = beats_elsewhere(beats, site_of(folder), this_machine())
@@ -187,9 +186,10 @@ def find_runner(lock: Path) -> RunnerFacts:
     Args:
         lock: The file that a runner holds locked.
     """
-    if not _is_locked(lock):
+    if not is_held(lock):
         return RunnerFacts()
-    pid = _holder(lock)
+    holder = read_holder(lock)
+    pid = None if holder is None else holder.pid
     openers = _processes_with(lock)
     return RunnerFacts(
         is_there=True,
@@ -197,24 +197,6 @@ def find_runner(lock: Path) -> RunnerFacts:
         is_suspended=pid is not None and _is_suspended(pid),
         standing_by=tuple(sorted(openers - {pid})) if pid in openers else (),
     )
-
-
-def _is_locked(lock: Path) -> bool:
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _holder(lock: Path) -> int | None:
-    try:
-        return int(json.loads(lock.read_text())["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _is_suspended(pid: int) -> bool:

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from studyflow import errors
 from studyflow.cli import main
 from studyflow.interrupt import Terminated
-from studyflow.runner import override, study_card
+from studyflow.runner import study_card
 from studyflow.spec import StudySpec
 from studyflow.study import n_trials_to_finish
 
@@ -262,32 +262,6 @@ def test_debug_shows_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = invoke("--debug", "run", write_study(tmp_path))
 
     assert isinstance(result.exception, errors.SamplerError)
-
-
-def test_flags_change_the_budget_and_the_name_and_are_checked() -> None:
-    spec = StudySpec.from_mapping(DOCUMENT)
-
-    assert override(spec) == (spec, None)
-    changed, fork_from = override(spec, 9, 4, "other")
-    assert (changed.name, fork_from) == ("other", "tiny")
-    assert (changed.budget.n_trials, changed.budget.max_parallel_trials) == (9, 4)
-    assert changed.sampler == spec.sampler
-    with pytest.raises(errors.SpecError):
-        override(spec, fork="")
-    with pytest.raises(errors.SpecError, match="new study"):
-        override(spec, fork="tiny")
-
-
-def test_another_sampler_keeps_the_seed_and_none_of_the_files_arguments() -> None:
-    sampler = {"type": "tpe", "seed": 7, "n_startup_trials": 3}
-    spec = StudySpec.from_mapping({**DOCUMENT, "sampler": sampler})
-
-    same, _ = override(spec, sampler="tpe", timeout_seconds=60.0)
-    assert (same.sampler, same.budget.timeout_seconds) == (spec.sampler, 60.0)
-    other, _ = override(spec, sampler="random")
-    assert (other.sampler.type, other.sampler.seed, other.sampler.arguments) == ("random", 7, {})
-    with pytest.raises(errors.SpecError, match="grid"):
-        override(spec, sampler="grid")  # over a continuum
 
 
 def test_a_folder_that_cannot_be_made_is_one_line_and_no_stack_trace(tmp_path: Path) -> None:
