@@ -20,7 +20,7 @@ JOBS ?= 2
 SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help study study-full ui images deploy test faults test-ui test-cluster check format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
+.PHONY: help study study-full ui images deploy test faults test-ui test-cluster check measures format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -71,6 +71,9 @@ check: $(READY) ## Lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+measures: ## Print the measures of the code: sizes, docstrings, asserts, private reaches
+	$(PYTHON) scripts/measure_code.py
 
 format: $(READY) ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .
