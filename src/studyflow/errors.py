@@ -20,13 +20,16 @@
     │   └── TrackingUnavailable   MLflow does not answer                              (retryable)
     └── MissingExtra         an optional part of studyflow is not installed
 
-Nobody decides by reading a message: `retryable` says whether the same call may succeed later.
+Nobody decides by reading a message: `retryable` says whether the same call may succeed later,
+and `reason.code` tells what happened, by class unless a finer code was given.
 A message states the rule, the value that broke it and the way out; `hint` holds the last of these.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from studyflow.reasons import Code, Reason
 
 
 class StudyflowError(Exception):
@@ -35,44 +38,76 @@ class StudyflowError(Exception):
     Args:
         message: What went wrong: the rule and the value.
         hint: What to do about it, one sentence; shown after the message.
+        code: What happened, for programs; the class's own by default.
     """
 
     retryable: ClassVar[bool] = False
+    code: Code = Code.UNSPECIFIED
+    """What happened, for programs."""
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, code: Code | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if code is not None:
+            self.code = code
+
+    @classmethod
+    def because(cls, reason: Reason) -> Self:
+        """Return an error of this class that carries a reason."""
+        return cls(reason.message, hint=reason.hint, code=reason.code)
+
+    @property
+    def reason(self) -> Reason:
+        """Why it was raised: code, message and way out."""
+        return Reason(self.code, self.message, self.hint)
 
     def __str__(self) -> str:
-        return f"{self.message} Hint: {self.hint}" if self.hint else self.message
+        return str(self.reason)
 
 
 class SpecError(StudyflowError):
     """The study file is wrong. `problems` holds every problem found, one line each."""
 
-    def __init__(self, message: str, *, problems: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    code = Code.STUDY_FILE_WRONG
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: tuple[str, ...] = (),
+        hint: str | None = None,
+        code: Code | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
         self.problems = problems
 
     def __str__(self) -> str:
-        return "\n".join((self.message, *self.problems))
+        return "\n".join((super().__str__(), *self.problems))
 
 
 class SpaceError(StudyflowError):
     """A set of parameters does not belong to the search space."""
 
+    code = Code.OUTSIDE_SPACE
+
 
 class DocumentError(StudyflowError):
     """A trial or outcome document is too long, too deep, malformed or of an unknown version."""
+
+    code = Code.DOCUMENT_UNREADABLE
 
 
 class StudyError(StudyflowError):
     """Base of errors about one study."""
 
+    code = Code.STUDY_REFUSED
+
 
 class StudyNotFound(StudyError):
     """No study of that name is in the storage."""
+
+    code = Code.STUDY_NOT_FOUND
 
 
 class TableError(StudyError):
@@ -81,10 +116,17 @@ class TableError(StudyError):
     `flaws` holds one line for each place.
     """
 
+    code = Code.TABLE_UNREADABLE
+
     def __init__(
-        self, message: str, *, flaws: tuple[str, ...] = (), hint: str | None = None
+        self,
+        message: str,
+        *,
+        flaws: tuple[str, ...] = (),
+        hint: str | None = None,
+        code: Code | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, code=code)
         self.flaws = flaws
 
     def __str__(self) -> str:
@@ -97,10 +139,17 @@ class StudyMismatch(StudyError):
     `differences` holds one line for each.
     """
 
+    code = Code.STUDY_MISMATCH
+
     def __init__(
-        self, message: str, *, differences: tuple[str, ...] = (), hint: str | None = None
+        self,
+        message: str,
+        *,
+        differences: tuple[str, ...] = (),
+        hint: str | None = None,
+        code: Code | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, code=code)
         self.differences = differences
 
     def __str__(self) -> str:
@@ -111,13 +160,19 @@ class StudyMismatch(StudyError):
 class TrialTaken(StudyError):
     """Another runner looks after the trial now: what this one was about to write is refused."""
 
+    code = Code.TRIAL_TAKEN
+
 
 class StudyStopped(StudyError):
     """The study was ended before its budget because its trials fail for one and the same reason."""
 
+    code = Code.STUDY_STOPPED
+
 
 class StorageUnavailable(StudyflowError):
     """The study's storage does not answer."""
+
+    code = Code.STORAGE_UNAVAILABLE
 
     retryable = True
 
@@ -125,17 +180,25 @@ class StorageUnavailable(StudyflowError):
 class StorageBroken(StorageUnavailable):
     """The study's storage stays as it is until a person repairs it: nobody waits for that."""
 
+    code = Code.STORAGE_BROKEN
+
 
 class SamplerError(StudyflowError):
     """A sampler was asked for something it cannot do."""
+
+    code = Code.SAMPLER_REFUSED
 
 
 class ExecutorError(StudyflowError):
     """An executor refused a request and would refuse it again."""
 
+    code = Code.EXECUTOR_REFUSED
+
 
 class ExecutorUnavailable(ExecutorError):
     """The place where trials run does not answer."""
+
+    code = Code.EXECUTOR_UNAVAILABLE
 
     retryable = True
 
@@ -143,19 +206,27 @@ class ExecutorUnavailable(ExecutorError):
 class ExecutorBlocked(ExecutorError):
     """No attempt of the study can start here, whatever its parameters: the study stops."""
 
+    code = Code.EXECUTOR_BLOCKED
+
 
 class TrackingError(StudyflowError):
     """A tracker refused a request and would refuse it again."""
 
+    code = Code.TRACKER_REFUSED
+
 
 class TrackingUnavailable(TrackingError):
     """The tracking server does not answer."""
+
+    code = Code.TRACKER_UNAVAILABLE
 
     retryable = True
 
 
 class MissingExtra(StudyflowError):
     """An optional part of studyflow is needed here and not installed."""
+
+    code = Code.EXTRA_MISSING
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
@@ -165,10 +236,17 @@ class MissingExtra(StudyflowError):
         self.extra = extra
 
 
+def reason_of_os_error(error: OSError) -> Reason:
+    """Return what to tell of a file or folder that the operating system refuses."""
+    place = "a file" if error.filename is None else error.filename
+    return Reason(
+        Code.FILE_REFUSED,
+        f"Cannot use {place}: {error.strerror}.",
+        "is the folder writable, and the disk not full? What was recorded is kept; run it again "
+        "then, or set STUDYFLOW_HOME.",
+    )
+
+
 def describe_os_error(error: OSError) -> str:
     """Return one line about a file or folder that the operating system refuses."""
-    place = "" if error.filename is None else f" {error.filename}"
-    return (
-        f"Cannot use{place or ' a file'}: {error.strerror}. Hint: is the folder writable, and the "
-        "disk not full? What was recorded is kept; run it again then, or set STUDYFLOW_HOME."
-    )
+    return str(reason_of_os_error(error))

@@ -12,6 +12,7 @@ from studyflow.trial.causes import MISTAKES, Cause, Consequence, memory_cause
 from studyflow.trial.documents import (
     ATTEMPT_TAG,
     BEGINNING_BYTES,
+    HINT_LIMIT_CHARS,
     MESSAGE_LIMIT_CHARS,
     NAME_LIMIT_CHARS,
     OUTCOME_LIMIT_BYTES,
@@ -29,6 +30,7 @@ from studyflow.trial.documents import (
 __all__ = [
     "ATTEMPT_TAG",
     "BEGINNING_BYTES",
+    "HINT_LIMIT_CHARS",
     "MESSAGE_LIMIT_CHARS",
     "MISTAKES",
     "NAME_LIMIT_CHARS",

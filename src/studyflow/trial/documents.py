@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from studyflow.errors import DocumentError
+from studyflow.reasons import Code, Reason
 from studyflow.trial.causes import Cause
 
 TRIAL_VARIABLE: Final = "STUDYFLOW_TRIAL"
@@ -31,6 +32,9 @@ OUTCOME_LIMIT_BYTES: Final = 4096
 
 MESSAGE_LIMIT_CHARS: Final = 1000
 """Longest `Outcome.message`; longer ones are cut, so that the metrics always fit."""
+
+HINT_LIMIT_CHARS: Final = 400
+"""Longest `Outcome.hint`; longer ones are cut."""
 
 BEGINNING_BYTES: Final = 60
 """How much of a refused outcome its message shows."""
@@ -184,6 +188,16 @@ class Outcome:
     """Whether the script ended in order and said nothing of its result, so that what it reported
     may stand in for it. Only an executor knows; no document holds it. What was said and refused
     is no silence."""
+    hint: str | None = None
+    """The way out, without a capital at its beginning; `None` when there is nothing to do."""
+    code: Code | None = field(default=None, compare=False)
+    """The cause more exactly, if a runner knows it. No document holds it: a script's word for it
+    would not be trusted."""
+
+    @property
+    def reason(self) -> Reason:
+        """Why the attempt ended: code, message and way out."""
+        return Reason(self.code or Code(self.cause.value), self.message, self.hint)
 
     def to_json(self) -> str:
         """Return the document, at most `OUTCOME_LIMIT_BYTES` long in UTF-8.
@@ -191,7 +205,13 @@ class Outcome:
         Raises:
             DocumentError: The metrics alone are longer than that.
         """
-        for message in (self.message[:MESSAGE_LIMIT_CHARS], self.message[:200], ""):
+        hint = (self.hint or "")[:HINT_LIMIT_CHARS]
+        for message, shown in (
+            (self.message[:MESSAGE_LIMIT_CHARS], hint),
+            (self.message[:200], hint),
+            (self.message[:200], ""),
+            ("", ""),
+        ):
             text = json.dumps(
                 {
                     "version": DOCUMENT_VERSION,
@@ -201,7 +221,8 @@ class Outcome:
                     "cause": self.cause.value,
                     "metrics": {name: _encode_float(v) for name, v in self.metrics.items()},
                     "message": message,
-                    # Absent when false: documents stay as they were before this field.
+                    # Absent when there is none: documents stay as they were before these fields.
+                    **({"hint": shown} if shown else {}),
                     **({"stopped": True} if self.stopped else {}),
                 },
                 allow_nan=False,
@@ -258,6 +279,7 @@ class Outcome:
                 cause=cause,
                 metrics={_metric_name(k): _decode_float(v) for k, v in metrics.items()},
                 message=_storable(str(document.get("message", ""))[:MESSAGE_LIMIT_CHARS]),
+                hint=_storable(str(document.get("hint") or "")[:HINT_LIMIT_CHARS]) or None,
                 stopped="stopped" in document and _typed(document, "stopped", bool),
             )
         except (KeyError, TypeError, ValueError) as error:

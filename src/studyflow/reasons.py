@@ -1,0 +1,140 @@
+"""Why something is as it is: a code for programs, a sentence for people, and the way out.
+
+Whoever has to decide looks at the code. A message is for people: it may be worded anew at any time,
+and `tests/unit/test_architecture.py` sees to it that no line of this package reads one.
+
+Standard library only: this module is part of every trial image.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Code(enum.StrEnum):
+    """What a reason is about. A closed list; stored, so values are added to and never renamed.
+
+    *Nothing was said* and *what was said is damaged, or about something else* are two codes.
+    """
+
+    # ---- how an attempt ended: the values of `studyflow.trial.Cause` -----------------------------
+
+    OK = "ok"
+    PRUNED = "pruned"
+    EVICTED = "evicted"
+    PREEMPTED = "preempted"
+    NODE_LOST = "node-lost"
+    NODE_FAULT = "node-fault"
+    IMAGE_PULL = "image-pull"
+    """The image cannot be pulled, or cannot be used."""
+    QUOTA = "quota"
+    """A quota of the cluster leaves no room."""
+    API_UNAVAILABLE = "api-unavailable"
+    LOST = "lost"
+    HOST_OOM = "host-oom"
+    CUDA_OOM = "cuda-oom"
+    NAN = "nan"
+    TIMEOUT = "timeout"
+    USER_ERROR = "user-error"
+    BAD_METRIC = "bad-metric"
+    UNSCHEDULABLE = "unschedulable"
+    """No node takes the pod."""
+    CANCELLED = "cancelled"
+
+    # ---- how it ended, more exactly --------------------------------------------------------------
+
+    OUTCOME_MISSING = "outcome-missing"
+    """The script ended in order and said nothing of its result."""
+    OUTCOME_DAMAGED = "outcome-damaged"
+    """What stands where the outcome belongs cannot be read."""
+    OUTCOME_FOREIGN = "outcome-foreign"
+    """The outcome is about another attempt."""
+    OUTCOME_REFUSED = "outcome-refused"
+    """The outcome says what no script can know."""
+    METRIC_MISSING = "metric-missing"
+    """The outcome lacks a metric of the study's."""
+    METRIC_AMBIGUOUS = "metric-ambiguous"
+    """A metric was logged with more than one value, so that none is the result."""
+    METRICS_UNREADABLE = "metrics-unreadable"
+    """The file of reported metrics cannot be read, or not to its end."""
+    DISK_FULL = "disk-full"
+    """The attempt wrote more than its disk space."""
+    FOLDER_REMOVED = "folder-removed"
+    """The attempt's folder was removed or replaced while it ran."""
+    ATTEMPTS_SPENT = "attempts-spent"
+    """The last of `retry.max_attempts` was lost too."""
+    COULD_NOT_START = "could-not-start"
+    """The trial was withdrawn, because no trial of the study can start."""
+    NOT_STARTABLE = "not-startable"
+    """Something that every trial of the study needs does not exist, or is refused."""
+
+    # ---- why an attempt has not begun ------------------------------------------------------------
+
+    IN_QUEUE = "in-queue"
+    """Its Job waits for a queue to admit it."""
+    POD_REFUSED = "pod-refused"
+    """The cluster refuses to make its pod: an admission policy, a webhook, a missing right."""
+    POD_MISSING = "pod-missing"
+    """Its Job has no pod yet, and nothing says why."""
+    CONTAINER_WAITING = "container-waiting"
+    """Its pod has a node, and its container has not begun."""
+    STOPPING = "stopping"
+    """It is being stopped before it began."""
+    NO_SLOT = "no-slot"
+    """All GPUs, or all places of this machine, are taken."""
+
+    # ---- why a study ends, or cannot go on -------------------------------------------------------
+
+    BUDGET_SPENT = "budget-spent"
+    TIME_SPENT = "time-spent"
+    TARGET_REACHED = "target-reached"
+    NO_IMPROVEMENT = "no-improvement"
+    FAILED_ALIKE = "failed-alike"
+    """The last trials failed for one and the same reason."""
+    NOTHING_FEASIBLE = "nothing-feasible"
+    """The budget is spent and no trial gave a feasible value."""
+
+    # ---- errors: one for each class of `studyflow.errors`, and finer ones ------------------------
+
+    UNSPECIFIED = "unspecified"
+    """An error of a base class."""
+    STUDY_FILE_WRONG = "study-file-wrong"
+    OUTSIDE_SPACE = "outside-space"
+    """A point does not belong to the search space."""
+    DOCUMENT_UNREADABLE = "document-unreadable"
+    STUDY_REFUSED = "study-refused"
+    STUDY_NOT_FOUND = "study-not-found"
+    STUDY_MISMATCH = "study-mismatch"
+    STUDY_STOPPED = "study-stopped"
+    STUDY_BUSY = "study-busy"
+    """Another runner of this machine drives the study."""
+    TABLE_UNREADABLE = "table-unreadable"
+    TRIAL_TAKEN = "trial-taken"
+    STORAGE_UNAVAILABLE = "storage-unavailable"
+    STORAGE_BROKEN = "storage-broken"
+    SAMPLER_REFUSED = "sampler-refused"
+    EXECUTOR_REFUSED = "executor-refused"
+    EXECUTOR_UNAVAILABLE = "executor-unavailable"
+    EXECUTOR_BLOCKED = "executor-blocked"
+    TRACKER_REFUSED = "tracker-refused"
+    TRACKER_UNAVAILABLE = "tracker-unavailable"
+    SCHEMA_OUTDATED = "schema-outdated"
+    """A server's database is of another version than its client."""
+    EXTRA_MISSING = "extra-missing"
+    FILE_REFUSED = "file-refused"
+    """The operating system refuses a file or folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason: what programs decide by, and what people read."""
+
+    code: Code
+    message: str
+    """What is the matter, a sentence or two; empty when there is nothing to say."""
+    hint: str | None = None
+    """The way out, without a capital at its beginning; `None` when there is nothing to do."""
+
+    def __str__(self) -> str:
+        return f"{self.message} Hint: {self.hint}".lstrip() if self.hint else self.message

@@ -1,0 +1,52 @@
+"""Reasons, and the errors that carry them."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from studyflow import errors
+from studyflow.errors import StudyMismatch, StudyNotFound, StudyStopped, TableError
+from studyflow.reasons import Code, Reason
+from studyflow.trial import Cause, Outcome
+
+ERRORS = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, errors.StudyflowError) and kind is not errors.StudyflowError
+]
+
+
+def test_a_reason_is_shown_with_its_way_out() -> None:
+    assert str(Reason(Code.LOST, "It was killed.")) == "It was killed."
+    assert str(Reason(Code.LOST, "It was killed.", "by whom?")) == "It was killed. Hint: by whom?"
+
+
+def test_each_cause_is_a_code() -> None:
+    assert {Code(cause.value) for cause in Cause} < set(Code)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_each_error_class_has_a_code_of_its_own(kind: type[errors.StudyflowError]) -> None:
+    assert "code" in vars(kind)
+    assert [other for other in ERRORS if other.code is kind.code] == [kind]
+
+
+def test_an_error_carries_a_reason() -> None:
+    error = StudyNotFound("There is no study 'a'.", hint="studyflow list")
+    assert error.reason == Reason(Code.STUDY_NOT_FOUND, "There is no study 'a'.", "studyflow list")
+    assert str(error) == "There is no study 'a'. Hint: studyflow list"
+
+
+@pytest.mark.parametrize("kind", [StudyStopped, StudyMismatch, TableError, errors.SpecError])
+def test_an_error_is_made_from_a_reason(kind: type[errors.StudyflowError]) -> None:
+    reason = Reason(Code.FAILED_ALIKE, "Trials 1, 2 failed alike.", "mend the script.")
+    assert kind.because(reason).reason == reason
+    assert kind("Something else.").code is kind.code
+
+
+def test_an_outcome_carries_a_reason() -> None:
+    outcome = Outcome("s", 1, 1, Cause.LOST, message="Killed.", hint="by whom?")
+    assert outcome.reason == Reason(Code.LOST, "Killed.", "by whom?")
+    assert Outcome.from_json(outcome.to_json()) == outcome
