@@ -20,7 +20,7 @@ JOBS ?= 2
 SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help study study-full ui images deploy test faults test-ui test-cluster check measures format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
+.PHONY: help study study-full ui images deploy test test-fast test-long faults test-ui test-cluster check measures format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -52,11 +52,18 @@ deploy: ## Set up everything on the cluster that kubectl points to, and wait; OV
 	$(KUBECTL) apply -k k8s/overlays/$(OVERLAY)
 	$(KUBECTL) --namespace studyflow wait --for condition=Available --timeout 15m deployment --all
 
-test: $(READY) ## Run the tests, JOBS of them side by side
+test-fast: $(READY) ## Run the tests that start no server and no study of many processes
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not long" $(PYTEST)
+
+test: $(READY) ## Run all tests but long forms and those of browser and cluster, JOBS side by side
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST)
 
+test-long: $(READY) ## Run the long forms of tests, for a night; their results go to docs/reliability.md
+	STUDYFLOW_BROWSER_TESTS=1 $(BIN)/python -m pytest -m long -p tests.faults.report \
+		--write-long-run --write-reliability docs/reliability.md $(SIDE_BY_SIDE) $(PYTEST)
+
 faults: $(READY) ## Run the tests of the fault table, and write docs/reliability.md
-	$(BIN)/python -m pytest -p tests.faults.report -m "fault and not cluster" --write-reliability docs/reliability.md
+	$(BIN)/python -m pytest -p tests.faults.report -m "fault and not cluster and not long" --write-reliability docs/reliability.md
 
 test-ui: $(READY) ## Run the tests in a browser: Chromium with chromedriver; pictures in build/screenshots
 	STUDYFLOW_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/ui/test_daily_life.py tests/ui/test_trials_in_mlflow.py \

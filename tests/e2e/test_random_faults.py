@@ -1,12 +1,11 @@
 """Runners, pods, Jobs and the way to the API server fail at random; in the end the study is whole.
 
-STUDYFLOW_FAULT_SEED=7 replays what happens, as far as a cluster ever does the same thing twice;
-STUDYFLOW_FAULTS=100 makes it last.
+STUDYFLOW_FAULT_SEED=7 replays what happens, as far as a cluster ever does the same thing twice. The
+long form has a seed of its own each day.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,17 +17,17 @@ import yaml
 from tests.e2e.images import image
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.wire import Wire
-from tests.faults.havoc import Fault, Havoc, Runner
+from tests.faults.havoc import Fault, Havoc, Runner, seed_of
 from tests.faults.place import Place
 
 from studyflow.study import is_counted
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialState
 
-N_FAULTS = int(os.environ.get("STUDYFLOW_FAULTS", "7"))
-N_TRIALS = 2 * N_FAULTS
+N_SHORT, N_LONG = 7, 100
+"""How many faults; two trials for each."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 60 * N_FAULTS), pytest.mark.fault("F23")]
+pytestmark = [pytest.mark.slow, pytest.mark.fault("F23")]
 
 SCRIPT = """
 import time
@@ -110,14 +109,27 @@ class ClusterHavoc(Havoc):
             self._kubectl("delete", kind, name, "--ignore-not-found", "--wait=false")
 
 
+@pytest.mark.parametrize(
+    "n_faults",
+    [
+        pytest.param(N_SHORT, marks=pytest.mark.timeout(720)),
+        pytest.param(N_LONG, marks=[pytest.mark.long, pytest.mark.timeout(6300)]),
+    ],
+)
 def test_whatever_fails_at_random_a_study_of_pods_comes_out_whole(
-    wire: tuple[Wire, Path], kubectl: Kubectl, tmp_path: Path
+    n_faults: int,
+    wire: tuple[Wire, Path],
+    kubectl: Kubectl,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    seed = int(os.environ.get("STUDYFLOW_FAULT_SEED", "0"))
+    seed = seed_of(n_faults == N_LONG)
+    n_trials = 2 * n_faults
+    record_property("did", f"{n_faults} faults over {n_trials} trials of pods, seed {seed}")
     (tmp_path / "study").mkdir()
     place = Place(
         tmp_path / "study",
-        budget={"n_trials": N_TRIALS, "max_parallel_trials": 3},
+        budget={"n_trials": n_trials, "max_parallel_trials": 3},
         retry={"max_attempts": 100, "backoff_seconds": 0.1},
         trial={
             "command": ["python", "-c", SCRIPT],
@@ -132,8 +144,8 @@ def test_whatever_fails_at_random_a_study_of_pods_comes_out_whole(
     }
     havoc = ClusterHavoc(lambda: place.start(**variables), kubectl, wire[0], seed)
     try:
-        havoc.wreak(N_FAULTS)
-        code = havoc.runner.wait(240 + 10 * N_FAULTS)
+        havoc.wreak(n_faults)
+        code = havoc.runner.wait(240 + 10 * n_faults)
     finally:
         print(f"STUDYFLOW_FAULT_SEED={seed} did: {', '.join(havoc.diary)}")
         place.close()
@@ -141,7 +153,7 @@ def test_whatever_fails_at_random_a_study_of_pods_comes_out_whole(
     assert code == 0, place.log
     records = place.records()
     counted = [record for record in records if is_counted(record)]
-    assert len(counted) == N_TRIALS
+    assert len(counted) == n_trials
     assert {(r.state, r.cause) for r in counted} == {(TrialState.COMPLETE, Cause.OK)}
     assert all(r.values == (r.params["x"],) for r in counted)
     assert kubectl.items("jobs") == []

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import date
 from typing import Protocol
 
 Fault = Callable[[], None]
+
+
+def seed_of(is_long: bool) -> int:
+    """Return STUDYFLOW_FAULT_SEED, else 0, and in a long form another number each day."""
+    day = date.today().toordinal() if is_long else 0
+    return int(os.environ.get("STUDYFLOW_FAULT_SEED", day))
 
 
 class Runner(Protocol):

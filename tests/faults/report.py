@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.catalogue import CONTRACT, FAULTS, Fault
+from tests.faults.long_run import Recorder, last_runs, section
 
 ROOT = Path(__file__).parents[2]
 SUITES = ("src/studyflow/testing/executor_contract.py", "src/studyflow/testing/tracker_contract.py")
@@ -85,7 +86,8 @@ def reliability_page(tests: Mapping[str, Sequence[str]]) -> str:
         state = state_of(fault, tests.get(fault.id, ()))
         rows.append(f"| {fault.id} | {fault.fault} | {fault.promise} | {state} | {names} |")
     n_hold = sum(state_of(f, tests.get(f.id, ())) == "holds" for f in FAULTS)
-    return HEAD.read_text() + "\n".join(rows) + f"\n\n{n_hold} of {len(FAULTS)} rows hold.\n"
+    table = "\n".join(rows) + f"\n\n{n_hold} of {len(FAULTS)} rows hold.\n"
+    return f"{HEAD.read_text()}{table}\n{section(last_runs())}"
 
 
 def _short(test: str) -> str:
@@ -99,6 +101,9 @@ def _short(test: str) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option for the page."""
     parser.addoption("--write-reliability", metavar="FILE", help="Write the fault table there.")
+    parser.addoption(
+        "--write-long-run", action="store_true", help="Keep what became of the long tests."
+    )
 
 
 class _Outcomes:
@@ -122,12 +127,25 @@ class _Outcomes:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to gather."""
     config.pluginmanager.register(_Outcomes(), "fault-outcomes")
+    if config.getoption("--write-long-run") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(), "long-run")
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the table, and write the page."""
+    """Print the table or keep what became of the long tests, and write the page."""
+    recorder = config.pluginmanager.get_plugin("long-run")
+    if isinstance(recorder, Recorder):
+        recorder.write()
+    else:
+        _print_table(terminalreporter, config)
+    path = config.getoption("--write-reliability")
+    if path:
+        Path(path).write_text(reliability_page(fault_tests()))
+
+
+def _print_table(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     outcomes = config.pluginmanager.get_plugin("fault-outcomes")
     assert isinstance(outcomes, _Outcomes)
     terminalreporter.section("faults")
@@ -139,9 +157,6 @@ def pytest_terminal_summary(
         passed = seen.count("passed")
         terminalreporter.write_line(f"{fault.id} {passed:4} passed  {fault.fault}: {state}")
     terminalreporter.write_line(f"{n_hold} of {len(FAULTS)} rows hold")
-    path = config.getoption("--write-reliability")
-    if path:
-        Path(path).write_text(reliability_page(fault_tests()))
 
 
 def _seen_state(fault: Fault, outcomes: Sequence[str]) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.faults.catalogue import CONTRACT, FAULTS, Fault
+from tests.faults.long_run import LongRun, Recorder, last_runs, long_tests, section
 from tests.faults.report import ROOT, SUITES, fault_tests, reliability_page, state_of
 
 
@@ -26,6 +29,35 @@ def test_the_page_says_what_the_tests_say() -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
 
     assert page == reliability_page(fault_tests()), "make faults writes it anew"
+
+
+def test_only_long_tests_that_there_are_have_a_last_run() -> None:
+    assert {run.test.partition("[")[0] for run in last_runs()} <= long_tests()
+
+
+def test_what_became_of_a_long_test_is_kept_and_shown(tmp_path: Path) -> None:
+    test = f"{min(long_tests())}[100]"
+    file = tmp_path / "runs.json"
+    for outcome in ("failed", "passed"):
+        recorder = Recorder(file)
+        recorder.pytest_runtest_logreport(_report(test, "setup", "passed", 1.0))
+        recorder.pytest_runtest_logreport(_report(test, "call", outcome, 1200.0))
+        recorder.pytest_runtest_logreport(_report(test, "teardown", "passed", 1.0))
+        recorder.write()
+    [run] = last_runs(file)
+
+    assert run == LongRun(test, run.date, "passed", 1200, "100 faults")
+    assert "1 of 1 passed" in section((run,))
+    assert section((run,)).endswith(f"| 100 faults | {run.date} | passed | 20 min |\n")
+    assert section(()).endswith("have not run yet.\n")
+
+
+def _report(test: str, when: Any, outcome: Any, seconds: float) -> pytest.TestReport:
+    did = [("did", "100 faults")]
+    where = ("", 0, "")
+    return pytest.TestReport(
+        test, where, {}, outcome, None, when, duration=seconds, user_properties=did
+    )
 
 
 def test_a_row_holds_only_whole_and_tested() -> None:

@@ -1,12 +1,11 @@
 """Runners, trials, database and MLflow fail at random; in the end the study is whole.
 
 What happens follows from a seed, which a failure prints: STUDYFLOW_FAULT_SEED=7 replays it, as far
-as processes ever take the same time twice. STUDYFLOW_FAULTS=100 makes it last, with 200 trials.
+as processes ever take the same time twice. The long form has a seed of its own each day.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from urllib.parse import quote
 
 import psutil
 import pytest
-from tests.faults.havoc import Fault, Havoc
+from tests.faults.havoc import Fault, Havoc, seed_of
 from tests.faults.place import Place
 from tests.mlflow_server import MlflowServer
 from tests.postgres import Postgres, create_database, running_postgres
@@ -24,8 +23,8 @@ from studyflow.study import is_counted
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialState
 
-N_FAULTS = int(os.environ.get("STUDYFLOW_FAULTS", "9"))
-N_TRIALS = 2 * N_FAULTS
+N_SHORT, N_LONG = 8, 100
+"""How many faults; two trials for each."""
 
 IDLE_SECONDS = 0.5
 LIMITS = f"-c lock_timeout=200 -c idle_in_transaction_session_timeout={1000 * IDLE_SECONDS:.0f}"
@@ -33,7 +32,6 @@ LIMITS = f"-c lock_timeout=200 -c idle_in_transaction_session_timeout={1000 * ID
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600 + 60 * N_FAULTS),
     pytest.mark.fault("F23", "F63"),
 ]
 
@@ -132,21 +130,35 @@ def mlflow(tmp_path: Path) -> Iterator[MlflowServer]:
     server.kill()
 
 
+@pytest.mark.parametrize(
+    "n_faults",
+    [
+        pytest.param(N_SHORT, marks=pytest.mark.timeout(600)),
+        pytest.param(N_LONG, marks=[pytest.mark.long, pytest.mark.timeout(6600)]),
+    ],
+)
 def test_whatever_fails_at_random_the_study_comes_out_whole(
-    server: Postgres, mlflow: MlflowServer, tmp_path: Path, new_place: Callable[..., Place]
+    n_faults: int,
+    server: Postgres,
+    mlflow: MlflowServer,
+    tmp_path: Path,
+    new_place: Callable[..., Place],
+    record_property: Callable[[str, object], None],
 ) -> None:
-    seed = int(os.environ.get("STUDYFLOW_FAULT_SEED", "0"))
+    seed = seed_of(n_faults == N_LONG)
+    n_trials = 2 * n_faults
+    record_property("did", f"{n_faults} faults over {n_trials} trials, seed {seed}")
     database = create_database(server.url, str(tmp_path))
     place = new_place(
         seconds=0.5,
         storage_url=f"{database}?options={quote(LIMITS)}",
-        budget={"n_trials": N_TRIALS, "max_parallel_trials": 3},
+        budget={"n_trials": n_trials, "max_parallel_trials": 3},
         retry={"max_attempts": 100, "backoff_seconds": 0.1},
     )
     havoc = LocalHavoc(place, server, mlflow, seed)
     try:
-        havoc.wreak(N_FAULTS)
-        code = havoc.runner.wait(240 + 10 * N_FAULTS)
+        havoc.wreak(n_faults)
+        code = havoc.runner.wait(240 + 10 * n_faults)
     finally:
         print(f"STUDYFLOW_FAULT_SEED={seed} did: {', '.join(havoc.diary)}")
 
@@ -156,7 +168,7 @@ def test_whatever_fails_at_random_the_study_comes_out_whole(
     place.run_to_end()
     records = place.records()
     counted = [record for record in records if is_counted(record)]
-    assert len(counted) == N_TRIALS
+    assert len(counted) == n_trials
     assert {(r.state, r.cause) for r in counted} == {(TrialState.COMPLETE, Cause.OK)}
     assert all(r.values == (r.params["x"],) for r in counted)
     assert {r.cause for r in records} <= {Cause.OK, Cause.CANCELLED}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import optuna
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tests.unit.study.studies import open_study
 
 from studyflow.executors import Executor
@@ -26,6 +27,20 @@ SETTINGS = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+LONG_SECONDS = 3600
+
+
+def run_long(machine: type[RuleBasedStateMachine]) -> None:
+    """Run a machine through thousands of examples that no run has seen before."""
+    chosen = settings(
+        SETTINGS,
+        max_examples=3000,
+        stateful_step_count=50,
+        derandomize=False,
+        print_blob=True,
+    )
+    run_state_machine_as_test(machine, settings=chosen)
 
 
 class Tellings(Observer):

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.property.stateful import SETTINGS, new_runner
+from tests.property.stateful import LONG_SECONDS, SETTINGS, new_runner, run_long
 from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.errors import ExecutorUnavailable
@@ -233,3 +234,10 @@ class ClusterMachine(RuleBasedStateMachine):
 
 TestClusterMachine = ClusterMachine.TestCase
 TestClusterMachine.settings = settings(SETTINGS, max_examples=60, stateful_step_count=40)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG_SECONDS)
+def test_a_thousand_times_the_examples(record_property: Callable[[str, object], None]) -> None:
+    record_property("did", "3,000 random histories of 50 steps")
+    run_long(ClusterMachine)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import optuna
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.property.stateful import SETTINGS, new_runner
+from tests.property.stateful import LONG_SECONDS, SETTINGS, new_runner, run_long
 from tests.property.test_tuner_machine import LOSSES
 from tests.stopped_runner import Stopping, check_invariants
 from tests.unit.study.studies import make_spec, open_study
@@ -171,3 +172,10 @@ class PlacesMachine(RuleBasedStateMachine):
 
 TestPlacesMachine = PlacesMachine.TestCase
 TestPlacesMachine.settings = SETTINGS
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG_SECONDS)
+def test_a_thousand_times_the_examples(record_property: Callable[[str, object], None]) -> None:
+    record_property("did", "3,000 random histories of 50 steps")
+    run_long(PlacesMachine)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import optuna
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.property.stateful import SETTINGS, new_runner
+from tests.property.stateful import LONG_SECONDS, SETTINGS, new_runner, run_long
 from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.diagnostics.invariants import check, gather
@@ -158,3 +160,10 @@ def _pair(attempt: AttemptId) -> tuple[int, int]:
 
 TestTunerMachine = TunerMachine.TestCase
 TestTunerMachine.settings = SETTINGS
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG_SECONDS)
+def test_a_thousand_times_the_examples(record_property: Callable[[str, object], None]) -> None:
+    record_property("did", "3,000 random histories of 50 steps")
+    run_long(TunerMachine)

@@ -1,0 +1,113 @@
+"""What became of the long forms of tests when they last ran: kept in a file, shown on the page.
+
+`make test-long` writes the file; each test there has the date of its own last run.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILE = Path(__file__).with_name("last_long_run.json")
+
+
+@dataclass(frozen=True, slots=True)
+class LongRun:
+    """One long test's last run."""
+
+    test: str
+    """As pytest names it."""
+    date: str
+    """UTC, as in 2026-11-30."""
+    outcome: str
+    """`passed` or `failed`."""
+    seconds: int
+    did: str = ""
+    """What the test says of itself by `record_property("did", ...)`."""
+
+
+def last_runs(path: Path = FILE) -> tuple[LongRun, ...]:
+    """Return what the file holds, sorted by test; nothing where there is no file."""
+    if not path.exists():
+        return ()
+    return tuple(LongRun(**run) for run in json.loads(path.read_text()))
+
+
+def long_tests(root: Path = ROOT) -> frozenset[str]:
+    """Return the names `file::test` of all tests whose source marks them, or a case, as long."""
+    return frozenset(
+        f"{path.relative_to(root)}::{node.name}"
+        for path in (root / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and any("pytest.mark.long" in ast.unparse(mark) for mark in node.decorator_list)
+    )
+
+
+def section(runs: tuple[LongRun, ...]) -> str:
+    """Return the page's section on the long tests."""
+    head = (
+        "## The long forms\n\n"
+        "Some tests have a long form: more faults, real outages and time limits, a thousand times "
+        "the examples. These\nrun at night (`make test-long`)"
+    )
+    if not runs:
+        return f"{head} and have not run yet.\n"
+    rows = [
+        f"| `{run.test.removeprefix('tests/')}` | {run.did} | {run.date} | {run.outcome} | "
+        f"{_duration(run.seconds)} |"
+        for run in runs
+    ]
+    n_passed = sum(run.outcome == "passed" for run in runs)
+    return "\n".join(
+        [
+            f"{head}; {n_passed} of {len(runs)} passed when they last ran.\n",
+            "| test | what it did | last run | result | took |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
+
+
+class Recorder:
+    """Puts the outcomes of a test run into the file; a plugin for pytest.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path = FILE) -> None:
+        self._path = path
+        self._runs: dict[str, LongRun] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in one step of a test: of its setup and its end only failures count."""
+        if report.skipped or (report.passed and report.when != "call"):
+            return
+        did = dict(report.user_properties).get("did", "")
+        self._runs[report.nodeid] = LongRun(
+            test=report.nodeid,
+            date=time.strftime("%Y-%m-%d", time.gmtime()),
+            outcome=report.outcome,
+            seconds=round(report.duration),
+            did=str(did),
+        )
+
+    def write(self) -> None:
+        """Write the file anew: what ran now, and what the file says of the other tests."""
+        runs = {run.test: run for run in last_runs(self._path)} | self._runs
+        known = long_tests()
+        kept = [run for _, run in sorted(runs.items()) if run.test.partition("[")[0] in known]
+        text = json.dumps([asdict(run) for run in kept], indent=1)
+        self._path.write_text(text + "\n")
