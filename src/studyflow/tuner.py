@@ -987,7 +987,7 @@ def _enumerated(names: Sequence[str]) -> str:
 
 def _n_waits(record: TrialRecord, outcome: Outcome) -> int:
     """Return how many attempts of a trial found no place, with the one that has just ended."""
-    causes = (*(loss.cause for loss in record.losses), outcome.cause)
+    causes = (*(lost.cause for lost in record.lost_attempts), outcome.cause)
     return sum(cause.consequence is Consequence.WAIT for cause in causes)
 
 

@@ -202,7 +202,7 @@ def test_where_others_might_make_room_a_barred_node_waits_for_the_pending_timeou
     rig.turn()
 
     assert rig.avoided(next(rig.waiting())) == ()
-    assert rig.study().record(0).losses[-1].cause is Cause.UNSCHEDULABLE
+    assert rig.study().record(0).lost_attempts[-1].cause is Cause.UNSCHEDULABLE
 
 
 @pytest.mark.fault("F12")

@@ -228,7 +228,7 @@ class ClusterMachine(RuleBasedStateMachine):
                 assert record.values is not None
                 newest = AttemptId(record.number, record.attempt)
                 assert record.values[0] in self.values[newest], "I3"
-                assert record.attempt not in record.lost_attempts, "I3"
+                assert not record.is_lost, "I3"
         assert self.cluster.job_names() == self.cluster.pod_names() == [], "I5"
 
 

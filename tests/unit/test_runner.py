@@ -249,7 +249,7 @@ def test_a_study_goes_on_when_its_folder_is_removed_and_nobody_else_drives_it(
     result = run_study(spec, settings, Observer(), folder=tmp_path)
 
     assert [record.state for record in result.data.records] == [TrialState.COMPLETE] * 3
-    assert [loss.cause for loss in result.data.records[0].losses] == [Cause.LOST]
+    assert [lost.cause for lost in result.data.records[0].lost_attempts] == [Cause.LOST]
     lock = settings.study_folder("tiny") / "runner.lock"
     assert json.loads(lock.read_text())["pid"] == os.getpid()
 

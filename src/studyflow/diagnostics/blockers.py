@@ -513,13 +513,14 @@ _AGAINST_LOSS: Final = {
 
 def _losses(facts: Facts, spec: StudySpec) -> Iterator[Obstacle]:
     """Tell of attempts that the infrastructure took away."""
-    n, n_trials = len(facts.lost), len(facts.counted)
+    lost = [(record, attempt) for record in facts.records for attempt in record.lost_attempts]
+    n, n_trials = len(lost), len(facts.counted)
     most = max((record.attempt for record in facts.running), default=0)
     is_much = n >= MIN_TRIALS and (2 * n >= n_trials or 2 * most > spec.retry.max_attempts)
     if not is_much:
         return
-    cause, n_of_cause = Counter(lost.cause for lost in facts.lost).most_common(1)[0]
-    last = next(lost for lost in reversed(facts.lost) if lost.cause is cause)
+    cause, n_of_cause = Counter(attempt.cause for _, attempt in lost).most_common(1)[0]
+    record, last = next(found for found in reversed(lost) if found[1].cause is cause)
     remedy = _AGAINST_LOSS.get(cause, "look at the place where trials run")
     keeps = (
         ""
@@ -532,7 +533,7 @@ def _losses(facts: Facts, spec: StudySpec) -> Iterator[Obstacle]:
         f"{plural(n, 'attempt')} were lost to the infrastructure, beside "
         f"{plural(n_trials, 'finished trial')}; {n_of_cause} of them as {cause}.",
         f"{remedy}{keeps}.",
-        (f"Trial {last.number}, attempt {last.attempt}: {_shown(last.message)}",),
+        (f"Trial {record.number}, attempt {last.attempt}: {_shown(last.message)}",),
     )
 
 

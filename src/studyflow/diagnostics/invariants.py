@@ -170,7 +170,7 @@ def _other_results(evidence: Evidence) -> Iterator[str]:
     for record in evidence.records:
         if record.is_taken_over or record.state is not TrialState.COMPLETE:
             continue
-        if record.attempt in record.lost_attempts:
+        if record.is_lost:
             yield f"Trial {record.number} has a value of attempt {record.attempt}, which was lost."
         for metric, value in zip(metrics, record.values or (), strict=False):
             if metric in record.metrics and record.metrics[metric] != value:
@@ -261,10 +261,9 @@ def _leaked(evidence: Evidence) -> Iterator[str]:
 
 def _uncounted(evidence: Evidence) -> Iterator[str]:
     for record in evidence.records:
-        if record.lost_seconds < 0 or (record.trained_seconds or 0.0) < 0:
-            yield f"Trial {record.number} has run for less than no time."
-        if record.lost_seconds and not record.lost_attempts:
-            yield f"Trial {record.number} has lost time, but no attempt."
+        times = [lost.trained_seconds for lost in record.lost_attempts]
+        if any((seconds or 0.0) < 0 for seconds in (record.trained_seconds, *times)):
+            yield f"Trial {record.number} has an attempt that ran for less than no time."
 
 
 def _mixed(evidence: Evidence) -> Iterator[str]:

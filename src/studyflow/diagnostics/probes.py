@@ -43,7 +43,6 @@ from studyflow.study import (
     beats_elsewhere,
     is_paused,
     load_beats,
-    lost_attempts,
     shows_life,
     this_machine,
 )
@@ -158,7 +157,6 @@ def _with_storage(
             facts,
             spec=data.spec,
             records=data.trials,
-            lost=lost_attempts(data.optuna_study),
             is_paused=paused,
             beats=beats_elsewhere(load_beats(data.optuna_study), here, this_machine()),
             storage=replace(facts.storage, read_seconds=read_seconds),

@@ -10,7 +10,7 @@ from studyflow.executors.kubernetes.survey import Survey
 from studyflow.settings import ExecutorName
 from studyflow.spec import StudySpec
 from studyflow.study import is_counted, n_trials_to_finish, shows_life
-from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
+from studyflow.trial.record import TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,6 @@ class Facts:
     """What the person who asks called it: a study file, or its name."""
     records: tuple[TrialRecord, ...] = ()
     """The trials by number; none while the storage is away."""
-    lost: tuple[LostAttempt, ...] = ()
     is_paused: bool = False
     runner: RunnerFacts = RunnerFacts()
     beats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from typing import Final
 from studyflow.spec import StudySpec
 from studyflow.study.verdict import failure_signature, is_counted
 from studyflow.trial import Cause, Consequence
-from studyflow.trial.record import Loss, TrialRecord
+from studyflow.trial.record import LostAttempt, TrialRecord
 
 FAILURES_TO_BAR: Final = 2
 """Failures of a node after which no further attempt goes there: the first may have been a race."""
@@ -75,27 +75,27 @@ def judge_nodes(
         pardons: Failures of each node that no longer count.
         nodes_in_use: Nodes on which attempts of the study run now.
     """
-    losses: dict[str, list[tuple[int, Loss]]] = {}
+    lost_there: dict[str, list[tuple[int, LostAttempt]]] = {}
     for record in records:
-        for loss in record.losses:
-            if loss.node is not None and loss.cause in _BY_NODE:
-                losses.setdefault(loss.node, []).append((record.number, loss))
+        for lost in record.lost_attempts:
+            if lost.node is not None and lost.cause in _BY_NODE:
+                lost_there.setdefault(lost.node, []).append((record.number, lost))
     alike = _alike_failures_by_node(spec, records, nodes_in_use)
     return tuple(
         NodeRecord(
             node,
-            n_failures=_n_incidents([loss for _, loss in losses.get(node, ())])
+            n_failures=_n_incidents([lost for _, lost in lost_there.get(node, ())])
             + len(alike.get(node, ())),
             n_pardoned=pardons.get(node, 0),
-            example=alike[node][-1].message if node in alike else _describe(losses[node]),
+            example=alike[node][-1].message if node in alike else _describe(lost_there[node]),
         )
-        for node in sorted({*losses, *alike})
+        for node in sorted({*lost_there, *alike})
     )
 
 
 def nodes_to_avoid(record: TrialRecord, nodes: Sequence[NodeRecord]) -> tuple[str, ...]:
     """Return the nodes that a trial's next attempt avoids: barred ones, and those it failed by."""
-    failed_by = {loss.node for loss in record.losses if loss.cause in _BY_NODE}
+    failed_by = {lost.node for lost in record.lost_attempts if lost.cause in _BY_NODE}
     return tuple(
         known.node
         for known in nodes
@@ -103,16 +103,16 @@ def nodes_to_avoid(record: TrialRecord, nodes: Sequence[NodeRecord]) -> tuple[st
     )
 
 
-def _n_incidents(losses: Sequence[Loss]) -> int:
+def _n_incidents(lost_attempts: Sequence[LostAttempt]) -> int:
     """Return how often a node failed: losing all its attempts at once is one failure."""
     n_failures, until = 0, 0.0
-    for loss in sorted(losses, key=lambda loss: loss.ended_at or 0.0):
-        is_known = loss.cause is Cause.NODE_LOST and loss.ended_at is not None
-        if is_known and (loss.ended_at or 0.0) < until:
+    for lost in sorted(lost_attempts, key=lambda lost: lost.ended_at or 0.0):
+        is_known = lost.cause is Cause.NODE_LOST and lost.ended_at is not None
+        if is_known and (lost.ended_at or 0.0) < until:
             continue
         n_failures += 1
         if is_known:
-            until = (loss.ended_at or 0.0) + INCIDENT_SECONDS
+            until = (lost.ended_at or 0.0) + INCIDENT_SECONDS
     return n_failures
 
 
@@ -168,7 +168,7 @@ def _is_failure(record: TrialRecord) -> bool:
     return record.cause is not None and record.cause.consequence is Consequence.FAIL
 
 
-def _describe(losses: Sequence[tuple[int, Loss]]) -> str:
-    """Return the newest of some trials' losses in words."""
-    number, loss = max(losses, key=lambda found: (found[1].ended_at or 0.0, found[0]))
-    return f"{loss.cause} (trial {number})"
+def _describe(lost_attempts: Sequence[tuple[int, LostAttempt]]) -> str:
+    """Return the newest of some trials' lost attempts in words."""
+    number, lost = max(lost_attempts, key=lambda found: (found[1].ended_at or 0.0, found[0]))
+    return f"{lost.cause} (trial {number})"

@@ -10,6 +10,7 @@ one attempt: the one that is the newest when the trial's state is written.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -17,7 +18,7 @@ from typing import Any, Final
 import optuna
 
 from studyflow.trial import Cause, ParamValue
-from studyflow.trial.record import Loss, TrialRecord, TrialState
+from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
 END: Final = "end"
 """What the end of an attempt wrote: one JSON object that names the attempt. The five attributes and
@@ -34,8 +35,9 @@ CAUSE: Final = "cause"
 MESSAGE: Final = "message"
 ATTEMPT: Final = "attempt"
 ATTEMPTS: Final = "attempts"
-"""Ended attempts that were followed by another: a list of [attempt, cause, message, seconds, node,
-end]; what is not known is `null`, and older entries are shorter."""
+"""Attempts that were lost and followed by another: a list of objects, one for each; see
+`to_document`. Format 1 kept a list of [attempt, cause, message, seconds, node, end], the
+older the shorter."""
 HOLDER: Final = "holder"
 """Site that looks after the newest attempt."""
 METRICS: Final = "metrics"
@@ -53,9 +55,10 @@ SUGGESTION: Final = "studyflow:suggestion"
 
 FORMAT: Final = "studyflow:format"
 """Study attribute: the format of all that stands here, a number; one without it is of format 1."""
-FORMAT_NUMBER: Final = 1
-"""The format written here. What an older one lacks is read as absent, and what a newer studyflow
-adds is passed over; the number goes up when a runner of before would go on wrongly."""
+FORMAT_NUMBER: Final = 2
+"""The format written here; a study of an older one is written in this one from then on. What an
+older one lacks is read as absent, and what a newer studyflow adds is passed over; the number goes up
+when a runner of before would go on wrongly. Format 2 keeps lost attempts by key."""
 IDENTITY: Final = "studyflow:identity"
 """Study attribute: objectives and search space, which may not change."""
 SPEC: Final = "studyflow:spec"
@@ -277,9 +280,7 @@ def to_record(
         message=str(attrs.get(MESSAGE, "")),
         attempt=int(attrs.get(ATTEMPT, 0)),
         holder=attrs.get(HOLDER),
-        lost_attempts=frozenset(entry[0] for entry in attrs.get(ATTEMPTS, ())),
-        lost_seconds=sum(entry[3] or 0.0 for entry in attrs.get(ATTEMPTS, ()) if len(entry) > 3),
-        losses=tuple(_loss(entry) for entry in attrs.get(ATTEMPTS, ())),
+        lost_attempts=lost_attempts(attrs),
         node=attrs.get(NODE),
         started_at=None if frozen.datetime_start is None else frozen.datetime_start.timestamp(),
         finished_at=None
@@ -294,9 +295,32 @@ def to_record(
     )
 
 
-def _loss(entry: Sequence[Any]) -> Loss:
-    attempt, cause, _, _, node, ended_at = [*entry, None, None, None, None][:6]
-    return Loss(attempt, _known_cause(str(cause)) or Cause.LOST, node, ended_at)
+def to_document(lost: LostAttempt) -> dict[str, Any]:
+    """Return what is stored of a lost attempt, by the names of its fields, without what is `None`.
+
+    An older reader passes over names that it does not know.
+    """
+    given = {field.name: getattr(lost, field.name) for field in dataclasses.fields(lost)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def lost_attempts(attrs: Mapping[str, Any]) -> tuple[LostAttempt, ...]:
+    """Return the lost attempts among a trial's user attributes, in order."""
+    return tuple(_lost_attempt(entry) for entry in attrs.get(ATTEMPTS, ()))
+
+
+def _lost_attempt(entry: Mapping[str, Any] | Sequence[Any]) -> LostAttempt:
+    if not isinstance(entry, Mapping):
+        entry = dict(zip(_FORMAT_1_LOST_ATTEMPT, entry, strict=False))
+    known = {name: entry[name] for name in _LOST_ATTEMPT_FIELDS if name in entry}
+    known["cause"] = _known_cause(str(entry["cause"])) or Cause.LOST
+    return LostAttempt(**known)
+
+
+_LOST_ATTEMPT_FIELDS: Final = tuple(field.name for field in dataclasses.fields(LostAttempt))
+_FORMAT_1_LOST_ATTEMPT: Final = (
+    *("attempt", "cause", "message", "trained_seconds", "node", "ended_at"),
+)
 
 
 def _known_cause(text: str) -> Cause | None:

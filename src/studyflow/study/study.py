@@ -126,7 +126,7 @@ class Study:
         )
         check_format(study)
         check_identity(spec, study)
-        if form.FORMAT not in study.user_attrs:
+        if study.user_attrs.get(form.FORMAT) != form.FORMAT_NUMBER:
             study.set_user_attr(form.FORMAT, form.FORMAT_NUMBER)
         if fork_from is not None and _may_take_over(study):
             source = find_study(fork_from, storage)
@@ -358,14 +358,22 @@ class Study:
             ended_at: When it ended, in seconds since the epoch, if that is known.
             seen: The trial as it was when that was judged; as it is now by default.
         """
-        what = (verdict.cause.value, verdict.message, trained_seconds, node, ended_at)
+        lost = LostAttempt(
+            attempt,
+            verdict.cause,
+            verdict.message,
+            trained_seconds=trained_seconds,
+            node=node,
+            ended_at=ended_at,
+        )
 
         def end(frozen: FrozenTrial) -> TrialChange | None:
-            ended = frozen.user_attrs.get(form.ATTEMPTS, [])
+            known = form.lost_attempts(frozen.user_attrs)
             is_newest = frozen.user_attrs.get(form.ATTEMPT, 0) == attempt
-            if not is_newest or any(entry[0] == attempt for entry in ended):
+            if not is_newest or any(other.attempt == attempt for other in known):
                 return None
-            return TrialChange({form.ATTEMPTS: [*ended, [attempt, *what]]})
+            documents = [*frozen.user_attrs.get(form.ATTEMPTS, []), form.to_document(lost)]
+            return TrialChange({form.ATTEMPTS: documents})
 
         return self._change(number, end, seen)
 
@@ -696,15 +704,6 @@ def _stored_trials(study: optuna.Study) -> list[FrozenTrial]:
     if isinstance(study._storage, AttemptStorage):
         return study._storage.stored_trials(study._study_id)
     return study.get_trials(deepcopy=False)
-
-
-def lost_attempts(study: optuna.Study) -> tuple[LostAttempt, ...]:
-    """Return the attempts of a stored study that were lost to the infrastructure, by trial."""
-    return tuple(
-        LostAttempt(frozen.number, int(attempt), Cause(cause), str(message))
-        for frozen in study.get_trials(deepcopy=False)
-        for attempt, cause, message, *_ in frozen.user_attrs.get(form.ATTEMPTS, ())
-    )
 
 
 def _no_sampler() -> optuna.samplers.BaseSampler:

@@ -39,15 +39,22 @@ _FINISHED: Final = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """An attempt that was lost to the infrastructure."""
+class LostAttempt:
+    """An attempt that was lost to the infrastructure, and followed by another."""
 
     attempt: int
+    """Number of the attempt, from 1."""
     cause: Cause
+    message: str = ""
+    """The cause in a sentence for a human."""
+    hint: str | None = None
+    """The way out; `None` when there is nothing to do."""
+    trained_seconds: float | None = None
+    """How long its script ran, for nothing; `None` while unknown."""
     node: str | None = None
     """Node that ran it, or was to; `None` where there is only one machine, or none is known."""
     ended_at: float | None = None
-    """When it ended, in seconds since the epoch, as far as that is known."""
+    """When it ended, in seconds since the epoch; `None` while unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +81,8 @@ class TrialRecord:
     """Number of the newest attempt, from 1; 0 before the first."""
     holder: str | None = None
     """Site that looks after the newest attempt; see `studyflow.study.leases`."""
-    lost_attempts: frozenset[int] = frozenset()
-    """Numbers of the attempts that were lost to the infrastructure."""
-    lost_seconds: float = 0.0
-    """How long the scripts of lost attempts ran, for nothing, as far as that is known."""
-    losses: tuple[Loss, ...] = ()
-    """The lost attempts, in order, with what ended each."""
+    lost_attempts: tuple[LostAttempt, ...] = ()
+    """Earlier attempts, and maybe the newest, that were lost to the infrastructure; in order."""
     node: str | None = None
     """Node that the last attempt ran on; `None` where there is only one machine."""
     started_at: float | None = None
@@ -104,7 +107,17 @@ class TrialRecord:
     @property
     def has_attempt(self) -> bool:
         """Whether the newest attempt was begun and is not lost."""
-        return self.attempt > 0 and self.attempt not in self.lost_attempts
+        return self.attempt > 0 and not self.is_lost
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the newest attempt was lost to the infrastructure."""
+        return any(lost.attempt == self.attempt for lost in self.lost_attempts)
+
+    @property
+    def lost_seconds(self) -> float:
+        """Seconds that the scripts of lost attempts ran for nothing, as far as that is known."""
+        return sum(lost.trained_seconds or 0.0 for lost in self.lost_attempts)
 
     @property
     def is_feasible(self) -> bool:
@@ -119,17 +132,6 @@ class TrialRecord:
         if self.started_at is None or self.finished_at is None:
             return None
         return max(self.finished_at - self.started_at, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class LostAttempt:
-    """An attempt that was lost to the infrastructure, and followed by another."""
-
-    number: int
-    """Number of the trial."""
-    attempt: int
-    cause: Cause
-    message: str
 
 
 def best_records(

@@ -363,8 +363,12 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     (
         "lost attempts",
         facts(
-            finished(0),
-            lost=tuple(LostAttempt(1, n, Cause.PREEMPTED, "Made to leave.") for n in (1, 2, 3)),
+            replace(
+                finished(0),
+                lost_attempts=tuple(
+                    LostAttempt(n, Cause.PREEMPTED, "Made to leave.") for n in (1, 2, 3)
+                ),
+            ),
             executor="kubernetes",
         ),
         Level.SLOW,

@@ -20,11 +20,12 @@ from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.trial import Cause, Outcome
-from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
 SPEC = make_spec(budget={"n_trials": 2, "max_parallel_trials": 1})
 LIVE = AttemptStatus(AttemptState.RUNNING)
 RUNNING = replace(record(0, state=TrialState.RUNNING), cause=None, attempt=1)
+LOST = LostAttempt(1, Cause.EVICTED)
 DONE = replace(record(0, 0.5), metrics={"loss": 0.5}, attempt=1)
 
 
@@ -49,7 +50,7 @@ def problems(
 
 
 def test_a_study_that_went_well_breaks_nothing() -> None:
-    second = replace(record(1, 0.25), metrics={"loss": 0.25}, attempt=2, lost_attempts={1})  # type: ignore[arg-type]
+    second = replace(record(1, 0.25), metrics={"loss": 0.25}, attempt=2, lost_attempts=(LOST,))
 
     assert problems(DONE, second, attempts={}, shown={0: {"loss": 0.5}, 1: {"loss": 0.25}}) == {}
     assert problems(RUNNING, attempts={AttemptId(0, 1): LIVE}, shown={}) == {}
@@ -81,7 +82,7 @@ def test_a_study_that_went_well_breaks_nothing() -> None:
         ),
         (
             "I3",
-            problems(replace(DONE, lost_attempts=frozenset({1}))),
+            problems(replace(DONE, lost_attempts=(LOST,))),
             "Trial 0 has a value of attempt 1, which was lost.",
         ),
         (
@@ -117,7 +118,7 @@ def test_a_study_that_went_well_breaks_nothing() -> None:
         (
             "I5",
             problems(
-                replace(RUNNING, attempt=2, lost_attempts=frozenset({1})),
+                replace(RUNNING, attempt=2, lost_attempts=(LOST,)),
                 attempts={AttemptId(0, 1): LIVE, AttemptId(0, 2): LIVE},
             ),
             "Attempt 0-1 goes on, though attempt 2 replaced it.",
@@ -168,8 +169,8 @@ def test_a_study_that_went_well_breaks_nothing() -> None:
         ),
         (
             "I10",
-            problems(replace(DONE, lost_seconds=5.0)),
-            "Trial 0 has lost time, but no attempt.",
+            problems(replace(DONE, lost_attempts=(replace(LOST, trained_seconds=-5.0),))),
+            "Trial 0 has an attempt that ran for less than no time.",
         ),
         (
             "I11",
@@ -217,7 +218,13 @@ def test_who_does_not_answer_is_named_and_the_rest_is_checked() -> None:
 
 def test_time_of_gpus_for_nothing_is_their_number_times_the_seconds() -> None:
     spec = make_spec(trial={"command": ["python", "train.py"], "resources": {"gpu": 2}})
-    records = (replace(DONE, lost_seconds=5.0), replace(DONE, number=1, lost_seconds=2.5))
+    lost = replace(LOST, trained_seconds=5.0)
+    records = (
+        replace(DONE, attempt=2, lost_attempts=(lost,)),
+        replace(
+            DONE, number=1, attempt=3, lost_attempts=(replace(lost, trained_seconds=2.5), LOST)
+        ),
+    )
 
     assert discarded_gpu_seconds(Evidence(spec, records)) == 15.0
 

@@ -11,7 +11,8 @@ from tests.unit.study.studies import record
 from studyflow.diagnostics.failure_regions import Region, common_region
 from studyflow.diagnostics.scheduler_messages import Shortage, Want, shortage
 from studyflow.diagnostics.throughput import pace_of
-from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial import Cause
+from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
 
 def trial(number: int, start: float, end: float, **changes: Any) -> TrialRecord:
@@ -44,7 +45,8 @@ def test_a_running_trial_takes_time_and_a_place() -> None:
 
 
 def test_time_is_told_apart_by_what_it_went_to() -> None:
-    well = trial(0, 0, 100, trained_seconds=50.0, lost_seconds=20.0)
+    lost = LostAttempt(1, Cause.EVICTED, trained_seconds=20.0)
+    well = trial(0, 0, 100, trained_seconds=50.0, lost_attempts=(lost,))
     ill = trial(1, 0, 100, trained_seconds=90.0, state=TrialState.FAILED, values=None)
     thought = replace(well, suggestion={"milliseconds": 5000.0})
 

@@ -11,21 +11,24 @@ from tests.unit.study.studies import make_spec, open_study, record
 from studyflow.study import Verdict, judge_nodes, nodes_to_avoid, stop_reason
 from studyflow.study.nodes import INCIDENT_SECONDS
 from studyflow.trial import Cause
-from studyflow.trial.record import Loss, TrialRecord, TrialState
+from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
 SPEC = make_spec(budget={"n_trials": 50}, stop={"alike_failures": 3})
 
 
-def lost(number: int, *losses: Loss) -> TrialRecord:
-    return replace(record(number, state=TrialState.RUNNING, cause=None), cause=None, losses=losses)
+def lost(number: int, *attempts: LostAttempt) -> TrialRecord:
+    running = record(number, state=TrialState.RUNNING, cause=None)
+    return replace(running, cause=None, lost_attempts=attempts)
 
 
-def fault(node: str | None = "n1", attempt: int = 1, cause: Cause = Cause.NODE_FAULT) -> Loss:
-    return Loss(attempt, cause, node)
+def fault(
+    node: str | None = "n1", attempt: int = 1, cause: Cause = Cause.NODE_FAULT
+) -> LostAttempt:
+    return LostAttempt(attempt, cause, node=node)
 
 
-def gone(ended_at: float, node: str = "n1") -> Loss:
-    return Loss(1, Cause.NODE_LOST, node, ended_at)
+def gone(ended_at: float, node: str = "n1") -> LostAttempt:
+    return LostAttempt(1, Cause.NODE_LOST, node=node, ended_at=ended_at)
 
 
 def on(node: str | None, *records: TrialRecord) -> list[TrialRecord]:
@@ -155,7 +158,10 @@ def test_what_nodes_did_is_kept_for_the_next_runner() -> None:
     study.pardon({"n1": 1, "n3": 1})
 
     found = study.record(0)
-    assert found.losses == (Loss(1, Cause.NODE_FAULT, "n1", 12.5),)
+    told = "no healthy devices"
+    assert found.lost_attempts == (
+        LostAttempt(1, Cause.NODE_FAULT, told, node="n1", ended_at=12.5),
+    )
     assert found.node == "n2"
     assert study.notices().pardons == {"n1": 2, "n3": 1}
 
@@ -163,11 +169,15 @@ def test_what_nodes_did_is_kept_for_the_next_runner() -> None:
 def test_attempts_of_an_older_or_a_later_version_are_read_as_far_as_they_go() -> None:
     study = open_study(SPEC)
     asked = study.optuna_study.ask()
-    later = [3, "a-later-cause", "x", 1.0, "n1", 2.0, "more"]
-    asked.set_user_attr("attempts", [[1, "evicted", "gone"], [2, "lost", "gone", None], later])
+    positional = [3, "a-later-cause", "x", 1.0, "n1", 2.0, "more"]
+    by_key = {"attempt": 4, "cause": "quota", "hint": "raise it.", "later": "more"}
+    asked.set_user_attr(
+        "attempts", [[1, "evicted", "gone"], [2, "lost", "gone", None], positional, by_key]
+    )
 
-    assert study.record(0).losses == (
-        Loss(1, Cause.EVICTED),
-        Loss(2, Cause.LOST),
-        Loss(3, Cause.LOST, "n1", 2.0),
+    assert study.record(0).lost_attempts == (
+        LostAttempt(1, Cause.EVICTED, "gone"),
+        LostAttempt(2, Cause.LOST, "gone"),
+        LostAttempt(3, Cause.LOST, "x", trained_seconds=1.0, node="n1", ended_at=2.0),
+        LostAttempt(4, Cause.QUOTA, hint="raise it."),
     )

@@ -21,7 +21,7 @@ from studyflow.storage import ForwardingStorage
 from studyflow.study import Study, Verdict, find_study, is_counted, load_records, study_names
 from studyflow.study.study import MAX_INTERMEDIATE_VALUES, spec_to_keep
 from studyflow.trial import Cause, MetricPoint
-from studyflow.trial.record import TrialState
+from studyflow.trial.record import LostAttempt, TrialState
 
 _T = TypeVar("_T")
 
@@ -87,19 +87,32 @@ def test_a_study_file_of_another_identity_is_refused_with_the_difference(
 def test_a_study_of_a_later_format_is_refused_with_the_way_out(fork_from: str | None) -> None:
     kept = storage()
     made = open_study(make_spec(), kept)
-    assert made.optuna_study.user_attrs["studyflow:format"] == 1
+    assert made.optuna_study.user_attrs["studyflow:format"] == 2
     open_study(make_spec(), kept)  # its own format is none to refuse
-    made.optuna_study.set_user_attr("studyflow:format", 2)
+    made.optuna_study.set_user_attr("studyflow:format", 3)
 
     with pytest.raises(StudyError) as caught:
         open_study(make_spec(name="demo" if fork_from is None else "other"), kept, fork_from)
 
     assert str(caught.value) == (
-        "The study 'demo' is stored in format 2, and this studyflow writes format 1: a later one "
+        "The study 'demo' is stored in format 3, and this studyflow writes format 2: a later one "
         "has worked on it. Hint: go on with the later studyflow, or start a new study under "
         "another name."
     )
-    assert made.optuna_study.user_attrs["studyflow:format"] == 2
+    assert made.optuna_study.user_attrs["studyflow:format"] == 3
+
+
+@pytest.mark.fault("F57")
+@pytest.mark.parametrize("earlier", [None, 1])
+def test_a_study_of_an_earlier_format_is_written_in_this_one_from_then_on(
+    earlier: int | None,
+) -> None:
+    kept = storage()
+    made = optuna.create_study(study_name="demo", storage=kept)
+    if earlier is not None:
+        made.set_user_attr("studyflow:format", earlier)
+
+    assert open_study(make_spec(), kept).optuna_study.user_attrs["studyflow:format"] == 2
 
 
 def test_other_metrics_are_no_reason_to_offer_a_fork_that_takes_over_nothing() -> None:
@@ -656,9 +669,10 @@ def test_attempts_are_noted_once_and_not_after_the_end() -> None:
     study.begin_attempt(0, 3)
     study.end_attempt(0, 3, lost)
 
-    assert (between.attempt, between.lost_attempts, between.run_id) == (2, frozenset({1}), "abc")
+    expected = LostAttempt(1, Cause.EVICTED, "gone", trained_seconds=12.5)
+    assert (between.attempt, between.lost_attempts, between.run_id) == (2, (expected,), "abc")
     assert study.optuna_study.trials[0].user_attrs["attempts"] == [
-        [1, "evicted", "gone", 12.5, None, None]
+        {"attempt": 1, "cause": "evicted", "message": "gone", "trained_seconds": 12.5}
     ]
     assert between.lost_seconds == 12.5
     assert study.record(0).attempt == 2
@@ -669,7 +683,7 @@ def test_lost_attempts_of_an_older_version_have_no_seconds() -> None:
     asked = study.optuna_study.ask()
     asked.set_user_attr("attempts", [[1, "evicted", "gone"], [2, "lost", "gone", None]])
 
-    assert study.record(0).lost_attempts == {1, 2}
+    assert [lost.attempt for lost in study.record(0).lost_attempts] == [1, 2]
     assert study.record(0).lost_seconds == 0.0
 
 
