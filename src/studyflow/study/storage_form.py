@@ -57,8 +57,8 @@ FORMAT: Final = "studyflow:format"
 """Study attribute: the format of all that stands here, a number; one without it is of format 1."""
 FORMAT_NUMBER: Final = 2
 """The format written here; a study of an older one is written in this one from then on. What an
-older one lacks is read as absent, and what a newer studyflow adds is passed over; the number goes up
-when a runner of before would go on wrongly. Format 2 keeps lost attempts by key."""
+older one lacks is read as absent, and what a newer studyflow adds is passed over; the number goes
+up when a runner of before would go on wrongly. Format 2 keeps lost attempts by key."""
 IDENTITY: Final = "studyflow:identity"
 """Study attribute: objectives and search space, which may not change."""
 SPEC: Final = "studyflow:spec"
