@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from studyflow.executors.gpus import detect_gpus
 from studyflow.executors.local import LocalExecutor
+from studyflow.executors.local.gpus import detect_gpus
 from studyflow.testing.executor_contract import Watch
 from studyflow.trial import Cause, Trial
 

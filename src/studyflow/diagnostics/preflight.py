@@ -29,7 +29,7 @@ from packaging.specifiers import SpecifierSet
 from studyflow.background import Background, NoAnswer
 from studyflow.embedded import prefect_api, prefect_headers
 from studyflow.errors import StudyflowError
-from studyflow.executors.gpus import detect_gpus
+from studyflow.executors.local.gpus import detect_gpus
 from studyflow.observers.notify import read_url
 from studyflow.settings import Settings
 from studyflow.spec import NotifySpec, StudySpec

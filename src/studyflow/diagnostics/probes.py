@@ -28,11 +28,11 @@ from studyflow.diagnostics.snapshot import (
 )
 from studyflow.embedded import prefect_api, prefect_headers
 from studyflow.errors import StorageUnavailable, StudyflowError, TrackingUnavailable
-from studyflow.executors.gpus import count_slots, detect_gpus
 from studyflow.executors.kubernetes.api import ClusterApi, KubernetesApi
 from studyflow.executors.kubernetes.manifest import trial_resources
 from studyflow.executors.kubernetes.survey import Survey, survey
 from studyflow.executors.local import site_of
+from studyflow.executors.local.gpus import count_slots, detect_gpus
 from studyflow.reports import StudyData
 from studyflow.runner import make_mlflow_tracker
 from studyflow.runner_lock import is_held, read_holder

@@ -19,7 +19,7 @@ _PROC: Final = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as one look found it."""
+    """A process as it was found once."""
 
     pid: int
     parent: int
@@ -87,7 +87,7 @@ def kill_left(outcome_path: str, tree: Tree) -> bool:
         outcome_path: Where the attempt's script writes its outcome: no other attempt has the same.
         tree: What is known of its processes.
     """
-    found = left_processes(list(_look(outcome_path)), tree)
+    found = left_processes(list(_processes(outcome_path)), tree)
     for pid in found:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
@@ -109,7 +109,7 @@ def ticks_now() -> int | None:
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
-def _look(outcome_path: str) -> Iterable[Process]:
+def _processes(outcome_path: str) -> Iterable[Process]:
     if not _PROC.is_dir():
         return
     name = f"{TRIAL_VARIABLE}=".encode()

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from studyflow.executors import cgroups
+from studyflow.executors.local import cgroups
 
 pytestmark = pytest.mark.fault("F66")
 

@@ -28,6 +28,7 @@ It holds all that the script starts, whatever becomes of environment, session an
 whoever ends the attempt misses nothing. It is removed with the attempt's end.
 
 Started for every trial, so what it imports is chosen by the clock: `json` alone would cost 12 ms.
+It is one file, for without `site` and its own folder on the path it could import no other.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ OUTCOME: Final = "outcome.json"
 LOG: Final = "log.txt"
 WORK: Final = "work"
 
-LOOK_SECONDS: Final = 0.1
-"""Seconds between looks for `stop.json`; the end of the script is noticed at once."""
+CHECK_SECONDS: Final = 0.1
+"""Seconds between checks for `stop.json`; the end of the script is noticed at once."""
 LOCK_PATIENCE_SECONDS: Final = 1.0
 """A runner that asks for the lock holds it for microseconds; a supervisor for longer than this."""
 OOM_SECONDS: Final = 60.0
@@ -128,7 +129,7 @@ class _Supervision:
         how, finished_first, kill_at = "exited", False, None
         while (status := _reap(script)) is None:
             now = time.monotonic()
-            oom_kills.look()
+            oom_kills.update()
             if how == "exited":
                 if not self._is_reachable():
                     how = "removed"
@@ -148,7 +149,7 @@ class _Supervision:
             elif kill_at is not None and now >= kill_at:
                 _signal_group(script, signal.SIGKILL)
                 _signal(script, signal.SIGKILL)
-            self._sleep(LOOK_SECONDS)
+            self._sleep(CHECK_SECONDS)
 
         # Only now: a count taken while the script dies may miss its own kill.
         oom = oom_kills.is_any()
@@ -289,7 +290,7 @@ def _kill_children(script: int) -> None:
         for child in _children():
             _signal(child, signal.SIGKILL)
         time.sleep(pause)
-        pause = min(2 * pause, LOOK_SECONDS)  # one that waits for a device dies when that answers
+        pause = min(2 * pause, CHECK_SECONDS)  # one that waits for a device dies when that answers
 
 
 def _make_cgroup(path: str) -> bool:
@@ -310,7 +311,7 @@ def _remove_cgroup(path: str) -> None:
                 _remove_cgroup(f"{path}/{name}")
         os.rmdir(path)  # noqa: PTH106
     except OSError:
-        pass  # something of it is in no hurry to die; a runner that looks removes it
+        pass  # something of it is in no hurry to die; a runner removes it when it polls
 
 
 def _is_folder(path: str) -> bool:
@@ -379,13 +380,13 @@ class RecentKills:
         self._count = count or _count_oom_kills
         self._clock = clock
         self._older = self._newer = self._count()
-        self._looked_at = clock()
+        self._counted_at = clock()
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Take note of the count, once in a while; costs nothing in between."""
         now = self._clock()
-        if now - self._looked_at >= OOM_SECONDS:
-            self._older, self._newer, self._looked_at = self._newer, self._count(), now
+        if now - self._counted_at >= OOM_SECONDS:
+            self._older, self._newer, self._counted_at = self._newer, self._count(), now
 
     def is_any(self) -> bool:
         """Return whether there is a kill that is not older than that."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from studyflow.executors.processes import Process, Tree, left_processes, ticks_now
+from studyflow.executors.local.processes import Process, Tree, left_processes, ticks_now
 
 pytestmark = pytest.mark.fault("F66")
 

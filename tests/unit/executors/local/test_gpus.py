@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from studyflow.errors import ExecutorError
-from studyflow.executors.gpus import (
+from studyflow.executors.local.gpus import (
     choose_gpus,
     count_slots,
     detect_gpus,

@@ -96,8 +96,8 @@ def remove_group(group: Path) -> None:
 
 
 def _mounts(table: str) -> Iterator[tuple[PurePosixPath, PurePosixPath]]:
-    """Yield where groups of version 2 are mounted: the group that is seen there, and the place."""
-    for line in reversed(table.splitlines()):  # of two mounts at one place the later one is seen
+    """Yield where groups of version 2 are mounted: the group that is seen there, and the path."""
+    for line in reversed(table.splitlines()):  # of two mounts at one path the later one is seen
         before, _, after = line.partition(" - ")
         fields = before.split()
         if after.split()[:1] == ["cgroup2"] and len(fields) >= 5:

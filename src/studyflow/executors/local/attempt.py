@@ -1,0 +1,220 @@
+"""One attempt as a runner follows it: its documents, its lock, and what was seen of it so far."""
+
+from __future__ import annotations
+
+import enum
+import fcntl
+import json
+import logging
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from studyflow.executors.local import supervisor
+from studyflow.executors.local.files import (
+    LAUNCH,
+    METRICS,
+    TRIAL,
+    is_file,
+    read_document,
+    version_of,
+)
+from studyflow.executors.local.metrics import MetricsReader
+from studyflow.executors.local.supervisor_handle import SupervisorHandle
+from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus
+from studyflow.trial import Trial
+from studyflow.trial.user_files import Kind, NotAFileError, kind_of, open_file
+
+logger = logging.getLogger(__name__)
+
+START_PATIENCE_SECONDS: Final = 2.0
+"""How long another runner may take between making an attempt's folder and starting its script."""
+
+CHECK_SECONDS: Final = 0.1
+"""Seconds between checks for new metrics while `wait` waits; an end is noticed at once."""
+
+KILL_SECONDS: Final = 0.005
+"""First pause between killing processes and checking whether they are dead; it doubles up to
+`CHECK_SECONDS`: one that waits for a device dies when that answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What the runner that made an attempt decided about it."""
+
+    command: tuple[str, ...]
+    gpus: tuple[str, ...]
+    timeout_seconds: float | None
+    """Longest time for the script; `None` for no limit."""
+    stop_grace_seconds: float
+
+    def to_json(self) -> str:
+        """Return the document that `read` reads."""
+        return json.dumps(
+            {
+                "command": list(self.command),
+                "gpus": list(self.gpus),
+                "timeout_seconds": self.timeout_seconds,
+                "stop_grace_seconds": self.stop_grace_seconds,
+            }
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Launch:
+        """Return what the document in an attempt's folder says.
+
+        Raises:
+            FileNotFoundError: There is none.
+            NotAFileError, ValueError, KeyError, TypeError, OverflowError, RecursionError: It is
+                damaged.
+        """
+        document = json.loads(read_document(folder / LAUNCH))
+        timeout = document["timeout_seconds"]
+        return cls(
+            command=tuple(map(str, document["command"])),
+            gpus=tuple(map(str, document["gpus"])),
+            timeout_seconds=None if timeout is None else float(timeout),
+            stop_grace_seconds=float(document["stop_grace_seconds"]),
+        )
+
+
+class LockState(enum.Enum):
+    """What the lock of an attempt says of its supervisor."""
+
+    HELD = "held"
+    FREE = "free"
+    MISSING = "missing"
+    """The attempt's folder, or the lock in it, is not there or is something else."""
+
+
+def lock_state(folder: Path) -> LockState:
+    """Return what an attempt's lock says; never waits for it.
+
+    Raises:
+        OSError: The disk does not answer.
+    """
+    try:
+        if not stat.S_ISDIR(os.lstat(folder).st_mode):
+            return LockState.MISSING
+        with open_file(folder / supervisor.LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return LockState.HELD
+    except (FileNotFoundError, NotADirectoryError, PermissionError, NotAFileError):
+        return LockState.MISSING
+    return LockState.FREE
+
+
+def has_ended(folder: Path) -> bool:
+    """Return whether an attempt's supervisor recorded its end. A document alone proves nothing.
+
+    Raises:
+        OSError: The disk does not answer.
+    """
+    return is_file(folder / supervisor.EXIT) and lock_state(folder) is LockState.FREE
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What `wait` compares: when it changes, `poll` has something to do."""
+
+    exit: Kind
+    pid: tuple[int, int] | None
+    """Which file `pid.json` is; `None` where that does not matter any more."""
+    metrics: tuple[int, int, int] | None
+    is_supervisor_dead: bool
+
+
+class Attempt:
+    """One attempt as an executor object follows it.
+
+    Raises:
+        FileNotFoundError: There is no such attempt.
+        NotAFileError, ValueError, KeyError, TypeError, OverflowError, RecursionError,
+        DocumentError: Its documents are damaged.
+    """
+
+    def __init__(self, attempt: AttemptId, folder: Path) -> None:
+        self.id = attempt
+        self.folder = folder
+        self.trial = Trial.from_json(read_document(folder / TRIAL).decode())
+        self.launch = Launch.read(folder)
+        self.metrics = MetricsReader(folder / METRICS)
+        self.status = AttemptStatus(AttemptState.PENDING)
+        self.supervisor = SupervisorHandle()
+        self._first_seen_at = time.monotonic()
+        self.check_at = self._first_seen_at + START_PATIENCE_SECONDS
+        """When `wait` returns though nothing changed, on the monotonic clock."""
+        self._kill_pause = KILL_SECONDS
+        self.ends_by: float | None = None
+        """Until when the supervisor may end the attempt by itself, once it cannot be followed."""
+        self.is_lock_doubtful = False
+        """Whether the lock was free at the last poll while the supervisor lived."""
+        self._told: set[str] = set()
+        self.fingerprint = self.take_fingerprint()
+        """What the last poll began with."""
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its end was concluded."""
+        return self.status.state is AttemptState.ENDED
+
+    @property
+    def has_never_started(self) -> bool:
+        """Whether no supervisor of it has come so far as to start the script."""
+        return self.status.state is AttemptState.PENDING and all(
+            kind_of(self.folder / name) is Kind.NOTHING
+            for name in (supervisor.PID, supervisor.EXIT)
+        )
+
+    @property
+    def start_wait_seconds(self) -> float:
+        """For how much longer the runner that made it may take to start it; below 0 when over."""
+        return self._first_seen_at + START_PATIENCE_SECONDS - time.monotonic()
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """Return a document that a supervisor or runner wrote; `None` when it is not there."""
+        try:
+            document = json.loads(read_document(self.folder / name))
+        except FileNotFoundError:
+            return None
+        except (NotAFileError, ValueError, RecursionError):
+            # The script's doing, or a full disk under a file system that does not keep the order.
+            if name not in self._told:
+                self._told.add(name)
+                logger.warning("trial %s: %s is unreadable", self.id, self.folder / name)
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def check_again(self, seconds: float) -> None:
+        """Let `wait` return after this time at the latest."""
+        self.check_at = min(self.check_at, time.monotonic() + seconds)
+
+    def check_again_after_kill(self) -> None:
+        """Let `wait` return soon, and later each time: what was killed may take long to die."""
+        self.check_again(self._kill_pause)
+        self._kill_pause = min(2 * self._kill_pause, CHECK_SECONDS)
+
+    def take_fingerprint(self) -> Fingerprint:
+        """Return what can be seen of the attempt without opening a file.
+
+        Raises:
+            OSError: The disk does not answer.
+        """
+        is_pending = self.status.state is AttemptState.PENDING
+        return Fingerprint(
+            exit=kind_of(self.folder / supervisor.EXIT),
+            pid=version_of(self.folder / supervisor.PID) if is_pending else None,
+            metrics=self.metrics.version(),
+            is_supervisor_dead=self.supervisor.is_dead(),
+        )
+
+    def has_changed(self) -> bool:
+        """Return whether `poll` has something to do."""
+        try:
+            return self.fingerprint != self.take_fingerprint()
+        except OSError:  # poll tells what the disk has
+            return True

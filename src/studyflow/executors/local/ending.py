@@ -1,0 +1,147 @@
+"""What an attempt's end is told as, from what its supervisor, its script and its log left."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import math
+import os
+import stat
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from studyflow.executors.diagnosis import Ending, How, NoDocument, diagnose
+from studyflow.executors.local import supervisor
+from studyflow.executors.local.attempt import Attempt
+from studyflow.executors.local.killing import as_number
+from studyflow.executors.protocol import AttemptState, AttemptStatus
+from studyflow.redaction import Redactor
+from studyflow.trial import OUTCOME_LIMIT_BYTES, UNWRITTEN, Cause, Outcome
+from studyflow.trial.user_files import read_piece
+
+LOG_TAIL_BYTES: Final = 64 << 10
+"""How much of a log is searched for the reason of a failure."""
+
+_IS_NO_DOCUMENT: Final = {
+    errno.ELOOP: "a link",
+    errno.ENXIO: "a socket",
+    errno.EACCES: "an unreadable file",
+    errno.EPERM: "an unreadable file",
+}
+"""Refusals to open a file that say something about the file, not about the disk."""
+
+_KINDS_OF_FILES: Final = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
+
+
+def conclude(attempt: Attempt, redact: Redactor) -> AttemptStatus:
+    """Return how an attempt ended of which nothing runs any more.
+
+    Args:
+        attempt: The attempt.
+        redact: Takes secrets out of what the script said.
+
+    Raises:
+        OSError: The disk or this process cannot read its files now.
+    """
+    # Beside another lock than the supervisor's, that document is not the supervisor's either.
+    is_reachable = attempt.ends_by is None
+    document = attempt.read_json(supervisor.EXIT) if is_reachable else None
+    if document is None:
+        document = {"how": How.REMOVED, "started_at": attempt.status.started_at}
+        document["ended_at"] = time.time()
+    request = attempt.read_json(supervisor.STOP) or {}
+    ending = read_ending(document, request, attempt.launch.timeout_seconds)
+    said = read_said(attempt.folder / supervisor.OUTCOME)
+    tail = _log_tail(attempt.folder / supervisor.LOG, redact)
+    outcome = diagnose(ending, said, tail, attempt.trial, redact)
+    outcome = _without_missing_reports(outcome, attempt, redact)
+    return AttemptStatus(
+        AttemptState.ENDED,
+        outcome=replace(outcome, message=redact(outcome.message)),
+        exit_code=ending.exit_code,
+        started_at=_seconds(document.get("started_at")),
+        ended_at=_seconds(document.get("ended_at")),
+    )
+
+
+def read_ending(
+    document: dict[str, Any], request: dict[str, Any], timeout_seconds: float | None
+) -> Ending:
+    """Return what a supervisor recorded of an end; `LOST` where its document is damaged.
+
+    Args:
+        document: `exit.json`.
+        request: `stop.json`; empty without one.
+        timeout_seconds: The attempt's time limit; `None` without one.
+    """
+    how = How(document["how"]) if document.get("how") in set(How) else How.LOST
+    if how is How.STOPPED and "cause" not in request:
+        how = How.REMOVED  # what asked for its end was no runner's request
+    return Ending(
+        how=how,
+        exit_code=as_number(document.get("exit_code")),
+        oom=document.get("oom") is True,
+        finished_first=document.get("finished_first") is True,
+        stop_cause=_read_cause(request.get("cause")),
+        stop_reason=str(request.get("reason", "")),
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def read_said(path: Path) -> bytes | NoDocument | None:
+    """Return what a script left where its outcome belongs; `None` when nothing is there.
+
+    Raises:
+        OSError: The disk or this process cannot read it now, such as with too many open files.
+    """
+    try:
+        # Neither a link nor a pipe is followed: what is behind it is not the script's to show.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):  # not even its folder, perhaps
+        return None
+    except OSError as error:
+        if error.errno not in _IS_NO_DOCUMENT:
+            raise
+        with contextlib.suppress(OSError):
+            text = str(path.readlink())
+            if text.startswith(UNWRITTEN):
+                return text.encode(errors="surrogateescape")
+        return NoDocument(_IS_NO_DOCUMENT[error.errno])
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            return NoDocument(_KINDS_OF_FILES.get(stat.S_IFMT(mode), "a special file"))
+        return os.read(descriptor, OUTCOME_LIMIT_BYTES + 1)
+    finally:
+        os.close(descriptor)
+
+
+def _log_tail(path: Path, redact: Redactor) -> str:
+    limit_bytes = LOG_TAIL_BYTES + redact.reach_chars
+    log = read_piece(path, limit_bytes, from_end=True) or b""
+    return b"".join(redact.tail(io.BytesIO(log), LOG_TAIL_BYTES)).decode(errors="replace")
+
+
+def _without_missing_reports(outcome: Outcome, attempt: Attempt, redact: Redactor) -> Outcome:
+    """Return an outcome that is no silence where the last report may be missing."""
+    why = attempt.metrics.why_incomplete(redact) if outcome.is_silent else ""
+    if not why:
+        return outcome
+    return replace(
+        outcome,
+        message="The script called no finish(), and its last report may be missing: "
+        f"{why}. Hint: call sdk.finish(...) before the script ends; only sdk.report(...) "
+        "may write where the reports are.",
+        is_silent=False,
+    )
+
+
+def _read_cause(value: object) -> Cause:
+    return Cause(value) if isinstance(value, str) and value in set(Cause) else Cause.CANCELLED
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

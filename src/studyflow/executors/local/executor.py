@@ -1,0 +1,372 @@
+"""Runs the attempts of one study as local processes; `studyflow.executors.local` has the rules."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from studyflow.errors import ExecutorError, ExecutorUnavailable
+from studyflow.executors.local import cgroups, supervisor
+from studyflow.executors.local.attempt import (
+    CHECK_SECONDS,
+    Attempt,
+    Launch,
+    LockState,
+    has_ended,
+    lock_state,
+)
+from studyflow.executors.local.command import Surroundings, resolve_command
+from studyflow.executors.local.files import (
+    DAMAGED,
+    as_unavailable,
+    is_file,
+    make_folder,
+    remove,
+    replace_file,
+)
+from studyflow.executors.local.gpus import GpuPool
+from studyflow.executors.local.killing import ProcessKiller
+from studyflow.executors.local.logs import LocalFiles
+from studyflow.executors.local.monitor import AttemptMonitor
+from studyflow.executors.local.starting import SupervisorStarter, claim
+from studyflow.executors.local.study_folder import StudyFolder
+from studyflow.executors.local.supervisor_handle import collect_children
+from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
+from studyflow.redaction import Redactor
+from studyflow.trial import Cause, Trial
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS_WITHOUT_PIDFD: Final = 0.02
+"""`CHECK_SECONDS` where the end of a process can only be found by asking for it."""
+
+
+class LocalExecutor:
+    """Runs the attempts of one study as local processes.
+
+    POSIX only; the whole process tree is kept together on Linux only.
+
+    Args:
+        study: Name of the study.
+        command: Program and arguments; see `studyflow.executors.local.command`.
+        root: Folder of this study on a local disk; made if missing. Two studies must not share one.
+        cwd: Folder of the study file.
+        env: Variables for the script besides the runner's own, of which those are left out that a
+            launcher such as torchrun gave the runner.
+        withheld_env: Variables of the runner that the script does not get, such as secrets.
+        timeout_seconds: Longest time for one attempt, without the grace; `None` for no limit.
+        gpus_per_trial: GPUs for one attempt, handed over in CUDA_VISIBLE_DEVICES; with 0 that
+            variable stays as it is. A machine without any GPU runs the study on its processor.
+        gpu_ids: The GPUs to hand out, as CUDA_VISIBLE_DEVICES names them; `None` for those the
+            machine has.
+        stop_grace_seconds: Time between SIGTERM and SIGKILL for a script that is stopped.
+        redact: Takes secrets out of what scripts say about their end.
+        keep: Called by each `poll` and `submit`, once `root` is there: whoever keeps files of its
+            own in it sees to it that they still are. May raise `ExecutorUnavailable`.
+
+    Raises:
+        ExecutorError: The command's program does not exist, or one trial needs more GPUs than
+            there are.
+        ExecutorUnavailable: `root` cannot be written to.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        command: Sequence[str],
+        *,
+        root: Path,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        withheld_env: Collection[str] = (),
+        timeout_seconds: float | None = None,
+        gpus_per_trial: int = 0,
+        gpu_ids: Sequence[str] | None = None,
+        stop_grace_seconds: float = 10.0,
+        redact: Redactor | None = None,
+        keep: Callable[[], None] | None = None,
+    ) -> None:
+        self._study = study
+        surroundings = Surroundings(cwd.absolute(), dict(env or {}), withheld_env)
+        self._command = resolve_command(command, surroundings.cwd, surroundings.search_path)
+        self._timeout_seconds = timeout_seconds
+        self._stop_grace_seconds = stop_grace_seconds
+        self._gpus = GpuPool.of_machine(gpus_per_trial, gpu_ids)
+        self._folder = StudyFolder(root, keep)
+        self._files = LocalFiles(self._folder)
+        self._killer = ProcessKiller(cgroups.find_parent())
+        self._monitor = AttemptMonitor(
+            self._folder, SupervisorStarter(surroundings), self._killer, redact or Redactor()
+        )
+        self._attempts: dict[AttemptId, Attempt] = {}
+        self._told_damaged: set[AttemptId] = set()
+
+    @property
+    def slots(self) -> int | None:
+        """How many attempts find GPUs at once; `None` where GPUs are no limit."""
+        return self._gpus.slots
+
+    @property
+    def site(self) -> str:
+        """This machine's name, and a number that the study's folder keeps.
+
+        Two machines may have one name.
+        """
+        return self._folder.site
+
+    @property
+    def canary_seconds(self) -> float:
+        """None: a process that cannot start costs nothing."""
+        return 0.0
+
+    @property
+    def brings_points(self) -> bool:
+        """Reports come through a file of the attempt."""
+        return True
+
+    def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:  # noqa: ARG002
+        """Start an attempt, or adopt the one that exists already.
+
+        There is one machine only, and so nothing to avoid.
+
+        Raises:
+            ExecutorUnavailable: The disk refuses, or every GPU is taken.
+            ExecutorError: The root holds another study's trial of this number, or the operating
+                system will not start a process with such arguments.
+        """
+        if trial.study != self._study:
+            raise ExecutorError(
+                f"This executor runs study {self._study!r}; the trial is of {trial.study!r}."
+            )
+        attempt = AttemptId(trial.number, trial.attempt)
+        with as_unavailable("submit to", self._folder.root):
+            self._folder.restore()
+            make_folder(self._folder.trial(trial.number))
+            # First the entry that makes poll look for it, then the attempt: the other way round,
+            # an attempt could exist that nobody sees.
+            self._folder.open_entry(attempt)
+            self._discard_if_damaged(attempt)
+            folder = self._folder.attempt(attempt)
+            is_new = not folder.exists()
+            if is_new:
+                with self._gpus.lock(self._folder.root):
+                    claim(folder, trial, self._launch(self._gpus.choose(self._taken_gpus())))
+            followed = self._follow(attempt)
+            _refuse_other(trial, followed.trial, self._folder.root)
+            is_started = followed.is_ended or followed.supervisor.was_started_here
+            if not is_started and followed.has_never_started:
+                try:
+                    self._monitor.start(followed)
+                except ExecutorError:
+                    if is_new:
+                        self._discard(attempt)
+                    raise
+        return attempt
+
+    def poll(self) -> Mapping[AttemptId, AttemptStatus]:
+        """Return every attempt that was submitted and not forgotten, by whomever.
+
+        Costs a few system calls for each attempt that still runs and none for ended ones.
+
+        Raises:
+            ExecutorUnavailable: The disk does not answer.
+        """
+        collect_children()
+        statuses: dict[AttemptId, AttemptStatus] = {}
+        with as_unavailable("look at", self._folder.root):
+            self._folder.restore()
+            for attempt in self._open_attempts():
+                try:
+                    followed = self._follow(attempt)
+                except FileNotFoundError:
+                    # Submitted this very moment, or its runner died doing so.
+                    if os.path.lexists(self._folder.attempt(attempt)):
+                        self._end_damaged(attempt)
+                    continue
+                except DAMAGED:  # cut short with the power, or the script's doing
+                    self._end_damaged(attempt)
+                    continue
+                statuses[attempt] = self._monitor.update(followed)
+        for attempt in self._attempts.keys() - statuses.keys():
+            self._attempts.pop(attempt).supervisor.unwatch()
+        return statuses
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Return within milliseconds of an attempt's end, or soon after new metrics came.
+
+        What the last `poll` saw already is no reason to return. The end of attempts that another
+        runner submitted is noticed once `poll` has seen them.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        ends = select.poll()
+        check_seconds = CHECK_SECONDS
+        live = [followed for followed in self._attempts.values() if not followed.is_ended]
+        for followed in live:
+            descriptor = followed.supervisor.descriptor
+            if descriptor is None or followed.fingerprint.is_supervisor_dead:
+                check_seconds = CHECK_SECONDS_WITHOUT_PIDFD
+            else:
+                ends.register(descriptor, select.POLLIN)
+        deadline = min([deadline, *(followed.check_at for followed in live)])
+        while not any(followed.has_changed() for followed in live):
+            pause = min(deadline - time.monotonic(), check_seconds)
+            if pause <= 0 or ends.poll(pause * 1000):
+                return
+
+    def stop(self, attempt: AttemptId, cause: Cause, reason: str) -> None:
+        """Ask an attempt to end; it ends with this cause. The first request counts.
+
+        The script gets SIGTERM, then after the grace its whole process tree is killed.
+
+        Raises:
+            ExecutorUnavailable: The disk refuses.
+        """
+        folder = self._folder.attempt(attempt)
+        followed = self._attempts.get(attempt)
+        if followed is not None and followed.is_ended:
+            return
+        with as_unavailable("stop an attempt in", self._folder.root):
+            if lock_state(folder) is LockState.MISSING or has_ended(folder):
+                return
+            if is_file(folder / supervisor.STOP):
+                return
+            request = {"cause": cause.value, "reason": reason, "at": time.time()}
+            replace_file(folder / supervisor.STOP, json.dumps(request))
+
+    def forget(self, attempt: AttemptId) -> None:
+        """Let go of an ended attempt; its files stay.
+
+        Raises:
+            ExecutorError: The attempt has not ended.
+            ExecutorUnavailable: The disk refuses.
+        """
+        folder = self._folder.attempt(attempt)
+        followed = self._attempts.get(attempt)
+        with as_unavailable("forget an attempt in", self._folder.root):
+            is_ended = followed is not None and followed.is_ended
+            is_open = self._folder.has_entry(attempt)
+            is_there = is_open and lock_state(folder) is not LockState.MISSING
+            if not is_ended and is_there and not has_ended(folder):
+                raise ExecutorError(
+                    f"Attempt {attempt} has not ended and cannot be forgotten.",
+                    hint="stop it and wait for its end.",
+                )
+            self._folder.close_entry(attempt)
+        self._attempts.pop(attempt, None)
+        if followed is not None:
+            followed.supervisor.unwatch()
+
+    def files(self, attempt: AttemptId) -> AttemptFiles:
+        """Return what the attempt left behind; works after `forget` too."""
+        return self._files.files(attempt)
+
+    def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
+        """Return up to `limit_bytes` of the attempt's log from a byte offset; empty at the end."""
+        return self._files.read_log(attempt, offset, limit_bytes)
+
+    def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
+        """Yield the log as it is written, until the attempt ends.
+
+        Raises:
+            ExecutorUnavailable: The disk does not answer.
+        """
+        offset = 0
+        while True:
+            # Polled first: what is written until the end is read after it.
+            status = self.poll().get(attempt)
+            while piece := self.read_log(attempt, offset=offset):
+                offset += len(piece)
+                yield piece
+            if status is None or status.state is AttemptState.ENDED:
+                return
+            time.sleep(CHECK_SECONDS)
+
+    def close(self) -> None:
+        """Stop following the attempts; they go on."""
+        for followed in self._attempts.values():
+            followed.supervisor.unwatch()
+        self._attempts.clear()
+        self._folder.close()
+        collect_children()
+
+    def _launch(self, gpus: tuple[str, ...]) -> Launch:
+        return Launch(self._command, gpus, self._timeout_seconds, self._stop_grace_seconds)
+
+    def _taken_gpus(self) -> Iterator[str]:
+        for attempt in self._open_attempts():
+            with contextlib.suppress(FileNotFoundError, *DAMAGED):
+                followed = self._follow(attempt)
+                if not followed.is_ended and not has_ended(followed.folder):
+                    yield from followed.launch.gpus
+
+    def _open_attempts(self) -> list[AttemptId]:
+        # Those followed here too: their entries are in reach of scripts.
+        return sorted(self._folder.open_attempts() | self._attempts.keys())
+
+    def _follow(self, attempt: AttemptId) -> Attempt:
+        followed = self._attempts.get(attempt)
+        if followed is None:
+            followed = Attempt(attempt, self._folder.attempt(attempt))
+            self._attempts[attempt] = followed
+        return followed
+
+    def _discard(self, attempt: AttemptId) -> None:
+        """Undo a claim: as if the attempt had never been submitted."""
+        folder = self._folder.attempt(attempt)
+        aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)  # in one moment, as it came
+        self._folder.close_entry(attempt)
+        self._attempts.pop(attempt, None)
+        with contextlib.suppress(OSError):
+            remove(aside)
+
+    def _discard_if_damaged(self, attempt: AttemptId) -> None:
+        """Discard what a power cut or a script made of an attempt, once nothing of it runs."""
+        folder = self._folder.attempt(attempt)
+        try:
+            self._follow(attempt)
+        except FileNotFoundError:
+            if not os.path.lexists(folder):
+                return
+        except DAMAGED:
+            pass
+        else:
+            return
+        if self._killer.kill_unreadable(folder):
+            raise ExecutorUnavailable(
+                f"The files of attempt {attempt} were damaged; what runs of it is being killed."
+            )
+        self._discard(attempt)
+        self._folder.open_entry(attempt)
+
+    def _end_damaged(self, attempt: AttemptId) -> None:
+        """Kill what runs of an attempt that cannot be followed; its next `submit` discards it."""
+        folder = self._folder.attempt(attempt)
+        if attempt not in self._told_damaged:
+            self._told_damaged.add(attempt)
+            logger.warning("trial %s: %s is unreadable", attempt, folder)
+        self._killer.kill_unreadable(folder)
+
+
+def _refuse_other(trial: Trial, existing: Trial, root: Path) -> None:
+    """Refuse to take the files of an older study of the same name for this trial's."""
+    if (existing.study, dict(existing.params), existing.budget) != (
+        trial.study,
+        dict(trial.params),
+        trial.budget,
+    ):
+        raise ExecutorError(
+            f"{root} holds another trial {trial.number}, of study {existing.study!r} with other "
+            "parameters.",
+            hint="the study's storage was removed but not its trials: remove that folder too, or "
+            "give the study another name.",
+        )

@@ -1,0 +1,118 @@
+"""How an attempt comes into being: its folder, complete in one moment, and then its supervisor."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import signal
+import sys
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from studyflow.errors import ExecutorError, ExecutorUnavailable
+from studyflow.executors.local import supervisor
+from studyflow.executors.local.attempt import Attempt, Launch
+from studyflow.executors.local.command import Surroundings
+from studyflow.executors.local.files import (
+    ARTIFACTS,
+    CHECKPOINTS,
+    LAUNCH,
+    METRICS,
+    TRIAL,
+    make_folder,
+)
+from studyflow.trial import Trial
+
+logger = logging.getLogger(__name__)
+
+
+def claim(folder: Path, trial: Trial, launch: Launch) -> None:
+    """Make an attempt's folder, complete, unless another runner was faster.
+
+    Args:
+        folder: Where it is to be.
+        trial: The attempt; its paths are filled in.
+        launch: What was decided about it.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    checkpoints = folder.parent / CHECKPOINTS
+    make_folder(checkpoints)
+    with_paths = replace(
+        trial,
+        outcome_path=str(folder / supervisor.OUTCOME),
+        metrics_path=str(folder / METRICS),
+        artifact_dir=str(folder / ARTIFACTS),
+        checkpoint_dir=str(checkpoints),
+        stop_path=str(folder / supervisor.STOP),
+    )
+    unborn = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    unborn.mkdir()
+    for name in (ARTIFACTS, supervisor.WORK):
+        (unborn / name).mkdir()
+    (unborn / supervisor.LOCK).touch()
+    (unborn / TRIAL).write_text(with_paths.to_json())
+    (unborn / LAUNCH).write_text(launch.to_json())
+    try:
+        unborn.rename(folder)  # fails when the folder exists: it is never empty
+    except OSError:
+        shutil.rmtree(unborn, ignore_errors=True)
+        if not folder.exists():
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorStarter:
+    """Starts supervisors of one study's attempts."""
+
+    surroundings: Surroundings
+
+    def start(self, attempt: Attempt, cgroup: str | None) -> None:
+        """Start a supervisor. One too many does no harm: the attempt's lock lets one script run.
+
+        Args:
+            attempt: Whose.
+            cgroup: Control group for the script; `None` where it gets none.
+
+        Raises:
+            ExecutorUnavailable: The machine has no room for a process now.
+            ExecutorError: The operating system will not start a process with such arguments.
+        """
+        launch = attempt.launch
+        timeout = "-" if launch.timeout_seconds is None else repr(float(launch.timeout_seconds))
+        log = str(attempt.folder / supervisor.LOG)
+        arguments = [
+            *(sys.executable, "-I", "-S", supervisor.__file__, str(attempt.folder)),
+            *(timeout, repr(float(launch.stop_grace_seconds))),
+            *(cgroup or "-", *launch.command),
+        ]
+        try:
+            # Not subprocess.Popen: it wants every child awaited by the object that started it.
+            pid = os.posix_spawn(
+                sys.executable,
+                arguments,
+                self.surroundings.environment(attempt.trial, launch.gpus),
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,  # a Ctrl-C in the runner's terminal is not for the trainings
+                setsigmask=(),
+                setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD),
+            )
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM):
+                raise ExecutorUnavailable(
+                    f"Attempt {attempt.id} cannot be started now: {error.strerror}."
+                ) from error
+            raise ExecutorError(
+                f"Attempt {attempt.id} cannot be started: {error}.",
+                hint="are the parameters or the environment very long, or hold a NUL?",
+            ) from error
+        attempt.supervisor.start(pid)
+        logger.debug("trial %s: supervisor %d started", attempt.id, pid)
