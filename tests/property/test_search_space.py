@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optuna.distributions import distribution_to_json, json_to_distribution
 from pydantic import ValidationError
 
-from studyflow.samplers.encoding import make_dimension
+from studyflow.samplers.dimension import make_dimension
 from studyflow.spec.space import (
     MOST_STEPS,
     CategoricalParameter,

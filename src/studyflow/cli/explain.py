@@ -293,6 +293,7 @@ def _origin(data: StudyData, record: TrialRecord, rung: str | None) -> str:
 def _objective(data: StudyData, record: TrialRecord, i: int) -> dict[str, Any]:
     """Return one objective's prediction, truth and hopes."""
     from studyflow.reports.figures import model
+    from studyflow.samplers.improvement import improvement_over
 
     is_complete = any(record.number == other.number for other in data.complete)
     truth = data.value(record, i) if is_complete else None
@@ -321,14 +322,15 @@ def _objective(data: StudyData, record: TrialRecord, i: int) -> dict[str, Any]:
     document["best_before"] = None if data.is_multi_objective else best
     # A warp bends the scale below the best: there the two numbers would say nothing of the gain.
     if best is not None and not data.is_multi_objective and entry.get("warp") == "none":
-        sign = 1.0 if data.spec.directions[i] == "maximize" else -1.0
         # Of the function itself: the doubt about it without the noise of one measurement.
-        sd = document["sd_of_function"] or promise[1]
-        lead = sign * (promise[0] - best) / sd
-        chance = 0.5 * math.erfc(-lead / math.sqrt(2.0))
-        density = math.exp(-0.5 * lead**2) / math.sqrt(2.0 * math.pi)
-        document["chance_to_improve"] = chance
-        document["expected_improvement"] = max(sd * (lead * chance + density), 0.0)
+        hope = improvement_over(
+            best,
+            mean=promise[0],
+            sd=document["sd_of_function"] or promise[1],
+            maximize=data.spec.directions[i] == "maximize",
+        )
+        document["chance_to_improve"] = hope.chance
+        document["expected_improvement"] = hope.expected
     return document
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from studyflow.samplers.arrays import FloatArray
     from studyflow.samplers.botorch import BoTorchSampler
-    from studyflow.samplers.encoding import FloatArray
     from studyflow.samplers.landscape import Landscape
 
 MAX_FRAMES: Final = 40

@@ -28,17 +28,13 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from studyflow.samplers.arrays import FloatArray
+from studyflow.samplers.conditions import Conditions, learn_conditions
 from studyflow.samplers.deadline import NEVER, Deadline
-from studyflow.samplers.encoding import (
-    Conditions,
-    Encoding,
-    FloatArray,
-    learn_conditions,
-    make_dimension,
-    make_encoding,
-    single_value,
-)
+from studyflow.samplers.dimension import make_dimension, single_value
+from studyflow.samplers.encoding import Encoding, make_encoding
 from studyflow.samplers.explanation import Suggestion, encode_suggestion
+from studyflow.samplers.fitting import Structure
 from studyflow.samplers.history import (
     FIXED_ATTR,
     History,
@@ -49,7 +45,6 @@ from studyflow.samplers.history import (
 )
 from studyflow.samplers.ladder import Rung, descend
 from studyflow.samplers.landscape import Landscape, landscape
-from studyflow.samplers.model import Structure
 from studyflow.samplers.proposal import Proposal, Request, believe, propose
 from studyflow.samplers.startup import startup_point
 from studyflow.spec.space import FloatGrid

@@ -17,15 +17,9 @@ from typing import Final
 import numpy as np
 
 from studyflow.samplers.acquisition import Acquisition
+from studyflow.samplers.arrays import BoolArray, FloatArray, IntArray
 from studyflow.samplers.deadline import NEVER, Deadline, OutOfTime
-from studyflow.samplers.encoding import (
-    SAME_POINT,
-    BoolArray,
-    Encoding,
-    FloatArray,
-    IntArray,
-    find_same,
-)
+from studyflow.samplers.encoding import SAME_POINT, Encoding, find_same
 from studyflow.samplers.sobol import sobol
 
 MAX_ENUMERATED: Final = 4096

@@ -19,7 +19,8 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from studyflow.samplers.encoding import BoolArray, Encoding, FloatArray
+from studyflow.samplers.arrays import BoolArray, FloatArray
+from studyflow.samplers.encoding import Encoding
 from studyflow.samplers.outcomes import clean, impute_pruned
 
 CAUSE_ATTR: Final = "cause"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studyflow.samplers.encoding import Encoding, FloatArray
+from studyflow.samplers.arrays import FloatArray
+from studyflow.samplers.encoding import Encoding
 from studyflow.samplers.proposal import Belief
 
 

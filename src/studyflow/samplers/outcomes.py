@@ -14,7 +14,7 @@ from typing import Final, Literal
 import numpy as np
 from scipy.special import ndtri
 
-from studyflow.samplers.encoding import BoolArray, FloatArray
+from studyflow.samplers.arrays import BoolArray, FloatArray
 
 HUGE: Final = 1e100
 """Values beyond this are sentinels or divergence, not measurements; its square is still finite."""

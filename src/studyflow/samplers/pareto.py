@@ -17,9 +17,11 @@ from botorch.models.model_list_gp_regression import ModelListGP
 from botorch.sampling.normal import SobolQMCNormalSampler
 from botorch.utils.multi_objective.pareto import is_non_dominated
 
-from studyflow.samplers.acquisition import BoTorchAcquisition, Feasibility
+from studyflow.samplers.acquisition import Feasibility
+from studyflow.samplers.arrays import BoolArray, FloatArray
 from studyflow.samplers.deadline import NEVER, Deadline
-from studyflow.samplers.encoding import BoolArray, FloatArray
+from studyflow.samplers.torch_acquisition import BoTorchAcquisition
+from studyflow.samplers.torch_model import as_botorch
 
 if TYPE_CHECKING:
     from studyflow.samplers.model import GaussianProcess
@@ -57,7 +59,7 @@ def multi_objective_acquisition(
     """
     double: dict[str, Any] = {"dtype": torch.double, "device": device}
     m = len(models)
-    model = ModelListGP(*(gp.as_botorch() for gp in (*models, *(f.model for f in feasibility))))
+    model = ModelListGP(*(as_botorch(gp) for gp in (*models, *(f.model for f in feasibility))))
     model = model.to(**double)
     targets = np.stack([gp.data.targets for gp in models], axis=1)
     # Models of partly measured constraints have fewer points; the objectives' are the baseline.

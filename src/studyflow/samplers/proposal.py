@@ -15,19 +15,14 @@ from studyflow.samplers.acquisition import (
     LogExpectedImprovement,
     LogFeasibility,
 )
+from studyflow.samplers.arrays import BoolArray, FloatArray, IntArray
 from studyflow.samplers.candidates import CHEAP_SEARCH, Candidate, SearchEffort, search
 from studyflow.samplers.deadline import NEVER, Deadline
-from studyflow.samplers.encoding import BoolArray, Encoding, FloatArray, IntArray
+from studyflow.samplers.encoding import Encoding
 from studyflow.samplers.explanation import ObjectiveModel
+from studyflow.samplers.fitting import MAX_FIT_POINTS, Structure, fit
 from studyflow.samplers.history import History
-from studyflow.samplers.model import (
-    MAX_FIT_POINTS,
-    GaussianProcess,
-    Structure,
-    TrainingData,
-    fit,
-    merge_repeats,
-)
+from studyflow.samplers.model import GaussianProcess, TrainingData, merge_repeats
 from studyflow.samplers.outcomes import Outcome, diverged, make_outcome, standardise_constraint
 
 MAX_MODEL_POINTS: Final = 1500

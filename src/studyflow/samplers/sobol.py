@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from studyflow.samplers.encoding import FloatArray
+from studyflow.samplers.arrays import FloatArray
 
 
 def sobol(dimension: int, count: int, *, seed: int, skip: int = 0) -> FloatArray:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from studyflow.samplers.arrays import FloatArray
 from studyflow.samplers.candidates import MAX_ENUMERATED
-from studyflow.samplers.encoding import Encoding, FloatArray, find_same
+from studyflow.samplers.encoding import Encoding, find_same
 from studyflow.samplers.sobol import sobol
 
 MAX_REDRAWS = 64

@@ -1,7 +1,6 @@
 """The Gaussian process as BoTorch and gpytorch know it.
 
-Apart from `model` because importing it takes seconds: a study with one objective and no plug-in
-never needs it.
+Importing this module takes seconds. A study with one objective and no plug-in never needs it.
 """
 
 from __future__ import annotations
@@ -23,16 +22,15 @@ with warnings.catch_warnings():
     from gpytorch.means import ConstantMean
     from gpytorch.priors import LogNormalPrior
 
-from studyflow.samplers.model import (
+from studyflow.samplers.hyperparameters import (
     LENGTHSCALE_BOUNDS,
     NOISE_BOUNDS,
     NOISE_PRIOR,
     OUTPUTSCALE_BOUNDS,
     OUTPUTSCALE_PRIOR,
-    Hyperparameters,
-    TrainingData,
     lengthscale_prior,
 )
+from studyflow.samplers.model import GaussianProcess
 
 
 class GroupedMaternKernel(Kernel):  # type: ignore[misc]
@@ -63,15 +61,15 @@ class GroupedMaternKernel(Kernel):  # type: ignore[misc]
         return (1.0 + scaled + scaled**2 / 3.0) * torch.exp(-scaled)
 
 
-def make_single_task_gp(
-    data: TrainingData, hyperparameters: Hyperparameters, mean: float
-) -> SingleTaskGP:
-    """Return a `SingleTaskGP` with these data and hyperparameters, priors and bounds included.
+def as_botorch(gp: GaussianProcess) -> SingleTaskGP:
+    """Return the model as BoTorch's, in evaluation mode and double precision.
 
-    The targets are those of `data` (already warped and standardised), so the model has no outcome
-    transform. If all points have the same noise it is a parameter of a `GaussianLikelihood`, and
-    the model can be fitted again with `fit_gpytorch_mll`; otherwise it is fixed.
+    Data, hyperparameters, priors and bounds are the same. The targets are already warped and
+    standardised, so there is no outcome transform. If all points have the same noise, it is a
+    parameter of a `GaussianLikelihood`, and the model can be fitted again with
+    `fit_gpytorch_mll`; otherwise the noise is fixed.
     """
+    data, hyperparameters = gp.data, gp.hyperparameters
     double: dict[str, Any] = {"dtype": torch.double, "device": torch.device("cpu")}
     train_x = torch.as_tensor(data.features, **double)
     train_y = torch.as_tensor(data.targets, **double).unsqueeze(-1)
@@ -115,5 +113,5 @@ def make_single_task_gp(
             NOISE_BOUNDS[0] * (1 + 1e-9), NOISE_BOUNDS[1] * (1 - 1e-9)
         )
     with torch.no_grad():
-        model.mean_module.constant.fill_(mean)
+        model.mean_module.constant.fill_(gp.mean)
     return model.eval()

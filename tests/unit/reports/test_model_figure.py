@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from studyflow.reports import Omitted, StudyData, style, surrogate
 from studyflow.reports.figures import FIGURES, model
 from studyflow.reports.figures.model import Calibration, Prediction
+from studyflow.samplers.hyperparameters import LENGTHSCALE_BOUNDS, prior_mode
 from studyflow.samplers.ladder import Rung
-from studyflow.samplers.model import LENGTHSCALE_BOUNDS, prior_mode
 from studyflow.trial.record import TrialState
 
 from .studies import CNN, SMALL, STUDIES, TWO, everything, make_spec, make_study

@@ -34,7 +34,8 @@ from optuna.trial import TrialState, create_trial
 
 from studyflow.samplers.botorch import BoTorchSampler
 from studyflow.samplers.explanation import Suggestion, explanation_of
-from studyflow.samplers.model import GaussianProcess, TrainingData, fit, merge_repeats
+from studyflow.samplers.fitting import fit
+from studyflow.samplers.model import GaussianProcess, TrainingData, merge_repeats
 from studyflow.samplers.outcomes import Outcome, make_outcome
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

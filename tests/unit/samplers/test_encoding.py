@@ -16,14 +16,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from studyflow.samplers.encoding import (
-    SAME_POINT,
-    category_distance,
-    find_same,
-    learn_conditions,
-    make_dimension,
-    make_encoding,
-)
+from studyflow.samplers.conditions import learn_conditions
+from studyflow.samplers.dimension import make_dimension
+from studyflow.samplers.encoding import SAME_POINT, category_distance, find_same, make_encoding
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 

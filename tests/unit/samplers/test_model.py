@@ -16,28 +16,20 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.optimize import approx_fprime, check_grad
 
-from studyflow.samplers.acquisition import (
-    Feasibility,
-    LogExpectedImprovement,
-    LogFeasibility,
-    extend_factor,
-    log_h,
-    with_fantasies,
-    with_true_values,
-)
-from studyflow.samplers.encoding import FloatArray
-from studyflow.samplers.model import (
+from studyflow.samplers.acquisition import Feasibility, LogExpectedImprovement, LogFeasibility
+from studyflow.samplers.arrays import FloatArray
+from studyflow.samplers.conditioning import extend_factor, with_fantasies, with_true_values
+from studyflow.samplers.fitting import LogPosterior, fit
+from studyflow.samplers.hyperparameters import (
     LENGTHSCALE_BOUNDS,
     NOISE_BOUNDS,
-    GaussianProcess,
     Hyperparameters,
-    LogPosterior,
-    TrainingData,
-    cholesky,
-    fit,
-    merge_repeats,
     prior_mode,
 )
+from studyflow.samplers.improvement import log_h
+from studyflow.samplers.kernel import cholesky
+from studyflow.samplers.model import GaussianProcess, TrainingData, merge_repeats
+from studyflow.samplers.torch_model import as_botorch
 
 GROUPS = np.array([0, 1, 2, 2, 2, 3])
 
@@ -66,7 +58,7 @@ def test_log_posterior_and_its_gradient_equal_gpytorchs() -> None:
     value, gradient = LogPosterior(data)(theta)
 
     gp = GaussianProcess(data, hyperparameters)
-    model = gp.as_botorch().train()
+    model = as_botorch(gp).train()
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
     expected = mll(model(*model.train_inputs), model.train_targets) * len(data.targets)
     kernel = model.covar_module.base_kernel
@@ -103,7 +95,7 @@ def test_the_posterior_equals_botorchs(factors: FloatArray | None) -> None:
     at = make_data(7, seed=1).features
 
     mean, variance = gp.posterior(at)
-    posterior = gp.as_botorch().posterior(torch.as_tensor(at))
+    posterior = as_botorch(gp).posterior(torch.as_tensor(at))
 
     np.testing.assert_allclose(mean, posterior.mean.detach().numpy()[:, 0], atol=1e-8)
     np.testing.assert_allclose(variance, posterior.variance.detach().numpy()[:, 0], atol=1e-8)
@@ -116,7 +108,7 @@ def test_log_expected_improvement_and_its_gradient_equal_botorchs(n: int) -> Non
     at = make_data(7, seed=1).features
     value, gradient = acquisition.value_and_gradient(at)
 
-    function = BoTorchLogEI(gp.as_botorch(), best_f=float(acquisition.incumbents[0]))
+    function = BoTorchLogEI(as_botorch(gp), best_f=float(acquisition.incumbents[0]))
     x = torch.tensor(at, requires_grad=True)
     expected = function(x.unsqueeze(1))
     (expected_gradient,) = torch.autograd.grad(expected.sum(), x)
@@ -132,7 +124,7 @@ def test_pending_points_average_botorchs_improvement_over_their_fantasies() -> N
     acquisition = LogExpectedImprovement(gp, pending=pending, fantasy_seed=3)
 
     draws = with_fantasies(gp, pending, seed=3).targets[20:]
-    model = gp.as_botorch()
+    model = as_botorch(gp)
     improvements = []
     for s in range(draws.shape[1]):
         both = TrainingData(
@@ -141,7 +133,7 @@ def test_pending_points_average_botorchs_improvement_over_their_fantasies() -> N
             GROUPS,
             np.ones(23),
         )
-        conditioned = GaussianProcess(both, gp.hyperparameters).as_botorch()
+        conditioned = as_botorch(GaussianProcess(both, gp.hyperparameters))
         conditioned.mean_module.constant.data.copy_(model.mean_module.constant)
         function = BoTorchLogEI(conditioned, best_f=float(acquisition.incumbents[s]))
         improvements.append(function(torch.as_tensor(at).unsqueeze(1)).detach())
@@ -164,11 +156,11 @@ def test_under_noise_the_best_points_true_values_are_drawn_and_botorchs_improvem
     rows = np.flatnonzero(eligible)[np.argsort(-gp.fitted[eligible])]
     given = with_true_values(gp, rows, pending, seed=3)
     points, draws = given.points, given.targets
-    model = gp.as_botorch()
+    model = as_botorch(gp)
     improvements = []
     for s in range(draws.shape[1]):
         known = TrainingData(points, draws[:, s], GROUPS, np.r_[eligible < 1, np.zeros(3)] * 1.0)
-        conditioned = GaussianProcess(known, gp.hyperparameters).as_botorch()
+        conditioned = as_botorch(GaussianProcess(known, gp.hyperparameters))
         conditioned.mean_module.constant.data.copy_(model.mean_module.constant)
         incumbent = draws[np.r_[eligible, np.ones(3)] > 0, s].max()
         assert acquisition.incumbents[s] == pytest.approx(incumbent, abs=1e-3)
@@ -183,7 +175,7 @@ def test_under_noise_the_value_is_near_that_of_botorchs_noisy_expected_improveme
     gp = GaussianProcess(make_data(), replace(some_hyperparameters(), noise=0.3))
     at = make_data(100, seed=1).features
     function = qLogNoisyExpectedImprovement(
-        gp.as_botorch(),
+        as_botorch(gp),
         torch.as_tensor(gp.data.features),
         sampler=SobolQMCNormalSampler(torch.Size([2048]), seed=0),
         prune_baseline=False,

@@ -1,0 +1,32 @@
+"""Expected improvement of one prediction, against its integral."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from studyflow.samplers.improvement import improvement_over
+
+
+@pytest.mark.parametrize("best", [-2.0, 0.5, 0.9, 4.0])
+def test_it_is_the_mean_gain_where_there_is_one(best: float) -> None:
+    found = improvement_over(best, mean=0.5, sd=0.3, maximize=True)
+
+    gain, _ = quad(lambda y: (y - best) * norm.pdf(y, 0.5, 0.3), best, max(best, 0.5) + 4.0)
+    assert found.expected == pytest.approx(gain, rel=1e-6, abs=1e-12)
+    assert found.chance == pytest.approx(norm.sf(best, 0.5, 0.3))
+
+
+def test_smaller_is_better_where_that_is_the_direction() -> None:
+    down = improvement_over(0.4, mean=0.3, sd=0.1, maximize=False)
+    up = improvement_over(-0.4, mean=-0.3, sd=0.1, maximize=True)
+
+    assert down == up
+    assert down.chance == pytest.approx(0.8413447)
+
+
+def test_a_hopeless_prediction_gains_nothing_and_is_no_error() -> None:
+    found = improvement_over(1.0, mean=0.0, sd=1e-6, maximize=True)
+
+    assert (found.chance, found.expected) == (0.0, 0.0)
+    assert np.isfinite(improvement_over(0.0, mean=1.0, sd=1e-9, maximize=True).expected)
