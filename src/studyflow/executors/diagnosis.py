@@ -14,7 +14,6 @@ from typing import Final
 
 from studyflow.errors import DocumentError
 from studyflow.executors.failures import ANSI, last_failures, last_lines, recorded_failure
-from studyflow.executors.launchers import find_silence
 from studyflow.executors.plain_mlflow import explain_crash, explain_warning
 from studyflow.trial import (
     BEGINNING_BYTES,
@@ -25,6 +24,7 @@ from studyflow.trial import (
     Outcome,
     Trial,
 )
+from studyflow.trial.launchers import find_silence
 
 LINE_LIMIT_CHARS: Final = 300
 """Longest piece of a log shown in a message."""
@@ -330,9 +330,9 @@ def _describe_silence(log_tail: str, trial: Trial) -> str:
     if silent is None:
         refused = explain_warning(log_tail, trial)
         return f"{ended}. {refused or 'Hint: call sdk.finish(...) before the script ends.'}"
-    number, size = silent.rank_variable, silent.size_variable
+    number, size = silent.variables
     return (
-        f"{ended}: a process of rank {silent.rank} called the SDK ({number}={silent.rank}, "
+        f"{ended}: a process of rank {silent.number} called the SDK ({number}={silent.number}, "
         f"{size}={silent.size}), and only rank 0 reports. Hint: in a distributed training, call "
         f"sdk.finish(...) in rank 0 too; in any other, do not set {number} and {size} "
         "(trial.env of the study file, or the script)."

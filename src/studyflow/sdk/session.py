@@ -27,7 +27,6 @@ from studyflow.errors import DocumentError
 from studyflow.sdk.crash import crash_cause
 from studyflow.sdk.metrics import read_metrics, shorten
 from studyflow.sdk.outcome_file import Keep, OutcomeFile, write_all
-from studyflow.sdk.ranks import read_rank
 from studyflow.trial import (
     OUTCOME_LIMIT_BYTES,
     TRIAL_VARIABLE,
@@ -39,6 +38,7 @@ from studyflow.trial import (
     TrackingRef,
     Trial,
 )
+from studyflow.trial.launchers import read_rank
 
 if TYPE_CHECKING:
     from studyflow.sdk.mlflow_artifacts import ArtifactUploader

@@ -2,6 +2,7 @@
 
 causes.py      why an attempt ends, and what follows
 documents.py   `Trial`, to the training script; `Outcome`, back from it; the points that it reports
+launchers.py   what launchers of distributed training set, and which process a script is
 record.py      a trial as the storage has it
 user_files.py  reads files that a script made or could have replaced
 
@@ -16,7 +17,6 @@ from studyflow.trial.documents import (
     MESSAGE_LIMIT_CHARS,
     NAME_LIMIT_CHARS,
     OUTCOME_LIMIT_BYTES,
-    SILENCE,
     TRIAL_RUN_TAG,
     TRIAL_VARIABLE,
     UNWRITTEN,
@@ -26,6 +26,7 @@ from studyflow.trial.documents import (
     TrackingRef,
     Trial,
 )
+from studyflow.trial.launchers import SILENCE
 
 __all__ = [
     "ATTEMPT_TAG",

@@ -46,10 +46,6 @@ UNWRITTEN: Final = "An outcome could not be written: "
 """How a mark begins that stands where an outcome could not be written: a file's text, or a link's
 where no file can be opened."""
 
-SILENCE: Final = "studyflow: this process is rank "
-"""How the line on standard error begins by which a process of another rank than 0 says that it
-reports nothing."""
-
 TRIAL_RUN_TAG: Final = "studyflow.trial_run"
 """Tag of MLflow runs that a script started beside the one of its trial: that run's id."""
 

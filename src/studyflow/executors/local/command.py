@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from studyflow.errors import ExecutorError
-from studyflow.executors.launchers import is_set_by_launcher
 from studyflow.executors.local.gpus import ORDER, VISIBLE
 from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.trial import TRIAL_VARIABLE, Trial
+from studyflow.trial.launchers import is_set_by_launcher
 
 _FOREIGN_VARIABLES: Final = (TRIAL_VARIABLE, "STUDYFLOW_PARAMS", "MLFLOW_RUN_ID")
 """Variables of the runner that would make the script take itself for something else."""
