@@ -316,7 +316,6 @@ def make_mlflow_tracker(settings: Settings, spec: StudySpec) -> MLflowTracker:
         tracking_uri(settings),
         spec.name,
         experiment=spec.experiment,
-        artifact_root=settings.home / "mlartifacts",
         pages=running_mlflow_pages(settings),
         redact=make_redactor(spec, settings),
     )

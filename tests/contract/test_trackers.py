@@ -209,7 +209,7 @@ class TestMLflowTracker(TrackerContract):
     def test_of_a_long_log_the_end_is_kept(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("studyflow.tracking.mlflow.LOG_LIMIT_BYTES", 10)
+        monkeypatch.setattr("studyflow.tracking.mlflow.artifacts.LOG_LIMIT_BYTES", 10)
         (tmp_path / "x.txt").write_text("a" * 90 + "0123456789")
         self.opened().close_trial(complete(0), log=tmp_path / "x.txt")
         run_id = self.run_named("trial-0000").info.run_id
@@ -235,7 +235,7 @@ class TestMLflowTracker(TrackerContract):
     def test_artifacts_leave_room_on_the_disk_of_an_embedded_mlflow(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("studyflow.tracking.mlflow.DISK_RESERVE_BYTES", 1 << 60)
+        monkeypatch.setattr("studyflow.tracking.mlflow.artifacts.DISK_RESERVE_BYTES", 1 << 60)
         (tmp_path / "small").write_text("s")
         (tmp_path / "large").touch()
         os.truncate(tmp_path / "large", 1 << 21)
@@ -249,7 +249,7 @@ class TestMLflowTracker(TrackerContract):
     def test_an_uploaded_log_holds_no_secret(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("studyflow.tracking.mlflow.LOG_LIMIT_BYTES", 20)
+        monkeypatch.setattr("studyflow.tracking.mlflow.artifacts.LOG_LIMIT_BYTES", 20)
         (tmp_path / "x.txt").write_text("open s3://me:f00lish@store\nfailed\n")
         self.opened().close_trial(complete(0), log=tmp_path / "x.txt")
         run_id = self.run_named("trial-0000").info.run_id
@@ -308,7 +308,7 @@ class TestMLflowTracker(TrackerContract):
         assert len(runs_of(self.client, "team")) == 4
 
     def test_more_finished_trials_than_one_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("studyflow.tracking.mlflow.PAGE_SIZE", 2)
+        monkeypatch.setattr("studyflow.tracking.mlflow.search.PAGE_SIZE", 2)
         tracker = self.opened()
         for number in range(5):
             tracker.close_trial(complete(number))
@@ -319,19 +319,20 @@ class TestMLflowTracker(TrackerContract):
     def test_a_trial_does_not_wait_until_thousands_of_others_are_looked_through(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        from mlflow import MlflowClient
+
         tracker = self.opened()
         tracker.close_trial(complete(0))
-        search: Any = tracker._search  # type: ignore[attr-defined]
+        search = MlflowClient.search_runs
         is_opened, is_looking = threading.Event(), threading.Event()
 
-        def slow(experiment: str, role: str, number: int | None = None) -> Iterator[Any]:
-            for run in search(experiment, role, number):
-                if number is None:
-                    is_looking.set()
-                    assert is_opened.wait(30)
-                yield run
+        def slow(client: Any, ids: list[str], text: str = "", **options: Any) -> Any:
+            if "studyflow.role` = 'trial'" in text and "studyflow.trial`" not in text:
+                is_looking.set()
+                assert is_opened.wait(30)
+            return search(client, ids, text, **options)
 
-        monkeypatch.setattr(tracker, "_search", slow)
+        monkeypatch.setattr(MlflowClient, "search_runs", slow)
         with ThreadPoolExecutor() as pool:
             looking = pool.submit(tracker.finished_trials)
             assert is_looking.wait(30)
@@ -380,7 +381,7 @@ class TestMLflowTracker(TrackerContract):
     def test_a_database_of_another_version_is_refused_with_the_way_out(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("studyflow.tracking.mlflow.CONNECT_ATTEMPTS", 1)
+        monkeypatch.setattr("studyflow.tracking.mlflow.client.CONNECT_ATTEMPTS", 1)
         with contextlib.closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
             database.execute("update alembic_version set version_num = 'cc1f77228345'")
             database.commit()

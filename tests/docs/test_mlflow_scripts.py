@@ -54,7 +54,7 @@ class Place:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.uri = embedded_uri(folder)
-        self.tracker = MLflowTracker(self.uri, STUDY, artifact_root=folder / "artifacts")
+        self.tracker = MLflowTracker(self.uri, STUDY)
         self.record = TrialRecord(
             number=0, state=TrialState.RUNNING, params={"lr": 0.5}, started_at=time.time()
         )

@@ -102,18 +102,13 @@ class TrialsPage:
     def __init__(self, browser: Browser, site: Site, study: str) -> None:
         self._browser = browser
         self._site = site
-        self._tracker = MLflowTracker(
-            embedded_uri(site.folder / ".studyflow"), study, pages=site.mlflow
-        )
-        self._tracker.find_study()
+        tracker = MLflowTracker(embedded_uri(site.folder / ".studyflow"), study, pages=site.mlflow)
+        tracker.find_study()
+        self._url = tracker.run_url() or ""
 
     def open_study(self) -> None:
         """Go to the study's run."""
-        experiment = self._tracker._find_experiment()
-        run = self._tracker.find_study()
-        self._browser.read(
-            f"{self._site.mlflow}/#/experiments/{experiment}/runs/{run}", "Child runs"
-        )
+        self._browser.read(self._url, "Child runs")
 
     def follow(self, title: str) -> None:
         """Follow a link of the study's description, which would open in a new window."""

@@ -9,14 +9,13 @@ the file:
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from studyflow.errors import TrackingError
-from studyflow.tracking.mlflow import connect, translate
+from studyflow.tracking.mlflow.client import RESOURCE_ALREADY_EXISTS, Connection, error_code
 
 ARTIFACT_TAG: Final = "studyflow.artifact"
 """Tag of a version: path of the model within its run."""
@@ -82,12 +81,11 @@ class ModelRegistry:
     """
 
     def __init__(self, uri: str) -> None:
-        self._uri = uri
-        self._connected: Any = None
+        self._mlflow = Connection(uri)
 
     def artifacts(self, run_id: str) -> tuple[str, ...]:
         """Return the files and folders at the top of a run's artifacts, by name."""
-        with self._client() as client:
+        with self._mlflow.client() as client:
             return tuple(sorted(entry.path for entry in client.list_artifacts(run_id)))
 
     def register(
@@ -107,7 +105,7 @@ class ModelRegistry:
         Raises:
             TrackingError: The run has no such artifact, or MLflow refuses.
         """
-        with self._client() as client:
+        with self._mlflow.client() as client:
             source = _source(client, run_id, artifact)
             tags = {**tags, ARTIFACT_TAG: artifact}
             version = self._existing(client, run_id, artifact, name)
@@ -128,17 +126,6 @@ class ModelRegistry:
             if version.name == name and version.tags.get(ARTIFACT_TAG) == artifact:
                 return str(version.version)
         return None
-
-    @contextlib.contextmanager
-    def _client(self) -> Iterator[Any]:
-        try:
-            if self._connected is None:
-                self._connected = connect(self._uri)
-            yield self._connected
-        except TrackingError:
-            raise
-        except Exception as error:
-            raise translate(error, self._uri) from error
 
 
 def _source(client: Any, run_id: str, artifact: str) -> str:
@@ -165,5 +152,5 @@ def _create_model(client: Any, name: str) -> None:
     try:
         client.create_registered_model(name)
     except Exception as error:
-        if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
+        if error_code(error) != RESOURCE_ALREADY_EXISTS:
             raise

@@ -1,4 +1,4 @@
-"""What the MLflow tracker decides without any MLflow; `tests/contract` has the rest."""
+"""The connection: what an error means, and how a database comes to be."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from pathlib import Path
 import pytest
 
 from studyflow.errors import TrackingError, TrackingUnavailable
-from studyflow.testing.tracker_contract import complete
 from studyflow.tracking import MLflowTracker, embedded_uri
-from studyflow.tracking.mlflow import (
-    _bounded,
-    _closing_metrics,
-    _lines_tag,
-    _pieces,
+from studyflow.tracking.mlflow.client import (
+    artifact_folder,
     connect,
     translate,
+    without_credentials,
 )
 
 URI = "http://me:secret@mlflow:5000"
@@ -91,12 +88,19 @@ def test_credentials_stay_out_of_messages_and_references() -> None:
     error = translate(Answer(f"API request to {URI}/api failed", 500), URI)
     assert "secret" not in str(error)
     assert "http://mlflow:5000" in str(error)
-    assert MLflowTracker(URI, "s")._trial_uri == "http://mlflow:5000"
+    assert without_credentials(URI) == "http://mlflow:5000"
 
 
 def test_an_embedded_database_has_an_absolute_address(tmp_path: Path) -> None:
     assert embedded_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     assert embedded_uri(Path("x")) == f"sqlite:///{Path.cwd()}/x/mlflow.db"
+
+
+def test_an_embedded_mlflow_keeps_artifacts_beside_its_database(tmp_path: Path) -> None:
+    assert artifact_folder(embedded_uri(tmp_path)) == tmp_path / "mlartifacts"
+    assert artifact_folder(URI) is None
+    assert artifact_folder("sqlite:///:memory:") is None
+    assert artifact_folder("postgresql://db/mlflow") is None
 
 
 def test_without_a_server_there_is_no_link(tmp_path: Path) -> None:
@@ -109,38 +113,3 @@ def test_importing_the_package_and_making_a_tracker_does_not_import_mlflow() -> 
         "MLflowTracker('http://localhost:1', 's'); sys.exit('mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_a_text_that_is_cut_says_so_and_equals_no_other() -> None:
-    assert _bounded("short", 60) == "short"
-    one, other = (_bounded("x" * 6000 + end, 6000) for end in "ab")
-    assert len(one) == 6000
-    assert one.endswith("… [6001 characters, sha256 " + one[-9:])
-    assert one != other
-
-
-def test_lines_are_kept_whole_and_the_rest_is_counted() -> None:
-    assert _lines_tag(["a", "b"]) == "a\nb"
-    many = _lines_tag([f"model-{number:04d}.bin: refused" for number in range(1000)])
-    assert len(many) <= 8000
-    *whole, last = many.split("\n")
-    assert whole[-1].endswith(".bin: refused")
-    assert last == f"and {1000 - len(whole)} more"
-
-
-def test_a_final_value_goes_after_the_last_point_of_its_metric() -> None:
-    latest = {"loss": (9, 2_000, 0.75), "accuracy": (4, 100, 0.9)}
-    record = complete(0, 0.25, constraints={}, started_at=None)
-    assert _closing_metrics(record, ("loss",), latest, 1_000) == [
-        ("loss", 0.25, 2_001, 9),
-        ("objective", 0.25, 1_000, 0),
-    ]
-
-
-def test_batches_are_bounded_in_number_and_size() -> None:
-    assert [len(piece) for piece in _pieces({str(i): "" for i in range(250)})] == [100, 100, 50]
-    assert [len(piece) for piece in _pieces({str(i): "値" * 6000 for i in range(30)})] == [
-        11,
-        11,
-        8,
-    ]
