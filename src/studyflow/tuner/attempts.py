@@ -1,0 +1,133 @@
+"""The executor as one runner uses it: which attempts it launched, stopped and let go of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final
+
+from studyflow.errors import ExecutorBlocked, ExecutorUnavailable
+from studyflow.executors import AttemptId, AttemptStatus, Executor
+from studyflow.trial import Trial
+from studyflow.trial.record import TrialRecord
+from studyflow.tuner.progress import Notes
+from studyflow.tuner.reconcile import Stop
+from studyflow.tuner.snapshot import Snapshot, newest_attempt
+
+STALE_SECONDS: Final = 30.0
+"""How long a runner whose study is over waits for the end of attempts that no longer count."""
+
+
+class Attempts:
+    """What a runner remembers of the attempts at its site. A new runner needs none of it.
+
+    Args:
+        executor: Where attempts run.
+        notes: Told what the executor could not do.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, executor: Executor, notes: Notes, clock: Callable[[], float]) -> None:
+        self._executor = executor
+        self._notes = notes
+        self._clock = clock
+        self._launched: set[AttemptId] = set()
+        self._stopping: set[AttemptId] = set()
+        self._unforgotten: set[AttemptId] = set()
+        """Ended attempts that the executor could not let go of yet."""
+        self._left_behind: set[AttemptId] = set()
+        """Ended attempts that the executor refuses to let go of."""
+        self._forgotten: set[AttemptId] = set()
+        """Attempts that the executor has let go of in this turn."""
+        self._stale_since: float | None = None
+        """Since when nothing but attempts that no longer count keeps this runner."""
+
+    def poll(self) -> Mapping[AttemptId, AttemptStatus]:
+        """Return every attempt that the executor knows: one look.
+
+        Raises:
+            ExecutorUnavailable: The executor does not answer.
+        """
+        self._forgotten.clear()
+        return self._executor.poll()
+
+    def adopt(self, record: TrialRecord) -> bool:
+        """Look after a trial's newest attempt from now on; return whether that is new."""
+        attempt = newest_attempt(record)
+        is_new = attempt not in self._launched
+        self._launched.add(attempt)
+        return is_new
+
+    def submit(self, trial: Trial, avoid: Collection[str]) -> None:
+        """Launch an attempt.
+
+        Raises:
+            ExecutorUnavailable: The same call may succeed later.
+            ExecutorBlocked: No attempt of the study can start.
+            ExecutorError: This attempt can never start.
+        """
+        self._launched.add(self._executor.submit(trial, avoid=avoid))
+
+    def stop(self, stop: Stop) -> None:
+        """Tell an attempt to end; a later turn tries again if the executor does not answer."""
+        try:
+            self._executor.stop(stop.attempt, stop.cause, stop.reason)
+        except ExecutorUnavailable as error:
+            self._notes.add(str(error))
+        except ExecutorBlocked as error:
+            self._stopping.add(stop.attempt)  # refused once is refused again
+            self._notes.lose_right(str(error))
+        else:
+            self._stopping.add(stop.attempt)
+
+    def forget(self, attempt: AttemptId) -> None:
+        """Let go of an ended attempt; a later turn tries again if the executor does not answer."""
+        if attempt in self._left_behind:
+            return
+        try:
+            self._executor.forget(attempt)
+        except ExecutorUnavailable as error:
+            self._unforgotten.add(attempt)
+            self._notes.add(str(error))
+        except ExecutorBlocked as error:
+            self._left_behind.add(attempt)
+            self._notes.lose_right(str(error))
+        else:
+            self._forgotten.add(attempt)
+            self._unforgotten.discard(attempt)
+
+    def launched(self, running: Iterable[TrialRecord]) -> frozenset[AttemptId]:
+        """Return the newest attempts of running trials that this runner launched or adopted."""
+        return frozenset(
+            self._launched.intersection(newest_attempt(r) for r in running if r.has_attempt)
+        )
+
+    def stopping(self, attempts: Collection[AttemptId]) -> frozenset[AttemptId]:
+        """Return those of some attempts that were told to end."""
+        return frozenset(self._stopping.intersection(attempts))
+
+    def left_behind(self, attempts: Collection[AttemptId]) -> frozenset[AttemptId]:
+        """Return those of some attempts that the executor refuses to let go of."""
+        return frozenset(self._left_behind.intersection(attempts))
+
+    def unforgotten(self, attempts: Collection[AttemptId]) -> frozenset[AttemptId]:
+        """Return those of some attempts that have ended and are to be let go of once more."""
+        self._unforgotten.intersection_update(attempts)
+        return frozenset(self._unforgotten)
+
+    def stale(self, snapshot: Snapshot) -> frozenset[AttemptId]:
+        """Return the attempts of this site that no longer count and are still to be ended.
+
+        Others have taken over their trials while this runner stood still: whoever leaves now leaves
+        them running.
+        """
+        counting = {newest_attempt(r) for r in snapshot.running if r.has_attempt}
+        stale = snapshot.attempts.keys() - counting - self._forgotten - self._left_behind
+        if stale and self._stale_since is None:
+            self._stale_since = self._clock()
+        return frozenset(stale)
+
+    @property
+    def has_waited_for_stale(self) -> bool:
+        """Whether attempts that no longer count have had their time to end."""
+        since = self._stale_since
+        return since is not None and self._clock() - since >= STALE_SECONDS

@@ -1,0 +1,187 @@
+"""Carries out what a turn of the loop has decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
+from studyflow.observers.observer import Observer
+from studyflow.spec import StudySpec
+from studyflow.study import Study
+from studyflow.trial.record import TrialRecord
+from studyflow.tuner.attempts import Attempts
+from studyflow.tuner.launching import Launcher
+from studyflow.tuner.mirror import TrialMirror
+from studyflow.tuner.nodes import Nodes
+from studyflow.tuner.other_runners import OtherRunners
+from studyflow.tuner.progress import Notes, TunerResult
+from studyflow.tuner.reconcile import (
+    Action,
+    Ask,
+    Forget,
+    Launch,
+    RecordEnd,
+    RecordLoss,
+    Stop,
+    Watch,
+    Withdraw,
+)
+from studyflow.tuner.recording import Recorder
+from studyflow.tuner.reports import Reports
+from studyflow.tuner.settings import TunerSettings
+from studyflow.tuner.snapshot import Snapshot
+
+
+@dataclass(slots=True)
+class Turn:
+    """One look at the executor, and what was done about it so far."""
+
+    attempts: Mapping[AttemptId, AttemptStatus]
+    is_leaving: bool = False
+    is_cancelling: bool = False
+    handled: set[AttemptId] = field(default_factory=set)
+    tried: set[int] = field(default_factory=set)
+    has_asked_in_vain: bool = False
+    """Whether there was no trial to be had, as another runner was first."""
+    ending: TunerResult | None = None
+    """Why no further trial is asked for."""
+    has_changed: bool = False
+    """Whether there is progress to show."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every attempt was dealt with."""
+        return self.handled.issuperset(self.attempts)
+
+
+class Effects:
+    """The one place where a decision becomes a call of the storage, the executor or MLflow.
+
+    Args:
+        study: The study.
+        executor: Where attempts run.
+        mirror: The study's picture in MLflow.
+        observer: Hears of everything.
+        notes: What keeps the study from going on at full speed.
+        others: The other runners at work.
+        settings: Numbers of the loop.
+        clock: Seconds, monotonic.
+        on_spec: Told when the study file that the study keeps has changed.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        executor: Executor,
+        mirror: TrialMirror,
+        observer: Observer,
+        *,
+        notes: Notes,
+        others: OtherRunners,
+        settings: TunerSettings,
+        clock: Callable[[], float],
+        on_spec: Callable[[StudySpec], None],
+    ) -> None:
+        self._observer = observer
+        self._notes = notes
+        self.nodes = Nodes(study, observer, notes)
+        self.attempts = Attempts(executor, notes, clock)
+        self._reports = Reports(
+            study,
+            mirror,
+            observer,
+            brings_points=executor.brings_points,
+            poll_seconds=settings.tracker_poll_seconds,
+            clock=clock,
+        )
+        self.recorder = Recorder(
+            study,
+            mirror,
+            observer,
+            reports=self._reports,
+            nodes=self.nodes,
+            notes=notes,
+            patience_seconds=settings.tracker_patience_seconds,
+            clock=clock,
+        )
+        self.launcher = Launcher(
+            study,
+            executor,
+            mirror,
+            observer,
+            attempts=self.attempts,
+            recorder=self.recorder,
+            nodes=self.nodes,
+            others=others,
+            notes=notes,
+            clock=clock,
+            on_spec=on_spec,
+        )
+
+    def carry_out(self, actions: Iterable[Action], snapshot: Snapshot, turn: Turn) -> None:
+        """Carry out what was decided by a snapshot, and note in the turn that it was.
+
+        Every write is made on the condition that its trial is still as the snapshot shows it.
+        """
+        running = {record.number: record for record in snapshot.running}
+        for action in actions:
+            self._act(action, snapshot, running, turn)
+        turn.handled.update(turn.attempts)
+
+    def _act(
+        self, action: Action, snapshot: Snapshot, running: Mapping[int, TrialRecord], turn: Turn
+    ) -> None:
+        """Carry out an action."""
+        match action:
+            case Watch(attempt):
+                self._watch(action, running[attempt.number], snapshot.attempts[attempt])
+            case RecordEnd(attempt):
+                record, status = running[attempt.number], snapshot.attempts[attempt]
+                self._adopt(record, status)
+                is_cancelling = turn.is_cancelling
+                if self.recorder.record_end(record, status, is_cancelling=is_cancelling):
+                    self.attempts.forget(attempt)
+                    turn.has_changed = True
+            case Stop():
+                self.attempts.stop(action)
+            case Forget(attempt):
+                self.attempts.forget(attempt)
+            case RecordLoss(number, message):
+                self.recorder.record_loss(running[number], message)
+                turn.tried.add(number)
+            case Withdraw(number):
+                self._withdraw(running[number], is_cancelling=turn.is_cancelling)
+                turn.tried.add(number)
+                turn.has_changed = True
+            case Launch(attempt):
+                record = running[attempt.number]
+                turn.has_changed |= self.launcher.resume(record, attempt.attempt)
+                turn.tried.add(attempt.number)
+            case Ask():
+                asked = self.launcher.ask()
+                turn.has_asked_in_vain = asked is None
+                if asked is not None:
+                    turn.tried.add(asked)
+                    turn.has_changed = True
+
+    def _adopt(self, record: TrialRecord, status: AttemptStatus) -> None:
+        """Take in what an attempt has reported, and tell of one that another runner launched."""
+        if self.attempts.adopt(record):
+            self._observer.launched(record)
+        self._reports.take(record, status.points)
+
+    def _watch(self, action: Watch, record: TrialRecord, status: AttemptStatus) -> None:
+        self._adopt(record, status)
+        if action.may_stop:
+            stop = self._reports.reason_to_stop(record, status)
+            if stop is not None:
+                self.attempts.stop(stop)
+        if status.state is AttemptState.PENDING and status.reason:
+            self._notes.add(f"Trial {record.number} waits: {status.reason}")
+
+    def _withdraw(self, record: TrialRecord, *, is_cancelling: bool) -> None:
+        if is_cancelling:
+            self.recorder.cancel(record)
+        else:
+            self.recorder.block(record, self._notes.blocked or "")

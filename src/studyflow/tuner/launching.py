@@ -1,0 +1,196 @@
+"""Starts attempts: notes each in the storage, opens its MLflow run, and submits it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, TrialTaken
+from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
+from studyflow.observers.observer import Observer
+from studyflow.spec import StudySpec
+from studyflow.study import Canary, Study, Verdict
+from studyflow.trial import Cause, Trial
+from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.tuner.attempts import Attempts
+from studyflow.tuner.mirror import TrialMirror
+from studyflow.tuner.nodes import Nodes
+from studyflow.tuner.other_runners import OtherRunners
+from studyflow.tuner.progress import Notes
+from studyflow.tuner.recording import Recorder
+from studyflow.tuner.snapshot import Limits
+
+_log = logging.getLogger(__name__)
+
+
+class Launcher:
+    """Launches attempts within the study's limits.
+
+    Args:
+        study: The study.
+        executor: Where attempts run.
+        mirror: The study's picture in MLflow.
+        observer: Told of each attempt that was started.
+        attempts: The executor's attempts, as this runner uses them.
+        recorder: Records trials that cannot start.
+        nodes: The nodes that an attempt avoids.
+        others: The other runners at work.
+        notes: Told why a launch was refused.
+        clock: Seconds, monotonic.
+        on_spec: Told when the study file that the study keeps has changed.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        executor: Executor,
+        mirror: TrialMirror,
+        observer: Observer,
+        *,
+        attempts: Attempts,
+        recorder: Recorder,
+        nodes: Nodes,
+        others: OtherRunners,
+        notes: Notes,
+        clock: Callable[[], float],
+        on_spec: Callable[[StudySpec], None],
+    ) -> None:
+        self._study = study
+        self._spec = study.spec
+        self._executor = executor
+        self._mirror = mirror
+        self._observer = observer
+        self._attempts = attempts
+        self._recorder = recorder
+        self._nodes = nodes
+        self._others = others
+        self._notes = notes
+        self._clock = clock
+        self._on_spec = on_spec
+        self._canary = Canary(executor.canary_seconds)
+        self._has_kept_spec = False
+        self.is_refused = False
+        """Whether the executor has refused a launch in this turn, for now or for good."""
+
+    def begin_turn(self) -> None:
+        """Let launches be tried again."""
+        self.is_refused = False
+
+    def limits(self) -> Limits:
+        """Return how much may run at once, and how much may be asked for."""
+        return Limits(
+            max_parallel_trials=self._spec.budget.max_parallel_trials,
+            slots=self._executor.slots,
+            room=self._study.room(),
+            is_script_proven=self._canary.is_proven,
+        )
+
+    def look_at_canary(self, statuses: Mapping[AttemptId, AttemptStatus]) -> None:
+        """Find out whether the study's script is known to run here."""
+        if self._canary.is_proven:
+            return
+        running = {
+            (attempt.number, attempt.attempt)
+            for attempt, status in statuses.items()
+            if status.state is AttemptState.RUNNING
+        }
+        self._canary.look(self._study.records(), running, self._clock())
+
+    def note_canary(self) -> None:
+        """Tell why other trials wait, if they wait for the first one."""
+        is_parallel = self._spec.budget.max_parallel_trials > 1
+        if is_parallel and not self._canary.is_proven and self._study.room() > 0:
+            self._notes.add(
+                "One trial goes ahead alone; others follow once its script has run for "
+                f"{self._executor.canary_seconds:g} s or has reported a value."
+            )
+
+    def ask(self) -> int | None:
+        """Ask for a new trial and launch it; return its number, or `None` if there was none."""
+        record = self._study.ask(self._executor.site)
+        if record is None:
+            return None
+        self._launch(record, attempt=1)
+        return record.number
+
+    def resume(self, record: TrialRecord, attempt: int) -> bool:
+        """Launch an attempt of a running trial; return whether anything came of it."""
+        if self.is_refused:
+            return False  # one refusal is enough for a turn
+        try:
+            whole = self._study.complete_suggestion(record.number, self._executor.site, seen=record)
+        except TrialTaken as error:
+            _log.info("%s", error)
+            return False
+        return self._launch(whole, attempt)
+
+    def keep_spec(self, *, is_new: bool) -> None:
+        """Keep this run's study file with the study, now that the run has done something."""
+        kept = self._study.keep_spec(is_shared=self._others.may_share, is_new=is_new)
+        self._has_kept_spec = True
+        if kept is not None:
+            self._on_spec(kept)
+
+    def _launch(self, record: TrialRecord, attempt: int) -> bool:
+        """Start an attempt; return whether anything came of it."""
+        begun = self._begin(record, attempt)
+        if begun is None:
+            return False
+        self.keep_spec(is_new=not self._has_kept_spec)
+        tracking = self._mirror.open_trial(begun)
+        if tracking is not None:
+            self._study.set_run_id(begun.number, tracking.run_id, seen=begun)
+            begun = replace(begun, run_id=tracking.run_id)
+        trial = Trial(
+            study=self._spec.name,
+            number=begun.number,
+            attempt=attempt,
+            params=begun.params,
+            budget=self._spec.trial.budget,
+            metrics=self._spec.metrics,
+            tracking=tracking,
+        )
+        return self._submit(begun, trial)
+
+    def _begin(self, record: TrialRecord, attempt: int) -> TrialRecord | None:
+        """Note that an attempt is about to be launched.
+
+        Whoever finds one attempt too many after noting its own withdraws: of two runners that saw
+        the last slot, one takes it in a later turn.
+
+        Returns:
+            The trial; `None` when the attempt may not be launched now.
+        """
+        site = self._executor.site
+        begun = self._study.begin_attempt(record.number, attempt, site, seen=record)
+        if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, site):
+            return None  # another runner was first
+        n_begun = sum(other.has_attempt for other in self._study.running())
+        if n_begun > self._spec.budget.max_parallel_trials and not record.has_attempt:
+            self._study.withdraw_attempt(record.number, attempt, begun)
+            return None
+        return begun
+
+    def _submit(self, record: TrialRecord, trial: Trial) -> bool:
+        try:
+            self._attempts.submit(trial, self._nodes.to_avoid(record))
+        except ExecutorUnavailable as error:
+            self.is_refused = True
+            self._notes.add(str(error))
+            return False
+        except ExecutorBlocked as error:
+            self.is_refused = True
+            self._recorder.block(record, str(error))
+            return True
+        except ExecutorError as error:
+            self.is_refused = True  # the stop rules see this failure before another trial follows
+            verdict = Verdict(Cause.USER_ERROR, TrialState.FAILED, str(error))
+            self._recorder.record(record, verdict)
+            return True
+        self._recorder.end_pause(record.number)
+        _log.info(
+            "trial=%d attempt=%d launched params=%s", record.number, trial.attempt, record.params
+        )
+        self._observer.launched(record)
+        return True

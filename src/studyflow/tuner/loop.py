@@ -1,0 +1,280 @@
+"""The loop: look, reconcile, act.
+
+`Tuner` holds nothing that cannot be rebuilt. Every turn compares what the storage says (which
+trials run) with what the executor says (which attempts exist) and closes the difference, so a
+runner that was killed at any point is replaced by one that starts with an ordinary turn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Final
+
+from studyflow import interrupt
+from studyflow.errors import ExecutorUnavailable, StudyflowError
+from studyflow.executors import AttemptId, Executor
+from studyflow.observers.observer import Observer, Observers
+from studyflow.spec import StudySpec
+from studyflow.study import Study
+from studyflow.tuner.effects import Effects, Turn
+from studyflow.tuner.mirror import TrialMirror
+from studyflow.tuner.other_runners import OtherRunners
+from studyflow.tuner.progress import Leftover, Notes, ProgressView, TunerResult, enumerated
+from studyflow.tuner.reconcile import next_actions
+from studyflow.tuner.settings import TunerSettings
+from studyflow.tuner.snapshot import Snapshot
+
+CANCEL_SECONDS: Final = 30.0
+"""How long a cancelled runner waits for its attempts to end before it leaves them to the next
+one."""
+
+CANCEL_PAUSE_SECONDS: Final = 0.2
+"""Longest pause between two looks of a cancelled runner at its attempts."""
+
+CANCEL_RETRY_SECONDS: Final = 1.0
+"""The same while the executor does not answer."""
+
+
+class Tuner:
+    """The loop over one study. See the module's text.
+
+    Args:
+        study: The study.
+        executor: Where attempts run; belongs to the same study.
+        mirror: The study's picture in MLflow.
+        observer: Hears of everything.
+        settings: Numbers of the loop; the default ones if not given.
+        clock: Seconds, monotonic.
+        ends_trials: Asked when the runner is told to end: whether the running attempts end with it.
+            Else they go on for the next runner.
+        leaves: Asked in every turn: whether this runner is to start nothing more and to leave when
+            the running attempts have ended.
+        on_spec: Told when the study file that the study keeps has changed.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        executor: Executor,
+        mirror: TrialMirror,
+        observer: Observer,
+        *,
+        settings: TunerSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        ends_trials: Callable[[], bool] = lambda: True,
+        leaves: Callable[[], bool] = lambda: False,
+        on_spec: Callable[[StudySpec], None] = lambda _: None,
+    ) -> None:
+        self._study = study
+        self._executor = executor
+        self._settings = settings = settings or TunerSettings()
+        self._clock = clock
+        self._ends_trials = ends_trials
+        self._leaves = leaves
+        self._observer = observer = Observers(observer)
+        self._notes = notes = Notes(observer)
+        self._others = OtherRunners(executor.site, settings.lease_seconds, notes, clock)
+        self._progress = ProgressView(study, observer, notes, clock)
+        self._effects = Effects(
+            study,
+            executor,
+            mirror,
+            observer,
+            notes=notes,
+            others=self._others,
+            settings=settings,
+            clock=clock,
+            on_spec=on_spec,
+        )
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Other sites that were seen at work, as the last turn found them."""
+        return self._others.active
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether another runner was seen at work at this one's own site, such as a namespace."""
+        return self._others.is_joined
+
+    def drive(self) -> TunerResult:
+        """Run the study to its end.
+
+        Ctrl-C, SIGTERM turned into an exception and Prefect's cancellation stop the running
+        attempts and record them as cancelled before they go on, if `ends_trials` says so. Any other
+        exception leaves the attempts running for the next runner.
+        """
+        n_arrived = interrupt.n_arrived()
+        try:
+            while (result := self.turn()) is None:
+                self._executor.wait(self._settings.poll_seconds)
+                if interrupt.n_arrived() > n_arrived:
+                    raise interrupt.Terminated  # what was raised then was lost
+        except Exception:
+            raise
+        except BaseException:
+            try:
+                if self._ends_trials():
+                    self.cancel()
+            except StudyflowError as error:
+                self._observer.noted(f"Left all running trials to the next runner: {error}")
+            raise
+        return result
+
+    def turn(self) -> TunerResult | None:
+        """Do all that can be done now; return the result once nothing is left to wait for."""
+        self._notes.begin_turn()
+        try:
+            turn = Turn(self._effects.attempts.poll())
+        except ExecutorUnavailable as error:
+            self._notes.add(f"{error} Running trials go on; no new ones start until it is back.")
+            self._progress.show(force=False)
+            return None
+        self._take_notices(turn)
+        snapshot = self._reconcile(turn)
+        if turn.ending is None and not snapshot.is_paused:
+            self._effects.launcher.note_canary()
+        is_over = turn.ending is not None and not self._is_awaiting(snapshot)
+        if is_over and turn.ending is not None and turn.ending.is_finished:
+            self._effects.launcher.keep_spec(is_new=True)
+        self._progress.show(force=turn.has_changed or is_over)
+        return turn.ending if is_over else None
+
+    def _take_notices(self, turn: Turn) -> None:
+        """Take in what people and other runners have left with the study."""
+        notices = self._study.notices()
+        self._progress.stopwatch.look(notices.is_paused)
+        if notices.is_paused:
+            self._notes.add(
+                "Paused: running trials finish, none starts. "
+                f"Hint: studyflow resume {self._study.name}"
+            )
+        self._others.look(notices.beats, self._study.running())
+        self._effects.nodes.take_resets(notices.pardons)
+        turn.is_leaving = self._leaves()
+        if turn.is_leaving:
+            self._notes.add("Paused: this runner leaves when its running trials have finished.")
+
+    def _reconcile(self, turn: Turn) -> Snapshot:
+        """Act until nothing is left to do in this turn; return what is there then."""
+        self._effects.launcher.begin_turn()
+        while True:
+            snapshot = self._look(turn)
+            actions = next_actions(snapshot)
+            if snapshot.is_settled and not actions:
+                return snapshot
+            self._effects.carry_out(actions, snapshot, turn)
+
+    def _look(self, turn: Turn) -> Snapshot:
+        """Return what is there now."""
+        if turn.is_settled and not turn.is_cancelling:
+            self._effects.nodes.judge(turn.attempts.values())
+            self._effects.launcher.look_at_canary(turn.attempts)
+            turn.ending = self._ending(turn)
+        running = self._study.running()
+        limits = self._effects.launcher.limits()
+        return Snapshot(
+            site=self._executor.site,
+            running=running,
+            attempts=turn.attempts,
+            limits=replace(limits, room=0) if turn.has_asked_in_vain else limits,
+            now=self._clock(),
+            held_elsewhere=self._others.held_elsewhere(running),
+            retry_at=self._effects.recorder.retry_at,
+            launched=self._effects.attempts.launched(running),
+            stopping=self._effects.attempts.stopping(turn.attempts),
+            left_behind=self._effects.attempts.left_behind(turn.attempts),
+            handled=frozenset(turn.handled),
+            tried=frozenset(turn.tried),
+            is_refused=self._effects.launcher.is_refused,
+            blocked=self._notes.blocked,
+            is_paused=self._progress.stopwatch.is_paused,
+            is_leaving=turn.is_leaving,
+            is_ending=turn.ending is not None,
+            is_cancelling=turn.is_cancelling,
+        )
+
+    def _ending(self, turn: Turn) -> TunerResult | None:
+        """Return why no further trial is asked for; `None` to go on."""
+        ending = self._progress.ending(self._effects.nodes.barred)
+        if ending is None and turn.is_leaving:
+            return TunerResult("The runner was paused.", is_finished=False, has_left=True)
+        return ending
+
+    def _is_awaiting(self, snapshot: Snapshot) -> bool:
+        """Return whether this runner has to wait for anything before it ends."""
+        if snapshot.awaited or self._effects.attempts.unforgotten(snapshot.attempts):
+            return True
+        stale = self._effects.attempts.stale(snapshot)
+        if not stale or snapshot.blocked is not None:
+            return False
+        if not self._effects.attempts.has_waited_for_stale:
+            return True
+        numbers = tuple(sorted({attempt.number for attempt in stale}))
+        live = snapshot.live & stale
+        self._observer.noted(str(Leftover(numbers, _reason_left(snapshot, live))))
+        return False
+
+    # ---- being cancelled --------------------------------------------------------------------
+
+    def cancel(self, patience_seconds: float = CANCEL_SECONDS) -> None:
+        """Stop all running attempts, record their trials as cancelled, and see them gone.
+
+        What runners of other sites look after goes on. What cannot be ended is tried again until
+        patience is over, or a second Ctrl-C comes; the observer is told what is left then.
+
+        Raises:
+            StorageUnavailable: The study's storage is away; what runs is left to the next runner.
+        """
+        deadline = self._clock() + patience_seconds
+        left: Leftover | None = None
+        try:
+            while (left := self._cancel_once()) is not None and self._clock() < deadline:
+                self._executor.wait(left.pause_seconds)
+        except Exception:
+            raise
+        except BaseException:  # told to end once more, and at once
+            self._say_left(left)
+            raise
+        self._say_left(left)
+
+    def _cancel_once(self) -> Leftover | None:
+        """Do all that can be done now to end what runs here; return what is left of it."""
+        running = self._study.running()
+        self._others.look(self._study.notices().beats, running)
+        try:
+            turn = Turn(self._effects.attempts.poll(), is_cancelling=True)
+        except ExecutorUnavailable as error:
+            elsewhere = self._others.held_elsewhere(running)
+            numbers = tuple(r.number for r in running if r.number not in elsewhere)
+            return Leftover(numbers, str(error), CANCEL_RETRY_SECONDS) if numbers else None
+        snapshot = self._reconcile(turn)
+        ended = self._effects.attempts.unforgotten(snapshot.attempts)
+        left = {attempt.number for attempt in snapshot.live | ended}
+        left.update(record.number for record in snapshot.running if snapshot.is_own(record))
+        if left:
+            reason = _reason_left(snapshot, snapshot.live)
+            return Leftover(tuple(sorted(left)), reason, CANCEL_PAUSE_SECONDS)
+        if snapshot.running:
+            holders = sorted({record.holder or "another runner" for record in snapshot.running})
+            self._observer.noted(
+                f"Left alone: {len(snapshot.running)} running trials of {enumerated(holders)}."
+            )
+        return None
+
+    def _say_left(self, left: Leftover | None) -> None:
+        if left is not None:
+            self._observer.noted(str(left))
+
+
+def _reason_left(snapshot: Snapshot, live: Collection[AttemptId]) -> str:
+    """Return why a runner that leaves has not ended everything, one sentence."""
+    if not live:
+        return "Ended, but not recorded or not cleaned up."
+    if snapshot.blocked is not None:
+        return snapshot.blocked
+    if snapshot.stopping.issuperset(live):
+        return "Told to end, but not ended yet."
+    return "Could not be told to end."

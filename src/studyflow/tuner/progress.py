@@ -1,0 +1,204 @@
+"""What a runner tells of its study: notes, progress, and why it starts no further trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from studyflow.observers.observer import Observer, Progress
+from studyflow.study import (
+    Study,
+    describe_fruitless,
+    describe_time_limit,
+    is_counted,
+    stop_reason,
+)
+from studyflow.trial.record import TrialState, best_records
+
+PROGRESS_SECONDS: Final = 2.0
+"""Longest silence between two calls of `Observer.progressed`."""
+
+MAX_NUMBERS_SHOWN: Final = 10
+"""Most trials that a sentence names."""
+
+MAX_NOTES_SHOWN: Final = 3
+"""Most notes that `Progress.note` holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunerResult:
+    """How a run of the loop ended."""
+
+    reason: str
+    """One sentence: why no further trial is started."""
+    is_finished: bool
+    """Whether the study needs no further runner: its budget is spent or a stop rule holds."""
+    is_failure: bool = False
+    """Whether it ended because its trials cannot work."""
+    has_left: bool = False
+    """Whether it was told to leave, and another runner will go on: nothing has come to its end."""
+
+
+class Notes:
+    """What keeps the study from going on at full speed; a person is told of each note once.
+
+    Args:
+        observer: Hears each note that the turn before did not have.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._notes: list[str] = []
+        self._said: frozenset[str] = frozenset()
+        self.blocked: str | None = None
+        """Why no attempt of the study can start, whatever its parameters; `None` if one can."""
+
+    def begin_turn(self) -> None:
+        """Start with no notes."""
+        self._said, self._notes = frozenset(self._notes), []
+
+    def add(self, note: str) -> None:
+        """Note what this turn has found."""
+        if note not in self._notes:
+            self._notes.append(note)
+            if note not in self._said:
+                self._observer.noted(note)
+
+    def lose_right(self, reason: str) -> None:
+        """Start no further trial once attempts cannot be ended; those that run go on."""
+        if self.blocked is None:
+            self.blocked = reason
+            self.add(reason)
+
+    @property
+    def summary(self) -> str:
+        """The first notes of this turn in one line; empty without any."""
+        return " ".join(self._notes[:MAX_NOTES_SHOWN])
+
+
+class Stopwatch:
+    """How long a runner has worked on a study, with and without the pauses that a person made."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._started = self._looked_at = clock()
+        self._paused_seconds = 0.0
+        self.is_paused = False
+        """Whether a person has paused the study, as the last look found it."""
+
+    def look(self, is_paused: bool) -> None:
+        """Take in whether the study is paused now."""
+        now = self._clock()
+        if self.is_paused:
+            self._paused_seconds += now - self._looked_at
+        self._looked_at = now
+        self.is_paused = is_paused
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since this runner began."""
+        return self._clock() - self._started
+
+    @property
+    def worked_seconds(self) -> float:
+        """The same without pauses: what counts towards `budget.timeout_seconds`."""
+        return self.elapsed_seconds - self._paused_seconds
+
+
+class ProgressView:
+    """Where a study stands, and whether it has come to its end.
+
+    Args:
+        study: The study.
+        observer: Told of progress.
+        notes: What keeps the study from going on at full speed.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self, study: Study, observer: Observer, notes: Notes, clock: Callable[[], float]
+    ) -> None:
+        self._study = study
+        self._observer = observer
+        self._notes = notes
+        self._clock = clock
+        self._shown_at = -math.inf
+        self._finished_before = frozenset(r.number for r in study.records() if is_counted(r))
+        self.stopwatch = Stopwatch(clock)
+
+    def show(self, *, force: bool) -> None:
+        """Tell the observer where the study stands: if forced, or after a while of silence."""
+        now = self._clock()
+        if not force and now < self._shown_at + PROGRESS_SECONDS:
+            return
+        self._shown_at = now
+        records = self._study.records()
+        n_finished = sum(is_counted(record) for record in records)
+        n_new, elapsed = n_finished - len(self._finished_before), self.stopwatch.elapsed_seconds
+        left = self._study.n_trials - n_finished
+        self._observer.progressed(
+            Progress(
+                study=self._study.name,
+                n_finished=n_finished,
+                n_trials=self._study.n_trials,
+                running=tuple(r for r in records if r.state is TrialState.RUNNING),
+                best=best_records(records, self._study.spec.directions),
+                elapsed_seconds=elapsed,
+                remaining_seconds=elapsed / n_new * left if n_new > 0 else None,
+                note=self._notes.summary,
+                is_paused=self.stopwatch.is_paused,
+            )
+        )
+
+    def ending(self, barred_nodes: Collection[str]) -> TunerResult | None:
+        """Return why no further trial is to be asked for; `None` to go on.
+
+        Args:
+            barred_nodes: Nodes where no further trial goes.
+        """
+        if self._notes.blocked is not None:
+            return TunerResult(self._notes.blocked, is_finished=False, is_failure=True)
+        spec, records = self._study.spec, self._study.records()
+        early = stop_reason(spec, records, self._finished_before, barred_nodes)
+        if early is not None:
+            return TunerResult(early.message, is_finished=True, is_failure=early.is_failure)
+        n_counted = sum(map(is_counted, records))
+        if n_counted >= self._study.n_trials:
+            if not best_records(records, spec.directions):
+                fruitless = describe_fruitless(spec, records)
+                return TunerResult(fruitless, is_finished=True, is_failure=True)
+            n_taken = sum(record.is_taken_over for record in records)
+            new, taken = (" new", f" ({n_taken} were taken over)") if n_taken else ("", "")
+            return TunerResult(f"All {n_counted}{new} trials are finished{taken}.", True)
+        limit = spec.budget.timeout_seconds
+        if limit is not None and self.stopwatch.worked_seconds >= limit:
+            if not best_records(records, spec.directions):
+                fruitless = describe_fruitless(spec, records, time_is_up=True)
+                return TunerResult(fruitless, is_finished=False, is_failure=True)
+            return TunerResult(f"{describe_time_limit(spec)}.", is_finished=False)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a runner that leaves could not end yet."""
+
+    numbers: tuple[int, ...]
+    """Trials whose attempts run, or whose end is not recorded or not cleaned up."""
+    reason: str
+    pause_seconds: float = 0.0
+    """How long to wait before it is tried again."""
+
+    def __str__(self) -> str:
+        noun = "trial" if len(self.numbers) == 1 else "trials"
+        shown = ", ".join(map(str, self.numbers[:MAX_NUMBERS_SHOWN]))
+        more = len(self.numbers) - MAX_NUMBERS_SHOWN
+        and_more = f" and {more} more" if more > 0 else ""
+        return f"Left to the next runner: {noun} {shown}{and_more}. {self.reason}"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

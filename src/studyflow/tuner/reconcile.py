@@ -1,0 +1,188 @@
+"""Decides what a turn of the loop does next: what the storage says and what the executor says.
+
+Pure. `next_actions` is the table "Why a restart is an ordinary turn" of docs/architecture.md. A
+turn looks, carries out the actions, and looks again, until there are none. The order is part of the
+decision: what has ended is recorded before anything starts, so that the stop rules and the sampler
+know all there is to know, and each suggestion is made from a look of its own, for it may take
+minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from studyflow.executors import AttemptId
+from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord
+from studyflow.tuner.snapshot import Snapshot, newest_attempt
+
+CANCELLED: Final = "The study was cancelled."
+REPLACED: Final = "A newer attempt of this trial counts."
+DISAPPEARED: Final = "The attempt disappeared: its folder or Job was removed by someone else."
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Take in what a running attempt reports, and adopt it if another runner launched it."""
+
+    attempt: AttemptId
+    may_stop: bool = True
+    """Whether it is stopped if it has diverged, or if the pruner gives it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEnd:
+    """Judge an ended attempt, record what follows for its trial, and forget the attempt."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Tell an attempt to end."""
+
+    attempt: AttemptId
+    cause: Cause
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Let go of an ended attempt that no longer counts."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLoss:
+    """Record the newest attempt of a trial as lost: the executor does not know it."""
+
+    number: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """End a trial that gets no further attempt; it costs no budget."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Complete a running trial's parameters and launch an attempt of it."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask for a new trial and launch its first attempt."""
+
+
+Action = Watch | RecordEnd | Stop | Forget | RecordLoss | Withdraw | Launch | Ask
+
+
+def next_actions(snapshot: Snapshot) -> tuple[Action, ...]:
+    """Return what to do now, in this order; empty when nothing is left to do in this turn."""
+    if not snapshot.is_settled:
+        return tuple(_settle(snapshot))
+    if snapshot.is_cancelling:
+        return tuple(_withdraw_cancelled(snapshot))
+    if snapshot.blocked is not None:
+        return tuple(_withdraw_blocked(snapshot))
+    if snapshot.is_paused or snapshot.is_leaving:
+        return ()
+    return tuple(_resume(snapshot)) or tuple(_ask(snapshot))
+
+
+def _settle(snapshot: Snapshot) -> Iterator[Action]:
+    """Yield what each attempt needs that the executor knows."""
+    counting = {newest_attempt(record) for record in snapshot.running if record.has_attempt}
+    live = snapshot.live
+    unhandled = [a for a in sorted(snapshot.attempts) if a not in snapshot.handled]
+    if snapshot.is_cancelling:
+        for attempt in unhandled:
+            if attempt in live and attempt not in snapshot.stopping:
+                yield Stop(attempt, Cause.CANCELLED, CANCELLED)
+    for attempt in unhandled:
+        has_ended = attempt not in live
+        is_told = attempt in snapshot.stopping or snapshot.is_cancelling
+        if attempt in counting:
+            yield RecordEnd(attempt) if has_ended else Watch(attempt, may_stop=not is_told)
+        elif has_ended and attempt not in snapshot.left_behind:
+            yield Forget(attempt)
+        elif not has_ended and not is_told:
+            yield Stop(attempt, Cause.CANCELLED, REPLACED)
+
+
+def _withdraw_cancelled(snapshot: Snapshot) -> Iterator[Action]:
+    """Yield the end of this runner's trials that have no live attempt: they get no other one."""
+    live = snapshot.live
+    for record in snapshot.running:
+        is_live = newest_attempt(record) in live
+        if snapshot.is_own(record) and not is_live and record.number not in snapshot.tried:
+            yield Withdraw(record.number)
+
+
+def _withdraw_blocked(snapshot: Snapshot) -> Iterator[Action]:
+    """Yield the end of this runner's trials that wait for an attempt."""
+    if snapshot.is_refused:
+        return  # the next turn does it: what was launched in this one is in no status yet
+    for record in _without_attempt(snapshot):
+        yield Withdraw(record.number)
+
+
+def _resume(snapshot: Snapshot) -> Iterator[Action]:
+    """Yield what trials without an attempt need: retries, and what a dead runner left."""
+    slots = _Slots(snapshot)
+    for record in _without_attempt(snapshot):
+        if record.has_attempt and newest_attempt(record) in snapshot.launched:
+            yield RecordLoss(record.number, DISAPPEARED)
+        elif record.has_attempt and record.holder not in (None, snapshot.site):
+            yield RecordLoss(
+                record.number, f"Nothing more was heard of {record.holder}, where it ran."
+            )
+        elif snapshot.is_refused or snapshot.now < snapshot.retry_at.get(record.number, 0.0):
+            continue
+        elif record.has_attempt:  # begun by a runner that died, perhaps before it submitted
+            yield Launch(newest_attempt(record))
+        elif slots.take():
+            yield Launch(AttemptId(record.number, record.attempt + 1))
+
+
+def _ask(snapshot: Snapshot) -> Iterator[Action]:
+    # Refused: a suggestion made now would know less than one made when there is a place to run.
+    is_held_up = snapshot.is_refused or snapshot.waits_for_room or snapshot.is_ending
+    if not is_held_up and snapshot.limits.room > 0 and _Slots(snapshot).take():
+        yield Ask()
+
+
+def _without_attempt(snapshot: Snapshot) -> Iterator[TrialRecord]:
+    """Yield the trials that this runner is to look after and whose attempt does not exist."""
+    for record in snapshot.running:
+        is_known = snapshot.has_status(record) or record.number in snapshot.held_elsewhere
+        if not is_known and record.number not in snapshot.tried:
+            yield record
+
+
+class _Slots:
+    """Counts the attempts that may still begin."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        limits = snapshot.limits
+        begun = [record for record in snapshot.running if record.has_attempt]
+        n_here = sum(record.holder in (None, snapshot.site) for record in begun)
+        free = [limits.max_parallel_trials - len(begun)]
+        if limits.slots is not None:
+            free.append(limits.slots - n_here)
+        if not limits.is_script_proven:
+            free.append(1 - n_here)
+        self._n_free = min(free)
+
+    def take(self) -> bool:
+        """Return whether another attempt may begin, and count it."""
+        self._n_free -= 1
+        return self._n_free >= 0

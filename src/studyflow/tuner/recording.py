@@ -1,0 +1,247 @@
+"""Records how attempts end: what that means for the trial, and when it is attempted again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from studyflow.executors import AttemptId, AttemptStatus
+from studyflow.observers.observer import Observer
+from studyflow.study import Study, Verdict, apply_curve, judge
+from studyflow.tracking.logged import LoggedRuns, describe, read_metrics
+from studyflow.trial import MESSAGE_LIMIT_CHARS, Cause, Consequence, Outcome
+from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.tuner.mirror import TrialMirror
+from studyflow.tuner.nodes import Nodes
+from studyflow.tuner.progress import Notes
+from studyflow.tuner.reconcile import CANCELLED
+from studyflow.tuner.reports import Reports
+from studyflow.tuner.snapshot import newest_attempt
+
+_log = logging.getLogger(__name__)
+
+MAX_BACKOFF_SECONDS: Final = 300.0
+"""Longest pause before an attempt is repeated."""
+
+_CANCELLED: Final = Verdict(Cause.CANCELLED, TrialState.FAILED, CANCELLED)
+
+
+class Recorder:
+    """Writes the ends of attempts and trials, and tells everybody of them.
+
+    Args:
+        study: The study.
+        mirror: The study's picture in MLflow.
+        observer: Hears of every end.
+        reports: What the attempts have reported.
+        nodes: Told of nodes without which there was no room.
+        notes: Told what keeps an end from being recorded.
+        patience_seconds: How long an end waits for an MLflow that is away.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        mirror: TrialMirror,
+        observer: Observer,
+        *,
+        reports: Reports,
+        nodes: Nodes,
+        notes: Notes,
+        patience_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._study = study
+        self._spec = study.spec
+        self._mirror = mirror
+        self._observer = observer
+        self._reports = reports
+        self._nodes = nodes
+        self._notes = notes
+        self._patience_seconds = patience_seconds
+        self._clock = clock
+        self._retry_at: dict[int, float] = {}
+        self._unread_since: dict[AttemptId, float] = {}
+        """Ended attempts whose runs could not be read yet, and when that was first found."""
+
+    @property
+    def retry_at(self) -> Mapping[int, float]:
+        """By trial, when the pause before its next attempt is over."""
+        return self._retry_at
+
+    def end_pause(self, number: int) -> None:
+        """Take in that a trial's next attempt was launched."""
+        self._retry_at.pop(number, None)
+
+    def record_end(
+        self, record: TrialRecord, status: AttemptStatus, *, is_cancelling: bool
+    ) -> bool:
+        """Judge an ended attempt and record it; return whether that could be done now.
+
+        Args:
+            record: The trial, whose newest attempt it is.
+            status: The attempt.
+            is_cancelling: Whether its trial gets no other attempt, and nothing is waited for.
+        """
+        self._reports.read_last(record, status)
+        outcome = self._outcome(record, status, is_cancelling=is_cancelling)
+        if outcome is None:
+            return False
+        curve = self._reports.curve(record)
+        if record.attempt > 1:
+            curve = curve.begun_at(self._study.first_step(record.number))
+        outcome = apply_curve(self._spec, outcome, curve)
+        verdict = judge(self._spec, outcome, _n_waits(record, outcome))
+        if status.missed_nodes:
+            self._nodes.reset(status.missed_nodes)
+        if status.blocks_study:
+            self.block(record, outcome.message)
+        elif verdict.state is None and is_cancelling:
+            self.record(record, _CANCELLED, status=status)
+        elif verdict.state is None:
+            self._retry(record, verdict, status)
+        else:
+            self.record(record, verdict, outcome.metrics, status)
+        return True
+
+    def record_loss(self, record: TrialRecord, message: str) -> None:
+        """Record the newest attempt of a trial as lost: the executor does not know it."""
+        lost = Outcome(self._spec.name, record.number, record.attempt, Cause.LOST, {}, message)
+        verdict = judge(self._spec, lost, _n_waits(record, lost))
+        if verdict.state is None:
+            self._retry(record, verdict)
+        else:
+            self.record(record, verdict)
+
+    def cancel(self, record: TrialRecord) -> None:
+        """End a trial whose study is cancelled."""
+        self.record(record, _CANCELLED)
+
+    def block(self, record: TrialRecord, message: str) -> None:
+        """Withdraw a trial that could not start, and start no other: each would fail alike.
+
+        Nothing of it ran, so it costs no budget.
+        """
+        self._notes.blocked = message
+        verdict = Verdict(Cause.CANCELLED, TrialState.FAILED, f"It could not start. {message}")
+        self.record(record, verdict)
+
+    def record(
+        self,
+        record: TrialRecord,
+        verdict: Verdict,
+        metrics: Mapping[str, float] | None = None,
+        status: AttemptStatus | None = None,
+    ) -> None:
+        """Finish a trial, unless another runner has gone on with it.
+
+        Args:
+            record: The trial, as it was when that was decided.
+            verdict: What becomes of it; its state is final.
+            metrics: Every metric that it finished with.
+            status: Its newest attempt; `None` if the executor does not know it.
+        """
+        node = None if status is None else status.node
+        told = self._study.tell(
+            record.number, verdict, metrics or {}, _seconds(status), node, record
+        )
+        self._reports.drop(record)
+        self._retry_at.pop(told.number, None)
+        if not told.state.is_finished:
+            _log.info("trial=%d attempt=%d was replaced", told.number, record.attempt)
+            return
+        _log.info(
+            "trial=%d state=%s cause=%s values=%s", told.number, told.state, told.cause, told.values
+        )
+        self._mirror.finish_trial(told)
+        self._observer.recorded(told)
+
+    def _outcome(
+        self, record: TrialRecord, status: AttemptStatus, *, is_cancelling: bool
+    ) -> Outcome | None:
+        """Let what a script logged by itself stand in for the outcome it did not give.
+
+        What was said and refused is never replaced: the script may have meant any other value.
+
+        Returns:
+            The outcome; `None` when the tracker is away, and is to be asked again.
+        """
+        outcome = status.outcome
+        assert outcome is not None, "an ended attempt has an outcome"
+        if not outcome.is_silent:
+            return outcome
+        attempt, names = newest_attempt(record), self._spec.metrics
+        reported, logged = self._reports.latest(record), LoggedRuns()
+        if not all(name in reported for name in names):
+            logged = self._mirror.read_runs(record, names, status.started_at)
+        if logged.is_away and is_cancelling:
+            return replace(outcome, cause=Cause.CANCELLED, message=_CANCELLED.message)
+        if logged.is_away:
+            since = self._unread_since.setdefault(attempt, self._clock())
+            if self._clock() - since < self._patience_seconds:
+                self._notes.add(
+                    f"Trial {record.number} has ended. What it logged is in MLflow, which does "
+                    "not answer."
+                )
+                return None
+        self._unread_since.pop(attempt, None)
+        readings = read_metrics(names, logged, reported)
+        found = {r.name: r.value for r in readings if r.value is not None}
+        if len(found) < len(names):
+            message = describe(outcome.message, record.number, readings, logged)
+            return replace(outcome, message=message[:MESSAGE_LIMIT_CHARS])
+        return replace(
+            outcome,
+            cause=Cause.OK,
+            metrics=found,
+            message="The script called no finish(); the last logged values were taken.",
+            is_silent=False,
+        )
+
+    def _retry(
+        self, record: TrialRecord, verdict: Verdict, status: AttemptStatus | None = None
+    ) -> None:
+        """Record an attempt as lost; the same trial is attempted again after a pause."""
+        is_noted = self._study.end_attempt(
+            record.number,
+            record.attempt,
+            verdict,
+            trained_seconds=_seconds(status),
+            node=None if status is None else status.node,
+            ended_at=None if status is None else status.ended_at,
+            seen=record,
+        )
+        if not is_noted:
+            _log.info("trial=%d attempt=%d was replaced", record.number, record.attempt)
+            return
+        backoff = self._spec.retry.backoff_seconds * 2.0 ** min(record.attempt - 1, 64)
+        pause = min(backoff, MAX_BACKOFF_SECONDS)
+        self._retry_at[record.number] = self._clock() + pause
+        self._reports.drop(record)
+        _log.info(
+            "trial=%d attempt=%d lost cause=%s: %s",
+            record.number,
+            record.attempt,
+            verdict.cause,
+            verdict.message,
+        )
+        self._observer.attempt_lost(
+            record,
+            f"{verdict.cause}: {verdict.message} Attempt {record.attempt + 1} in {pause:.3g} s.",
+        )
+
+
+def _n_waits(record: TrialRecord, outcome: Outcome) -> int:
+    """Return how many attempts of a trial found no room, with the one that has just ended."""
+    causes = (*(lost.cause for lost in record.lost_attempts), outcome.cause)
+    return sum(cause.consequence is Consequence.WAIT for cause in causes)
+
+
+def _seconds(status: AttemptStatus | None) -> float | None:
+    """Return how long an ended attempt's script ran."""
+    if status is None or status.started_at is None or status.ended_at is None:
+        return None
+    return max(status.ended_at - status.started_at, 0.0)

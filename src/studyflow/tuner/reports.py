@@ -1,0 +1,142 @@
+"""What running attempts have reported, and which of them are stopped for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from studyflow.executors import AttemptStatus
+from studyflow.executors.protocol import AttemptId
+from studyflow.observers.observer import Observer
+from studyflow.study import Curve, Study, describe_divergence, last_step_of
+from studyflow.trial import Cause, MetricPoint
+from studyflow.trial.record import TrialRecord
+from studyflow.tuner.mirror import TrialMirror
+from studyflow.tuner.reconcile import Stop
+from studyflow.tuner.snapshot import newest_attempt
+
+
+class Reports:
+    """Keeps what attempts report: for the pruner, for the stop of a diverged one, for their end.
+
+    A new runner is given all reports of a running attempt again.
+
+    Args:
+        study: The study.
+        mirror: The study's picture in MLflow.
+        observer: Hears every report.
+        brings_points: Whether the executor brings what trials report.
+        poll_seconds: Pause between two reads of MLflow for one trial.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        mirror: TrialMirror,
+        observer: Observer,
+        *,
+        brings_points: bool,
+        poll_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._study = study
+        self._spec = study.spec
+        self._mirror = mirror
+        self._observer = observer
+        self._brings_points = brings_points
+        self._poll_seconds = poll_seconds
+        self._clock = clock
+        self._latest: dict[AttemptId, dict[str, float]] = {}
+        self._curves: dict[AttemptId, Curve] = {}
+        self._read_at: dict[int, float] = {}
+        """By trial, when MLflow is to be read next."""
+
+    def take(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        """Keep what the newest attempt of a trial has reported since the last look."""
+        if not points:
+            return
+        latest = self._latest.setdefault(newest_attempt(record), {})
+        latest.update((point.name, point.value) for point in points)
+        self._curves[newest_attempt(record)] = self.curve(record).extended(points, self._spec)
+        self._study.report(record.number, points, record)
+        self._mirror.points(record, points)
+        self._observer.reported(record, points)
+
+    def curve(self, record: TrialRecord) -> Curve:
+        """Return what the newest attempt of a trial has reported of the first objective."""
+        return self._curves.get(newest_attempt(record), Curve())
+
+    def latest(self, record: TrialRecord) -> Mapping[str, float]:
+        """Return the last reported value of each metric, empty for a script without the SDK."""
+        return self._latest.get(newest_attempt(record), {})
+
+    def drop(self, record: TrialRecord) -> None:
+        """Forget what the newest attempt of a trial has reported: it is recorded."""
+        self._latest.pop(newest_attempt(record), None)
+        self._curves.pop(newest_attempt(record), None)
+
+    def read_last(self, record: TrialRecord, status: AttemptStatus) -> None:
+        """Take in what an ended attempt logged straight to MLflow after the last read."""
+        if status.started_at is None:
+            return
+        if not self._brings_points or (self._has_pruner and not self.latest(record)):
+            self._read_tracker(record, status)
+
+    def reason_to_stop(self, record: TrialRecord, status: AttemptStatus) -> Stop | None:
+        """Return the stop of an attempt that has diverged, or that the pruner gives up."""
+        attempt = newest_attempt(record)
+        if self._has_pruner:
+            self._read_tracker_at_times(record, status)
+        if self.curve(record).has_diverged(self._spec):
+            return Stop(attempt, Cause.NAN, describe_divergence(self._spec, self.curve(record)))
+        if not self._has_pruner or not self._study.should_prune(record.number):
+            return None
+        newest = self._study.record(record.number)
+        if self._has_last_step(newest):
+            return None
+        step, metric = max(newest.intermediate), self._spec.objectives[0].metric
+        reason = (
+            f"Pruned by {self._spec.pruner.type} at step {step} with "
+            f"{metric}={newest.intermediate[step]:g}."
+        )
+        return Stop(attempt, Cause.PRUNED, reason)
+
+    @property
+    def _has_pruner(self) -> bool:
+        return self._spec.pruner.type != "none"
+
+    def _has_last_step(self, record: TrialRecord) -> bool:
+        """Return whether a running trial has reported its last step: its result comes next."""
+        reported = (*record.intermediate, self.curve(record).last_step or 0)
+        last = last_step_of(self._spec, self._study.records())
+        return last is not None and max(reported) >= last
+
+    def _read_tracker_at_times(self, record: TrialRecord, status: AttemptStatus) -> None:
+        """Take in what a script logs straight to MLflow, once in a while."""
+        now = self._clock()
+        is_first = record.number not in self._read_at
+        if now < self._read_at.get(record.number, now):
+            return
+        self._read_at[record.number] = now + self._poll_seconds
+        if not is_first and not self.latest(record):  # the SDK's reports arrive by themselves
+            self._read_tracker(record, status)
+
+    def _read_tracker(self, record: TrialRecord, status: AttemptStatus) -> None:
+        points = self._logged(record, status, self._spec.objectives[0].metric)
+        if points:  # all of them, so nothing is added up; none while MLflow is away
+            self._curves[newest_attempt(record)] = Curve().extended(points, self._spec)
+        self._study.report(record.number, points, record)
+
+    def _logged(
+        self, record: TrialRecord, status: AttemptStatus, metric: str
+    ) -> Sequence[MetricPoint]:
+        """Return what the newest attempt logged of a metric: all attempts share the trial's run.
+
+        The points and the start are of one machine's clock: where the script ran.
+        """
+        points = self._mirror.read_points(record, metric)
+        if record.attempt <= 1:
+            return points
+        began_ms = math.inf if status.started_at is None else math.floor(1000 * status.started_at)
+        return [point for point in points if point.timestamp_ms >= began_ms]

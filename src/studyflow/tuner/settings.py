@@ -1,0 +1,24 @@
+"""Numbers of the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from studyflow.study import LEASE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class TunerSettings:
+    """Numbers of the loop."""
+
+    poll_seconds: float = 1.0
+    """Longest pause between two looks at the executor. An executor that notices an end by itself
+    wakes the loop earlier, so this bounds only how late a pruning decision may come."""
+    tracker_poll_seconds: float = 10.0
+    """Pause between two looks at MLflow for metrics that scripts logged without the SDK. Only a
+    study with a pruner looks; one request per running trial."""
+    tracker_patience_seconds: float = 300.0
+    """How long a trial that ended well and gave nothing waits for an MLflow that is away: what it
+    logged may be there."""
+    lease_seconds: float = LEASE_SECONDS
+    """How long another runner may be silent before this one takes over its trials."""
