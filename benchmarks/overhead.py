@@ -21,10 +21,12 @@ from pathlib import Path
 import optuna
 from optuna.storages.journal import JournalFileBackend
 
-from studyflow import runner
+from studyflow.context import StudyContext
 from studyflow.observers.observer import Observer
+from studyflow.runner import RunOptions, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
+from studyflow.tracking import Tracker
 from studyflow.tracking.memory import MemoryTracker
 
 OURS = """
@@ -40,7 +42,7 @@ print(params["x"] ** 2 + params["y"] ** 2)
 """
 
 
-def studyflow_with_mlflow(folder: Path, n_trials: int) -> None:
+def studyflow_with_mlflow(folder: Path, n_trials: int, tracker: Tracker | None = None) -> None:
     (folder / "train.py").write_text(OURS)
     spec = StudySpec.from_mapping(
         {
@@ -56,17 +58,13 @@ def studyflow_with_mlflow(folder: Path, n_trials: int) -> None:
         }
     )
     settings = Settings.resolve(home=folder / "home", environment={})
-    result = runner.run_study(spec, settings, Observer(), folder=folder)
+    context = StudyContext(spec, settings, tracker=tracker)
+    result = run_study(context, Observer(), RunOptions(folder))
     assert len(result.data.complete) == n_trials
 
 
 def studyflow_alone(folder: Path, n_trials: int) -> None:
-    make_tracker = runner.make_tracker
-    runner.make_tracker = lambda *_: MemoryTracker()
-    try:
-        studyflow_with_mlflow(folder, n_trials)
-    finally:
-        runner.make_tracker = make_tracker
+    studyflow_with_mlflow(folder, n_trials, MemoryTracker())
 
 
 def optuna_with_subprocess(folder: Path, n_trials: int) -> None:

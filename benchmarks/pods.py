@@ -21,12 +21,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from studyflow.context import StudyContext
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import KubernetesApi
 from studyflow.executors.kubernetes.names import study_selector
 from studyflow.observers.observer import Observer
-from studyflow.runner import run_study
+from studyflow.runner import RunOptions, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.trial import Trial
@@ -121,7 +122,7 @@ def measure(
     settings = Settings(
         home, f"sqlite:///{home}/studies.db", None, executor="kubernetes", namespace=namespace
     )
-    run_study(spec, settings, clock, folder=home, on_executor=clock.take)
+    run_study(StudyContext(spec, settings), clock, RunOptions(home, on_executor=clock.take))
     assert isinstance(clock.executor, KubernetesExecutor)
     times = [
         Times(

@@ -42,7 +42,7 @@ from studyflow.comparison import (
 from studyflow.errors import StudyflowError, TrackingError, describe_os_error
 from studyflow.observers.observer import Observer, Observers
 from studyflow.reports.comparison import Comparison, as_rows, comparison_markdown
-from studyflow.runner import StudyResult
+from studyflow.runner import RunOptions, StudyResult
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
 
@@ -54,6 +54,7 @@ if __name__ == "__main__" and sys.stderr.isatty():
 # Python and Prefect put this file's folder on the path. Before Prefect, which reads the settings
 # that this makes when it is imported.
 from run_study import (
+    FlowRunLog,
     ParallelParameter,
     Screen,
     StudyParameter,
@@ -145,7 +146,7 @@ def flow_run_name() -> str:
 def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """End what a cancelled run could not end in time: Prefect kills it after 30 seconds."""
     _, folder, runs = _read(**flow_run.parameters)
-    cancel_comparison(runs, Settings.resolve(), folder=folder)
+    cancel_comparison(runs, Settings.resolve(), FlowRunLog(flow_run), folder=folder)
 
 
 def _read(
@@ -238,10 +239,12 @@ def _compare(
         runs,
         settings,
         view.watch,
-        folder=folder,
+        RunOptions(
+            folder,
+            ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+            leaves=is_suspended,
+        ),
         on_result=view.ended,
-        ends_trials=lambda: settings.executor == "local" or is_cancelled(),
-        leaves=is_suspended,
     )
     leave_if_suspended(is_finished=view.n_finished == len(runs))
     files = write_comparison(comparison, settings.study_folder(f"{spec.name}-samplers"))

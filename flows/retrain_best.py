@@ -23,8 +23,8 @@ from typing import Any
 
 from rich.console import Console
 
-from studyflow import runner
 from studyflow.cli.terminal import PlainView, print_retrain
+from studyflow.context import StudyContext
 from studyflow.errors import (
     SpecError,
     StudyflowError,
@@ -43,6 +43,7 @@ from studyflow.retrain import (
     retrain,
     retrain_name,
 )
+from studyflow.runner import RunOptions, cancel_study
 from studyflow.settings import Settings
 
 # isort: split
@@ -91,7 +92,8 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
             known = stored_study(name, settings).spec
         except (StudyNotFound, SpecError):
             continue
-        runner.cancel_study(known, settings, FlowRunLog(flow_run), folder=folder)
+        context = StudyContext(known, settings)
+        cancel_study(context, FlowRunLog(flow_run), folder=folder)
 
 
 @flow(
@@ -199,11 +201,13 @@ def _run(
             plan,
             settings,
             Observers(view, lines),
-            folder=folder,
+            RunOptions(
+                folder,
+                on_executor=view.take_over,
+                ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+                leaves=is_suspended,
+            ),
             registration=registration,
-            on_executor=view.take_over,
-            ends_trials=lambda: settings.executor == "local" or is_cancelled(),
-            leaves=is_suspended,
         )
     leave_if_suspended(is_finished=result.is_complete)
     return result

@@ -43,6 +43,7 @@ from studyflow import runner
 from studyflow.background import Background
 from studyflow.cli import exits
 from studyflow.cli.terminal import PlainView, make_view, print_result
+from studyflow.context import StudyContext
 from studyflow.deployments.runs import EachRun, Occasion, study_name, study_of_run
 from studyflow.deployments.study_files import study_files
 from studyflow.embedded import FlowRunMarks, end_orphaned_servers, prefect_environment
@@ -56,7 +57,7 @@ from studyflow.runner import StudyResult
 from studyflow.settings import Settings
 from studyflow.spec import LONGEST_SECONDS, SamplerName, StudySpec
 from studyflow.spec.overrides import override
-from studyflow.storage import open_storage, storage_errors
+from studyflow.storage import open_storage, quiet_optuna, storage_errors
 from studyflow.trial.record import TrialRecord, TrialState
 
 # Prefect reads its settings when it is imported.
@@ -197,7 +198,7 @@ class PrefectView(Observer):
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
-        self._redact = runner.make_redactor(spec, Settings.resolve())
+        self._redact = StudyContext(spec, Settings.resolve()).redactor
         self._logger = get_run_logger()
         self._tasks: dict[int, PrefectFuture[Any]] = {}
         self._executor: Executor | None = None
@@ -455,7 +456,8 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
     Prefect calls this in a process of its own, so it finds its work by the run's parameters.
     """
     spec, folder = Request.of(flow_run).renamed(occasion_of(flow_run))
-    runner.cancel_study(spec, Settings.resolve(), FlowRunLog(flow_run), folder=folder)
+    context = StudyContext(spec, Settings.resolve())
+    runner.cancel_study(context, FlowRunLog(flow_run), folder=folder)
 
 
 class FlowRunLog(Observer):
@@ -553,7 +555,7 @@ def _failed(error: StudyflowError | OSError, message: str) -> State[Any]:
 
 def _run(request: Request) -> StudyResult:
     """Run a study and show it on the flow run's page."""
-    runner.quiet_optuna()
+    quiet_optuna()
     spec, fork_from, folder = request.read()
     settings = Settings.resolve()
     if request.each_run != "finish":
@@ -569,14 +571,15 @@ def _run(request: Request) -> StudyResult:
     lines = PlainView(spec, lambda line: logger.info("%s", line))
     with view.closing(), _screen.shown(spec) as screen_view:
         result = runner.run_study(
-            spec,
-            settings,
+            StudyContext(spec, settings),
             Observers(view, lines, screen_view),
-            folder=folder,
-            fork_from=fork_from,
-            on_executor=view.take_over,
-            ends_trials=lambda: settings.executor == "local" or is_cancelled(),
-            leaves=is_suspended,
+            runner.RunOptions(
+                folder,
+                fork_from,
+                on_executor=view.take_over,
+                ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+                leaves=is_suspended,
+            ),
         )
     leave_if_suspended(is_finished=result.outcome.is_finished)
     return result

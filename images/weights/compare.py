@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
+from studyflow.context import StudyContext
 from studyflow.reports import style
-from studyflow.runner import make_tracker
 from studyflow.settings import Settings
 from studyflow.storage import open_storage
 from studyflow.study import find_study, load_records
@@ -105,11 +105,11 @@ def draw(
 def main(study: str, output: Path) -> None:
     """Draw the curves of STUDY and print its final losses."""
     settings = Settings.resolve()
-    _, records = load_records(find_study(study, open_storage(settings.storage_url)))
+    spec, records = load_records(find_study(study, open_storage(settings.storage_url)))
     done = [record for record in records if record.state is TrialState.COMPLETE]
-    if not done:
+    if spec is None or not done:
         raise click.ClickException(f"The study {study!r} has no complete trial yet.")
-    tracker = make_tracker(settings, study)
+    tracker = StudyContext(spec, settings).tracker
     curves: dict[str, dict[str, list[Curve]]] = {"loss": {}, "loss_by_evaluation": {}}
     for metric, by_name in curves.items():
         for record in done:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from studyflow.context import StudyContext
 from studyflow.errors import SpecError
 from studyflow.observers.observer import Observer
 from studyflow.reports import style
@@ -22,7 +23,8 @@ from studyflow.reports.comparison import (
     comparison_markdown,
     draw_comparison,
 )
-from studyflow.runner import StudyResult, cancel_study, make_tracker, run_study, study_card
+from studyflow.reports.tracked import study_card
+from studyflow.runner import RunOptions, StudyResult, cancel_study, run_study
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
 from studyflow.storage import open_storage, storage_errors
@@ -153,11 +155,9 @@ def run_comparison(
     runs: Sequence[Contender],
     settings: Settings,
     watch: Callable[[Contender], AbstractContextManager[Observer]],
+    options: RunOptions,
     *,
-    folder: Path,
     on_result: Callable[[Contender, StudyResult], None] = lambda _contender, _result: None,
-    ends_trials: Callable[[], bool] = lambda: True,
-    leaves: Callable[[], bool] = lambda: False,
 ) -> Comparison:
     """Make the runs one after another and return what they found.
 
@@ -169,40 +169,34 @@ def run_comparison(
         runs: From `contenders`.
         settings: Where storage, MLflow and files are.
         watch: Gives an observer for a run, entered until `on_result` has heard of its end.
-        folder: Folder that relative paths in `trial.command` start from.
+        options: How each is run. When it is told to leave, the run that lasts ends when its running
+            trials have finished; those after it are not made.
         on_result: Hears of every run's end.
-        ends_trials: Asked when this process is told to end: whether the running trials end with it.
-        leaves: Asked all the time: whether to start nothing more. The run that lasts then ends when
-            its running trials have finished; those after it are not made.
 
     Raises:
         StudyflowError: A run cannot be made; those before it are kept.
     """
     done: list[Run] = []
     for contender in runs:
-        if leaves():
+        if options.leaves():
             break
         with watch(contender) as observer:
-            result = run_study(
-                contender.spec,
-                settings,
-                observer,
-                folder=folder,
-                ends_trials=ends_trials,
-                leaves=leaves,
-            )
+            result = run_study(StudyContext(contender.spec, settings), observer, options)
             done.append(Run(contender.sampler, contender.seed, result.data))
             on_result(contender, result)
     objective = spec.objectives[0]
     return Comparison(spec.name, objective.metric, objective.direction, tuple(done))
 
 
-def cancel_comparison(runs: Sequence[Contender], settings: Settings, *, folder: Path) -> None:
+def cancel_comparison(
+    runs: Sequence[Contender], settings: Settings, observer: Observer, *, folder: Path
+) -> None:
     """End the running trials of a comparison whose process was killed, and record them.
 
     Args:
         runs: From `contenders`.
         settings: Where storage, MLflow and files are.
+        observer: Hears of everything, and of what could not be ended.
         folder: Folder that relative paths in `trial.command` start from.
 
     Raises:
@@ -216,7 +210,7 @@ def cancel_comparison(runs: Sequence[Contender], settings: Settings, *, folder: 
                 continue
             _, records = load_records(find_study(contender.spec.name, storage))
             if any(record.state is TrialState.RUNNING for record in records):
-                cancel_study(contender.spec, settings, Observer(), folder=folder)
+                cancel_study(StudyContext(contender.spec, settings), observer, folder=folder)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> ComparisonFiles:
@@ -250,8 +244,8 @@ def track_comparison(
             "tags": {**spec.tags, "compared": spec.name},
         }
     )
-    tracker = make_tracker(settings, shown)
-    try:
+    with StudyContext(shown, settings) as context:
+        tracker = context.tracker
         # It has no trials of its own, and shows the file that all runs were made from.
         tracker.open_study(replace(study_card(shown), spec_yaml=spec.to_yaml(), n_trials=0))
         tracker.close_study(
@@ -264,8 +258,6 @@ def track_comparison(
             )
         )
         return tracker.run_url()
-    finally:
-        tracker.close()
 
 
 def _best_of_all(spec: StudySpec, comparison: Comparison) -> tuple[TrialRecord, ...]:

@@ -15,8 +15,9 @@ import yaml
 from tests.e2e.images import image
 from tests.e2e.kubectl import Kubectl, until
 
+from studyflow.context import StudyContext
 from studyflow.observers.observer import Observer
-from studyflow.runner import StudyResult, run_study
+from studyflow.runner import RunOptions, StudyResult, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
@@ -78,7 +79,8 @@ class Bench:
         self.story = Story()
 
     def run(self, spec: StudySpec) -> StudyResult:
-        return run_study(spec, self._settings, self.story, folder=self._home)
+        context = StudyContext(spec, self._settings)
+        return run_study(context, self.story, RunOptions(self._home))
 
     def run_one(self, spec: StudySpec) -> TrialRecord:
         [record] = self.run(spec).data.records

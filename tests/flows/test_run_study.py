@@ -141,7 +141,7 @@ def test_the_command_line_run_of_the_same_file_gives_the_same_trials(
 def test_a_runner_that_fails_leaves_no_trial_task_waiting(
     flow_module: ModuleType, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail_after_a_launch(_spec: Any, _settings: Any, observer: Any, **_: Any) -> None:
+    def fail_after_a_launch(_context: Any, observer: Any, _options: Any) -> None:
         observer.launched(TrialRecord(0, TrialState.RUNNING, {"x": 0.5}, attempt=1))
         raise StorageUnavailable("The study storage does not answer.")
 
@@ -359,10 +359,11 @@ def test_a_study_that_prefect_never_hears_of_has_ended_all_the_same(
 
     def run() -> None:
         screen.result = flow_module.runner.run_study(
-            flow_module.StudySpec.from_yaml(study_file),
-            flow_module.Settings.resolve(),
+            flow_module.StudyContext(
+                flow_module.StudySpec.from_yaml(study_file), flow_module.Settings.resolve()
+            ),
             flow_module.Observer(),
-            folder=study_file.parent,
+            flow_module.runner.RunOptions(study_file.parent),
         )
         raise httpx.ConnectError("Connection refused")
 

@@ -20,9 +20,10 @@ from studyflow.comparison import (
     track_comparison,
     write_comparison,
 )
+from studyflow.context import StudyContext
 from studyflow.errors import SpecError
 from studyflow.observers.observer import Observer
-from studyflow.runner import StudyResult, run_study
+from studyflow.runner import RunOptions, StudyResult, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import open_storage
@@ -111,7 +112,7 @@ def test_runs_are_made_kept_and_not_made_again(settings: Settings, tmp_path: Pat
     def keep(contender: Contender, result: StudyResult) -> None:
         results.append((contender.title, len(result.data.finished)))
 
-    found = run_comparison(tiny(), runs, settings, unwatched, folder=tmp_path, on_result=keep)
+    found = run_comparison(tiny(), runs, settings, unwatched, RunOptions(tmp_path), on_result=keep)
     assert results == [("random, seed 0", 3), ("qmc, seed 0", 3)]
     assert found.samplers == ("random", "qmc")
 
@@ -124,7 +125,7 @@ def test_runs_are_made_kept_and_not_made_again(settings: Settings, tmp_path: Pat
     assert track_comparison(tiny(), found, files, settings) is None, "no web server"
 
     (tmp_path / "train.py").write_text("raise SystemExit('not again')")
-    again = run_comparison(tiny(), runs, settings, unwatched, folder=tmp_path)
+    again = run_comparison(tiny(), runs, settings, unwatched, RunOptions(tmp_path))
     assert again.rows == found.rows
 
 
@@ -139,7 +140,12 @@ def test_a_paused_comparison_starts_nothing_more_and_goes_on_later(
         ended.append(contender.title)
 
     paused = run_comparison(
-        tiny(), runs, settings, unwatched, folder=tmp_path, on_result=keep, leaves=lambda: True
+        tiny(),
+        runs,
+        settings,
+        unwatched,
+        RunOptions(tmp_path, leaves=lambda: True),
+        on_result=keep,
     )
     assert (paused.runs, ended) == ((), [])
     run_comparison(
@@ -147,12 +153,11 @@ def test_a_paused_comparison_starts_nothing_more_and_goes_on_later(
         runs,
         settings,
         unwatched,
-        folder=tmp_path,
+        RunOptions(tmp_path, leaves=lambda: bool(ended)),  # while the second one would begin
         on_result=keep,
-        leaves=lambda: bool(ended),  # while the second one would begin
     )
     assert ended == ["random, seed 0"]
-    run_comparison(tiny(), runs, settings, unwatched, folder=tmp_path, on_result=keep)
+    run_comparison(tiny(), runs, settings, unwatched, RunOptions(tmp_path), on_result=keep)
     assert ended == ["random, seed 0", "random, seed 0", "qmc, seed 0"]
 
 
@@ -162,26 +167,34 @@ def test_a_killed_comparison_s_running_trials_are_ended(
     write_study(tmp_path)
     runs = contenders(tiny(), ["random", "qmc", "tpe"], 1)
     for contender in runs[:2]:
-        run_study(contender.spec, settings, Observer(), folder=tmp_path)
+        run_study(StudyContext(contender.spec, settings), Observer(), RunOptions(tmp_path))
     storage = open_storage(settings.storage_url)
     find_study(runs[1].spec.name, storage).ask()
     cancelled: list[str] = []
-    monkeypatch.setattr(module, "cancel_study", lambda spec, *_, **__: cancelled.append(spec.name))
+    told: list[Observer] = []
 
-    cancel_comparison(runs, settings, folder=tmp_path)
+    def cancel(context: StudyContext, observer: Observer, **_: object) -> None:
+        cancelled.append(context.spec.name)
+        told.append(observer)
+
+    monkeypatch.setattr(module, "cancel_study", cancel)
+    observer = Observer()
+
+    cancel_comparison(runs, settings, observer, folder=tmp_path)
 
     assert cancelled == [runs[1].spec.name]
+    assert told == [observer], "what could not be ended is told"
     assert set(study_names(storage)) == {run.spec.name for run in runs[:2]}
 
 
 def test_cancelling_ends_what_really_runs(settings: Settings, tmp_path: Path) -> None:
     write_study(tmp_path)
     runs = contenders(tiny(), ["random", "qmc"], 1)
-    run_study(runs[0].spec, settings, Observer(), folder=tmp_path)
+    run_study(StudyContext(runs[0].spec, settings), Observer(), RunOptions(tmp_path))
     storage = open_storage(settings.storage_url)
     find_study(runs[0].spec.name, storage).ask()
 
-    cancel_comparison(runs, settings, folder=tmp_path)
+    cancel_comparison(runs, settings, Observer(), folder=tmp_path)
 
     states = {r.state.name for r in find_study(runs[0].spec.name, storage).trials}
     assert "RUNNING" not in states

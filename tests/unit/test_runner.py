@@ -15,10 +15,11 @@ import pytest
 from tests.unit.cli.test_cli import DOCUMENT, TRAIN, write_study
 
 from studyflow import runner, runner_lock
+from studyflow.context import StudyContext
 from studyflow.observers.observer import AnyThreadNotes, Observer
 from studyflow.reports import apart
 from studyflow.reports.stored import stored_study
-from studyflow.runner import cancel_study, make_tracker, run_study
+from studyflow.runner import RunOptions, cancel_study, run_study
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -66,7 +67,7 @@ def tiny(tmp_path: Path) -> StudySpec:
 def test_a_study_runs_from_its_file_to_its_report(settings: Settings, tmp_path: Path) -> None:
     notes = Notes()
 
-    result = run_study(tiny(tmp_path), settings, notes, folder=tmp_path)
+    result = run_study(StudyContext(tiny(tmp_path), settings), notes, RunOptions(tmp_path))
 
     assert [r.state for r in result.data.records] == [TrialState.COMPLETE] * 3
     assert result.outcome.is_finished
@@ -123,7 +124,7 @@ def test_no_reported_value_takes_the_place_of_what_a_script_said(
     )
     write_study(tmp_path, SAYS)
 
-    result = run_study(spec, settings, Observer(), folder=tmp_path)
+    result = run_study(StudyContext(spec, settings), Observer(), RunOptions(tmp_path))
 
     values = {r.params["says"]: r.values or r.cause for r in result.data.records}
     assert values == {
@@ -136,7 +137,7 @@ def test_no_reported_value_takes_the_place_of_what_a_script_said(
 
 
 def test_a_broken_terminal_does_not_end_a_study(settings: Settings, tmp_path: Path) -> None:
-    result = run_study(tiny(tmp_path), settings, Deaf(), folder=tmp_path)
+    result = run_study(StudyContext(tiny(tmp_path), settings), Deaf(), RunOptions(tmp_path))
 
     assert result.outcome.is_finished
 
@@ -165,9 +166,9 @@ def test_study_and_observers_are_used_by_the_runners_thread_alone(
     tracker = FailingTracker(memory)
     tracker.fail_next(2)
     monkeypatch.setattr(runner, "Study", WatchedStudy)
-    monkeypatch.setattr(runner, "make_tracker", lambda *_: tracker)
+    context = StudyContext(tiny(tmp_path), settings, tracker=tracker)
 
-    result = run_study(tiny(tmp_path), settings, Watched(threads), folder=tmp_path)
+    result = run_study(context, Watched(threads), RunOptions(tmp_path))
 
     assert result.n_unsent == 0
     assert memory.finished_trials() == {0, 1, 2}
@@ -191,15 +192,6 @@ def test_notes_of_another_thread_reach_the_observer_in_its_own() -> None:
     assert heard == [("The storage is away.", here), ("It is back.", here)]
 
 
-def test_without_mlflow_results_are_tracked_in_memory(settings: Settings) -> None:
-    notes = Notes()
-
-    assert isinstance(
-        make_tracker(settings, StudySpec.from_mapping(DOCUMENT), notes), MemoryTracker
-    )
-    assert len(notes.notes) == 1
-
-
 @pytest.mark.fault("F24", "F38")
 def test_a_second_runner_stands_by_and_takes_over(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -214,7 +206,9 @@ def test_a_second_runner_stands_by_and_takes_over(
         lock.write(json.dumps({"pid": 4711, "since": 0.0}))
         lock.flush()
         second = threading.Thread(
-            target=lambda: results.append(run_study(spec, settings, notes, folder=tmp_path))
+            target=lambda: results.append(
+                run_study(StudyContext(spec, settings), notes, RunOptions(tmp_path))
+            )
         )
         second.start()
         assert notes.heard.wait(10)
@@ -246,7 +240,7 @@ def test_a_study_goes_on_when_its_folder_is_removed_and_nobody_else_drives_it(
     write_study(tmp_path, CLEANS_UP + TRAIN)
     spec = StudySpec.from_mapping({**DOCUMENT, "retry": {"backoff_seconds": 0.01}})
 
-    result = run_study(spec, settings, Observer(), folder=tmp_path)
+    result = run_study(StudyContext(spec, settings), Observer(), RunOptions(tmp_path))
 
     assert [record.state for record in result.data.records] == [TrialState.COMPLETE] * 3
     assert [lost.cause for lost in result.data.records[0].lost_attempts] == [Cause.LOST]
@@ -267,7 +261,7 @@ def test_an_interrupted_study_keeps_why_it_was_interrupted(
     monkeypatch.setattr(runner, "study_summary", broken)
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(tiny(tmp_path), settings, Observer(), folder=tmp_path)
+        run_study(StudyContext(tiny(tmp_path), settings), Observer(), RunOptions(tmp_path))
 
 
 @pytest.mark.fault("F77")
@@ -280,8 +274,7 @@ def test_a_study_is_not_shown_as_killed_while_another_machine_drives_it(
     status: str,
 ) -> None:
     memory = MemoryTracker()
-    monkeypatch.setattr(runner, "make_tracker", lambda *_: memory)
-    monkeypatch.setattr(runner, "write_report", lambda *_: (None, None))
+    monkeypatch.setattr(StudyContext, "write_report", lambda *_: (None, None))
     spec = tiny(tmp_path)
 
     def interrupted(tuner: Tuner) -> None:
@@ -291,7 +284,7 @@ def test_a_study_is_not_shown_as_killed_while_another_machine_drives_it(
 
     monkeypatch.setattr(Tuner, "turn", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_study(spec, settings, Observer(), folder=tmp_path)
+        run_study(StudyContext(spec, settings, tracker=memory), Observer(), RunOptions(tmp_path))
 
     assert memory.study_run.status == status
 
@@ -301,11 +294,11 @@ def test_a_study_is_not_shown_as_killed_while_another_machine_drives_it(
 def test_who_cancels_for_a_killed_runner_has_more_patience_than_a_runner(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_study(tiny(tmp_path), settings, Observer(), folder=tmp_path)
+    run_study(StudyContext(tiny(tmp_path), settings), Observer(), RunOptions(tmp_path))
     patience: list[float] = []
     monkeypatch.setattr(Tuner, "cancel", lambda self, seconds: patience.append(seconds))
 
-    cancel_study(tiny(tmp_path), settings, Observer(), folder=tmp_path)
+    cancel_study(StudyContext(tiny(tmp_path), settings), Observer(), folder=tmp_path)
 
     assert patience == [600.0]
 
@@ -313,13 +306,13 @@ def test_who_cancels_for_a_killed_runner_has_more_patience_than_a_runner(
 def test_trials_of_a_killed_runner_can_be_cancelled(settings: Settings, tmp_path: Path) -> None:
     spec = tiny(tmp_path)
     (tmp_path / "train.py").write_text("import time\ntime.sleep(600)\n")
-    with runner._opened(spec, settings, Observer(), tmp_path) as killed:
+    with runner.open_run(StudyContext(spec, settings), Observer(), RunOptions(tmp_path)) as killed:
         while not killed.study.running():
             assert killed.tuner.turn() is None
 
-    cancel_study(spec, settings, Observer(), folder=tmp_path)
+    cancel_study(StudyContext(spec, settings), Observer(), folder=tmp_path)
 
-    with runner._opened(spec, settings, Observer(), tmp_path) as later:
+    with runner.open_run(StudyContext(spec, settings), Observer(), RunOptions(tmp_path)) as later:
         assert {r.cause for r in later.study.records()} == {Cause.CANCELLED}
         assert later.study.room() == spec.budget.n_trials, "they cost no budget"
     assert list((settings.study_folder("tiny") / "open").iterdir()) == [], "no attempt is left"
@@ -330,13 +323,13 @@ def test_a_cancelled_run_leaves_the_study_with_its_own_numbers(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = MemoryTracker()
-    monkeypatch.setattr(runner, "make_tracker", lambda *_: memory)
-    monkeypatch.setattr(runner, "write_report", lambda *_: (None, None))
+    monkeypatch.setattr(StudyContext, "write_report", lambda *_: (None, None))
     spec = tiny(tmp_path)
-    run_study(spec, settings, Observer(), folder=tmp_path)
+    context = StudyContext(spec, settings, tracker=memory)
+    run_study(context, Observer(), RunOptions(tmp_path))
     fewer, _ = override(spec, n_trials=1, sampler="tpe")
 
-    cancel_study(fewer, settings, Observer(), folder=tmp_path)
+    cancel_study(context.with_spec(fewer), Observer(), folder=tmp_path)
 
     kept = stored_study(spec.name, settings).spec
     assert (kept.budget.n_trials, kept.sampler.type) == (3, "random")
@@ -349,7 +342,7 @@ def test_cancelling_a_run_that_never_began_makes_no_study(
     settings: Settings, tmp_path: Path
 ) -> None:
     notes = Notes()
-    cancel_study(tiny(tmp_path), settings, notes, folder=tmp_path)
+    cancel_study(StudyContext(tiny(tmp_path), settings), notes, folder=tmp_path)
     assert notes.notes == ["Nothing to cancel: the study 'tiny' was never begun."]
     assert not settings.study_folder("tiny").exists()
 
@@ -374,7 +367,7 @@ def test_cancelling_a_run_that_stood_by_leaves_the_other_runner_alone(
     notes = Notes()
     with (folder / "runner.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        cancel_study(spec, settings, notes, folder=tmp_path)
+        cancel_study(StudyContext(spec, settings), notes, folder=tmp_path)
     assert notes.notes[-1] == "Nothing to cancel: another runner drives the study 'tiny'."
     assert [record.state for record in study.records()] == [TrialState.RUNNING]
 
@@ -383,9 +376,9 @@ def test_the_report_of_a_long_study_is_written_apart_and_may_fail_alone(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apart, "MANY_TRIALS", 2)
-    whole = run_study(tiny(tmp_path), settings, Notes(), folder=tmp_path)
+    whole = run_study(StudyContext(tiny(tmp_path), settings), Notes(), RunOptions(tmp_path))
     monkeypatch.setattr(apart, "LIMIT_SECONDS", 0.01)
-    without = run_study(tiny(tmp_path), settings, Notes(), folder=tmp_path)
+    without = run_study(StudyContext(tiny(tmp_path), settings), Notes(), RunOptions(tmp_path))
 
     assert whole.report is not None
     assert whole.report.html.exists()

@@ -14,9 +14,9 @@ from rich.markup import escape
 from studyflow.cli import exits
 from studyflow.cli.places import executor_options, place_options
 from studyflow.diagnostics.preflight import Level, examine
-from studyflow.runner import quiet_optuna
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
+from studyflow.storage import quiet_optuna
 
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
 

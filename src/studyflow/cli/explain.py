@@ -99,7 +99,7 @@ def _explain_suggestions(
 
 def _explain_pace(study: str, settings: Settings) -> tuple[dict[str, Any], list[str], int]:
     from studyflow.diagnostics import Level, Named, find_obstacles, look, pace
-    from studyflow.runner import quiet_optuna
+    from studyflow.storage import quiet_optuna
 
     quiet_optuna()
     path = Path(study)

@@ -11,9 +11,8 @@ import optuna
 from studyflow.cli import exits
 from studyflow.cli.places import place_options, settings_of
 from studyflow.errors import StudyNotFound
-from studyflow.runner import quiet_optuna
 from studyflow.spec import StudySpec
-from studyflow.storage import open_storage, redacted
+from studyflow.storage import open_storage, quiet_optuna, redacted
 from studyflow.study import find_study, study_names
 from studyflow.study.earlier import (
     Earlier,

@@ -75,7 +75,7 @@ def logs(
     tracking_uri: str | None,
 ) -> None:
     """Print what a trial of a study (file or name) has written, secrets left out; -f as it does."""
-    from studyflow.runner import make_redactor, open_executor
+    from studyflow.context import StudyContext
 
     settings = Settings.resolve(
         home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
@@ -88,16 +88,14 @@ def logs(
             hint=f"studyflow trials {study} lists them.",
         )
     wanted = AttemptId(trial, attempt or max(record.attempt, 1))
-    source = open_executor(data.spec, settings)
     is_empty = True
-    try:
+    with StudyContext(data.spec, settings) as context:
+        source = context.executor
         pieces = source.follow_log(wanted) if follow else _pieces(source, wanted)
-        for piece in make_redactor(data.spec, settings).pieces(pieces):
+        for piece in context.redactor.pieces(pieces):
             is_empty = is_empty and not piece
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
-    finally:
-        source.close()
     if is_empty:
         where = f", run {record.run_id}" if record.run_id else ""
         click.echo(

@@ -76,6 +76,7 @@ def retrain(
     from studyflow.cli.terminal import make_view, print_retrain
     from studyflow.retrain import Registration, plan_retrain, results_table
     from studyflow.retrain import retrain as run_retrain
+    from studyflow.runner import RunOptions
 
     settings = Settings.resolve(
         home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
@@ -96,7 +97,7 @@ def retrain(
             plan,
             settings,
             view,
-            folder=folder.absolute(),
+            RunOptions(folder.absolute()),
             registration=Registration(artifact, model, alias) if register else None,
         )
     if as_json:

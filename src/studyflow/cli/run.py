@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import get_args
@@ -57,7 +56,8 @@ def run(
     from rich.console import Console
 
     from studyflow.cli.terminal import make_view, print_result
-    from studyflow.runner import run_study
+    from studyflow.context import StudyContext
+    from studyflow.runner import RunOptions, run_study
     from studyflow.spec.overrides import override
 
     spec, fork_from = override(
@@ -73,7 +73,7 @@ def run(
     view = make_view(spec)
     with view.shown():
         result = run_study(
-            spec, settings, view, folder=study.parent.absolute(), fork_from=fork_from
+            StudyContext(spec, settings), view, RunOptions(study.parent.absolute(), fork_from)
         )
     print_result(result, Console(), ui_hint="studyflow ui")
     sys.exit(1 if result.outcome.is_failure else 0)
@@ -117,28 +117,22 @@ def _sync_one(study: str, settings: Settings) -> str:
         TrackingUnavailable: MLflow does not answer, in whole or in part.
         TrackingError: It refused something.
     """
+    from studyflow.context import StudyContext
     from studyflow.diagnostics.probes import is_driven
-    from studyflow.runner import (
-        attempt_files,
-        make_mlflow_tracker,
-        open_executor,
-        study_card,
-        study_summary,
-        write_report,
-    )
+    from studyflow.reports.tracked import study_card, study_summary
     from studyflow.storage import redacted
     from studyflow.study import needs_no_runner
     from studyflow.tracking import StudySummary
     from studyflow.tracking.mirror import sync_study
 
     data = load_study(study, settings)
-    if importlib.util.find_spec("mlflow") is None:
+    context = StudyContext(data.spec, settings)
+    if not context.has_mlflow:
         raise MissingExtra(f"{data.spec.name}: sending trials to MLflow", "mlflow")
-    tracker = make_mlflow_tracker(settings, data.spec)
-    executor = open_executor(data.spec, settings)
+    where = redacted(context.tracker.uri)
 
     def summary() -> StudySummary:
-        report, problem = write_report(data, settings)
+        report, problem = context.write_report(data)
         if problem is not None:
             click.echo(f"{data.spec.name}: {problem}", err=True)
         return study_summary(
@@ -148,23 +142,21 @@ def _sync_one(study: str, settings: Settings) -> str:
             is_driven=is_driven(data, settings),
         )
 
-    try:
-        done = sync_study(
-            tracker,
-            study_card(data.spec),
-            data.records,
-            lambda record: attempt_files(executor, record),
-            summary=summary,
-        )
-    except TrackingUnavailable as error:
-        raise TrackingUnavailable(
-            f"{data.spec.name}: sent nothing: MLflow at {redacted(tracker.uri)} does not answer.",
-            hint="run it again when MLflow is back; nothing is lost.",
-        ) from error
-    finally:
-        executor.close()
-        tracker.close()
-    told = f"{data.spec.name}: sent {len(done.sent)} trials to MLflow at {redacted(tracker.uri)}"
+    with context:
+        try:
+            done = sync_study(
+                context.tracker,
+                study_card(data.spec),
+                data.records,
+                context.attempt_files,
+                summary=summary,
+            )
+        except TrackingUnavailable as error:
+            raise TrackingUnavailable(
+                f"{data.spec.name}: sent nothing: MLflow at {where} does not answer.",
+                hint="run it again when MLflow is back; nothing is lost.",
+            ) from error
+    told = f"{data.spec.name}: sent {len(done.sent)} trials to MLflow at {where}"
     refused = "".join(f"\n  trial {n}: {reason}" for n, reason in done.failed.items())
     if done.failed:
         told += f", {len(done.failed)} were refused"

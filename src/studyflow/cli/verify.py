@@ -46,26 +46,19 @@ def verify(
 
 
 def _gather(study: str, settings: Settings) -> Evidence:
+    from studyflow.context import StudyContext
     from studyflow.diagnostics.probes import is_driven
-    from studyflow.runner import make_redactor, make_tracker, open_executor
-    from studyflow.tracking.memory import MemoryTracker
 
     data = load_study(study, settings)
-    executor = open_executor(data.spec, settings)
-    tracker = make_tracker(settings, data.spec)
-    try:
+    with StudyContext(data.spec, settings) as context:
         return gather(
             data.spec,
             data.records,
-            executor=executor,
-            # Without MLflow a tracker remembers nothing of other processes.
-            tracker=None if isinstance(tracker, MemoryTracker) else tracker,
+            executor=context.executor,
+            tracker=context.tracker if context.has_mlflow else None,
             is_driven=is_driven(data, settings),
-            redact=make_redactor(data.spec, settings),
+            redact=context.redactor,
         )
-    finally:
-        tracker.close()
-        executor.close()
 
 
 def _print(evidence: Evidence, findings: tuple[Finding, ...]) -> None:

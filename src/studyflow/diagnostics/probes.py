@@ -17,6 +17,7 @@ from typing import Final
 import psutil
 
 from studyflow.background import Background, NoAnswer
+from studyflow.context import StudyContext
 from studyflow.diagnostics.flow_runs import newest_flow_run, reason_of
 from studyflow.diagnostics.snapshot import (
     Absence,
@@ -34,7 +35,6 @@ from studyflow.executors.kubernetes.survey import Survey, survey
 from studyflow.executors.local import site_of
 from studyflow.executors.local.gpus import count_slots, detect_gpus
 from studyflow.reports import StudyData
-from studyflow.runner import make_mlflow_tracker
 from studyflow.runner_lock import is_held, read_holder
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -248,15 +248,12 @@ def _ask_mlflow(data: StudyData | None, settings: Settings) -> TrackingFacts | N
     Raises:
         TrackingError: It does not answer, or refuses.
     """
-    if importlib.util.find_spec("mlflow") is None or data is None:
+    if data is None or importlib.util.find_spec("mlflow") is None:
         return None
     if settings.tracking_uri is None and not (settings.home / "mlflow.db").exists():
         return None
-    tracker = make_mlflow_tracker(settings, data.spec)
-    try:
-        sent = tracker.sent_trials()
-    finally:
-        tracker.close()
+    with StudyContext(data.spec, settings) as context:
+        sent = context.mlflow.sent_trials()
     finished = {record.number for record in data.finished}
     return TrackingFacts(redacted(settings.tracking_uri or ""), n_unsent=len(finished - sent))
 

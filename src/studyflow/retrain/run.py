@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
+from studyflow.context import StudyContext
 from studyflow.errors import TrackingError
-from studyflow.executors import Executor
 from studyflow.observers.observer import Observer
 from studyflow.retrain.plan import RetrainPlan, value_of
 from studyflow.retrain.results import (
@@ -22,7 +19,7 @@ from studyflow.retrain.results import (
     results_markdown,
     results_table,
 )
-from studyflow.runner import make_mlflow_tracker, run_study, tracking_uri
+from studyflow.runner import RunOptions, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.trial.record import TrialRecord
@@ -50,12 +47,9 @@ def retrain(
     plan: RetrainPlan,
     settings: Settings,
     observer: Observer,
+    options: RunOptions,
     *,
-    folder: Path,
     registration: Registration | None = Registration(),
-    on_executor: Callable[[Executor], None] | None = None,
-    ends_trials: Callable[[], bool] = lambda: True,
-    leaves: Callable[[], bool] = lambda: False,
 ) -> RetrainResult:
     """Train what is planned, choose by the mean, and register the model of the chosen one.
 
@@ -66,36 +60,25 @@ def retrain(
         plan: What to train.
         settings: Where storage, MLflow and files are.
         observer: Hears of every trial.
-        folder: Folder that relative paths in `trial.command` start from.
+        options: How the repeats are run.
         registration: How the model is registered; `None` for not at all.
-        on_executor: Is given the executor before the first trial, for reading logs.
-        ends_trials: Asked when this runner is told to end: whether its trials end with it.
-        leaves: Asked all the time: whether this runner is to start nothing more, and to leave when
-            its running trials have finished.
 
     Raises:
         StudyflowError: The repeats cannot be run.
     """
-    run = run_study(
-        _linked(plan, settings),
-        settings,
-        observer,
-        folder=folder,
-        on_executor=on_executor,
-        ends_trials=ends_trials,
-        leaves=leaves,
-    )
+    context = StudyContext(_linked(plan, settings), settings)
+    run = run_study(context, observer, options)
     ranking = rank_repeats(plan, run.data.records)
     result = RetrainResult(plan, ranking, run, notes=tuple(describe_luck(plan, ranking)))
     if not result.is_complete:
         unfinished = f"Not everything was trained, so nothing is chosen: {run.outcome.reason}"
         result = replace(result, notes=(*result.notes, unfinished))
-    if importlib.util.find_spec("mlflow") is None:
+    if not context.has_mlflow:
         return result
     try:
         _note_results(result, settings)
         if registration is not None and result.best is not None and result.is_complete:
-            champion = _register(result, result.best, settings, registration)
+            champion = _register(result, result.best, registration)
             note = () if champion else (NO_MODEL,)
             result = replace(result, champion=champion, notes=(*result.notes, *note))
     except TrackingError as error:
@@ -105,15 +88,13 @@ def retrain(
 
 def _linked(plan: RetrainPlan, settings: Settings) -> StudySpec:
     """Return the study of the repeats, its run placed below the run of the study they repeat."""
-    if importlib.util.find_spec("mlflow") is None:
-        return plan.spec
-    tracker = make_mlflow_tracker(settings, plan.source.spec)
-    try:
-        parent = tracker.find_study()
-    except TrackingError:
-        parent = None  # MLflow is away; the name of the study is a tag all the same
-    finally:
-        tracker.close()
+    with StudyContext(plan.source.spec, settings) as source:
+        if not source.has_mlflow:
+            return plan.spec
+        try:
+            parent = source.mlflow.find_study()
+        except TrackingError:
+            parent = None  # MLflow is away; the name of the study is a tag all the same
     if parent is None:
         return plan.spec
     document = plan.spec.model_dump(mode="json", exclude_unset=True)
@@ -123,19 +104,12 @@ def _linked(plan: RetrainPlan, settings: Settings) -> StudySpec:
 
 def _note_results(result: RetrainResult, settings: Settings) -> None:
     """Leave the means on the run of the repeats."""
-    tracker = make_mlflow_tracker(settings, result.plan.spec)
-    try:
-        tracker.note_study(
-            results_markdown(result),
-            {"retrain.json": json.dumps(results_table(result), indent=2, ensure_ascii=False)},
-        )
-    finally:
-        tracker.close()
+    table = json.dumps(results_table(result), indent=2, ensure_ascii=False)
+    with StudyContext(result.plan.spec, settings) as context:
+        context.mlflow.note_study(results_markdown(result), {"retrain.json": table})
 
 
-def _register(
-    result: RetrainResult, best: Repeats, settings: Settings, registration: Registration
-) -> Champion | None:
+def _register(result: RetrainResult, best: Repeats, registration: Registration) -> Champion | None:
     """Register the model of the best configuration's typical repeat; `None` if it keeps none.
 
     Raises:
@@ -149,7 +123,7 @@ def _register(
             f"Trial {typical.number} of {result.plan.spec.name!r} has no MLflow run yet.",
             hint=f"studyflow sync {result.plan.spec.name}",
         )
-    registry = ModelRegistry(tracking_uri(settings))
+    registry = ModelRegistry(result.run.tracking_uri)
     chosen = choose_artifact(registry.artifacts(typical.run_id), registration.artifact)
     if chosen is None:
         return None

@@ -14,7 +14,12 @@ from studyflow.storage.changes import TrialChange
 from studyflow.storage.forwarding import ForwardingStorage
 from studyflow.storage.journal import ProcessLock
 from studyflow.storage.network_files import is_on_network
-from studyflow.storage.opening import TransactionLimits, open_storage, storage_errors
+from studyflow.storage.opening import (
+    TransactionLimits,
+    open_storage,
+    quiet_optuna,
+    storage_errors,
+)
 from studyflow.storage.patient import PatientStorage
 from studyflow.storage.urls import DEFAULT_FOLDER, default_storage_url, file_of, redacted
 
@@ -29,6 +34,7 @@ __all__ = [
     "file_of",
     "is_on_network",
     "open_storage",
+    "quiet_optuna",
     "redacted",
     "storage_errors",
 ]

@@ -72,6 +72,11 @@ _PASSING_SQLITE_CODES: Final = frozenset({5, 6, 10, 13})
 """Busy, locked, input/output error, full."""
 
 
+def quiet_optuna() -> None:
+    """Keep Optuna from logging every trial: our own log tells it already, and says more."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
 def open_storage(
     url: str, *, create: bool = True, limits: TransactionLimits = TransactionLimits()
 ) -> optuna.storages.BaseStorage:

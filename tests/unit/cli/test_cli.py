@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from studyflow import errors
 from studyflow.cli import main
 from studyflow.interrupt import Terminated
-from studyflow.runner import study_card
+from studyflow.reports.tracked import study_card
 from studyflow.spec import StudySpec
 from studyflow.study import n_trials_to_finish
 

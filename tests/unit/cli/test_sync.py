@@ -11,7 +11,7 @@ import pytest
 from tests.unit.cli.test_cli import invoke
 from tests.unit.study.studies import complete, make_spec, open_study
 
-from studyflow import runner
+from studyflow.context import StudyContext
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.settings import Settings
 from studyflow.storage import open_storage
@@ -33,8 +33,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def tracker(monkeypatch: pytest.MonkeyPatch) -> FailingTracker:
     """What stands for MLflow; no report is drawn."""
     failing = FailingTracker(MemoryTracker())
-    monkeypatch.setattr(runner, "make_mlflow_tracker", lambda *_: failing)
-    monkeypatch.setattr(runner, "write_report", lambda *_: (None, None))
+    monkeypatch.setattr(StudyContext, "tracker", failing)
+    monkeypatch.setattr(StudyContext, "write_report", lambda *_: (None, None))
     return failing
 
 
@@ -83,7 +83,7 @@ def test_without_the_extra_for_reports_everything_else_is_sent(
 ) -> None:
     keep(settings)
     failing = FailingTracker(MemoryTracker())
-    monkeypatch.setattr(runner, "make_mlflow_tracker", lambda *_: failing)
+    monkeypatch.setattr(StudyContext, "tracker", failing)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = invoke("sync", "demo")
     assert (done.exit_code, done.stdout) == (0, "demo: sent 2 trials to MLflow at memory:\n")
@@ -105,7 +105,7 @@ def test_trials_are_sent_before_the_report_is_drawn(
         there.append(shown(tracker).finished_trials())
         return None, None
 
-    monkeypatch.setattr(runner, "write_report", draw)
+    monkeypatch.setattr(StudyContext, "write_report", draw)
     assert invoke("sync", "demo").exit_code == 0
     assert there == [{0, 1}]
 

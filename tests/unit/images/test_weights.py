@@ -312,8 +312,10 @@ def test_compare_draws_what_the_tracker_has_and_attaches_it(
     attached = []
     monkeypatch.setenv("STUDYFLOW_HOME", str(tmp_path))
     monkeypatch.setattr(compare, "find_study", lambda name, storage: None)
-    monkeypatch.setattr(compare, "load_records", lambda study: (None, records))
-    monkeypatch.setattr(compare, "make_tracker", lambda settings, name: tracker)
+    monkeypatch.setattr(compare, "load_records", lambda study: (SimpleNamespace(), records))
+    monkeypatch.setattr(
+        compare, "StudyContext", lambda spec, settings: SimpleNamespace(tracker=tracker)
+    )
     monkeypatch.setattr(compare, "attach", lambda *arguments: attached.append(arguments))
     picture = tmp_path / "curves.png"
 

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from tests.unit.cli.test_cli import DOCUMENT, TRAIN, write_study
 
+from studyflow.context import StudyContext
 from studyflow.errors import StudyflowError
 from studyflow.observers import notify
 from studyflow.observers.notify import Notifier, make_message, notified, read_url
 from studyflow.observers.observer import Observer, Progress
-from studyflow.runner import run_study
+from studyflow.runner import RunOptions, run_study
 from studyflow.settings import Settings
 from studyflow.spec import NotifySpec, StudySpec
 from studyflow.trial import Cause
@@ -259,7 +260,7 @@ def run(
 
     def run_it(spec: StudySpec, train: str) -> Path:
         write_study(tmp_path, train)
-        run_study(spec, settings, Observer(), folder=tmp_path)
+        run_study(StudyContext(spec, settings), Observer(), RunOptions(tmp_path))
         return settings.home
 
     return run_it
@@ -296,7 +297,9 @@ def test_a_runner_that_leaves_a_paused_study_tells_of_no_end(
     write_study(tmp_path, TRAIN)
     settings = Settings.resolve(home=tmp_path / "home", environment={})
 
-    result = run_study(spec_with(), settings, Observer(), folder=tmp_path, leaves=lambda: True)
+    result = run_study(
+        StudyContext(spec_with(), settings), Observer(), RunOptions(tmp_path, leaves=lambda: True)
+    )
 
     assert result.outcome.has_left
     assert hook.received == []

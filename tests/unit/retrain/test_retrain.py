@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.cli.test_cli import DOCUMENT, invoke, write_study
 
+from studyflow.context import StudyContext
 from studyflow.errors import SpecError, StudyError
 from studyflow.observers.observer import Observer
 from studyflow.reports import StudyData
@@ -26,7 +27,7 @@ from studyflow.retrain import (
     retrain_spec,
 )
 from studyflow.retrain.run import NO_MODEL
-from studyflow.runner import run_study
+from studyflow.runner import RunOptions, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import open_storage
@@ -220,10 +221,10 @@ def test_the_repeats_are_nested_below_the_study_and_the_middle_one_becomes_the_c
 
     write_study(tmp_path, TRAIN)
     spec = spec_with()
-    run_study(spec, settings, Observer(), folder=tmp_path)
+    run_study(StudyContext(spec, settings), Observer(), RunOptions(tmp_path))
 
     plan = plan_retrain(stored("tiny", settings), settings, top=2, repeats=3)
-    result = retrain(plan, settings, Observer(), folder=tmp_path)
+    result = retrain(plan, settings, Observer(), RunOptions(tmp_path))
 
     assert result.problem is None
     assert result.champion is not None
@@ -256,7 +257,7 @@ def test_the_repeats_are_nested_below_the_study_and_the_middle_one_becomes_the_c
         plan_retrain(stored("tiny", settings), settings, top=2, repeats=3),
         settings,
         Observer(),
-        folder=tmp_path,
+        RunOptions(tmp_path),
     )
     assert len(again.run.data.records) == 6
     assert again.champion == result.champion

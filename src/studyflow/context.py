@@ -1,0 +1,267 @@
+"""What belongs to one study here: its MLflow, its executor, what to redact, what is shown of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from studyflow.embedded import running_mlflow_pages
+from studyflow.errors import MissingExtra, StudyflowError
+from studyflow.executors import AttemptId, Executor
+from studyflow.executors.local import LocalExecutor
+from studyflow.redaction import Redactor, secrets_of
+from studyflow.reports import Report, StudyData, build_report
+from studyflow.reports.apart import build_report_apart, is_for_apart
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+from studyflow.study import Study
+from studyflow.tracking import Tracker
+from studyflow.tracking.memory import MemoryTracker
+from studyflow.trial.record import TrialRecord
+
+if TYPE_CHECKING:
+    from studyflow.executors.kubernetes import KubernetesExecutor
+    from studyflow.tracking.mlflow import MLflowTracker
+
+_log = logging.getLogger(__name__)
+
+
+class StudyContext:
+    """A study and its surroundings. Each part is made once, when it is first used.
+
+    Reading commands use it in a `with` block, which closes what was made. A runner hands the
+    tracker to its mirror and closes the executor itself, since both may need time at the end.
+
+    Args:
+        spec: The study file.
+        settings: Where storage, MLflow, trials and files are.
+        tracker: Where the study is shown instead of MLflow; `None` for MLflow, if it is installed.
+    """
+
+    def __init__(
+        self, spec: StudySpec, settings: Settings, *, tracker: Tracker | None = None
+    ) -> None:
+        self.spec = spec
+        self.settings = settings
+        self._given_tracker = tracker
+        self._executor: Executor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the tracker and the executor, if they were used."""
+        if (tracker := self.__dict__.get("tracker")) is not None:
+            tracker.close()
+        if self._executor is not None:
+            self._executor.close()
+
+    def with_spec(self, spec: StudySpec) -> StudyContext:
+        """Return the context of another version of the study file."""
+        return StudyContext(spec, self.settings, tracker=self._given_tracker)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the study's files on this machine."""
+        return self.settings.study_folder(self.spec.name)
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """Takes out of texts the secrets that a study's runner knows.
+
+        Those are the passwords of its servers' addresses, its variables for secrets, and those that
+        the study file gives its trials.
+        """
+        addresses = (self.settings.storage_url, self.settings.tracking_uri or "")
+        found = secrets_of({**os.environ, **self.spec.trial.env}, addresses)
+        withheld = (os.environ.get(name, "") for name in self._runner_secrets)
+        return Redactor({*found, *withheld})
+
+    # MLflow
+
+    @property
+    def has_mlflow(self) -> bool:
+        """Whether MLflow is installed."""
+        return importlib.util.find_spec("mlflow") is not None
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        """Where the study is shown: in MLflow, by URI or embedded; without MLflow, in memory."""
+        if self._given_tracker is not None:
+            return self._given_tracker
+        return self._open_mlflow() if self.has_mlflow else MemoryTracker()
+
+    @property
+    def mlflow(self) -> MLflowTracker:
+        """The tracker, which is MLflow's.
+
+        Raises:
+            MissingExtra: MLflow is not installed.
+        """
+        from studyflow.tracking.mlflow import MLflowTracker
+
+        if not isinstance(self.tracker, MLflowTracker):
+            raise MissingExtra(f"Showing the study {self.spec.name!r} in MLflow", "mlflow")
+        return self.tracker
+
+    def _open_mlflow(self) -> MLflowTracker:
+        from studyflow.tracking.mlflow import MLflowTracker, embedded_uri
+
+        settings = self.settings
+        if settings.tracking_uri is not None:
+            return MLflowTracker(
+                settings.tracking_uri,
+                self.spec.name,
+                experiment=self.spec.experiment,
+                redact=self.redactor,
+            )
+        settings.home.mkdir(parents=True, exist_ok=True)
+        return MLflowTracker(
+            embedded_uri(settings.home),
+            self.spec.name,
+            experiment=self.spec.experiment,
+            pages=running_mlflow_pages(settings),
+            redact=self.redactor,
+        )
+
+    # The executor
+
+    @property
+    def executor(self) -> Executor:
+        """The executor that a runner opened; else one that reads what attempts left behind.
+
+        Raises:
+            ExecutorError: Trials cannot run there.
+        """
+        if self._executor is None:
+            self._executor = self._open_reader()
+        return self._executor
+
+    def open_executor(
+        self,
+        study: Study,
+        folder: Path,
+        *,
+        on_note: Callable[[str], None] = lambda _message: None,
+        keep: Callable[[], None] | None = None,
+    ) -> Executor:
+        """Return the executor that runs the study's attempts; from now on it is `executor`.
+
+        Args:
+            study: The study, open.
+            folder: Folder that relative paths in `trial.command` start from, locally.
+            on_note: Hears of what cannot be had here.
+            keep: Sees to it that the caller's own files in the study's folder are there, if it was
+                removed and made again.
+
+        Raises:
+            ExecutorError: Trials cannot run there.
+        """
+        if self.settings.executor == "kubernetes":
+            self._executor = self._open_kubernetes(study, on_note)
+        else:
+            trial = study.spec.trial
+            self._executor = LocalExecutor(
+                study.spec.name,
+                trial.command,
+                root=self.folder,
+                cwd=folder,
+                env=trial.env,
+                withheld_env=self._runner_secrets,
+                timeout_seconds=trial.timeout_seconds,
+                gpus_per_trial=trial.resources.gpu,
+                redact=self.redactor,
+                keep=keep,
+            )
+        return self._executor
+
+    def _open_kubernetes(self, study: Study, on_note: Callable[[str], None]) -> KubernetesExecutor:
+        # The client takes half a second to import, and most runners need none.
+        from studyflow.executors.kubernetes import KubernetesExecutor
+        from studyflow.executors.kubernetes.api import KubernetesApi
+
+        settings = self.settings
+        reached = settings.trial_tracking_uri or settings.tracking_uri
+        if reached is None or not reached.startswith("http"):
+            on_note(
+                "MLflow is a file on this machine, which pods do not reach: no metrics by step, no "
+                "artifacts. Hint: set MLFLOW_TRACKING_URI to an MLflow server."
+            )
+        return KubernetesExecutor(
+            study.spec,
+            api=KubernetesApi(settings.namespace),
+            root=self.folder,
+            image=study.pinned_image(),
+            on_image=study.pin_image,
+            tracking_uri=settings.trial_tracking_uri,
+            redact=self.redactor,
+        )
+
+    def _open_reader(self) -> Executor:
+        if self.settings.executor == "kubernetes":
+            from studyflow.executors.kubernetes import KubernetesExecutor
+            from studyflow.executors.kubernetes.api import KubernetesApi
+
+            return KubernetesExecutor(
+                self.spec,
+                api=KubernetesApi(self.settings.namespace),
+                root=self.folder,
+                redact=self.redactor,
+            )
+        return LocalExecutor(
+            self.spec.name,
+            ("python",),
+            root=self.folder,
+            cwd=self.folder,
+            timeout_seconds=None,
+            redact=self.redactor,
+        )
+
+    @property
+    def _runner_secrets(self) -> tuple[str, ...]:
+        """The runner's variables that trials have no use for: a script may print its own."""
+        notify = self.spec.notify
+        return () if notify is None or notify.url_env is None else (notify.url_env,)
+
+    def attempt_files(
+        self, record: TrialRecord
+    ) -> tuple[Path | None, tuple[Path, ...], Path | None]:
+        """Return log, artifacts and metrics file of a trial's newest attempt."""
+        files = self.executor.files(AttemptId(record.number, record.attempt))
+        return files.log, files.artifacts, files.metrics
+
+    # The report
+
+    def write_report(
+        self, data: StudyData, links: Mapping[str, str] | None = None
+    ) -> tuple[Report | None, str | None]:
+        """Return the report as written, or why there is none: no result depends on a picture."""
+        build = build_report_apart if is_for_apart(data) else build_report
+        try:
+            report = build(
+                data,
+                self.settings.report_folder(self.spec.name),
+                links=links or {},
+                generated_at=time.time(),
+            )
+        except StudyflowError as error:
+            return None, f"The report was not written: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a plot, the study goes on
+            _log.info("The report was not written", exc_info=True)
+            return None, f"The report was not written: {type(error).__name__}: {error}"
+        return report, None
