@@ -5,8 +5,6 @@
 With `run_study_first` the study itself is run before, as a flow of its own below this one: so a
 schedule of this flow is a study and its retraining, one after the other. The same engine without
 Prefect: `studyflow retrain study.yaml`.
-
-This file holds names and glue; what a retraining does is decided in `studyflow.retrain`.
 """
 
 from __future__ import annotations
@@ -19,66 +17,48 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from rich.console import Console
-
-from studyflow.cli.terminal import PlainView, print_retrain
+from studyflow.cli.terminal import print_retrain
 from studyflow.context import StudyContext
-from studyflow.errors import (
-    SpecError,
-    StudyflowError,
-    StudyNotFound,
-    StudyStopped,
-    describe_os_error,
-)
+from studyflow.errors import SpecError, StudyflowError, StudyNotFound, StudyStopped
 from studyflow.observers.observer import Observers
+from studyflow.orchestration.artifacts import publish_retrain
+from studyflow.orchestration.flow_runs import FlowRunLog, current_run
+from studyflow.orchestration.form import typed
+from studyflow.orchestration.parameters import read_spec
+from studyflow.orchestration.run_states import conclude, flow_options, leave_if_suspended
+from studyflow.orchestration.screen import Screen, current_screen
+from studyflow.orchestration.script import exit_now, run_script
+from studyflow.orchestration.trial_tasks import TASK_RUNNER
+from studyflow.orchestration.view import PrefectView, log_lines
 from studyflow.reports.stored import stored_study
 from studyflow.retrain import (
     Registration,
     RetrainResult,
     plan_retrain,
-    results_markdown,
     results_table,
     retrain,
     retrain_name,
 )
-from studyflow.runner import RunOptions, cancel_study
+from studyflow.runner import cancel_study
 from studyflow.settings import Settings
 
 # isort: split
-# Python and Prefect put this file's folder on the path. Before Prefect, which reads the settings
-# that this makes when it is imported.
-from run_study import (
-    TASK_RUNNER,
-    FlowRunLog,
-    PrefectView,
-    Screen,
-    artifact_key,
-    is_cancelled,
-    is_suspended,
-    leave_if_suspended,
-    publish_in_time,
-    read_spec,
-    run_script,
-    run_study,
-)
-
-# isort: split
-from prefect import Flow, flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact
+# After `studyflow.orchestration`, which sets what Prefect reads when it is imported.
+from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Failed
-from prefect_outage import ending_in_time, exit_now, wait_for_server
-from typed import typed
+from run_study import run_study  # Python and Prefect put this file's folder on the path
 
 
 def flow_run_name() -> str:
     """Return the name of the study of the repeats, for Prefect's list of runs."""
-    from prefect.runtime import flow_run
-
+    run = current_run()
     try:
-        return retrain_name(read_spec(flow_run.get_parameters()["study"])[0])
+        assert run is not None, "Prefect names a run within it"
+        return retrain_name(read_spec(run.parameters["study"])[0])
     except StudyflowError:
         return "retrain"
 
@@ -92,8 +72,7 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
             known = stored_study(name, settings).spec
         except (StudyNotFound, SpecError):
             continue
-        context = StudyContext(known, settings)
-        cancel_study(context, FlowRunLog(flow_run), folder=folder)
+        cancel_study(StudyContext(known, settings), FlowRunLog(flow_run), folder=folder)
 
 
 @flow(
@@ -130,43 +109,31 @@ def retrain_best(
         model: Its name in the registry; the study's by default.
         alias: Alias that the registered version gets.
     """
+    choices = {
+        "top": top,
+        "repeats": repeats,
+        "seed_parameter": seed_parameter,
+        "max_parallel_trials": max_parallel_trials,
+    }
     registration = Registration(artifact, model, alias) if register_model else None
-    with ending_in_time():
-        return _retrain_to_end(
-            study, top, repeats, run_study_first, seed_parameter, max_parallel_trials, registration
-        )
+    return conclude(partial(_retrain_and_publish, study, run_study_first, choices, registration))
 
 
-def _retrain_to_end(
-    study: str,
-    top: int,
-    repeats: int,
-    run_study_first: bool,
-    seed_parameter: str | None,
-    max_parallel_trials: int | None,
-    registration: Registration | None,
+def _retrain_and_publish(
+    study: str, run_study_first: bool, choices: dict[str, Any], registration: Registration | None
 ) -> dict[str, Any] | State[Any]:
-    """Train again, publish what came out, and return the flow's result or its failed state."""
-    try:
-        if run_study_first:
+    if run_study_first:
+        with current_screen().muted():
             state = run_study(study, return_state=True)
-            if not state.is_completed():
-                return Failed(message=f"The study itself did not finish: {state.message}")
-        result = _run(study, top, repeats, seed_parameter, max_parallel_trials, registration)
-    except StudyflowError as error:
-        return Failed(message=str(error))
-    except OSError as error:
-        if not error.strerror:
-            raise
-        return Failed(message=describe_os_error(error))
-    if _is_script:
-        print_retrain(result, Console())
-    if wait_for_server(get_run_logger().warning):
-        publish(result)
+        if not state.is_completed():
+            raise StudyStopped(f"The study itself did not finish: {state.message}")
+    result = _retrain(study, choices, registration)
+    current_screen().print(lambda console: print_retrain(result, console))
+    publish_retrain(result)
     if result.problem is not None:
         return Failed(message=str(result.problem))
     if result.best is None or not result.is_complete:
-        return Failed(message=str(StudyStopped(result.run.outcome.reason)))
+        return Failed(message=result.run.outcome.reason)
     champion = result.champion
     return {
         "configurations": results_table(result),
@@ -174,64 +141,28 @@ def _retrain_to_end(
     }
 
 
-def _run(
-    study: str,
-    top: int,
-    repeats: int,
-    seed_parameter: str | None,
-    max_parallel_trials: int | None,
-    registration: Registration | None,
+def _retrain(
+    study: str, choices: dict[str, Any], registration: Registration | None
 ) -> RetrainResult:
     """Train again and show it on the flow run's page."""
     spec, folder = read_spec(study)
     settings = Settings.resolve()
-    plan = plan_retrain(
-        stored_study(spec.name, settings, spec),
-        settings,
-        top=top,
-        repeats=repeats,
-        seed_parameter=seed_parameter,
-        max_parallel_trials=max_parallel_trials,
-    )
-    logger = get_run_logger()
-    view = PrefectView(plan.spec)
-    lines = PlainView(plan.spec, lambda line: logger.info("%s", line))
+    plan = plan_retrain(stored_study(spec.name, settings, spec), settings, **choices)
+    view = PrefectView(plan.spec, settings)
     with view.closing():
         result = retrain(
             plan,
             settings,
-            Observers(view, lines),
-            RunOptions(
-                folder,
-                on_executor=view.take_over,
-                ends_trials=lambda: settings.executor == "local" or is_cancelled(),
-                leaves=is_suspended,
-            ),
+            Observers(view, log_lines(plan.spec)),
+            flow_options(settings, folder, on_executor=view.take_over),
             registration=registration,
         )
     leave_if_suspended(is_finished=result.is_complete)
     return result
 
 
-def publish(result: RetrainResult) -> None:
-    """Leave the means on the run's page."""
-    name = result.plan.source.spec.name
-    publish_in_time(
-        lambda: create_markdown_artifact(
-            markdown=results_markdown(result),
-            key=artifact_key(name, "retrain"),
-            description=f"Best configurations of {name}, trained again",
-        )
-    )
-
-
-_is_script = False
-"""Set by `main`: a person reads the terminal."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow from the command line; return the exit code."""
-    global _is_script
     parser = argparse.ArgumentParser(description="Train the best configurations of a study again.")
     parser.add_argument("study", help="path of the study file")
     parser.add_argument("--top", type=int, default=3, help="configurations to train again")
@@ -239,16 +170,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run-study-first", action="store_true", help="run the study before")
     parser.add_argument("--seed-parameter", help="parameter by which the script takes its seed")
     parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")
-    given = parser.parse_args(arguments)
-    _is_script = True
-
-    def run() -> State[Any]:
-        state: State[Any] = retrain_best(**vars(given), return_state=True)
-        if not state.is_completed():
-            print(state.message, file=sys.stderr)  # noqa: T201
-        return state
-
-    return run_script(lambda: read_spec(given.study), run, Screen())
+    given = vars(parser.parse_args(arguments))
+    return run_script(
+        lambda: read_spec(given["study"]),
+        lambda: retrain_best(**given, return_state=True),
+        Screen(sys.stderr),
+    )
 
 
 if __name__ == "__main__":

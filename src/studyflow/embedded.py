@@ -1,24 +1,22 @@
-"""Prefect without a server set up: where it lives, and what a killed run leaves behind.
+"""Prefect without a configured server: where its files are, and servers that outlive their run.
 
-Nothing here imports Prefect; these are variables and processes. Only the embedded case is touched:
-a configured server is its owner's business.
+Nothing here imports Prefect; these are variables and processes. A configured server is its owner's
+business.
 """
 
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 import psutil
 
 from studyflow.settings import Settings
-from studyflow.storage import is_on_network
 
 _SERVER_APP: Final = "prefect.server.api.server:create_app"
 """What the command line of a server that Prefect started for one flow run holds."""
@@ -105,62 +103,6 @@ def _announced(settings: Settings, what: str) -> str | None:
         return str(document[what])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
-
-
-class FlowRunMarks:
-    """Which flow runs have a process that lives: each of them holds a file of its own locked.
-
-    The kernel frees a lock when its process ends, however it ends, and no other process can be
-    taken for it: neither one of the same number, nor one that stands by.
-
-    Args:
-        settings: Where the home folder is.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._folder = settings.home / "prefect" / "runs"
-
-    def hold(self, run: str) -> IO[Any]:
-        """Return a file that marks a flow run as alive until it is closed, or this process ends.
-
-        Args:
-            run: Id of the run, which is `RUNNING` by now.
-        """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._path(run).open("a")
-        fcntl.flock(file, fcntl.LOCK_SH)  # shared: a process may replace one that is just ending
-        self.renew(run)
-        return file
-
-    def renew(self, run: str) -> None:
-        """Note that a flow run is alive in the state that it is in now."""
-        os.utime(self._path(run))
-
-    def ended(self) -> dict[str, float]:
-        """Return the marked runs whose process has ended, and when each was last known to live.
-
-        A process that replaces it may be about to mark the run anew: only a state that is older
-        than that moment is the ended process's. On a network share no lock proves anything, so
-        there are none. Runs that an earlier studyflow did not mark are never among them.
-        """
-        if not self._folder.is_dir() or is_on_network(self._folder):
-            return {}
-        found = {}
-        for path in self._folder.glob("*.lock"):
-            try:
-                with path.open() as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    found[path.stem] = os.fstat(file.fileno()).st_mtime
-            except OSError:  # it lives, or cannot be told
-                continue
-        return found
-
-    def forget(self, run: str) -> None:
-        """Remove the mark of a run that has come to its end."""
-        self._path(run).unlink(missing_ok=True)
-
-    def _path(self, run: str) -> Path:
-        return self._folder / f"{run}.lock"
 
 
 def end_orphaned_servers(settings: Settings) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -81,9 +80,9 @@ def test_a_run_that_is_paused_on_its_page_leaves_and_starts_no_study(
     from prefect.exceptions import Pause
     from prefect.states import Suspended
 
-    monkeypatch.setattr(
-        sys.modules["run_study"], "suspension", lambda: Suspended(timeout_seconds=60)
-    )
+    from studyflow.orchestration import run_states
+
+    monkeypatch.setattr(run_states, "suspension", lambda: Suspended(timeout_seconds=60))
     with pytest.raises(Pause):
         flow_module.compare_samplers(str(study_file), ["random", "qmc"], 1, n_trials=3)
     storage = open_storage(Settings.resolve().storage_url)

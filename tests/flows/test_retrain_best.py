@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -64,11 +63,11 @@ def test_a_run_that_is_paused_on_its_page_trains_nothing_more_and_goes_on_when_r
     from prefect.exceptions import Pause
     from prefect.states import Suspended
 
+    from studyflow.orchestration import run_states
+
     flow_module.run_study(str(study_file))
     with monkeypatch.context() as paused:
-        paused.setattr(
-            sys.modules["run_study"], "suspension", lambda: Suspended(timeout_seconds=60)
-        )
+        paused.setattr(run_states, "suspension", lambda: Suspended(timeout_seconds=60))
         with pytest.raises(Pause):
             flow_module.retrain_best(str(study_file), top=1, repeats=2)
     repeats = stored_study(retrain_name(StudySpec.from_yaml(study_file)), Settings.resolve())

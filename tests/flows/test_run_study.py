@@ -5,27 +5,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import logging
-import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 from tests.flows.loading import loaded
 
 from studyflow.deployments.runs import Occasion
 from studyflow.errors import StorageUnavailable
-from studyflow.interrupt import Terminated
-from studyflow.observers.observer import Progress
-from studyflow.trial import Cause
+from studyflow.settings import Settings
 from studyflow.trial.record import TrialRecord, TrialState
 
 # Prefect and its server warn about their own dependencies; ours stay errors everywhere else.
@@ -215,11 +207,9 @@ def test_a_fork_and_a_study_for_each_run_exclude_each_other(
 def test_each_run_makes_a_study_of_its_own_that_knows_the_last_ones_trials(
     flow_module: ModuleType, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from studyflow.settings import Settings
     from studyflow.storage import open_storage
     from studyflow.study import find_study, load_records, study_names
 
-    monkeypatch.setattr(flow_module, "_screen", flow_module.Screen())
     study_file.write_text(STUDY.replace("flow-test", "flow-warm"))
     for second in (0, 1):
         due = datetime(2026, 11, 25, 3, 0, second, tzinfo=UTC)
@@ -240,12 +230,16 @@ def test_each_run_makes_a_study_of_its_own_that_knows_the_last_ones_trials(
 
 @pytest.mark.fault("F77")
 def test_only_flow_runs_whose_process_has_ended_are_closed(
-    flow_module: ModuleType, study_file: Path
+    flow_module: ModuleType, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Completed, Running
 
-    marks = flow_module.FlowRunMarks(flow_module.Settings.resolve())
+    from studyflow.orchestration.live_runs import FlowRunMarks, LiveRuns
+
+    settings = Settings.resolve()
+    monkeypatch.setenv("PREFECT_HOME", str(settings.home / "prefect"))
+    marks = FlowRunMarks(settings)
     with get_client(sync_client=True) as client:
 
         def run(name: str, state: Any = None) -> str:
@@ -261,7 +255,7 @@ def test_only_flow_runs_whose_process_has_ended_are_closed(
             marks.hold(ended).close()
         client.set_flow_run_state(UUID(again), Running(), force=True)  # in another process
 
-        flow_module.close_dead_runs("flow-dead")
+        LiveRuns().close_dead("flow-dead")
 
         def shown(run: str) -> str:
             return str(client.read_flow_run(UUID(run)).state_name)
@@ -282,206 +276,14 @@ def test_a_wrong_flag_ends_before_a_server_starts(
     assert "budget.n_trials" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("state", "cause", "name", "is_failed"),
-    [
-        (TrialState.COMPLETE, Cause.OK, "Completed", False),
-        (TrialState.PRUNED, Cause.PRUNED, "Pruned", False),
-        (TrialState.FAILED, Cause.CUDA_OOM, "Cuda-Oom", True),
-        (TrialState.FAILED, Cause.CANCELLED, "Cancelled", True),
-    ],
-)
-def test_a_trial_task_ends_in_a_state_that_names_the_cause(
-    flow_module: ModuleType, state: TrialState, cause: Cause, name: str, is_failed: bool
-) -> None:
-    record = TrialRecord(3, state, {}, values=(0.5,), cause=cause, message="why")
-    shown = flow_module.end_state(record)
-    assert (shown.name, shown.is_failed()) == (name, is_failed)
-    assert str(cause) in shown.message
-
-
 def test_a_failed_trial_is_no_error_of_the_flow(
     flow_module: ModuleType,
     study_file: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(flow_module, "_screen", flow_module.Screen())
     study_file.write_text(STUDY.replace("flow-test", "flow-quiet"))
     flow_module.run_study(str(study_file))
     ends = [r for r in caplog.records if "User-Error" in r.getMessage()]
     assert [(r.levelname, r.getMessage()[:18]) for r in ends] == [("INFO", "Finished in state ")]
     assert "NoneType: None" not in caplog.text
-
-
-def test_artifact_keys_hold_only_what_prefect_takes(flow_module: ModuleType) -> None:
-    assert flow_module.artifact_key("CNN+LSTM (v2)", "best") == "cnn-lstm-v2-best"
-    assert flow_module.artifact_key("研究", "best") == "study-best"
-
-
-@pytest.mark.fault("F36")
-def test_a_server_that_is_back_in_time_is_waited_for_and_another_is_not(
-    flow_module: ModuleType,
-) -> None:
-    said: list[str] = []
-    now = [0.0]
-
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-
-    def wait(back_at: float) -> bool:
-        now[0] = 0.0
-        found: bool = flow_module.wait_for_server(
-            said.append, 60.0, away=lambda: now[0] < back_at, clock=lambda: now[0], sleep=sleep
-        )
-        return found
-
-    assert wait(0.0)
-    assert said == []
-    assert wait(30.0)
-    assert not wait(1000.0)
-    waiting = (
-        "The study is done. Prefect's server does not answer; waiting for it up to 1 min to show "
-        "this on its page."
-    )
-    assert said == [waiting, "Prefect's server is back after 30 s.", waiting]
-
-
-@pytest.mark.fault("F36")
-def test_a_study_that_prefect_never_hears_of_has_ended_all_the_same(
-    flow_module: ModuleType,
-    study_file: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(logging, "raiseExceptions", True)  # a script leaves it changed
-    screen = flow_module.Screen()
-
-    def run() -> None:
-        screen.result = flow_module.runner.run_study(
-            flow_module.StudyContext(
-                flow_module.StudySpec.from_yaml(study_file), flow_module.Settings.resolve()
-            ),
-            flow_module.Observer(),
-            flow_module.runner.RunOptions(study_file.parent),
-        )
-        raise httpx.ConnectError("Connection refused")
-
-    assert flow_module.run_script(lambda: None, run, screen) == 0
-
-    assert capsys.readouterr().err == (
-        "Prefect's server does not answer (Connection refused), and its page does not show the "
-        "end.\n"
-    )
-
-
-# ---- a server that hangs ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def hung() -> Iterator[threading.Event]:
-    """What calls wait for that Prefect's server does not answer, until the test is over."""
-    over = threading.Event()
-    yield over
-    over.set()
-
-
-@pytest.fixture
-def view(flow_module: ModuleType, hung: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A view of a study, with a server that does not answer and short patience with it."""
-    monkeypatch.setattr(flow_module, "get_run_logger", lambda: logging.getLogger("view"))
-    monkeypatch.setattr(flow_module, "ARTIFACT_SECONDS", 0.01)
-    monkeypatch.setattr(flow_module, "QUIET_SECONDS", 0.02)
-    monkeypatch.setattr(flow_module, "CLOSE_SECONDS", 0.2)
-    monkeypatch.setattr(flow_module.runner, "CLOSE_SECONDS", 0.05)
-    monkeypatch.setattr(
-        flow_module, "create_progress_artifact", lambda **_named: hung.wait(60) and None
-    )
-    view = flow_module.PrefectView(flow_module.StudySpec.from_text(STUDY))
-    view.progressed(Progress("flow-test", 1, 4, (), (), 1.0, None))
-    return view
-
-
-class Future:
-    """A trial's task that does not end."""
-
-    def __init__(self) -> None:
-        self.timeouts: list[float] = []
-
-    def wait(self, timeout: float) -> None:
-        self.timeouts.append(timeout)
-        time.sleep(min(timeout, 0.01))
-
-
-@pytest.mark.parametrize(("error", "longest"), [(None, 0.2), (KeyboardInterrupt, 0.05)])
-@pytest.mark.fault("F36")
-def test_a_hundred_tasks_and_the_progress_are_waited_for_together(
-    view: Any, error: type[BaseException] | None, longest: float, caplog: pytest.LogCaptureFixture
-) -> None:
-    futures = {number: Future() for number in range(100)}
-    view._tasks = futures
-    began = time.monotonic()
-
-    with pytest.raises(error) if error else nullcontext(), view.closing():
-        if error:
-            raise error
-
-    timeouts = [timeout for future in futures.values() for timeout in future.timeouts]
-    assert len(timeouts) == 100
-    assert sum(min(timeout, 0.01) for timeout in timeouts) <= longest
-    assert time.monotonic() - began < 5
-    told = [record.getMessage() for record in caplog.records if record.name == "view"]
-    assert told[-1].startswith("Waiting up to 0 s for Prefect's server to take the last progress")
-
-
-@pytest.mark.fault("F36")
-def test_artifacts_that_hang_are_told_and_cost_a_finished_study_nothing(
-    flow_module: ModuleType,
-    hung: threading.Event,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(flow_module, "get_run_logger", lambda: logging.getLogger("view"))
-    monkeypatch.setattr(flow_module, "PUBLISH_SECONDS", 0.05)
-
-    flow_module.publish_in_time(lambda: hung.wait(60))
-
-    assert "Could not publish every artifact: no answer within 0.05 s" in caplog.text
-
-
-@pytest.mark.fault("F36")
-def test_a_server_that_hangs_does_not_hold_up_a_runner_that_is_told_to_end(
-    flow_module: ModuleType, hung: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flow_module, "get_run_logger", lambda: logging.getLogger("view"))
-    monkeypatch.setattr(flow_module, "ANSWER_SECONDS", 0.05)
-    monkeypatch.setattr(flow_module, "current_run", lambda: SimpleNamespace(id="1"))
-    monkeypatch.setattr(flow_module, "get_client", lambda **_named: hung.wait(60))
-
-    assert not flow_module.is_cancelled()
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, Terminated])
-@pytest.mark.fault("F36")
-def test_an_interrupted_script_does_not_wait_for_a_server_that_is_away(
-    flow_module: ModuleType,
-    error: type[BaseException],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    outage = sys.modules[flow_module.wait_for_server.__module__]
-    monkeypatch.setattr(outage, "is_away", lambda _url: True)
-    monkeypatch.setattr(outage, "end_now", sys.exit)
-    monkeypatch.setattr(outage, "_is_script", True)
-
-    with pytest.raises(SystemExit) as ended, flow_module.ending_in_time():
-        raise error
-
-    assert ended.value.code == 130
-    assert capsys.readouterr().err == (
-        "Interrupted; finished trials are kept. Run it again to go on.\n"
-        "Prefect's server does not answer, and its page does not show the end.\n"
-    )
-    monkeypatch.setattr(outage, "_is_script", False)  # a worker's flow run is ended by Prefect
-    with pytest.raises(error), flow_module.ending_in_time():
-        raise error

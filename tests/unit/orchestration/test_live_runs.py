@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from studyflow import embedded
-from studyflow.embedded import FlowRunMarks
 from studyflow.settings import Settings
 
-pytestmark = pytest.mark.fault("F77")
+if TYPE_CHECKING:  # the module imports Prefect
+    from studyflow.orchestration.live_runs import FlowRunMarks
+
+pytestmark = [pytest.mark.fault("F77"), pytest.mark.filterwarnings("default")]
 
 HOLD = """
 import fcntl, sys
@@ -32,6 +34,8 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def marks(home: Path) -> FlowRunMarks:
+    from studyflow.orchestration.live_runs import FlowRunMarks
+
     return FlowRunMarks(Settings.resolve(home=home, environment={}))
 
 
@@ -86,5 +90,5 @@ def test_on_a_network_share_a_lock_proves_nothing(
     marks: FlowRunMarks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks.hold("run").close()
-    monkeypatch.setattr(embedded, "is_on_network", lambda _: True)
+    monkeypatch.setattr("studyflow.orchestration.live_runs.is_on_network", lambda _: True)
     assert marks.ended() == {}

@@ -1,0 +1,48 @@
+"""Prefect's temporary server, where no other is configured."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
+from studyflow.errors import StudyflowError
+from studyflow.interrupt import leaving_at_once
+from studyflow.orchestration.environment import is_embedded
+from studyflow.settings import Settings
+
+
+def start_embedded_server(settings: Settings) -> None:
+    """Start Prefect's temporary server, unless another one is configured.
+
+    Prefect would start it by itself, and as part of the terminal's process group: Ctrl-C would end
+    it first, and the flow would wait minutes for a server that does not come back. Started by a
+    thread that blocks SIGINT, it blocks it too. It ends when Python does, after Prefect's threads
+    have sent it the last log lines.
+
+    Raises:
+        StudyflowError: It did not start.
+    """
+    if not is_embedded(settings) or "PREFECT_API_URL" in os.environ:
+        return
+    with leaving_at_once():
+        from prefect.server.api.server import SubprocessASGIServer  # takes seconds to import
+
+    server = SubprocessASGIServer()
+    with ThreadPoolExecutor(1, initializer=_block_interrupts) as starter:
+        start = starter.submit(copy_context().run, server.start)
+        try:
+            start.result()
+        except RuntimeError as error:
+            raise StudyflowError(
+                f"Prefect's temporary server did not start: {error}",
+                hint="is the machine very busy? Run it again, or without Prefect: studyflow run.",
+            ) from error
+        except BaseException:
+            server.stop()  # so that the thread does not wait for it any longer
+            raise
+
+
+def _block_interrupts() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

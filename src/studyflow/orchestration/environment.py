@@ -1,0 +1,35 @@
+"""The variables that Prefect reads when it is imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from studyflow.embedded import prefect_environment
+from studyflow.settings import Settings
+
+
+def prepare_prefect(settings: Settings) -> None:
+    """Have Prefect keep its files in the home folder, where no server is configured.
+
+    Raises:
+        OSError: Its folder cannot be made; its server would find no database.
+    """
+    variables = prefect_environment(settings)
+    os.environ.update(variables)
+    if "PREFECT_HOME" in variables:
+        Path(variables["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def is_embedded(settings: Settings, environment: Mapping[str, str] | None = None) -> bool:
+    """Return whether Prefect keeps its files in the home folder: nobody configured a server."""
+    env = os.environ if environment is None else environment
+    return env.get("PREFECT_HOME") == str(settings.home / "prefect")
+
+
+def quiet_console() -> None:
+    """Keep Prefect's log lines out of a terminal that shows the live view; its page has them."""
+    if sys.stderr.isatty():
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")

@@ -1,0 +1,36 @@
+"""The flow run that code runs in, and what it was started for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.logging.loggers import flow_run_logger
+
+from studyflow.deployments.runs import Occasion
+from studyflow.observers.observer import Observer
+
+
+def current_run() -> FlowRun | None:
+    """Return the flow run that this code runs in, if any."""
+    context = FlowRunContext.get()
+    return None if context is None else context.flow_run
+
+
+def occasion_of(run: FlowRun | None) -> Occasion:
+    """Return the occasion of a flow run; a process that replaces a killed one gets the same."""
+    if run is None:
+        return Occasion("direct", datetime.now(UTC))
+    return Occasion(str(run.id), run.expected_start_time or run.created or datetime.now(UTC))
+
+
+class FlowRunLog(Observer):
+    """Tells what concerns a whole study in the log of a flow run whose process has ended."""
+
+    def __init__(self, flow_run: FlowRun) -> None:
+        self._logger = flow_run_logger(flow_run)
+
+    def noted(self, message: str) -> None:
+        """Log a note as a warning."""
+        self._logger.warning("%s", message)

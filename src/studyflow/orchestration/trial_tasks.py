@@ -1,0 +1,135 @@
+"""Trials as Prefect's task runs: each lasts from its launch to its recorded end."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol, cast
+
+from prefect import Task, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Crashed, Failed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from studyflow.trial.record import TrialRecord, TrialState
+
+MAX_TRIAL_TASKS: Final = 256
+"""Most trial tasks at once: each is a thread that sleeps until its trial is recorded."""
+
+# Prefect's own runner misses the type that its own decorator asks for.
+TASK_RUNNER = cast(
+    "TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=MAX_TRIAL_TASKS)
+)
+"""Task runner of a flow that shows its trials."""
+
+TrialEnd = queue.SimpleQueue[tuple[TrialRecord | None, str]]
+"""Tells a trial's task its recorded trial and the log's last lines; `None` when the runner leaves
+the trial running."""
+
+
+class TaskFuture(Protocol):
+    """What is used of Prefect's futures."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when the task has ended, or after this many seconds."""
+
+
+def end_state(record: TrialRecord) -> State[Any]:
+    """Return the Prefect state that shows a finished trial: its cause is in name and message."""
+    data = {"number": record.number, "state": record.state.value, "cause": record.cause}
+    if record.state is TrialState.COMPLETE:
+        values = ", ".join(f"{value:.6g}" for value in record.values or ())
+        return Completed(message=f"{record.cause}: {values}", data=data)
+    message = f"{record.cause}: {record.message}" if record.message else str(record.cause)
+    if record.state is TrialState.PRUNED:
+        return Completed(name="Pruned", message=message, data=data)
+    return Failed(name=str(record.cause or "failed").title(), message=message)
+
+
+def make_trial_task(ends: dict[int, TrialEnd]) -> Task[[str, int, dict[str, Any]], State[Any]]:
+    """Return the task that stands for one trial.
+
+    Args:
+        ends: The ends that tasks wait for, by trial number: a task's arguments are shown on its
+            page, so objects travel beside them.
+    """
+
+    @task(name="trial", task_run_name="trial-{number:04d}", cache_policy=NO_CACHE, retries=0)
+    def trial_task(study: str, number: int, params: dict[str, Any]) -> State[Any]:  # noqa: ARG001
+        """Last from a trial's launch to its recorded outcome; the state says how it ended."""
+        logger = get_run_logger()
+        logger.info("trial %d: %s", number, params)
+        try:
+            record, log_tail = ends[number].get()
+        finally:
+            del ends[number]
+        if record is None:
+            return Crashed(message="The runner ended first; the next one goes on with this trial.")
+        if log_tail:
+            logger.info("end of the trial's log:\n%s", log_tail)
+        return end_state(record)
+
+    return trial_task
+
+
+class TrialTasks:
+    """The task runs of one study's trials.
+
+    Args:
+        study: Name of the study.
+        submit: Starts the task of a trial's number and parameters; Prefect's by default.
+    """
+
+    def __init__(
+        self, study: str, submit: Callable[[int, dict[str, Any]], TaskFuture] | None = None
+    ) -> None:
+        self._ends: dict[int, TrialEnd] = {}
+        self._futures: dict[int, TaskFuture] = {}
+        trial_task = make_trial_task(self._ends)
+        self._submit = submit or (lambda number, params: trial_task.submit(study, number, params))
+        logging.getLogger("prefect.task_runs").addFilter(_keep_calm)
+
+    def start(self, record: TrialRecord) -> None:
+        """Start the task of a trial that was launched; a further attempt goes on in the same."""
+        if record.number in self._futures:
+            return
+        self._ends[record.number] = queue.SimpleQueue()
+        try:
+            self._futures[record.number] = self._submit(record.number, dict(record.params))
+        except Pause:  # in this very moment; the trial ends before the run leaves
+            del self._ends[record.number]
+
+    def end(self, record: TrialRecord, read_log_tail: Callable[[TrialRecord], str]) -> None:
+        """End the task of a trial that was recorded, if it has one that still waits."""
+        end = self._ends.get(record.number)
+        if end is not None:
+            end.put((record, read_log_tail(record)))
+
+    def leave(self) -> None:
+        """End the tasks of trials that go on without this runner."""
+        for number in self._futures:
+            end = self._ends.get(number)
+            if end is not None:
+                end.put((None, ""))  # a task without an end would wait for ever
+
+    def wait(self, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Wait until Prefect has the end of every task, or until a time of the clock."""
+        for future in self._futures.values():
+            with suppress(Pause):  # of the flow run, which leaves after this
+                future.wait(timeout=max(deadline - clock(), 0.0))
+
+
+def _keep_calm(record: logging.LogRecord) -> bool:
+    """Make a failed trial news, not an error: a terminal would show that amid the live view.
+
+    Of the two records that Prefect makes, the first repeats the second with an empty stack trace.
+    """
+    if str(record.msg).startswith("Finished in state"):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return not str(record.msg).startswith("Task run failed with")

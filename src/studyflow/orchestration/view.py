@@ -1,0 +1,152 @@
+"""A study on its flow run's page: trial tasks, log lines, progress and links."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Final
+
+from prefect import get_run_logger
+from prefect.artifacts import create_link_artifact
+
+from studyflow import runner
+from studyflow.cli.terminal import PlainView
+from studyflow.context import StudyContext
+from studyflow.executors import AttemptId, Executor
+from studyflow.interrupt import Terminated
+from studyflow.observers.observer import Observer, Progress
+from studyflow.orchestration.artifacts import artifact_key
+from studyflow.orchestration.live_runs import LIVE_RUNS
+from studyflow.orchestration.progress import ProgressArtifact
+from studyflow.orchestration.trial_tasks import TrialTasks
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+from studyflow.trial.record import TrialRecord
+
+LOG_TAIL_BYTES: Final = 16_384
+"""How much of a trial's log goes into Prefect's; MLflow has all of it."""
+
+CLOSE_SECONDS: Final = 20.0
+"""How long a study that ended waits for all its trial tasks and the last progress together."""
+
+QUIET_SECONDS: Final = 2.0
+"""How long that may take before anybody is told."""
+
+
+def log_lines(spec: StudySpec) -> Observer:
+    """Return an observer that tells a study's story in the flow run's log."""
+    logger = get_run_logger()
+    return PlainView(spec, lambda line: logger.info("%s", line))
+
+
+class PrefectView(Observer):
+    """Shows a study on its flow run's page; nothing of the study depends on it.
+
+    Args:
+        spec: The study.
+        settings: Where the study is.
+        tasks: Task runs of its trials; Prefect's by default.
+    """
+
+    def __init__(
+        self, spec: StudySpec, settings: Settings, tasks: TrialTasks | None = None
+    ) -> None:
+        self._spec = spec
+        self._redact = StudyContext(spec, settings).redactor
+        self._logger = get_run_logger()
+        self._tasks = tasks or TrialTasks(spec.name)
+        self._executor: Executor | None = None
+        self._progress = ProgressArtifact(spec.name, self._logger)
+        self._threads: list[threading.Thread] = []
+        LIVE_RUNS.mark()  # before this run stands by, if it has to
+        self._in_background("progress", self._progress.keep_up)
+
+    def take_over(self, executor: Executor) -> None:
+        """Take the executor whose logs are shown; this run now drives its study."""
+        self._executor = executor
+        try:
+            LIVE_RUNS.close_dead(self._spec.name)
+        except Exception as error:  # noqa: BLE001 - protects the study from other runs' pages
+            self._logger.warning("Could not close the pages of runs that were killed: %s", error)
+
+    def tracked(self, url: str) -> None:
+        """Link the study in MLflow."""
+        self._logger.info("the study in MLflow: %s", url)  # the page makes it a link
+        self._in_background("link", lambda: self._show_link(url))
+
+    def launched(self, record: TrialRecord) -> None:
+        """Start the trial's task."""
+        self._tasks.start(record)
+
+    def recorded(self, record: TrialRecord) -> None:
+        """End the trial's task."""
+        self._tasks.end(record, self._log_tail)
+
+    def progressed(self, progress: Progress) -> None:
+        """Show the progress soon."""
+        self._progress.take(progress)
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close the view at the end of a study, and sooner when somebody wants to leave."""
+        seconds = CLOSE_SECONDS
+        try:
+            yield
+        except (KeyboardInterrupt, Terminated):
+            seconds = runner.CLOSE_SECONDS
+            raise
+        finally:
+            self._close(seconds)
+
+    def _close(self, seconds: float) -> None:
+        """End all trial tasks, and wait a while until they and the last progress reached Prefect.
+
+        What takes longer is left to Prefect's own threads.
+        """
+        deadline = time.monotonic() + seconds
+        self._progress.close()
+        self._tasks.leave()
+        self._join(time.monotonic() + QUIET_SECONDS)
+        if any(thread.is_alive() for thread in self._threads):
+            self._logger.warning(
+                "Waiting up to %.0f s for Prefect's server to take the last progress.", seconds
+            )
+        self._join(deadline)
+        self._tasks.wait(deadline)
+
+    def _join(self, deadline: float) -> None:
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _in_background(self, name: str, call: Callable[[], object]) -> None:
+        """Make a call that may wait for Prefect's server: a slow one delays no trial."""
+        context = copy_context()
+        thread = threading.Thread(
+            target=lambda: context.run(call), name=f"prefect-{name}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _show_link(self, url: str) -> None:
+        try:
+            create_link_artifact(
+                link=url,
+                link_text=f"{self._spec.name} in MLflow",
+                key=artifact_key(self._spec.name, "mlflow"),
+                description="Parent run of the study: its trials are nested below it.",
+            )
+        except Exception as error:  # noqa: BLE001 - protects the study; the log shows the link, too
+            self._logger.warning("Could not publish the link to MLflow: %s", error)
+
+    def _log_tail(self, record: TrialRecord) -> str:
+        if self._executor is None:
+            return ""
+        log = self._executor.files(AttemptId(record.number, record.attempt)).log
+        if log is None or not log.exists():
+            return ""
+        with log.open("rb") as file:
+            tail = b"".join(self._redact.tail(file, LOG_TAIL_BYTES))
+            return tail.decode(errors="replace").strip()

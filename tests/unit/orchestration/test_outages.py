@@ -1,0 +1,34 @@
+"""A server that is away when a study is done."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.mark.fault("F36")
+def test_a_server_that_is_back_in_time_is_waited_for_and_another_is_not() -> None:
+    from studyflow.orchestration.outages import wait_for_server
+
+    said: list[str] = []
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def wait(back_at: float) -> bool:
+        now[0] = 0.0
+        return wait_for_server(
+            said.append, 60.0, is_away=lambda: now[0] < back_at, clock=lambda: now[0], sleep=sleep
+        )
+
+    assert wait(0.0)
+    assert said == []
+    assert wait(30.0)
+    assert not wait(1000.0)
+    waiting = (
+        "The study is done. Prefect's server does not answer; waiting for it up to 1 min to show "
+        "this on its page."
+    )
+    assert said == [waiting, "Prefect's server is back after 30 s.", waiting]

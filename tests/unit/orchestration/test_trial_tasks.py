@@ -1,0 +1,102 @@
+"""Trials as task runs: the state that one ends in, and how long the tasks are waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "name", "is_failed"),
+    [
+        (TrialState.COMPLETE, Cause.OK, "Completed", False),
+        (TrialState.PRUNED, Cause.PRUNED, "Pruned", False),
+        (TrialState.FAILED, Cause.CUDA_OOM, "Cuda-Oom", True),
+        (TrialState.FAILED, Cause.CANCELLED, "Cancelled", True),
+    ],
+)
+def test_a_trial_task_ends_in_a_state_that_names_the_cause(
+    state: TrialState, cause: Cause, name: str, is_failed: bool
+) -> None:
+    from studyflow.orchestration.trial_tasks import end_state
+
+    record = TrialRecord(3, state, {}, values=(0.5,), cause=cause, message="why")
+    shown = end_state(record)
+    assert (shown.name, shown.is_failed()) == (name, is_failed)
+    assert str(cause) in str(shown.message)
+
+
+class Future:
+    """A trial's task that does not end."""
+
+    def __init__(self, clock: list[float]) -> None:
+        self.clock = clock
+        self.timeouts: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> None:
+        assert timeout is not None
+        self.timeouts.append(timeout)
+        self.clock[0] += timeout
+
+
+@pytest.mark.fault("F36")
+def test_a_hundred_tasks_are_waited_for_together() -> None:
+    from studyflow.orchestration.trial_tasks import TrialTasks
+
+    now, futures = [0.0], []
+
+    def submit(_number: int, _params: dict[str, Any]) -> Future:
+        futures.append(Future(now))
+        return futures[-1]
+
+    tasks = TrialTasks("study", submit)
+    for number in range(100):
+        tasks.start(TrialRecord(number, TrialState.RUNNING, {}, attempt=1))
+    tasks.leave()
+    tasks.wait(20.0, clock=lambda: now[0])
+
+    assert [future.timeouts for future in futures] == [[20.0], *[[0.0]] * 99]
+
+
+def test_a_trial_that_is_launched_again_keeps_its_task() -> None:
+    from studyflow.orchestration.trial_tasks import TrialTasks
+
+    started: list[tuple[int, dict[str, Any]]] = []
+
+    def submit(number: int, params: dict[str, Any]) -> Future:
+        started.append((number, params))
+        return Future([0.0])
+
+    tasks = TrialTasks("study", submit)
+    for attempt in (1, 2):
+        tasks.start(TrialRecord(7, TrialState.RUNNING, {"x": 0.5}, attempt=attempt))
+
+    assert started == [(7, {"x": 0.5})]
+
+
+def test_a_run_that_is_paused_during_a_launch_starts_no_task_and_reads_no_log() -> None:
+    from prefect.exceptions import Pause
+
+    from studyflow.orchestration.trial_tasks import TrialTasks
+
+    def submit(_number: int, _params: dict[str, Any]) -> Future:
+        raise Pause
+
+    read: list[int] = []
+
+    def read_log_tail(record: TrialRecord) -> str:
+        read.append(record.number)
+        return ""
+
+    tasks = TrialTasks("study", submit)
+    tasks.start(TrialRecord(0, TrialState.RUNNING, {}, attempt=1))
+    ended = TrialRecord(0, TrialState.COMPLETE, {}, values=(1.0,), attempt=1)
+    tasks.end(ended, read_log_tail)
+
+    assert read == []
