@@ -109,7 +109,7 @@ def _record_json(data: StudyData, record: TrialRecord) -> dict[str, Any]:
         "trial": record.number,
         "state": record.state.value,
         "cause": None if record.cause is None else record.cause.value,
-        "message": record.message,
+        "message": str(record.reason),
         "values": dict(zip(data.metrics, record.values or (), strict=False)),
         "params": dict(record.params),
         "metrics": {k: v for k, v in record.metrics.items() if math.isfinite(v)},

@@ -197,8 +197,8 @@ def result_text(spec: StudySpec, record: TrialRecord) -> str:
         infeasible = "" if record.is_feasible else " (breaks a constraint)"
         return f"{values_text(spec, record)}{infeasible}{took}"
     if record.state is TrialState.PRUNED:
-        return f"pruned{took}: {record.message}"
-    return f"failed ({record.cause}){took}: {record.message}"
+        return f"pruned{took}: {record.reason}"
+    return f"failed ({record.cause}){took}: {record.reason}"
 
 
 def values_text(spec: StudySpec, record: TrialRecord) -> str:

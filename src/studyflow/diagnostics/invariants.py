@@ -255,7 +255,7 @@ def _leaked(evidence: Evidence) -> Iterator[str]:
     if spans(evidence.spec.to_yaml()):
         yield "The stored study file holds a password or token."
     for record in evidence.records:
-        if spans(record.message) or spans(str(dict(record.params))):
+        if spans(str(record.reason)) or spans(str(dict(record.params))):
             yield f"Trial {record.number} holds a password or token."
 
 

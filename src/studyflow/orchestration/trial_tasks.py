@@ -46,7 +46,7 @@ def end_state(record: TrialRecord) -> State[Any]:
     if record.state is TrialState.COMPLETE:
         values = ", ".join(f"{value:.6g}" for value in record.values or ())
         return Completed(message=f"{record.cause}: {values}", data=data)
-    message = f"{record.cause}: {record.message}" if record.message else str(record.cause)
+    message = f"{record.cause}: {record.reason}" if record.message else str(record.cause)
     if record.state is TrialState.PRUNED:
         return Completed(name="Pruned", message=message, data=data)
     return Failed(name=str(record.cause or "failed").title(), message=message)

@@ -123,7 +123,8 @@ class StudyData:
         for record in self.trials:
             if record.state is TrialState.FAILED:
                 cause = "unknown" if record.cause is None else record.cause.value
-                groups.setdefault(cause, {}).setdefault(record.message, []).append(record.number)
+                of_cause = groups.setdefault(cause, {})
+                of_cause.setdefault(str(record.reason), []).append(record.number)
         found = (
             FailureGroup(
                 cause,

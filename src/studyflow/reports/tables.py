@@ -50,7 +50,7 @@ def trial_rows(data: StudyData) -> tuple[TrialRow, ...]:
             params=data.params(record),
             duration_seconds=record.duration_seconds,
             attempt=record.attempt,
-            message=record.message,
+            message=str(record.reason),
             is_best=record.number in data.best_numbers,
             is_enqueued=record.number in data.enqueued,
             is_feasible=record.is_feasible,
@@ -116,7 +116,7 @@ def trials_csv(data: StudyData) -> str:
                 "" if record.duration_seconds is None else round(record.duration_seconds, 3),
                 _iso(record.started_at),
                 _iso(record.finished_at),
-                _no_formula(wording.one_line(record.message)),
+                _no_formula(wording.one_line(str(record.reason))),
             ]
         )
     return out.getvalue()

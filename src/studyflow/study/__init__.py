@@ -1,7 +1,13 @@
 """One study over Optuna's storage: ask, report, tell; the only writer of it."""
 
 from studyflow.study.canary import Canary
-from studyflow.study.curve import Curve, apply_curve, describe_divergence, last_step_of
+from studyflow.study.curve import (
+    Curve,
+    apply_curve,
+    describe_divergence,
+    last_step_of,
+    why_diverged,
+)
 from studyflow.study.heartbeat import heartbeat, is_from, this_machine, this_runner
 from studyflow.study.leases import (
     BEAT_SECONDS,
@@ -32,6 +38,7 @@ from studyflow.study.verdict import (
     n_trials_to_finish,
     needs_no_runner,
     stop_reason,
+    why_fruitless,
 )
 
 __all__ = [
@@ -70,4 +77,6 @@ __all__ = [
     "study_names",
     "this_machine",
     "this_runner",
+    "why_diverged",
+    "why_fruitless",
 ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause, Consequence, MetricPoint, Outcome
 from studyflow.trial.record import TrialRecord, TrialState
@@ -88,13 +89,19 @@ def last_step_of(spec: StudySpec, records: Sequence[TrialRecord]) -> int | None:
 
 
 def describe_divergence(spec: StudySpec, curve: Curve) -> str:
+    """Return `why_diverged` in words."""
+    return str(why_diverged(spec, curve))
+
+
+def why_diverged(spec: StudySpec, curve: Curve) -> Reason:
     """Return why a trial of this curve ends as `nan`."""
     steps, metric = curve.diverged_steps, spec.objectives[0].metric
     count = "1 report" if len(steps) == 1 else f"{len(steps)} reports in a row"
     at = f"at step {steps[0]}" if len(set(steps)) == 1 else f"from step {steps[0]} to {steps[-1]}"
-    return (
-        f"The training diverged: {metric} was NaN or infinite in {count}, {at}. Hint: if that is "
-        "no divergence, report only steps with a value, or raise trial.nan_reports."
+    return Reason(
+        Code.NAN,
+        f"The training diverged: {metric} was NaN or infinite in {count}, {at}.",
+        "if that is no divergence, report only steps with a value, or raise trial.nan_reports.",
     )
 
 
@@ -112,9 +119,7 @@ def apply_curve(spec: StudySpec, outcome: Outcome, curve: Curve) -> Outcome:
         Consequence.END,
     )
     if is_of_script and curve.has_diverged(spec):
-        return replace(
-            outcome, cause=Cause.NAN, metrics={}, message=describe_divergence(spec, curve)
-        )
+        return replace(outcome, metrics={}).because(Cause.NAN, why_diverged(spec, curve))
     if cause is not Cause.PRUNED:
         return outcome
     has_result = all(name in outcome.metrics for name in spec.metrics)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import optuna
 
+from studyflow.reasons import Code
 from studyflow.trial import Cause, ParamValue
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
@@ -33,6 +34,12 @@ RUNG: Final = "completed_rung_"
 a trial had when it came to a rung."""
 CAUSE: Final = "cause"
 MESSAGE: Final = "message"
+"""Why the attempt ended, for people. In format 1 it may hold the way out too, and is shown as it
+is."""
+HINT: Final = "hint"
+"""The way out of it."""
+CODE: Final = "code"
+"""The cause more exactly; a `studyflow.reasons.Code`."""
 ATTEMPT: Final = "attempt"
 ATTEMPTS: Final = "attempts"
 """Attempts that were lost and followed by another: a list of objects, one for each; see
@@ -92,6 +99,8 @@ OPTUNA_STATES: Final = {state: optuna_state for optuna_state, state in _STATES.i
 _NOTHING: Final[Mapping[str, Any]] = {
     CAUSE: None,
     MESSAGE: "",
+    HINT: None,
+    CODE: None,
     METRICS: {},
     SECONDS: None,
     NODE: None,
@@ -278,6 +287,8 @@ def to_record(
         intermediate=dict(frozen.intermediate_values),
         cause=_cause(frozen),
         message=str(attrs.get(MESSAGE, "")),
+        hint=attrs.get(HINT),
+        code=_known_code(attrs.get(CODE)),
         attempt=int(attrs.get(ATTEMPT, 0)),
         holder=attrs.get(HOLDER),
         lost_attempts=lost_attempts(attrs),
@@ -326,6 +337,14 @@ _FORMAT_1_LOST_ATTEMPT: Final = (
 def _known_cause(text: str) -> Cause | None:
     try:
         return Cause(text)
+    except ValueError:
+        return None
+
+
+def _known_code(text: Any) -> Code | None:
+    """Return a stored code; `None` for that of a later version."""
+    try:
+        return None if text is None else Code(text)
     except ValueError:
         return None
 

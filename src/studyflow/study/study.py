@@ -362,6 +362,7 @@ class Study:
             attempt,
             verdict.cause,
             verdict.message,
+            verdict.hint,
             trained_seconds=trained_seconds,
             node=node,
             ended_at=ended_at,
@@ -488,6 +489,8 @@ class Study:
         end = {
             form.CAUSE: verdict.cause.value,
             form.MESSAGE: verdict.message,
+            form.HINT: verdict.hint,
+            form.CODE: verdict.code,
             form.METRICS: {k: v for k, v in (metrics or {}).items() if math.isfinite(v)},
             form.SECONDS: trained_seconds,
             form.NODE: node,

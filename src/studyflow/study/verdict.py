@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
-from studyflow.trial import Cause, Consequence, Outcome
+from studyflow.trial import Cause, Consequence, Outcome, code_of
 from studyflow.trial.record import TrialRecord, TrialState
 
 
@@ -25,6 +26,20 @@ class Verdict:
     """One value per objective when the state is complete."""
     constraints: Mapping[str, float] = field(default_factory=dict)
     """Violation of each bound; at most 0 is feasible."""
+    hint: str | None = None
+    """The way out; `None` when there is nothing to do."""
+    code: Code | None = None
+    """The cause more exactly, if it is known."""
+
+    @classmethod
+    def because(cls, cause: Cause, state: TrialState | None, reason: Reason) -> Verdict:
+        """Return the verdict that carries a reason."""
+        return cls(cause, state, reason.message, hint=reason.hint, code=reason.code)
+
+    @property
+    def reason(self) -> Reason:
+        """Why: code, message and way out."""
+        return Reason(self.code or code_of(self.cause), self.message, self.hint)
 
 
 def judge(spec: StudySpec, outcome: Outcome, n_waits: int = 0) -> Verdict:
@@ -42,19 +57,22 @@ def judge(spec: StudySpec, outcome: Outcome, n_waits: int = 0) -> Verdict:
     n_attempts = outcome.attempt - n_waits
     match outcome.cause.consequence:
         case Consequence.TELL if outcome.cause is Cause.PRUNED:
-            return Verdict(Cause.PRUNED, TrialState.PRUNED, outcome.message)
+            return Verdict.because(Cause.PRUNED, TrialState.PRUNED, outcome.reason)
         case Consequence.TELL:
             return _judge_metrics(spec, outcome)
         case Consequence.RETRY | Consequence.WAIT if n_attempts < spec.retry.max_attempts:
-            return Verdict(outcome.cause, None, outcome.message)
+            return Verdict.because(outcome.cause, None, outcome.reason)
         case Consequence.RETRY | Consequence.WAIT:
-            message = (
+            return Verdict(
+                outcome.cause,
+                TrialState.FAILED,
                 f"Given up after {n_attempts} attempts (retry.max_attempts); "
-                f"the last one: {outcome.message or outcome.cause}"
+                f"the last one: {outcome.message or outcome.cause}",
+                hint=outcome.hint,
+                code=Code.ATTEMPTS_SPENT,
             )
-            return Verdict(outcome.cause, TrialState.FAILED, message)
         case _:
-            return Verdict(outcome.cause, TrialState.FAILED, outcome.message)
+            return Verdict.because(outcome.cause, TrialState.FAILED, outcome.reason)
 
 
 def _judge_metrics(spec: StudySpec, outcome: Outcome) -> Verdict:
@@ -64,8 +82,9 @@ def _judge_metrics(spec: StudySpec, outcome: Outcome) -> Verdict:
         return Verdict(
             Cause.BAD_METRIC,
             TrialState.FAILED,
-            f"Trial {outcome.number} ended without {', '.join(missing)} (it gave: {given}). "
-            f"Hint: call sdk.finish({', '.join(f'{name}=...' for name in missing)}).",
+            f"Trial {outcome.number} ended without {', '.join(missing)} (it gave: {given}).",
+            hint=f"call sdk.finish({', '.join(f'{name}=...' for name in missing)}).",
+            code=Code.METRIC_MISSING,
         )
     broken = [n for n in spec.metrics if not math.isfinite(outcome.metrics[n])]
     if broken:
@@ -78,6 +97,7 @@ def _judge_metrics(spec: StudySpec, outcome: Outcome) -> Verdict:
         Cause.OK,
         TrialState.COMPLETE,
         outcome.message,
+        hint=outcome.hint,
         values=tuple(outcome.metrics[objective.metric] for objective in spec.objectives),
         constraints=constraints,
     )
@@ -107,9 +127,17 @@ def n_trials_to_finish(spec: StudySpec) -> int:
 class StopReason:
     """Why a study ends before its budget is spent."""
 
-    message: str
-    is_failure: bool = False
-    """Whether the study ends because its trials cannot work."""
+    reason: Reason
+
+    @property
+    def message(self) -> str:
+        """The reason in words, with the way out."""
+        return str(self.reason)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the study ends because its trials cannot work."""
+        return self.reason.code is Code.FAILED_ALIKE
 
 
 def stop_reason(
@@ -153,7 +181,14 @@ def needs_no_runner(spec: StudySpec, records: Sequence[TrialRecord]) -> bool:
 def describe_fruitless(
     spec: StudySpec, records: Sequence[TrialRecord], *, time_is_up: bool = False
 ) -> str:
-    """Return what became of a study whose budget is spent and that has no feasible trial.
+    """Return `why_fruitless` in words."""
+    return str(why_fruitless(spec, records, time_is_up=time_is_up))
+
+
+def why_fruitless(
+    spec: StudySpec, records: Sequence[TrialRecord], *, time_is_up: bool = False
+) -> Reason:
+    """Return why a study whose budget is spent has no feasible trial.
 
     Args:
         spec: The study.
@@ -162,31 +197,32 @@ def describe_fruitless(
     """
     finished = [record for record in records if is_counted(record)]
     if not finished:
-        return (
-            f"{describe_time_limit(spec)} before any trial was finished. "
-            "Hint: raise it, or run the study again."
+        return Reason(
+            Code.TIME_SPENT,
+            f"{describe_time_limit(spec)} before any trial was finished.",
+            "raise it, or run the study again.",
         )
-    kinds = Counter(_fate(record) for record in finished)
-    fate, n = kinds.most_common(1)[0]
-    example = next(r for r in finished if _fate(r) == fate)
+    kinds = Counter(_ending(record) for record in finished)
+    ending, n = kinds.most_common(1)[0]
+    example = next(r for r in finished if _ending(r) == ending)
     if example.cause is not None and example.cause.is_infrastructure:
         hint = "mend the place where trials run."
-    elif fate == "pruned":
+    elif example.cause is Cause.PRUNED:
         hint = "is the pruner too strict, or its warm-up too short?"
-    elif fate == "infeasible":
+    elif example.state is TrialState.COMPLETE:
         hint = "are the constraints' bounds too tight?"
     else:
         hint = "mend the script or the search space."
-    told, _, own_hint = example.message.partition(" Hint: ")
-    message = f": {told.rstrip('.')}" if told else ""
+    message = f": {example.message.rstrip('.')}" if example.message else ""
     ended = (
         f"{describe_time_limit(spec)} and none of {len(finished)} finished trials"
         if time_is_up
         else f"All {len(finished)} trials are finished and none"
     )
-    return (
-        f"{ended} gave a feasible value; {n} of them ended as {fate}{message}. "
-        f"Hint: {own_hint or hint} Then {_again(spec, len(finished))}."
+    return Reason(
+        Code.NOTHING_FEASIBLE,
+        f"{ended} gave a feasible value; {n} of them ended as {ending}{message}.",
+        f"{example.hint or hint} Then {_again(spec, len(finished))}.",
     )
 
 
@@ -195,7 +231,8 @@ def describe_time_limit(spec: StudySpec) -> str:
     return f"The time budget of {spec.budget.timeout_seconds:g} s is spent (budget.timeout_seconds)"
 
 
-def _fate(record: TrialRecord) -> str:
+def _ending(record: TrialRecord) -> str:
+    """Return in one word how a trial without a feasible value ended."""
     if record.state is TrialState.COMPLETE:
         return "infeasible"
     return str(record.cause or record.state.value)
@@ -217,10 +254,11 @@ def _target_reached(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopRea
     sign = 1.0 if spec.directions[0] == "minimize" else -1.0
     for record in finished:
         if record.is_feasible and record.values and sign * record.values[0] <= sign * target:
-            return StopReason(
+            message = (
                 f"Target {target:g} reached: trial {record.number} has "
                 f"{spec.objectives[0].metric}={record.values[0]:g}."
             )
+            return StopReason(Reason(Code.TARGET_REACHED, message))
     return None
 
 
@@ -240,7 +278,8 @@ def _no_improvement(spec: StudySpec, finished: Sequence[TrialRecord]) -> StopRea
             last_improvement = position
     if len(finished) - last_improvement < patience or not front:
         return None
-    return StopReason(f"No improvement in the last {patience} finished trials.")
+    message = f"No improvement in the last {patience} finished trials."
+    return StopReason(Reason(Code.NO_IMPROVEMENT, message))
 
 
 def _alike_failures(
@@ -260,14 +299,20 @@ def _alike_failures(
     if all(record.node in barred_nodes for record in latest):
         return None
     numbers = ", ".join(str(record.number) for record in latest)
-    return StopReason(
-        f"Trials {numbers} failed alike ({latest[-1].cause}): {latest[-1].message} "
-        "Hint: the script or its environment is broken, whatever the parameters; mend it and "
-        f"{again}.",
-        is_failure=True,
+    last = latest[-1]
+    hint = (
+        f"{last.hint} Then {again}."
+        if last.hint
+        else "the script or its environment is broken, whatever the parameters; mend it and "
+        f"{again}."
     )
+    message = f"Trials {numbers} failed alike ({last.cause}): {last.message}"
+    return StopReason(Reason(Code.FAILED_ALIKE, message, hint))
 
 
 def failure_signature(record: TrialRecord) -> str:
-    """Return what failures of one kind have in common: cause and message without its numbers."""
+    """Return what failures of one kind have in common: cause and message without its numbers.
+
+    A script's own words are all that tells one of its errors from another.
+    """
     return f"{record.cause}: {re.sub(r'[0-9][0-9.e+-]*', '#', record.message)}"

@@ -54,7 +54,7 @@ def trials_table(
                 *(_param_cell(record, name) for name in params),
                 *(record.metrics.get(name) for name in metrics),
                 *(record.constraints.get(name) for name in constraints),
-                record.message,
+                str(record.reason),
             ]
         )
     return columns, rows

@@ -9,7 +9,7 @@ user_files.py  reads files that a script made or could have replaced
 Standard library only: this package is part of every trial image.
 """
 
-from studyflow.trial.causes import MISTAKES, Cause, Consequence, memory_cause
+from studyflow.trial.causes import MISTAKES, Cause, Consequence, code_of, memory_cause
 from studyflow.trial.documents import (
     ATTEMPT_TAG,
     BEGINNING_BYTES,
@@ -47,5 +47,6 @@ __all__ = [
     "ParamValue",
     "TrackingRef",
     "Trial",
+    "code_of",
     "memory_cause",
 ]

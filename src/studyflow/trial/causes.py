@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from studyflow.reasons import Code
+
 
 class Consequence(enum.Enum):
     """What follows for the trial when one of its attempts ends."""
@@ -86,6 +88,11 @@ _CONSEQUENCES: Final[Mapping[Cause, Consequence]] = {
     Cause.UNSCHEDULABLE: Consequence.WAIT,
     Cause.CANCELLED: Consequence.END,
 }
+
+
+def code_of(cause: Cause | None) -> Code:
+    """Return the code that says as much as a cause; `unspecified` without one."""
+    return Code.UNSPECIFIED if cause is None else Code(cause.value)
 
 
 _CUDA_OOM: Final = re.compile(

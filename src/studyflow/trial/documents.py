@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from studyflow.errors import DocumentError
 from studyflow.reasons import Code, Reason
-from studyflow.trial.causes import Cause
+from studyflow.trial.causes import Cause, code_of
 
 TRIAL_VARIABLE: Final = "STUDYFLOW_TRIAL"
 """Environment variable that holds the `Trial` as JSON."""
@@ -193,7 +193,13 @@ class Outcome:
     @property
     def reason(self) -> Reason:
         """Why the attempt ended: code, message and way out."""
-        return Reason(self.code or Code(self.cause.value), self.message, self.hint)
+        return Reason(self.code or code_of(self.cause), self.message, self.hint)
+
+    def because(self, cause: Cause, reason: Reason) -> Outcome:
+        """Return the outcome with another cause and reason."""
+        return replace(
+            self, cause=cause, message=reason.message, hint=reason.hint, code=reason.code
+        )
 
     def to_json(self) -> str:
         """Return the document, at most `OUTCOME_LIMIT_BYTES` long in UTF-8.

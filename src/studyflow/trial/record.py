@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from studyflow.trial.causes import Cause
+from studyflow.reasons import Code, Reason
+from studyflow.trial.causes import Cause, code_of
 from studyflow.trial.documents import ParamValue
 
 
@@ -56,6 +57,11 @@ class LostAttempt:
     ended_at: float | None = None
     """When it ended, in seconds since the epoch; `None` while unknown."""
 
+    @property
+    def reason(self) -> Reason:
+        """Why it was lost: code, message and way out."""
+        return Reason(code_of(self.cause), self.message, self.hint)
+
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
@@ -77,6 +83,10 @@ class TrialRecord:
     """Why the last attempt ended; `None` while there is none."""
     message: str = ""
     """The cause in a sentence for a human; empty when all went well."""
+    hint: str | None = None
+    """The way out; `None` when there is nothing to do, or none is stored beside the message."""
+    code: Code | None = None
+    """The cause more exactly, where a runner knew it."""
     attempt: int = 0
     """Number of the newest attempt, from 1; 0 before the first."""
     holder: str | None = None
@@ -103,6 +113,11 @@ class TrialRecord:
     budget."""
     leftovers: tuple[str, ...] = ()
     """Names of what other attempts have left beside the record's own; nobody reads it as its."""
+
+    @property
+    def reason(self) -> Reason:
+        """Why the last attempt ended: code, message and way out; without words when all is well."""
+        return Reason(self.code or code_of(self.cause), self.message, self.hint)
 
     @property
     def has_attempt(self) -> bool:

@@ -98,7 +98,7 @@ def test_a_curve_that_diverged_ends_the_trial_as_nan_however_the_attempt_ended(
     assert judged.cause is ends_as
     if ends_as is Cause.NAN:
         assert judged.metrics == {}
-        assert judged.message == (
+        assert str(judged.reason) == (
             "The training diverged: loss was NaN or infinite in 3 reports in a row, from step 1 "
             "to 3. Hint: if that is no divergence, report only steps with a value, or raise "
             "trial.nan_reports."

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.study.studies import X, complete, failed, make_spec, open_study, run_all
 
 from studyflow.errors import StudyError, StudyMismatch, StudyNotFound
+from studyflow.reasons import Code, Reason
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.spec import StudySpec
 from studyflow.storage import ForwardingStorage
@@ -854,3 +855,33 @@ def test_a_plain_optuna_study_is_read_as_far_as_it_goes() -> None:
     assert [r.state for r in records] == [TrialState.COMPLETE] * 2
     assert [r.cause for r in records] == [Cause.OK] * 2
     assert all(r.values == (r.params["x"],) for r in records)
+
+
+def test_the_way_out_and_the_code_of_an_end_are_kept_beside_its_message() -> None:
+    study = open_study(make_spec())
+    asked, lost = (
+        study.ask(),
+        Verdict(Cause.LOST, None, "Removed.", hint="by the script?"),
+    )
+    assert asked is not None
+    study.begin_attempt(0, 1)
+    study.end_attempt(0, 1, lost)
+    study.begin_attempt(0, 2)
+    reason = Reason(Code.METRIC_MISSING, "It has no loss.", "call sdk.finish(loss=...).")
+
+    told = study.tell(0, Verdict.because(Cause.BAD_METRIC, TrialState.FAILED, reason))
+
+    assert told.reason == reason
+    assert [str(lost.reason) for lost in told.lost_attempts] == ["Removed. Hint: by the script?"]
+    assert study.optuna_study.trials[0].user_attrs["message"] == "It has no loss."
+    assert study.optuna_study.trials[0].user_attrs["hint"] == "call sdk.finish(loss=...)."
+
+
+def test_a_way_out_that_an_older_version_kept_in_the_message_is_shown_there() -> None:
+    study = open_study(make_spec())
+    asked = study.optuna_study.ask()
+    end = {"cause": "bad-metric", "message": "No loss. Hint: call sdk.finish().", "attempt": 0}
+    asked.set_user_attr("end", {**end, "code": "a-later-code"})
+    study.optuna_study.tell(asked, state=optuna.trial.TrialState.FAIL)
+
+    assert study.record(0).reason == Reason(Code.BAD_METRIC, "No loss. Hint: call sdk.finish().")

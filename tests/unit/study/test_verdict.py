@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 from tests.unit.study.studies import make_spec, outcome, record
 
+from studyflow.reasons import Code, Reason
 from studyflow.study import (
     StopReason,
     describe_fruitless,
     is_counted,
     judge,
     stop_reason,
+    why_fruitless,
 )
 from studyflow.study.verdict import failure_signature
 from studyflow.trial import Cause, Consequence
@@ -63,6 +66,7 @@ def test_the_last_attempt_lost_to_the_infrastructure_fails_the_trial(cause: Caus
     last = judge(spec, outcome(cause, "the node burned", attempt=3))
 
     assert (last.cause, last.state) == (cause, TrialState.FAILED)
+    assert last.code is Code.ATTEMPTS_SPENT
     assert last.message == (
         "Given up after 3 attempts (retry.max_attempts); the last one: the node burned"
     )
@@ -89,9 +93,10 @@ def test_a_missing_objective_is_named_beside_what_came_instead() -> None:
     verdict = judge(make_spec(objectives=TWO), outcome(loss=1.0, acuracy=0.5))
 
     assert (verdict.cause, verdict.state) == (Cause.BAD_METRIC, TrialState.FAILED)
-    assert verdict.message == (
-        "Trial 0 ended without accuracy (it gave: acuracy, loss). "
-        "Hint: call sdk.finish(accuracy=...)."
+    assert verdict.reason == Reason(
+        Code.METRIC_MISSING,
+        "Trial 0 ended without accuracy (it gave: acuracy, loss).",
+        "call sdk.finish(accuracy=...).",
     )
 
 
@@ -165,7 +170,7 @@ def test_an_infeasible_trial_does_not_reach_the_target() -> None:
 
     assert stop_reason(spec, [record(0, 0.01, violation=0.5)]) is None
     assert stop_reason(spec, [record(1, 0.01), record(0, 0.5)]) == StopReason(
-        "Target 0.1 reached: trial 1 has loss=0.01."
+        Reason(Code.TARGET_REACHED, "Target 0.1 reached: trial 1 has loss=0.01.")
     )
 
 
@@ -212,6 +217,7 @@ def test_alike_failures_stop_the_study_whatever_numbers_their_messages_hold() ->
 
     assert reason is not None
     assert reason.is_failure
+    assert reason.reason.code is Code.FAILED_ALIKE
     assert reason.message.startswith("Trials 0, 1, 2 failed alike (user-error): ValueError: shape")
     assert stop_reason(spec, failures[:2]) is None
 
@@ -262,6 +268,29 @@ def test_failures_that_stopped_an_earlier_runner_do_not_stop_the_next() -> None:
     assert stop_reason(spec, [*old, *again[:2]], before) is None
     assert stop_reason(spec, [*old, *again], before) is not None
     assert stop_reason(spec, [*old, record(2, 0.05)], before) is not None, "a target stays reached"
+
+
+def test_the_way_out_of_a_trial_goes_before_that_of_the_study() -> None:
+    spec = make_spec(stop={"alike_failures": 2})
+    failures = [
+        replace(record(i, cause=Cause.BAD_METRIC, message="No value."), hint="call sdk.finish().")
+        for i in range(2)
+    ]
+
+    stopped, fruitless = stop_reason(spec, failures), why_fruitless(spec, failures)
+
+    assert stopped is not None
+    assert stopped.reason == Reason(
+        Code.FAILED_ALIKE,
+        "Trials 0, 1 failed alike (bad-metric): No value.",
+        "call sdk.finish(). Then run the study again.",
+    )
+    assert fruitless == Reason(
+        Code.NOTHING_FEASIBLE,
+        "All 2 trials are finished and none gave a feasible value; 2 of them ended as bad-metric: "
+        "No value.",
+        "call sdk.finish(). Then run the study again.",
+    )
 
 
 def test_the_flag_that_goes_on_counts_what_is_finished_beyond_the_files_budget() -> None:

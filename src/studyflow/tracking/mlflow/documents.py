@@ -203,7 +203,7 @@ def trial_tags(record: TrialRecord, synced: str) -> dict[str, str]:
         "studyflow.state": record.state.value,
         "studyflow.cause": record.cause.value if record.cause else "",
         ATTEMPT_TAG: str(record.attempt),
-        "studyflow.message": bounded(record.message, MESSAGE_LIMIT_CHARS),
+        "studyflow.message": bounded(str(record.reason), MESSAGE_LIMIT_CHARS),
         SYNCED_TAG: synced,
     }
     renamed = {
