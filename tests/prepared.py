@@ -1,4 +1,4 @@
-"""What many tests need again and again, made once: imports and MLflow's empty database."""
+"""What many tests need again and again, made once: imports, and empty databases."""
 
 from __future__ import annotations
 
@@ -10,42 +10,69 @@ import os
 import runpy
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from multiprocessing import forkserver
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-_PRELOADED = ("mlflow.tracking", "studyflow.cli", "studyflow.runner", "studyflow.tracking.mlflow")
-"""What every runner imports. Nothing here starts a thread."""
+_PRELOADED = ("tests.preloaded",)
+"""What every runner imports."""
 
 
 def put_mlflow_database(home: Path) -> None:
     """Put an empty MLflow database into a home that has none; MLflow takes seconds to make one."""
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "mlflow.db").exists():
-        shutil.copyfile(_empty_mlflow_database(), home / "mlflow.db")
+    _put("mlflow", _make_mlflow_database, home / "mlflow.db")
 
 
-def _empty_mlflow_database() -> Path:
+def put_prefect_database(path: Path) -> None:
+    """Put an empty Prefect database where there is none; Prefect takes long to make one."""
+    _put("prefect", _make_prefect_database, path)
+
+
+def _make_mlflow_database(path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+
+
+def _make_prefect_database(path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with tempfile.TemporaryDirectory() as home:
+        subprocess.run(
+            [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"],
+            env={**kept, "HOME": home, "PREFECT_HOME": home},
+            check=True,
+            capture_output=True,
+            timeout=170,
+        )
+        with contextlib.closing(sqlite3.connect(Path(home) / "prefect.db")) as connection:
+            connection.execute("pragma wal_checkpoint(truncate)")
+        shutil.copyfile(Path(home) / "prefect.db", path)
+
+
+def _put(package: str, make: Callable[[Path], None], target: Path) -> None:
+    """Copy a package's empty database, which is made once for its version."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        return
     folder = Path(tempfile.gettempdir()) / f"studyflow-tests-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    database = folder / f"mlflow-{version('mlflow')}.db"
+    database = folder / f"{package}-{version(package)}.db"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not database.exists():
-            from mlflow.tracking import MlflowClient
-
             draft = folder / "draft.db"
             draft.unlink(missing_ok=True)
-            MlflowClient(f"sqlite:///{draft}").search_experiments()
+            make(draft)
             draft.rename(database)
-    return database
+    shutil.copyfile(database, target)
 
 
 class Command:

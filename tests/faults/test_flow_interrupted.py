@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from click.testing import CliRunner
+from tests.prepared import put_mlflow_database, put_prefect_database
 
 from studyflow.cli import main
 from studyflow.storage import default_storage_url, open_storage
@@ -45,6 +46,8 @@ class Flow:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / "home"
+        put_mlflow_database(self.home)
+        put_prefect_database(self.home / "prefect" / "prefect.db")
         (folder / "train.py").write_text(TRAIN)
         (folder / "study.yaml").write_text(STUDY)
         environment = {

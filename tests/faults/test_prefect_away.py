@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tests.faults.place import DOCUMENT, TRAIN
 from tests.ports import free_port
+from tests.prepared import put_mlflow_database, put_prefect_database
 
 from studyflow.storage import default_storage_url, open_storage
 from studyflow.study import find_study, load_records
@@ -34,6 +35,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}/api"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        put_prefect_database(folder / "prefect" / "prefect.db")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -116,6 +118,7 @@ class Flow:
         self.folder = folder
         self.home = folder / "home"
         lay_out(folder)
+        put_mlflow_database(self.home)
         name, *arguments = program or ("run_study",)
         with (folder / "flow.log").open("wb") as log:
             self.process = subprocess.Popen(

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from tests.flows.loading import loaded
 from tests.flows.test_run_study import STUDY, read_page
+from tests.prepared import put_mlflow_database
 
 from studyflow.settings import Settings
 from studyflow.storage import open_storage
@@ -37,6 +38,7 @@ def flow_module() -> Iterator[ModuleType]:
 def study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "train.py").write_text(SCRIPT)
     (tmp_path / "study.yaml").write_text(STUDY)
+    put_mlflow_database(tmp_path / "home")
     monkeypatch.setenv("STUDYFLOW_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path / "study.yaml"

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 from tests.flows.loading import loaded
+from tests.prepared import put_mlflow_database
 from tests.unit.retrain.test_retrain import TRAIN
 
 from studyflow.reports.stored import stored_study
@@ -39,6 +40,7 @@ def flow_module() -> Iterator[ModuleType]:
 def study_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "study.yaml").write_text(STUDY)
+    put_mlflow_database(tmp_path / "home")
     monkeypatch.setenv("STUDYFLOW_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path / "study.yaml"

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 from tests.ports import free_port
+from tests.prepared import put_mlflow_database, put_prefect_database
 from tests.ui.browser import is_installed, until
 
 NEEDS_BROWSER = [
@@ -177,6 +178,8 @@ def _in_background(
 @contextmanager
 def opened_site(folder: Path) -> Iterator[Site]:
     """Show the studies of a folder by `studyflow ui`, as a person does."""
+    put_mlflow_database(folder / ".studyflow")
+    put_prefect_database(folder / ".studyflow" / "prefect" / "prefect.db")
     ports = free_port(), free_port()
     addresses = [f"http://127.0.0.1:{port}" for port in ports]
     flags = ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.ports import free_port
+from tests.prepared import put_prefect_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -33,6 +34,7 @@ def start(home: Path, prefect_port: int, mlflow_port: int) -> subprocess.Popen[s
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, int, int]]:
     """The command with both servers up, what it printed, and its ports."""
+    put_prefect_database(tmp_path / "home" / "prefect" / "prefect.db")
     ports = free_port(), free_port()
     process = start(tmp_path / "home", *ports)
     assert process.stdout is not None
