@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,6 +11,9 @@ from studyflow.trial import NAME_LIMIT_CHARS
 
 _NAME: Final = re.compile(r"[\w\-. :/]+", re.ASCII)
 """What MLflow takes for a key everywhere."""
+
+STEP_LIMIT: Final = 2**63
+"""Steps from here on are no numbers of 64 bits: neither MLflow nor a database stores them."""
 
 
 def read_metrics(function: str, metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -25,6 +29,64 @@ def read_metrics(function: str, metrics: Mapping[str, Any]) -> dict[str, float]:
         ValueError: A name is empty, too long or of other characters than MLflow takes.
     """
     return {_read_name(function, name): _read(function, name, v) for name, v in metrics.items()}
+
+
+def name_value(
+    value: Any, metrics: Mapping[str, Any], expected: tuple[str, ...] | None
+) -> Mapping[str, Any]:
+    """Return the metrics of `finish` by name, the positional value among them.
+
+    Args:
+        value: The positional value; `None` for none.
+        metrics: Those that were passed by name.
+        expected: Names that the study expects; `None` outside a study.
+
+    Raises:
+        TypeError: There is no value at all, it is not clear which metric it is, or it is given
+            twice.
+    """
+    if value is None:
+        if not metrics and expected is not None:
+            raise TypeError(
+                "finish: no value was given (None counts as none). "
+                f"The study expects {list_names(list(expected)) or 'a metric'}."
+            )
+        return metrics
+    names = expected or ("value",)
+    if len(names) != 1:
+        raise TypeError(
+            f"finish: the study expects {list_names(list(names))}: pass them by name instead of "
+            f"{shorten(value)}."
+        )
+    if names[0] in metrics:
+        raise TypeError(f"finish: {names[0]!r} is given twice, without and with its name.")
+    return {names[0]: value, **metrics}
+
+
+def read_step(step: Any) -> int:
+    """Return the step of a report as an integer.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: It is negative, or does not fit into 64 bits.
+    """
+    if isinstance(step, bool):
+        raise TypeError(f"report: the step must be an integer, not {step!r}.")
+    try:
+        number = operator.index(step)
+    except TypeError as error:
+        raise TypeError(f"report: the step must be an integer, not {shorten(step)}.") from error
+    if number < 0:
+        raise ValueError(f"report: the step must be 0 or more, not {shorten(number)}.")
+    if number >= STEP_LIMIT:
+        raise ValueError(f"report: the step must be below 2**63, not {shorten(number)}.")
+    return number
+
+
+def list_names(names: list[str], limit: int = 8) -> str:
+    """Return names as a list in a sentence; of many, the first ones."""
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
 
 def shorten(value: Any, limit: int = 60) -> str:

@@ -151,6 +151,16 @@ def write_all(descriptor: int, content: bytes) -> None:
         left = left[n_written:]
 
 
+def unwritable(what: str, path: str | None, error: OSError) -> OSError:
+    """Return an error that says what cannot be written, and what that means for the study."""
+    return OSError(
+        error.errno,
+        f"{what}, so the study does not see it: {error.strerror or error}. "
+        "Hint: is the disk full, or a quota or a limit on file sizes reached?",
+        path,
+    )
+
+
 def _write_new(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:

@@ -191,8 +191,10 @@ def test_a_trial_without_a_metrics_file_reports_to_its_run(
     ]
 
 
-def test_a_tracking_folder_is_not_for_the_trial_to_write() -> None:
+def test_a_tracking_folder_is_not_for_the_trial_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a file is the runner's to write")
+
+    monkeypatch.setattr("studyflow.sdk.mlflow_sender.MlflowSender", refuse)
     trial = Trial("demo", 0, {}, tracking=TrackingRef("sqlite:///mlflow.db", "abc"))
-    session = Session(trial, {})
-    session.report(0, {"loss": 1.0})
-    assert session._sender is None
+    Session(trial, {}).report(0, {"loss": 1.0})

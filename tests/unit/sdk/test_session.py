@@ -986,7 +986,7 @@ def test_sigterm_ends_a_container_s_first_process_once(
     previous = signal.getsignal(signal.SIGTERM)
     late: list[int] = []
     # This process is pytest's: nothing may end it later.
-    monkeypatch.setattr(sys.modules[Session.__module__], "_exit_late", late.append)
+    monkeypatch.setattr("studyflow.sdk.sigterm.exit_late", late.append)
     try:
         current = session(tmp_path)
         current.end_on_sigterm(pid=1)
