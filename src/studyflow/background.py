@@ -1,10 +1,17 @@
-"""Calls that may hang, each in a thread of its own that nobody has to wait for."""
+"""Calls that may hang, made by daemon threads that nobody has to wait for.
+
+Results are futures of `concurrent.futures`. Its executors are not used: the interpreter joins their
+threads when it exits, so one call that hangs would keep the whole process alive.
+"""
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,7 +22,7 @@ class NoAnswer(Exception):
 
 
 class Background(Generic[T]):
-    """A call that goes on in the background, and is left behind when it takes too long.
+    """A call in a daemon thread of its own, which nobody waits for beyond a limit.
 
     Args:
         name: Name of the thread.
@@ -23,34 +30,95 @@ class Background(Generic[T]):
     """
 
     def __init__(self, name: str, call: Callable[[], T]) -> None:
-        self._call = call
-        self._returned: list[T] = []
-        self._error: Exception | None = None
+        self._future: Future[T] = Future()
         self._began = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._returned.append(self._call())
-        except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
-            self._error = error
+        settle = partial(_settle, self._future, call)
+        threading.Thread(target=settle, name=name, daemon=True).start()
 
     @property
     def is_running(self) -> bool:
         """Whether the call has neither returned nor raised yet."""
-        return self._thread.is_alive()
+        return not self._future.done()
 
     def result(self, patience_seconds: float) -> T:
         """Return what the call returned, or raise what it raised.
 
+        Args:
+            patience_seconds: Longest that the call may have taken since it began.
+
         Raises:
-            NoAnswer: It took longer than this since it began.
+            NoAnswer: It took longer.
         """
-        left = self._began + patience_seconds - time.monotonic()
-        self._thread.join(max(left, 0.0))
-        if self._error is not None:
-            raise self._error
-        if not self._returned:
-            raise NoAnswer(f"no answer within {patience_seconds:g} s")
-        return self._returned[0]
+        left_seconds = self._began + patience_seconds - time.monotonic()
+        try:
+            return result_of(self._future, left_seconds)
+        except NoAnswer:
+            raise NoAnswer(f"no answer within {patience_seconds:g} s") from None
+
+
+class DaemonWorker:
+    """One daemon thread that makes calls one after the other; the first call starts it.
+
+    Args:
+        name: Name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Return the future of a call. Cancelling it succeeds as long as it has not begun."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._calls.put(partial(_settle, future, call))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+        return future
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Return whether the thread has ended in time, after the calls that it was given.
+
+        It ends later otherwise, or with the process.
+        """
+        with self._lock:
+            thread = self._thread
+        if thread is None:
+            return True
+        self._calls.put(None)
+        thread.join(max(timeout_seconds, 0.0))
+        return not thread.is_alive()
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+
+def result_of(future: Future[T], timeout_seconds: float) -> T:
+    """Return a future's result, or raise its error.
+
+    Unlike `Future.result`, it tells a call that takes too long from one that raised `TimeoutError`.
+
+    Raises:
+        NoAnswer: There is no result in time; the call goes on.
+    """
+    if not wait([future], max(timeout_seconds, 0.0)).done:
+        raise NoAnswer(f"no answer within {timeout_seconds:g} s")
+    return future.result()
+
+
+def _settle(future: Future[T], call: Callable[[], T]) -> None:
+    """Make a call and put its result or its error into the future."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
+        future.set_exception(error)
+    except BaseException as error:  # noqa: BLE001 - such as SystemExit: it ends nothing but the call
+        future.set_exception(RuntimeError(f"the call ended by {error!r}"))
+    else:
+        future.set_result(result)

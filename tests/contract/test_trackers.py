@@ -43,7 +43,7 @@ from studyflow.tracking import (
     sync_study,
 )
 from studyflow.tracking.memory import MemoryRun
-from studyflow.tracking.mirror import TrialFiles
+from studyflow.tracking.trial_files import TrialFiles
 from studyflow.trial import Cause, TrackingRef
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 

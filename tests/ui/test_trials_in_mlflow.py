@@ -14,9 +14,9 @@ import pytest
 from tests.ui.browser import Browser, until
 from tests.ui.site import NEEDS_BROWSER, Site, opened_site
 
-from studyflow.tracking.mirror import sync_study
 from studyflow.tracking.mlflow import MLflowTracker, embedded_uri
 from studyflow.tracking.protocol import StudyCard, StudySummary
+from studyflow.tracking.sync import sync_study
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from studyflow.background import Background, NoAnswer
+from studyflow.background import Background, DaemonWorker, NoAnswer, result_of
 
 
 def test_a_call_returns_what_it_returns() -> None:
@@ -29,3 +29,56 @@ def test_a_call_that_hangs_is_left_behind() -> None:
         call.result(0.0)
     never.set()
     assert call.result(5.0)
+
+
+def test_a_call_that_raises_a_timeout_of_its_own_has_answered() -> None:
+    def fail() -> None:
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        Background("test", fail).result(5.0)
+
+
+def test_a_call_that_would_end_its_thread_ends_nobody_else() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(RuntimeError, match=r"SystemExit\(3\)"):
+        Background("test", leave).result(5.0)
+
+
+def test_a_worker_makes_calls_one_after_the_other_in_one_daemon_thread() -> None:
+    worker = DaemonWorker("test")
+    threads = [worker.submit(threading.current_thread) for _ in range(3)]
+    (thread,) = {result_of(future, 5.0) for future in threads}
+    assert (thread.name, thread.daemon) == ("test", True)
+    assert worker.stop(5.0)
+    assert not thread.is_alive()
+
+
+def test_a_call_that_has_not_begun_can_be_cancelled_and_is_never_made() -> None:
+    worker = DaemonWorker("test")
+    go_on = threading.Event()
+    made: list[int] = []
+    first = worker.submit(lambda: go_on.wait(30))
+    second = worker.submit(lambda: made.append(1))
+    with pytest.raises(NoAnswer):
+        result_of(second, 0.0)
+    assert second.cancel()
+    go_on.set()
+    assert result_of(first, 5.0)
+    assert not first.cancel()
+    assert worker.stop(5.0)
+    assert made == []
+
+
+def test_a_worker_that_hangs_does_not_stop_in_time() -> None:
+    worker = DaemonWorker("test")
+    go_on = threading.Event()
+    worker.submit(lambda: go_on.wait(30))
+    assert not worker.stop(0.0)
+    go_on.set()
+
+
+def test_a_worker_that_never_worked_has_stopped() -> None:
+    assert DaemonWorker("test").stop(0.0)

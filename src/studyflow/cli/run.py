@@ -123,7 +123,7 @@ def _sync_one(study: str, settings: Settings) -> str:
     from studyflow.storage import redacted
     from studyflow.study import needs_no_runner
     from studyflow.tracking import StudySummary
-    from studyflow.tracking.mirror import sync_study
+    from studyflow.tracking.sync import sync_study
 
     data = load_study(study, settings)
     context = StudyContext(data.spec, settings)

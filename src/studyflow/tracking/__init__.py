@@ -4,9 +4,10 @@ Importing this package is cheap: MLflow itself is imported by the first call of 
 """
 
 from studyflow.tracking.memory import MemoryTracker
-from studyflow.tracking.mirror import Mirror, MirrorStatus, SyncReport, sync_study
+from studyflow.tracking.mirror import Mirror, MirrorStatus
 from studyflow.tracking.mlflow import MLflowTracker, embedded_uri
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
+from studyflow.tracking.sync import SyncReport, sync_study
 
 __all__ = [
     "MLflowTracker",
