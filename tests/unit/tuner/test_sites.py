@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from tests.unit.study.studies import make_spec, open_study
-from tests.unit.tuner.test_tuner import Diary, Picture
+from tests.unit.tuner.rig import Diary, Picture
 
 from studyflow.errors import ExecutorBlocked
 from studyflow.executors import AttemptId

@@ -1,0 +1,164 @@
+"""Why a study ends, and what it tells until then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.study.studies import make_spec
+from tests.unit.tuner.rig import (
+    Rig,
+    losing,
+    parallel,
+)
+
+from studyflow.observers.observer import Observer
+from studyflow.study import set_paused
+from studyflow.testing.fake_executor import Params
+from studyflow.trial import Cause
+from studyflow.trial.record import TrialState
+from studyflow.tuner import TunerResult
+
+
+def test_reaching_the_target_lets_running_trials_finish_and_starts_no_more() -> None:
+    spec = parallel(3, n_trials=50, stop={"target": 0.5}, enqueue=[{"x": 0.9}, {"x": 0.1}])
+    rig = Rig(spec, duration=lambda params: 10.0 if params["x"] == 0.9 else 20.0)
+
+    result = rig.drive()
+
+    assert result.is_finished
+    assert not result.is_failure
+    assert result.reason == "Target 0.5 reached: trial 1 has loss=0.1."
+    records = rig.check(n_counted=4)
+    assert all(r.state is TrialState.COMPLETE for r in records)
+
+
+def test_alike_failures_end_a_study_and_a_mended_script_lets_it_go_on() -> None:
+    is_broken = [True]
+
+    def objective(params: Params) -> Any:
+        if is_broken[0]:
+            raise KeyError("val_loss")
+        return 1.0
+
+    rig = Rig(parallel(2, n_trials=12), objective=objective)
+    result = rig.drive()
+    assert result.is_failure
+    assert "KeyError: 'val_loss'" in result.reason
+    n_failed = len(rig.machine.submitted)
+    assert n_failed <= 6
+
+    is_broken[0] = False
+    assert rig.drive() == TunerResult("All 12 trials are finished.", is_finished=True)
+    records = rig.check()
+    assert sum(r.state is TrialState.COMPLETE for r in records) == 12 - n_failed
+
+
+@pytest.mark.fault("F58")
+def test_the_time_budget_lets_running_trials_finish() -> None:
+    spec = make_spec(budget={"n_trials": 100, "max_parallel_trials": 2, "timeout_seconds": 25})
+    rig = Rig(spec, duration=10.0)
+    started = rig.clock()
+
+    result = rig.drive()
+
+    assert not result.is_finished
+    assert result.reason == "The time budget of 25 s is spent (budget.timeout_seconds)."
+    assert rig.clock() - started == pytest.approx(30.0, abs=2.0)
+    rig.check(n_counted=6)
+
+
+def test_a_time_budget_that_brings_no_value_is_a_failure_with_its_cause() -> None:
+    def objective(_: Params) -> Any:
+        raise KeyError("val_loss")
+
+    spec = make_spec(budget={"n_trials": 100, "timeout_seconds": 25}, stop={"alike_failures": 50})
+    rig = Rig(spec, duration=10.0, objective=objective)
+
+    result = rig.drive()
+
+    assert (result.is_finished, result.is_failure) == (False, True)
+    assert result.reason.startswith(
+        "The time budget of 25 s is spent (budget.timeout_seconds) and none of 3 finished trials "
+        "gave a feasible value; 3 of them ended as user-error: "
+    )
+    assert result.reason.endswith("Then run the study again.")
+
+
+def test_a_time_budget_that_ends_before_any_trial_is_a_failure() -> None:
+    rig = Rig(make_spec(budget={"n_trials": 100, "timeout_seconds": 0.001}), duration=10.0)
+    tuner = rig.tuner()
+    rig.clock.advance(1.0)
+
+    result = tuner.turn()
+
+    assert result is not None
+    assert result.is_failure
+    assert "before any trial was finished" in result.reason
+
+
+class Broken(Observer):
+    """Fails at everything."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("launched", "reported", "attempt_lost", "recorded", "progressed", "noted"):
+            raise RuntimeError("the terminal is gone")
+        return super().__getattribute__(name)
+
+
+def test_an_observer_that_fails_at_everything_does_no_harm() -> None:
+    rig = Rig(objective=losing(1))
+
+    assert rig.tuner(Broken()).drive().is_finished
+    rig.check()
+
+
+def test_progress_tells_counts_pace_and_the_best() -> None:
+    rig = Rig(parallel(1, n_trials=4), duration=10.0)
+
+    rig.drive()
+
+    assert [p.n_finished for p in rig.diary.progress][-1] == 4
+    assert rig.diary.progress[0].remaining_seconds is None
+    second = next(p for p in rig.diary.progress if p.n_finished == 2)
+    assert second.remaining_seconds == pytest.approx(20.0, abs=2.0)
+    last = rig.diary.progress[-1]
+    assert (last.running, last.remaining_seconds) == ((), 0.0)
+    assert last.best[0].values == min(r.values for r in rig.study().records() if r.values)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Cause.BAD_METRIC, "4 of them ended as bad-metric"),
+        (Cause.NAN, "4 of them ended as nan"),
+    ],
+)
+def test_a_study_without_any_result_says_so_and_how_to_go_on(outcome: Cause, words: str) -> None:
+    rig = Rig(make_spec(budget={"n_trials": 4}), objective=lambda params: outcome)
+
+    result = rig.drive()
+
+    assert (result.is_finished, result.is_failure) == (True, True)
+    assert words in result.reason
+    assert "--n-trials 8" in result.reason
+
+
+def test_failures_alike_that_used_up_the_budget_say_how_to_go_on() -> None:
+    rig = Rig(make_spec(budget={"n_trials": 5}), objective=lambda params: Cause.USER_ERROR)
+
+    assert "run the study with --n-trials 10" in rig.drive().reason
+
+
+def test_a_pause_is_no_part_of_the_time_budget() -> None:
+    spec = make_spec(budget={"n_trials": 100, "max_parallel_trials": 2, "timeout_seconds": 25})
+    rig = Rig(spec, duration=10.0)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    set_paused(rig.study().optuna_study, True)
+    rig.turns(tuner, 200)
+    set_paused(rig.study().optuna_study, False)
+    result = tuner.drive()
+
+    assert result.reason == "The time budget of 25 s is spent (budget.timeout_seconds)."
+    rig.check(n_counted=8)  # two that ran when it was paused, and three rounds in 25 s
