@@ -2,4 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
 import studyflow.samplers.torch_model  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, as the sampler itself does.
+
+    For matrices of this size a pool of threads costs more than it saves: on busy machines a fit by
+    BoTorch takes twenty times longer with two.
+    """
+    threads = torch.get_num_threads()
+    with threadpool_limits(1):
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(threads)

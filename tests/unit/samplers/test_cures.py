@@ -38,6 +38,8 @@ from studyflow.samplers.fitting import fit
 from studyflow.samplers.model import GaussianProcess, TrainingData, merge_repeats
 from studyflow.samplers.outcomes import Outcome, make_outcome
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 FloatArray = NDArray[np.float64]

@@ -31,6 +31,8 @@ from studyflow.samplers.kernel import cholesky
 from studyflow.samplers.model import GaussianProcess, TrainingData, merge_repeats
 from studyflow.samplers.torch_model import as_botorch
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GROUPS = np.array([0, 1, 2, 2, 2, 3])
 
 
