@@ -10,7 +10,7 @@ import pytest
 
 from studyflow.samplers.botorch import BoTorchSampler
 from studyflow.samplers.hyperparameters import lengthscale_prior
-from studyflow.samplers.outcomes import diverged
+from studyflow.samplers.outcome_transforms import diverged
 
 
 @pytest.mark.parametrize(("dimension", "scale"), [(1, 1.732), (2, 1.732), (4, 1.225), (12, 1.027)])

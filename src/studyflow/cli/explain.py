@@ -16,6 +16,7 @@ from studyflow.cli import exits
 from studyflow.cli.places import executor_options, load_study, place_options
 from studyflow.reports import StudyData
 from studyflow.reports.wording import number, one_line, plural, seconds, value
+from studyflow.samplers.levels import FALLBACK_LEVELS, MODEL_LEVELS, SuggestionLevel
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.trial.record import TrialRecord, TrialState
@@ -23,17 +24,16 @@ from studyflow.trial.record import TrialRecord, TrialState
 if TYPE_CHECKING:
     from studyflow.diagnostics import Facts, Obstacle, Pace
 
-_RUNGS: Final = {
-    "model": "suggested by the full model, with one lengthscale for each parameter",
-    "isotropic": "suggested by the model with one lengthscale for all parameters",
-    "prior": "suggested by the model with its prior's hyperparameters, nothing fitted",
-    "startup": "space-filling start-up point: too little had finished to model",
-    "space-filling": "space-filling point, since no model gave one",
-    "random": "independent draw of each parameter, since the space could not be read",
-    "quasi-random": "quasi-random point, since the study's sampler failed",
+_LEVELS: Final = {
+    SuggestionLevel.MODEL: "suggested by the full model, with one lengthscale for each parameter",
+    SuggestionLevel.ISOTROPIC: "suggested by the model with one lengthscale for all parameters",
+    SuggestionLevel.PRIOR: "suggested by the model with its prior hyperparameters, nothing fitted",
+    SuggestionLevel.STARTUP: "space-filling start-up point: too little had finished to model",
+    SuggestionLevel.SPACE_FILLING: "space-filling point, since no model gave one",
+    SuggestionLevel.RANDOM: "independent draw of each parameter, since the space could not be read",
+    SuggestionLevel.QUASI_RANDOM: "quasi-random point, since the study's sampler failed",
 }
-"""What each step of the sampler's ladder means; see `studyflow.samplers.ladder`."""
-_LOWER_RUNGS: Final = ("isotropic", "prior", "space-filling", "random", "quasi-random")
+"""What each level of the sampler's fallback chain means."""
 
 _WARPS: Final = {
     "none": "none",
@@ -128,10 +128,10 @@ def calibration_document(data: StudyData) -> dict[str, Any]:
     from studyflow.reports.figures import model
 
     objectives, sentences = [], []
-    rungs = [model.rung(record) for record in data.trials]
-    n_startup = rungs.count("startup")
-    n_by_model = sum(rung in model.MODEL_RUNGS for rung in rungs)
-    n_failed = sum(rungs.count(rung) for rung in _LOWER_RUNGS)
+    levels = [model.level_of(record) for record in data.trials]
+    n_startup = levels.count(SuggestionLevel.STARTUP)
+    n_by_model = sum(level in MODEL_LEVELS for level in levels)
+    n_failed = sum(level in FALLBACK_LEVELS for level in levels)
     for i, metric in enumerate(data.metrics):
         judged = model.calibration(model.predictions(data, i))
         objectives.append(
@@ -154,7 +154,8 @@ def calibration_document(data: StudyData) -> dict[str, Any]:
         f"{'was' if n_by_model == 1 else 'were'} suggested by a model and {n_startup} by the "
         "start-up design"
     )
-    head += f"; {n_failed} came from a lower step of the sampler's ladder." if n_failed else "."
+    lower = f"; {n_failed} came from a lower level of the sampler's fallback chain."
+    head += lower if n_failed else "."
     if not sentences:
         sentences = ["No prediction can be compared with a result yet."]
     tail = "Why a single trial was tried: studyflow explain STUDY --trial N"
@@ -248,14 +249,14 @@ def trial_document(data: StudyData, record: TrialRecord) -> dict[str, Any]:
     from studyflow.reports.figures import model
 
     stored = dict(record.suggestion or {})
-    rung = model.rung(record)
+    level = model.level_of(record)
     return {
         "study": data.spec.name,
         "trial": record.number,
         "state": record.state.value,
         "params": data.params(record),
-        "origin": _origin(data, record, rung),
-        "rung": rung,
+        "origin": _origin(data, record, level),
+        "rung": level,
         "reason": stored.get("reason"),
         "objectives": [_objective(data, record, i) for i in range(len(data.metrics))],
         "acquisition": stored.get("acquisition"),
@@ -268,7 +269,7 @@ def trial_document(data: StudyData, record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _origin(data: StudyData, record: TrialRecord, rung: str | None) -> str:
+def _origin(data: StudyData, record: TrialRecord, level: str | None) -> str:
     """Return where the parameters come from, in a sentence without its end."""
     sampler = data.spec.sampler.type
     given = "parameters given by hand (`enqueue`)"
@@ -277,10 +278,11 @@ def _origin(data: StudyData, record: TrialRecord, rung: str | None) -> str:
     if record.is_taken_over:
         return "copied from another study (`--fork`): nothing was suggested here"
     if record.number in data.enqueued:
-        return given if rung is None else f"{given}, and the sampler gave those left open"
-    if rung is not None:
-        return _RUNGS.get(
-            rung, f"suggestion of a kind this version does not know: {one_line(rung)}"
+        return given if level is None else f"{given}, and the sampler gave those left open"
+    if level is not None:
+        known = {name.value: words for name, words in _LEVELS.items()}
+        return known.get(
+            level, f"suggestion of a kind this version does not know: {one_line(level)}"
         )
     if sampler == "botorch":
         return (
@@ -359,7 +361,7 @@ def trial_lines(document: dict[str, Any]) -> Iterator[str]:
     yield _line("parameters", shown or "none yet")
     yield _line("why", f"{document['origin']}.")
     if document["reason"]:
-        yield _line("", f"Not a better step because: {one_line(str(document['reason']), 300)}.")
+        yield _line("", f"Not a better level because: {one_line(str(document['reason']), 300)}.")
     if document["is_time_up"]:
         yield _line("", "Its time (`sampler.ask_seconds`) was up: the best that was there by then.")
     if document["is_repeat"]:

@@ -3,7 +3,7 @@
 For studies with one or two parameters, which can be drawn whole. Each frame shows what the sampler
 knew when it suggested a trial: the model's expectation and the acquisition function over the space,
 the trials there were, and the point that was chosen. Nothing is fitted for the picture: the sampler
-finds its own model again (`BoTorchSampler.landscape`).
+finds its own model again (`BoTorchSampler.model_surface`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
-from studyflow.reports.figures.model import MODEL_RUNGS, predicted, rung
+from studyflow.reports.figures.model import level_of, predicted
+from studyflow.samplers.levels import MODEL_LEVELS
 from studyflow.spec.space import CategoricalParameter, Parameter
 from studyflow.study import seed_of
 from studyflow.trial.record import TrialRecord, TrialState, best_records
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from studyflow.samplers.arrays import FloatArray
     from studyflow.samplers.botorch import BoTorchSampler
-    from studyflow.samplers.landscape import Landscape
+    from studyflow.samplers.model_surface import ModelSurface
 
 MAX_FRAMES: Final = 40
 """Of more suggestions, evenly spaced ones are shown: a page must stay small."""
@@ -107,7 +108,7 @@ class Replay:
 def replay(data: StudyData) -> Replay | Omitted:
     """Return the pictures of a study's search, the last one of what the model says at its end."""
     names = [name for name, parameter in data.space.items() if parameter.cardinality != 1]
-    suggested = [r for r in data.trials if rung(r) in MODEL_RUNGS]
+    suggested = [r for r in data.trials if level_of(r) in MODEL_LEVELS]
     if data.is_multi_objective:
         return Omitted("it shows one objective")
     if not 1 <= len(names) <= 2:
@@ -156,12 +157,12 @@ class _Drawing:
         self._scale = style.ObjectiveScale(values, data.spec.directions[0], _VALUE_ROOM)
         self._panels: _Panels | None = None
 
-    def look(self, record: TrialRecord | None) -> Landscape | None:
+    def look(self, record: TrialRecord | None) -> ModelSurface | None:
         """Return what the model said before a trial, or at the end; `None` if it was not asked."""
         before = None if record is None else record.number
-        return self._sampler.landscape(self._study, self._points, before=before)
+        return self._sampler.model_surface(self._study, self._points, before=before)
 
-    def frame(self, record: TrialRecord | None, seen: Landscape) -> Frame:
+    def frame(self, record: TrialRecord | None, seen: ModelSurface) -> Frame:
         """Return the picture of one moment."""
         if self._panels is None:
             make = _Curves if len(self._names) == 1 else _Maps
@@ -270,13 +271,13 @@ def _units(parameter: Parameter, cells: int) -> FloatArray:
     return (np.arange(count) + 0.5) / count
 
 
-def _promise(seen: Landscape) -> FloatArray:
+def _promise(seen: ModelSurface) -> FloatArray:
     """Return the acquisition as a share of the largest in the space, `m`."""
     share = np.exp(seen.acquisition - seen.acquisition.max())
     return np.asarray(np.clip(share, LEAST_SHARE, 1.0))
 
 
-def _promised(seen: Landscape) -> str:
+def _promised(seen: ModelSurface) -> str:
     """Return what the acquisition function measures, in words."""
     if "feasibility" in seen.acquisition_name:
         return "probability of being feasible"
@@ -315,7 +316,7 @@ class _Panels:
     def _make(self) -> tuple[Figure, Axes, Axes]:
         raise NotImplementedError
 
-    def show(self, units: Sequence[FloatArray], seen: Landscape, promise: FloatArray) -> None:
+    def show(self, units: Sequence[FloatArray], seen: ModelSurface, promise: FloatArray) -> None:
         """Draw the model and the acquisition function of a moment over those of the last one."""
         raise NotImplementedError
 
@@ -323,7 +324,7 @@ class _Panels:
         """Draw the trials of a moment instead of those of the last one."""
         raise NotImplementedError
 
-    def name_panels(self, seen: Landscape) -> None:
+    def name_panels(self, seen: ModelSurface) -> None:
         """Write above each panel what it shows."""
         for axes, text in (
             (self.model_axes, self.model_title),
@@ -373,7 +374,7 @@ class _Maps(_Panels):
         self._meshes: list[Any] = []
         return figure, left, right
 
-    def show(self, units: Sequence[FloatArray], seen: Landscape, promise: FloatArray) -> None:
+    def show(self, units: Sequence[FloatArray], seen: ModelSurface, promise: FloatArray) -> None:
         self.name_panels(seen)
         shape = (len(units[0]), len(units[1]))
         pictures = [seen.mean.reshape(shape).T, promise.reshape(shape).T]
@@ -441,7 +442,7 @@ class _Curves(_Panels):
         bottom.set_xlabel(style.axis_name(self.names[0], 6.0), size=style.LABEL_SIZE)
         return figure, top, bottom
 
-    def show(self, units: Sequence[FloatArray], seen: Landscape, promise: FloatArray) -> None:
+    def show(self, units: Sequence[FloatArray], seen: ModelSurface, promise: FloatArray) -> None:
         self.clear()
         self.name_panels(seen)
         parameter = self.parameters[0]

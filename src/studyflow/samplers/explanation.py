@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -36,10 +37,11 @@ class ObjectiveModel:
 class Suggestion:
     """How one suggestion came about."""
 
-    rung: str
-    """The step of the failure ladder that gave it; see `studyflow.samplers.ladder`."""
+    level: str
+    """The level of the fallback chain that gave it: a `SuggestionLevel`, or one that a newer
+    version of this package wrote. It is stored under the key `rung`."""
     reason: str | None = None
-    """Why the rungs above did not; `None` if none was tried."""
+    """Why the levels before did not; `None` if none was tried."""
     objectives: tuple[ObjectiveModel, ...] = ()
     """One per objective; empty if no model was used."""
     acquisition: str | None = None
@@ -54,16 +56,22 @@ class Suggestion:
     is_repeat: bool = False
     """All points of the space had been tried; this one is measured again."""
     is_time_up: bool = False
-    """`ask_seconds` had passed: this is the best point found until then, or that of a lower rung.
+    """`ask_seconds` had passed: this is the best point found until then, or that of a lower level.
     How far it came depends on the machine, so the same trials may give another one next time."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields written by a newer version of this package."""
 
+    @property
+    def rung(self) -> str:
+        """Former name of `level`, for one version."""
+        warnings.warn("Suggestion.rung is now `level`.", DeprecationWarning, stacklevel=2)
+        return self.level
+
 
 def encode_suggestion(suggestion: Suggestion) -> dict[str, str]:
     """Return the system attributes that hold a suggestion."""
-    document = _finite(asdict(suggestion))
-    document.pop("extra")
+    fields = _finite(asdict(suggestion))
+    document = {_KEYS.get(name, name): value for name, value in fields.items() if name != "extra"}
     return chunk_attr(SUGGESTION_ATTR, json.dumps(document, separators=(",", ":")))
 
 
@@ -74,7 +82,11 @@ def explanation_of(trial: FrozenTrial) -> Suggestion | None:
         return None
     try:
         document = json.loads(text)
-        known = {name: document.pop(name) for name in _FIELDS if name in document}
+        known = {
+            name: document.pop(key)
+            for name in _FIELDS
+            if (key := _KEYS.get(name, name)) in document
+        }
         known["objectives"] = tuple(
             ObjectiveModel(**{name: _restore(value) for name, value in objective.items()})
             for objective in known.get("objectives", ())
@@ -84,6 +96,8 @@ def explanation_of(trial: FrozenTrial) -> Suggestion | None:
         return None
 
 
+_KEYS: Final = {"level": "rung"}
+"""Stored names of fields that are called otherwise here: they are never renamed."""
 _FIELDS: Final = tuple(name for name in Suggestion.__dataclass_fields__ if name != "extra")
 
 

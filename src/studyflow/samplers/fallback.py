@@ -16,19 +16,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.background import Background, NoAnswer
 from studyflow.errors import StudyflowError
+from studyflow.samplers.forwarding import ForwardingSampler
+from studyflow.samplers.levels import SuggestionLevel
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-RUNG: Final = "quasi-random"
-"""What the explanation of such a trial names as its origin."""
 ASK_SECONDS: Final = 600.0
 """Time for one call of a sampler. Optuna's Gaussian process may need minutes after a thousand
 trials, and is waited for; one that hangs is not."""
 
 
-class FallbackSampler(optuna.samplers.BaseSampler):
+class FallbackSampler(ForwardingSampler):
     """Another sampler, and points of a Sobol sequence where that one raises or hangs.
 
     A Gaussian process that cannot be fitted or a covariance that is no longer positive ends an
@@ -36,7 +36,7 @@ class FallbackSampler(optuna.samplers.BaseSampler):
     the point with its number in a scrambled Sobol sequence, and its explanation says why. A sampler
     that does not come back is left behind in its thread, and asked again once that has ended.
 
-    `studyflow.samplers.BoTorchSampler` has a ladder of its own and needs none of this.
+    `studyflow.samplers.BoTorchSampler` has a fallback chain of its own and needs none of this.
 
     Args:
         sampler: Who suggests otherwise.
@@ -47,23 +47,19 @@ class FallbackSampler(optuna.samplers.BaseSampler):
     def __init__(
         self, sampler: optuna.samplers.BaseSampler, seed: int, *, ask_seconds: float = ASK_SECONDS
     ) -> None:
-        self.sampler = sampler
+        super().__init__(sampler)
         self._seed = seed
         self._ask_seconds = ask_seconds
         self._left_behind: Background[Any] | None = None
         """The call that did not come back in time."""
         self._said: set[str] = set()
 
-    def reseed_rng(self) -> None:
-        """Give the sampler other random numbers, as `study.optimize(n_jobs=...)` asks for."""
-        self.sampler.reseed_rng()
-
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Return what the sampler suggests together; nothing when it fails."""
         try:
-            return self.sampler.infer_relative_search_space(study, trial)
+            return super().infer_relative_search_space(study, trial)
         except Exception as error:  # noqa: BLE001 - whatever it is, the study goes on
             self._note(study, trial, error)
             return {}
@@ -74,7 +70,7 @@ class FallbackSampler(optuna.samplers.BaseSampler):
         """Return the sampler's suggestion, else a point of the sequence."""
         try:
             return self._in_time(lambda: self.sampler.sample_relative(study, trial, search_space))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - logged; the study goes on
             self._note(study, trial, error)
             return _sobol_point(search_space, trial.number, self._seed)
 
@@ -92,7 +88,7 @@ class FallbackSampler(optuna.samplers.BaseSampler):
                     study, trial, param_name, param_distribution
                 )
             )
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - logged; the study goes on
             self._note(study, trial, error)
             seed = self._seed ^ zlib.crc32(param_name.encode())
             return _sobol_point({param_name: param_distribution}, trial.number, seed)[param_name]
@@ -100,8 +96,8 @@ class FallbackSampler(optuna.samplers.BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Let the sampler prepare itself."""
         try:
-            self.sampler.before_trial(study, trial)
-        except Exception as error:  # noqa: BLE001
+            super().before_trial(study, trial)
+        except Exception as error:  # noqa: BLE001 - logged; the study goes on
             self._note(study, trial, error)
 
     def after_trial(
@@ -113,7 +109,7 @@ class FallbackSampler(optuna.samplers.BaseSampler):
     ) -> None:
         """Let the sampler take in a result."""
         try:
-            self.sampler.after_trial(study, trial, state, values)
+            super().after_trial(study, trial, state, values)
         except StudyflowError:
             raise
         except Exception as error:  # noqa: BLE001 - the result is told all the same
@@ -142,7 +138,7 @@ class FallbackSampler(optuna.samplers.BaseSampler):
         from studyflow.samplers.explanation import Suggestion, encode_suggestion
 
         self._say(f"Trial {trial.number} is quasi-random", error)
-        suggestion = Suggestion(RUNG, reason=_describe(self.sampler, error))
+        suggestion = Suggestion(SuggestionLevel.QUASI_RANDOM, reason=_describe(self.sampler, error))
         attrs: Mapping[str, str] = encode_suggestion(suggestion)
         for key, value in attrs.items():
             study._storage.set_trial_system_attr(trial._trial_id, key, value)

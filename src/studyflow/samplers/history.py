@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.samplers.arrays import BoolArray, FloatArray
 from studyflow.samplers.encoding import Encoding
-from studyflow.samplers.outcomes import clean, impute_pruned
+from studyflow.samplers.outcome_transforms import clean, impute_pruned
 
 CAUSE_ATTR: Final = "cause"
 PARAMETER_CAUSES: Final = frozenset({"host-oom", "cuda-oom", "nan", "timeout"})

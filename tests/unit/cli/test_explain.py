@@ -15,8 +15,7 @@ from click.testing import CliRunner, Result
 from studyflow.cli import explain as explain_module
 from studyflow.cli import main
 from studyflow.reports import StudyData
-from studyflow.samplers import fallback
-from studyflow.samplers.ladder import Rung
+from studyflow.samplers.levels import SuggestionLevel
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialRecord, TrialState
@@ -176,16 +175,16 @@ def test_a_suggestion_whose_time_was_up_says_so(shown: Any) -> None:
     assert "was up" not in shown(USUAL, "--trial", "2").stdout
 
 
-def test_a_lower_rung_says_why(shown: Any) -> None:
+def test_a_lower_level_says_why(shown: Any) -> None:
     stored = suggestion(0.4, 0.1, rung="isotropic", reason="model: LinAlgError: singular")
     result = shown((record(0, 0.3, stored),), "--trial", "0")
 
     assert "the model with one lengthscale for all parameters" in result.stdout
-    assert "Not a better step because: model: LinAlgError: singular." in result.stdout
+    assert "Not a better level because: model: LinAlgError: singular." in result.stdout
 
 
-def test_every_rung_has_words() -> None:
-    assert set(explain_module._RUNGS) == {*(rung.value for rung in Rung), fallback.RUNG}
+def test_every_level_has_words() -> None:
+    assert set(explain_module._LEVELS) == set(SuggestionLevel)
 
 
 @pytest.mark.parametrize(

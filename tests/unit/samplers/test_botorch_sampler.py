@@ -20,8 +20,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studyflow.samplers import botorch as module
-from studyflow.samplers import proposal
+from studyflow.samplers import proposal, strategy
 from studyflow.samplers.botorch import BoTorchSampler
 from studyflow.samplers.encoding import find_same, make_encoding
 from studyflow.samplers.explanation import Suggestion, explanation_of
@@ -177,7 +176,7 @@ def test_global_random_state_and_threads_are_left_alone(directions: list[Directi
 
     study.ask(PLANE)
 
-    assert explained(study).rung == "model"
+    assert explained(study).level == "model"
     assert torch.equal(torch.get_rng_state(), before)
     assert repr(np.random.get_state()) == legacy
     assert torch.get_num_threads() == threads
@@ -260,7 +259,7 @@ def test_running_trials_are_no_data_and_do_not_end_the_start_up() -> None:
     for _ in range(9):
         study.ask(PLANE)
 
-    assert {explained(study, number).rung for number in range(1, 10)} == {"startup"}
+    assert {explained(study, number).level for number in range(1, 10)} == {"startup"}
     assert explained(study).n_data == 1
     assert explained(study).n_pending == 8
 
@@ -268,13 +267,13 @@ def test_running_trials_are_no_data_and_do_not_end_the_start_up() -> None:
 def test_the_model_starts_when_its_share_of_the_design_has_completed() -> None:
     sampler = BoTorchSampler(seed=0, n_startup_trials=8)
     study = optuna.create_study(sampler=sampler)
-    rungs = []
+    levels = []
     for _ in range(10):
         trial = study.ask(PLANE)
         study.tell(trial, hill(trial.params))
-        rungs.append(explanation_of(study.trials[-1]))
+        levels.append(explanation_of(study.trials[-1]))
 
-    assert [r.rung if r else "random" for r in rungs] == ["random"] + ["startup"] * 7 + [
+    assert [r.level if r else "random" for r in levels] == ["random"] + ["startup"] * 7 + [
         "model"
     ] * 2
 
@@ -334,7 +333,7 @@ def test_conditional_parameters_share_one_model_over_the_union_space() -> None:
     study.optimize(objective, n_trials=25)
 
     suggestion = explained(study)
-    assert suggestion.rung == "model"
+    assert suggestion.level == "model"
     assert set(suggestion.objectives[0].lengthscales) == {"centre", "kind", "slope"}
     assert study.best_value < 1e-3
 
@@ -351,7 +350,7 @@ def test_two_objectives_advance_the_front_by_hypervolume() -> None:
     study.optimize(objective, n_trials=13)
 
     suggestion = explained(study)
-    assert suggestion.rung == "model", suggestion.reason
+    assert suggestion.level == "model", suggestion.reason
     assert suggestion.acquisition == "qLogNEHVI"
     assert len(suggestion.objectives) == 2
     # The front is y = 0, which a model finds and start-up points do not.
@@ -366,7 +365,7 @@ def test_five_objectives_are_scalarised() -> None:
 
     study.ask(PLANE)
 
-    assert explained(study).rung == "model", explained(study).reason
+    assert explained(study).level == "model", explained(study).reason
     assert explained(study).acquisition == "qLogNParEGO"
 
 
@@ -386,7 +385,7 @@ def test_two_objectives_with_pending_points_constraints_and_failures() -> None:
 
     asked = [study.ask(PLANE) for _ in range(2)]
 
-    assert explained(study).rung == "model", explained(study).reason
+    assert explained(study).level == "model", explained(study).reason
     assert asked[0].params != asked[1].params
 
 
@@ -486,7 +485,7 @@ def test_every_suggestion_explains_itself() -> None:
 
     suggestion = explained(study)
     (objective,) = suggestion.objectives
-    assert suggestion.rung == "model"
+    assert suggestion.level == "model"
     assert suggestion.reason is None
     assert objective.predicted_mean == pytest.approx(hill(trial.params), abs=0.5)
     assert 0 < objective.predicted_sd < 2
@@ -499,7 +498,7 @@ def test_every_suggestion_explains_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "rung"),
+    ("broken", "level"),
     [
         ({"ard"}, "isotropic"),
         ({"ard", "isotropic"}, "prior"),
@@ -508,7 +507,7 @@ def test_every_suggestion_explains_itself() -> None:
 )
 @pytest.mark.fault("F46")
 def test_a_model_that_fails_gives_way_to_a_simpler_one(
-    broken: set[str], rung: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    broken: set[str], level: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = proposal.propose
 
@@ -517,29 +516,43 @@ def test_a_model_that_fails_gives_way_to_a_simpler_one(
             raise RuntimeError("matrix is on fire")
         return real(*args, structure=structure, **options)
 
-    monkeypatch.setattr(module, "propose", propose)
+    monkeypatch.setattr(strategy, "propose", propose)
     study = study_with(random_trials(PLANE, hill, 10), BoTorchSampler(seed=0))
 
     with caplog.at_level(logging.WARNING):
         study.ask(PLANE)
 
     suggestion = explained(study)
-    assert suggestion.rung == rung
+    assert suggestion.level == level
     assert "RuntimeError: matrix is on fire" in (suggestion.reason or "")
     (record,) = caplog.records
     assert "Trial 10" in record.getMessage()
     assert record.exc_info is None
 
 
+def test_the_level_is_stored_under_the_name_that_older_versions_gave_it() -> None:
+    study = study_with(random_trials(PLANE, hill, 10), BoTorchSampler(seed=0))
+    study.ask(PLANE)
+
+    stored = json.loads(
+        str(study.trials[-1].system_attrs["studyflow:suggestion:0"])
+        + str(study.trials[-1].system_attrs.get("studyflow:suggestion:1", ""))
+    )
+    assert stored["rung"] == "model"
+    assert "level" not in stored
+    with pytest.warns(DeprecationWarning, match="now `level`"):
+        assert explained(study).rung == "model"
+
+
 def test_even_an_unreadable_history_gives_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     def read_history(*args: Any, **options: Any) -> Any:
         raise KeyError("x")
 
-    monkeypatch.setattr(module, "read_history", read_history)
+    monkeypatch.setattr(strategy, "read_history", read_history)
     study = study_with(random_trials(PLANE, hill, 10), BoTorchSampler(seed=0))
 
     assert set(study.ask(PLANE).params) == {"x", "y"}
-    assert explained(study).rung == "random"
+    assert explained(study).level == "random"
 
 
 def test_threads_of_one_process_see_each_others_points() -> None:
@@ -552,7 +565,7 @@ def test_threads_of_one_process_see_each_others_points() -> None:
     )
 
     assert len({tuple(t.params.values()) for t in study.trials}) == 18
-    assert {explained(study, n).rung for n in range(10, 18)} == {"model"}
+    assert {explained(study, n).level for n in range(10, 18)} == {"model"}
 
 
 def test_choices_of_every_type_come_back_as_they_were() -> None:

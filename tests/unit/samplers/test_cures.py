@@ -36,7 +36,7 @@ from studyflow.samplers.botorch import BoTorchSampler
 from studyflow.samplers.explanation import Suggestion, explanation_of
 from studyflow.samplers.fitting import fit
 from studyflow.samplers.model import GaussianProcess, TrainingData, merge_repeats
-from studyflow.samplers.outcomes import Outcome, make_outcome
+from studyflow.samplers.outcome_transforms import TransformedObjective, transform_objective
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -131,9 +131,9 @@ def r_squared(predicted: FloatArray, truth: FloatArray) -> float:
     return 1.0 - float(((predicted - truth) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
 
 
-def ours(points: FloatArray, values: FloatArray) -> tuple[GaussianProcess, Outcome]:
+def ours(points: FloatArray, values: FloatArray) -> tuple[GaussianProcess, TransformedObjective]:
     """Our model of points in the unit square, to be looked at where no trial was."""
-    outcome = make_outcome(values, maximize=True)
+    outcome = transform_objective(values, maximize=True)
     groups = np.arange(points.shape[1])
     data = TrainingData(points, outcome.targets, groups, np.ones(len(points)))
     return fit(merge_repeats(data)[0]), outcome
@@ -187,7 +187,7 @@ def assert_sound(
     space: Mapping[str, BaseDistribution] = UNIT,
 ) -> None:
     """The model itself gave the suggestion, inside the bounds, with a usable prediction."""
-    assert suggestion.rung == "model"
+    assert suggestion.level == "model"
     assert suggestion.reason is None
     for name, distribution in space.items():
         assert isinstance(distribution, FloatDistribution)

@@ -18,7 +18,8 @@ from optuna.study import StudyDirection
 from studyflow.samplers.botorch import BoTorchSampler
 from studyflow.samplers.deadline import Deadline, OutOfTime
 from studyflow.samplers.explanation import Suggestion, explanation_of
-from studyflow.samplers.ladder import Rung, descend
+from studyflow.samplers.fallback_chain import first_result
+from studyflow.samplers.levels import SuggestionLevel
 from studyflow.samplers.torch_acquisition import BoTorchAcquisition
 from studyflow.testing.fake_clock import FakeClock
 
@@ -65,10 +66,10 @@ def test_more_time_never_gives_a_worse_suggestion() -> None:
     looks = round(whole.milliseconds / 1e3)
     cut = [ask(seconds)[1] for seconds in np.linspace(1, looks - 3, 30).round()]
 
-    rungs = [suggestion.rung for suggestion in cut]
-    n_filling = rungs.count("space-filling")
+    levels = [suggestion.level for suggestion in cut]
+    n_filling = levels.count("space-filling")
     assert 0 < n_filling < len(cut)
-    assert rungs == ["space-filling"] * n_filling + ["model"] * (len(cut) - n_filling)
+    assert levels == ["space-filling"] * n_filling + ["model"] * (len(cut) - n_filling)
     assert all(suggestion.is_time_up for suggestion in cut)
     hopes = [suggestion.acquisition_value for suggestion in (*cut[n_filling:], whole)]
     assert hopes == sorted(hopes)  # type: ignore[type-var]
@@ -91,10 +92,10 @@ def test_time_that_is_up_in_the_fit_gives_a_space_filling_point_and_says_so(
     assert suggestion.reason == (
         "model: OutOfTime: the time for a suggestion was up (ask_seconds=10)"
     )
-    assert suggestion.rung == "space-filling"
+    assert suggestion.level == "space-filling"
     assert suggestion.objectives == ()
     (record,) = caplog.records
-    assert "rung space-filling of the sampler's ladder" in record.getMessage()
+    assert "level space-filling of the sampler's fallback chain" in record.getMessage()
     assert params == ask(1)[0]
 
 
@@ -106,26 +107,26 @@ def test_time_that_is_up_in_the_search_gives_the_best_point_found_and_says_so(
     with caplog.at_level(logging.WARNING):
         _, suggestion = ask(looks - 10)
 
-    assert (suggestion.rung, suggestion.reason) == ("model", None)
+    assert (suggestion.level, suggestion.reason) == ("model", None)
     assert suggestion.is_time_up
     (record,) = caplog.records
     assert "the best point found in time" in record.getMessage()
 
 
 @pytest.mark.fault("F46")
-@pytest.mark.parametrize(("share", "rung"), [(0.3, "space-filling"), (0.9, "model")])
-def test_the_search_over_several_objectives_ends_in_time(share: float, rung: str) -> None:
+@pytest.mark.parametrize(("share", "level"), [(0.3, "space-filling"), (0.9, "model")])
+def test_the_search_over_several_objectives_ends_in_time(share: float, level: str) -> None:
     looks = ask(math.inf, n_objectives=2)[1].milliseconds / 1e3
     _, suggestion = ask(round(share * looks), n_objectives=2)
 
     assert suggestion.is_time_up
-    assert suggestion.rung == rung
+    assert suggestion.level == level
 
 
 def test_a_start_up_point_needs_no_time() -> None:
     _, suggestion = ask(1, n_trials=2)
 
-    assert (suggestion.rung, suggestion.reason) == ("startup", None)
+    assert (suggestion.level, suggestion.reason) == ("startup", None)
     assert not suggestion.is_time_up
 
 
@@ -151,18 +152,18 @@ def test_without_time_no_further_model_is_asked_whatever_failed_before() -> None
     def singular() -> str:
         raise np.linalg.LinAlgError("singular")
 
-    descent = descend(
+    found = first_result(
         [
-            (Rung.MODEL, singular),
-            (Rung.ISOTROPIC, out_of_time),
-            (Rung.PRIOR, lambda: "a model all the same"),
-            (Rung.SPACE_FILLING, lambda: "a point"),
-            (Rung.RANDOM, lambda: "any"),
+            (SuggestionLevel.MODEL, singular),
+            (SuggestionLevel.ISOTROPIC, out_of_time),
+            (SuggestionLevel.PRIOR, lambda: "a model all the same"),
+            (SuggestionLevel.SPACE_FILLING, lambda: "a point"),
+            (SuggestionLevel.RANDOM, lambda: "any"),
         ]
     )
 
-    assert (descent.rung, descent.result) == (Rung.SPACE_FILLING, "a point")
-    assert descent.reason == "model: LinAlgError: singular; isotropic: OutOfTime: it is late"
+    assert (found.level, found.result) == (SuggestionLevel.SPACE_FILLING, "a point")
+    assert found.reason == "model: LinAlgError: singular; isotropic: OutOfTime: it is late"
 
 
 def test_a_sampler_with_a_limit_can_be_pickled() -> None:

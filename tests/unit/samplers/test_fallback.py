@@ -81,7 +81,7 @@ def test_a_trial_whose_sampler_raises_has_all_parameters_and_says_why(method: st
     assert len({tuple(trial.params.values()) for trial in trials}) == 8
     explained = explanation_of(study.trials[3])
     assert explained is not None
-    assert explained.rung == "quasi-random"
+    assert explained.level == "quasi-random"
     assert explained.reason == "Failing failed with ValueError: not positive definite"
 
 

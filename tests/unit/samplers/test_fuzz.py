@@ -1,4 +1,4 @@
-"""Studies as hostile as storage allows: no exception, no invalid parameter, no bottom rung."""
+"""Studies as hostile as storage allows: no exception, no invalid parameter, no last level."""
 
 from __future__ import annotations
 
@@ -132,5 +132,5 @@ def test_no_history_breaks_the_sampler(seed: int) -> None:
             assert type(value) in {bool, int, float, str, type(None)}
         suggestion = explanation_of(study.trials[-1])
         if suggestion is not None:
-            assert suggestion.rung in {"model", "startup"}, suggestion.reason
+            assert suggestion.level in {"model", "startup"}, suggestion.reason
         study.tell(trial_, [float(generator.normal())] * n_objectives)

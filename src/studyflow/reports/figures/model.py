@@ -17,6 +17,7 @@ import numpy as np
 
 from studyflow.reports import style, surrogate
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.samplers.levels import MODEL_LEVELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 
     from studyflow.trial.record import TrialRecord
 
-MODEL_RUNGS: Final = frozenset({"model", "isotropic", "prior"})
-"""Steps of the sampler's ladder at which a model was asked."""
 LENGTHSCALE_BOUNDS: Final = (0.02, 50.0)
-"""Between which the sampler looks for lengthscales; as in `studyflow.samplers.model`."""
+"""Between which the sampler looks for lengthscales; as in `studyflow.samplers.hyperparameters`."""
 MIN_JUDGED: Final = 5
 """Truths below which nothing is said about calibration."""
 MAX_OBJECTIVES: Final = 3
@@ -98,8 +97,14 @@ def predicted(record: TrialRecord, objective: int) -> tuple[float, float] | None
     return (mean, total) if 0.0 < total < math.inf else None
 
 
-def rung(record: TrialRecord) -> str | None:
-    """Return the step of the sampler's ladder that gave a trial; `None` where none is stored."""
+def level_of(record: TrialRecord) -> str | None:
+    """Return the level of the sampler's fallback chain that gave a trial.
+
+    A newer version may have stored one that is no `SuggestionLevel`.
+
+    Returns:
+        `None` where none is stored.
+    """
     found = (record.suggestion or {}).get("rung")
     return found if isinstance(found, str) else None
 
@@ -107,7 +112,7 @@ def rung(record: TrialRecord) -> str | None:
 def objective_entry(record: TrialRecord, objective: int) -> Mapping[str, Any] | None:
     """Return what the model of one objective said of a trial; `None` if no model was asked."""
     suggestion = record.suggestion
-    if suggestion is None or rung(record) not in MODEL_RUNGS:
+    if suggestion is None or level_of(record) not in MODEL_LEVELS:
         return None
     entries = suggestion.get("objectives")
     if not isinstance(entries, list | tuple) or not 0 <= objective < len(entries):

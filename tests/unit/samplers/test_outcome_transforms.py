@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studyflow.samplers.outcomes import (
+from studyflow.samplers.outcome_transforms import (
     clean,
     half_rank,
     impute_pruned,
-    make_outcome,
     standardise_constraint,
+    transform_objective,
 )
 
 anything = st.lists(
@@ -37,7 +37,7 @@ def test_what_is_not_finite_takes_the_worst_measured_value() -> None:
 def test_any_values_become_finite_targets_of_bounded_spread(
     values: list[float], maximize: bool
 ) -> None:
-    outcome = make_outcome(np.array(values), maximize=maximize)
+    outcome = transform_objective(np.array(values), maximize=maximize)
 
     assert np.isfinite(outcome.targets).all()
     assert outcome.targets.std() <= 1.0 + 1e-6
@@ -55,19 +55,21 @@ def test_a_heavy_bad_tail_is_warped_and_a_light_one_is_not() -> None:
     light = np.linspace(0.0, 1.0, 20)
     heavy = np.concatenate([light, [1e4, 1e4]])
 
-    assert make_outcome(light, maximize=False).warp == "none"
-    assert make_outcome(heavy, maximize=False).warp == "half-rank"
+    assert transform_objective(light, maximize=False).warp == "none"
+    assert transform_objective(heavy, maximize=False).warp == "half-rank"
 
 
 def test_a_handful_of_points_of_a_parabola_is_not_taken_for_a_heavy_tail() -> None:
-    assert make_outcome(np.array([-2.4, -17.6, -1.0, -4.1, -1.3]), maximize=True).warp == "none"
+    assert (
+        transform_objective(np.array([-2.4, -17.6, -1.0, -4.1, -1.3]), maximize=True).warp == "none"
+    )
 
 
 @pytest.mark.parametrize("maximize", [True, False])
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 def test_predictions_come_back_in_the_objectives_units(maximize: bool, scale: float) -> None:
     values = scale * np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    outcome = make_outcome(values, maximize=maximize)
+    outcome = transform_objective(values, maximize=maximize)
 
     mean, sd = outcome.to_objective_units(float(outcome.targets[1]), 0.1)
 
@@ -77,7 +79,7 @@ def test_predictions_come_back_in_the_objectives_units(maximize: bool, scale: fl
 
 def test_warped_predictions_come_back_too() -> None:
     values = np.concatenate([np.linspace(0.0, 1.0, 20), [1e4, 2e4]])
-    outcome = make_outcome(values, maximize=False)
+    outcome = transform_objective(values, maximize=False)
 
     restored = [outcome.to_objective_units(float(z), 0.0)[0] for z in outcome.targets]
 
@@ -85,7 +87,7 @@ def test_warped_predictions_come_back_too() -> None:
 
 
 def test_a_constant_objective_has_no_spread_to_divide_by() -> None:
-    assert make_outcome(np.full(7, 0.1), maximize=True).targets == pytest.approx(np.zeros(7))
+    assert transform_objective(np.full(7, 0.1), maximize=True).targets == pytest.approx(np.zeros(7))
 
 
 def test_a_constraints_bound_stays_where_zero_was() -> None:

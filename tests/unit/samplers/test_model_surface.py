@@ -55,7 +55,7 @@ def test_at_a_trial_s_own_point_it_is_what_its_suggestion_stored(at_once: int) -
     study = study_of(12, at_once=at_once)
     for number in (9, 10, 11):
         point = study.trials[number].params
-        seen = sampler_of(study).landscape(study, [point], before=number)
+        seen = sampler_of(study).model_surface(study, [point], before=number)
         stored = explained(study, number)
         assert seen is not None
         assert (seen.n_data, seen.n_pending) == (stored.n_data, stored.n_pending)
@@ -71,8 +71,8 @@ def test_no_point_promised_more_than_the_one_that_was_suggested() -> None:
     points = [
         {"x": x, "lr": 10.0**e} for x in np.linspace(-2, 2, 21) for e in np.linspace(-4, 0, 21)
     ]
-    seen = sampler_of(study).landscape(study, points, before=9)
-    chosen = sampler_of(study).landscape(study, [study.trials[9].params], before=9)
+    seen = sampler_of(study).model_surface(study, points, before=9)
+    chosen = sampler_of(study).model_surface(study, [study.trials[9].params], before=9)
     assert seen is not None
     assert chosen is not None
     assert seen.acquisition.max() <= chosen.acquisition[0] + 1e-6
@@ -80,7 +80,7 @@ def test_no_point_promised_more_than_the_one_that_was_suggested() -> None:
 
 def test_without_a_trial_it_is_what_the_finished_study_says() -> None:
     study = study_of(15)
-    seen = sampler_of(study).landscape(study, [{"x": 0.0, "lr": 0.01}, {"x": 2.0, "lr": 1.0}])
+    seen = sampler_of(study).model_surface(study, [{"x": 0.0, "lr": 0.01}, {"x": 2.0, "lr": 1.0}])
     assert seen is not None
     assert seen.n_data == 15
     assert seen.mean[0] == pytest.approx(0.0, abs=0.3)
@@ -91,14 +91,24 @@ def test_without_a_trial_it_is_what_the_finished_study_says() -> None:
 def test_there_is_none_while_the_start_up_goes_on() -> None:
     study = study_of(8)
     point = [{"x": 0.0, "lr": 0.01}]
-    assert sampler_of(study).landscape(study, point, before=4) is None
-    assert sampler_of(study).landscape(study, point, before=5) is not None
+    assert sampler_of(study).model_surface(study, point, before=4) is None
+    assert sampler_of(study).model_surface(study, point, before=5) is not None
 
 
 def test_several_objectives_are_refused() -> None:
     study = optuna.create_study(directions=["minimize", "minimize"])
     with pytest.raises(ValueError, match="one objective"):
-        BoTorchSampler(seed=0, search_space=SPACE).landscape(study, [])
+        BoTorchSampler(seed=0, search_space=SPACE).model_surface(study, [])
+
+
+def test_the_former_name_still_answers_and_warns() -> None:
+    study, points = study_of(12), [{"x": 0.0, "lr": 0.01}]
+    with pytest.warns(DeprecationWarning, match="now `model_surface`"):
+        seen = sampler_of(study).landscape(study, points)
+    again = sampler_of(study).model_surface(study, points)
+    assert seen is not None
+    assert again is not None
+    assert (seen.mean == again.mean).all()
 
 
 def test_an_inactive_parameter_s_value_makes_no_difference() -> None:
@@ -114,7 +124,7 @@ def test_an_inactive_parameter_s_value_makes_no_difference() -> None:
         trial = study.ask()
         kind = trial.suggest_categorical("kind", ["a", "b"])
         study.tell(trial, float(k) if kind == "a" else trial.suggest_float("m", 0.0, 1.0))
-    seen = sampler.landscape(study, [{"kind": "a", "m": 0.1}, {"kind": "a", "m": 0.9}])
+    seen = sampler.model_surface(study, [{"kind": "a", "m": 0.1}, {"kind": "a", "m": 0.9}])
     assert seen is not None
     assert seen.mean[0] == seen.mean[1]
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from studyflow.samplers.arrays import FloatArray
 from studyflow.samplers.encoding import Encoding
-from studyflow.samplers.proposal import Belief
+from studyflow.samplers.fitted_models import FittedModels
 
 
 @dataclass(frozen=True)
-class Landscape:
+class ModelSurface:
     """The model of one objective, and the acquisition function, at `m` points."""
 
     mean: FloatArray
@@ -28,31 +28,31 @@ class Landscape:
     """Running trials that were taken into account."""
 
 
-def landscape(
-    belief: Belief, encoding: Encoding, codes: FloatArray, *, n_data: int, n_pending: int
-) -> Landscape:
+def surface_at(
+    fitted: FittedModels, encoding: Encoding, codes: FloatArray, *, n_data: int, n_pending: int
+) -> ModelSurface:
     """Return what the models say of the points with these codes, `m x d`.
 
     Args:
-        belief: The models; only the first objective's is looked at.
+        fitted: The models; only the first objective's is used.
         encoding: The space.
         codes: The points.
         n_data: Finished trials behind the models.
         n_pending: Running trials that were taken into account.
     """
     features = encoding.features(encoding.mask(codes))
-    mean, variance = belief.models[0].posterior(features)
+    mean, variance = fitted.models[0].posterior(features)
     pairs = np.array(
         [
-            belief.outcomes[0].to_objective_units(float(m), float(s))
+            fitted.objectives[0].to_objective_units(float(m), float(s))
             for m, s in zip(mean, np.sqrt(variance), strict=True)
         ]
     ).reshape(len(codes), 2)
-    return Landscape(
+    return ModelSurface(
         mean=pairs[:, 0],
         sd=pairs[:, 1],
-        acquisition=belief.acquisition.value(features),
-        acquisition_name=belief.acquisition.name,
+        acquisition=fitted.acquisition.value(features),
+        acquisition_name=fitted.acquisition.name,
         n_data=n_data,
         n_pending=n_pending,
     )

@@ -2,7 +2,7 @@
 
 Everything inside the sampler is maximised. A raw value passes three monotone steps: *clean* (what
 is not finite, or too large to square, takes the worst finite value), *warp* (chosen from the data)
-and *standardise*. `Outcome` keeps the way back.
+and *standardise*. `TransformedObjective` keeps the way back.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def half_rank(values: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One outcome of all finished points on the model's scale, and the way back."""
+class TransformedObjective:
+    """One objective of all finished points on the model's scale, and the way back."""
 
     targets: FloatArray
     """Warped and standardised values, larger is better, `n`."""
@@ -121,7 +121,7 @@ class Outcome:
         return float(np.interp(value, warped, raw))
 
 
-def make_outcome(values: FloatArray, *, maximize: bool) -> Outcome:
+def transform_objective(values: FloatArray, *, maximize: bool) -> TransformedObjective:
     """Return the cleaned, warped and standardised form of raw objective values.
 
     Args:
@@ -139,7 +139,7 @@ def make_outcome(values: FloatArray, *, maximize: bool) -> Outcome:
         scale = 1.0
     order = np.argsort(warped, kind="stable")
     knots = (warped[order], cleaned[order])
-    return Outcome((warped - centre) / scale, warp, centre, scale, maximize, knots)
+    return TransformedObjective((warped - centre) / scale, warp, centre, scale, maximize, knots)
 
 
 def standardise_constraint(values: FloatArray) -> tuple[FloatArray, float]:

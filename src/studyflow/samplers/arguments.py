@@ -1,0 +1,94 @@
+"""What can be wrong with the arguments of `BoTorchSampler`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from studyflow.samplers.conditions import Conditions
+from studyflow.samplers.dimension import make_dimension
+from studyflow.samplers.encoding import make_encoding
+
+
+def check_space(
+    space: Mapping[str, BaseDistribution] | None, conditions: Conditions | None
+) -> None:
+    """Return if the declared space and its conditions fit together.
+
+    Args:
+        space: As `BoTorchSampler` takes it; `None` where it is learnt from the trials.
+        conditions: As `BoTorchSampler` takes them.
+
+    Raises:
+        ValueError: They do not; the message has one line for each problem.
+    """
+    problems: list[str] = []
+    for name, distribution in (space or {}).items():
+        try:
+            make_dimension(name, distribution)
+        except ValueError as error:
+            problems.append(f"search_space.{error}")
+    if conditions and not problems:
+        problems += _condition_problems(space, conditions)
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _condition_problems(
+    space: Mapping[str, BaseDistribution] | None, conditions: Conditions
+) -> list[str]:
+    if space is None:
+        return ["conditions: need search_space, which declares the parameters they are about."]
+    problems: list[str] = []
+    for child, parents in conditions.items():
+        problems += [
+            f"conditions.{child}: {name!r} is not in search_space."
+            for name in (child, *parents)
+            if name not in space
+        ]
+        for parent, values in parents.items():
+            distribution = space.get(parent)
+            if distribution is None:
+                continue
+            dimension = make_dimension(parent, distribution)
+            if dimension.size is None and not distribution.single():
+                problems.append(
+                    f"conditions.{child}: parent {parent!r} must have countable values, "
+                    "but is a continuous float."
+                )
+                continue
+            unknown = [v for v in values if np.isnan(dimension.encode(v))]
+            if unknown:
+                known = (
+                    f"one of {list(distribution.choices)}"
+                    if isinstance(distribution, CategoricalDistribution)
+                    else "in its range"
+                )
+                problems.append(
+                    f"conditions.{child}.{parent}: each value must be {known}, but got {unknown}."
+                )
+    if not problems:
+        try:
+            make_encoding(space, conditions)
+        except ValueError as error:
+            problems.append(f"conditions: {error}")
+    return problems
+
+
+def check_device(device: str) -> None:
+    """Return if torch can compute on the device, such as `cpu` or `cuda:0`.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ValueError(f"device: {device!r} cannot be used here ({reason}).") from error
