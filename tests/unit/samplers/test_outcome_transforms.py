@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studyflow.samplers.outcome_transforms import (
@@ -34,6 +34,7 @@ def test_what_is_not_finite_takes_the_worst_measured_value() -> None:
 
 
 @given(values=anything, maximize=st.booleans())
+@settings(deadline=None)
 def test_any_values_become_finite_targets_of_bounded_spread(
     values: list[float], maximize: bool
 ) -> None:
@@ -44,6 +45,7 @@ def test_any_values_become_finite_targets_of_bounded_spread(
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30))
+@settings(deadline=None)
 def test_the_warp_keeps_the_order(values: list[float]) -> None:
     raw = np.array(values)
     warped = half_rank(raw)
