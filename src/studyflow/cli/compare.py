@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,10 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from studyflow.cli.places import load_study, place_options, settings_of
+from studyflow.cli.options import json_option, settings_options
+from studyflow.cli.studies import load_study
 from studyflow.cli.terminal import seconds_text, value_text
 from studyflow.errors import StudyMismatch
 from studyflow.reports import StudyData
+from studyflow.settings import Settings
 from studyflow.spec import describe_differences
 from studyflow.trial import ParamValue
 from studyflow.trial.record import TrialRecord
@@ -75,15 +76,13 @@ class Comparison:
 @click.command()
 @click.argument("a")
 @click.argument("b")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-@place_options
+@json_option
+@settings_options()
 def compare(
     a: str,
     b: str,
     as_json: bool,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Show two studies (files or names) of one metric side by side.
 
@@ -91,7 +90,6 @@ def compare(
     states, and which parameters of the two best configurations differ. Trials that were taken over
     from another study count for neither.
     """
-    settings = settings_of(home, storage, tracking_uri)
     found = compare_studies(load_study(a, settings), load_study(b, settings))
     if as_json:
         click.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False))

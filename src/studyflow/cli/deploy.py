@@ -9,11 +9,11 @@ from typing import Any, NoReturn, get_args
 
 import click
 
-from studyflow.cli.places import settings_of
 from studyflow.deployments.deployment import Deployment, OnCollision
 from studyflow.deployments.runs import EachRun
 from studyflow.embedded import prefect_environment
 from studyflow.errors import StudyflowError
+from studyflow.settings import Settings
 from studyflow.spec import SamplerName
 
 
@@ -70,7 +70,7 @@ def deploy(study: Path, tags: tuple[str, ...], home: Path | None, **given: Any) 
     checked.
     """
     deployment = Deployment(study=str(study), tags=tags, **given)
-    settings = settings_of(home, None, None)
+    settings = Settings.resolve(home=home)
     embedded = prefect_environment(settings)
     if "PREFECT_HOME" in embedded:
         Path(embedded["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # or Prefect warns

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from studyflow.cli import exits
-from studyflow.cli.places import executor_options, place_options
+from studyflow.cli.options import json_option, settings_options
 from studyflow.diagnostics.preflight import Level, examine
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -23,26 +23,18 @@ _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
 
 @click.command()
 @click.argument("study", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-@executor_options
-@place_options
+@json_option
+@settings_options(with_executor=True)
 def doctor(
     study: Path | None,
     as_json: bool,
-    executor: str | None,
-    namespace: str | None,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Look whether a study (or the one of a file) can run here, and say how to mend what is wrong.
 
     Packages, storage, MLflow, Prefect, disk, cards, and with --executor kubernetes the cluster and
     the rights there. Nothing is started. Exit code 1 when there is a problem; warnings are none.
     """
-    settings = Settings.resolve(
-        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
-    )
     spec = None if study is None else StudySpec.from_yaml(study)
     quiet_optuna()
     findings = examine(settings, spec)

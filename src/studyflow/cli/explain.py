@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from studyflow.cli import exits
-from studyflow.cli.places import executor_options, load_study, place_options
+from studyflow.cli.options import json_option, settings_options
+from studyflow.cli.studies import load_study
 from studyflow.reports import StudyData
 from studyflow.reports.wording import number, one_line, plural, seconds, value
 from studyflow.samplers.levels import FALLBACK_LEVELS, MODEL_LEVELS, SuggestionLevel
@@ -48,19 +49,14 @@ _LABEL_WIDTH: Final = 14
 @click.option(
     "--model", "of_model", is_flag=True, help="Say how often the model's predictions came true."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-@executor_options
-@place_options
+@json_option
+@settings_options(with_executor=True)
 def explain(
     study: str,
     trial_number: int | None,
     of_model: bool,
     as_json: bool,
-    executor: str | None,
-    namespace: str | None,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Say why a study (file or name) is stuck or slow, and what to do about it.
 
@@ -72,9 +68,6 @@ def explain(
     """
     if of_model and trial_number is not None:
         raise click.UsageError("--trial explains one trial and --model all; give one of them.")
-    settings = Settings.resolve(
-        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
-    )
     if of_model or trial_number is not None:
         document, lines = _explain_suggestions(load_study(study, settings), trial_number)
         code = 0

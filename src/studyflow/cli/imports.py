@@ -9,8 +9,9 @@ import click
 import optuna
 
 from studyflow.cli import exits
-from studyflow.cli.places import place_options, settings_of
+from studyflow.cli.options import settings_options
 from studyflow.errors import StudyNotFound
+from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import open_storage, quiet_optuna, redacted
 from studyflow.study import find_study, study_names
@@ -54,15 +55,13 @@ def import_() -> None:
 )
 @click.option("--name", help="The earlier study's name; the only one of its storage.")
 @dry_run_option
-@place_options
+@settings_options()
 def import_optuna(
     study: Path,
     source_url: str,
     name: str | None,
     dry_run: bool,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Take the trials of an Optuna study into the study of a file."""
     spec = StudySpec.from_yaml(study)
@@ -75,7 +74,7 @@ def import_optuna(
         )
     chosen = names[0] if name is None else name
     earlier = from_study(spec, find_study(chosen, source), chosen)
-    _take(spec, earlier, settings_of(home, storage, tracking_uri).storage_url, dry_run)
+    _take(spec, earlier, settings.storage_url, dry_run)
 
 
 @import_.command("csv")
@@ -89,15 +88,13 @@ def import_optuna(
     help="Column of a parameter or metric, where it is called otherwise. May stand several times.",
 )
 @dry_run_option
-@place_options
+@settings_options()
 def import_csv(
     study: Path,
     table: Path,
     columns: tuple[str, ...],
     dry_run: bool,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Take the rows of a CSV file into the study of a file.
 
@@ -111,7 +108,7 @@ def import_csv(
     read = read_table(table.read_bytes(), table.name, {*column_names(spec), *named.values()})
     found = find_columns(spec, read.header, named)
     earlier = from_rows(spec, read.rows, table.name, found, read.flaws)
-    _take(spec, earlier, settings_of(home, storage, tracking_uri).storage_url, dry_run)
+    _take(spec, earlier, settings.storage_url, dry_run)
 
 
 def _named_columns(spec: StudySpec, texts: tuple[str, ...]) -> dict[str, str]:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from studyflow.cli.places import load_study, place_options, settings_of
+from studyflow.cli.options import settings_options
+from studyflow.cli.studies import load_study
 from studyflow.settings import Settings
 from studyflow.study import set_paused
 
 
 @click.command()
 @click.argument("study")
-@place_options
-def pause(study: str, home: Path | None, storage: str | None, tracking_uri: str | None) -> None:
+@settings_options()
+def pause(study: str, settings: Settings) -> None:
     """Let a study (file or name) finish its running trials and start no other.
 
     Every runner of the study sees it within a second or two and waits; so does one that is started
     later.
     """
-    name = _set_paused(study, settings_of(home, storage, tracking_uri), paused=True)
+    name = _set_paused(study, settings, paused=True)
     click.echo(
         f"{name} is paused: running trials finish, none starts. Go on: studyflow resume {study}"
     )
@@ -28,10 +27,10 @@ def pause(study: str, home: Path | None, storage: str | None, tracking_uri: str 
 
 @click.command()
 @click.argument("study")
-@place_options
-def resume(study: str, home: Path | None, storage: str | None, tracking_uri: str | None) -> None:
+@settings_options()
+def resume(study: str, settings: Settings) -> None:
     """Let a paused study (file or name) go on."""
-    name = _set_paused(study, settings_of(home, storage, tracking_uri), paused=False)
+    name = _set_paused(study, settings, paused=False)
     click.echo(f"{name} goes on, where a runner waits; else: studyflow run {study}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from studyflow.cli.places import executor_options, place_options
+from studyflow.cli.options import json_option, settings_options
 from studyflow.errors import StudyNotFound
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec, describe_plan, largest_gpu_hours, longest_seconds
@@ -66,26 +66,18 @@ class Plan:
 
 @click.command()
 @click.argument("study", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-@executor_options
-@place_options
+@json_option
+@settings_options(with_executor=True)
 def plan(
     study: Path,
     as_json: bool,
-    executor: str | None,
-    namespace: str | None,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Print what running a study file would start, ask for and cost at most; start nothing.
 
     A study that exists already is planned from where it is. Time and GPU-hours are those of running
     trials: waiting for room comes on top, and so does what is lost to the infrastructure.
     """
-    settings = Settings.resolve(
-        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
-    )
     spec = StudySpec.from_yaml(study)
     made = make_plan(spec, settings, _known(spec, settings))
     if as_json:

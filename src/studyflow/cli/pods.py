@@ -10,7 +10,8 @@ from typing import Any
 import click
 import yaml
 
-from studyflow.cli.places import executor_options, load_study, place_options
+from studyflow.cli.options import settings_options
+from studyflow.cli.studies import load_study
 from studyflow.errors import ExecutorBlocked, StudyNotFound
 from studyflow.executors import AttemptId, Executor
 from studyflow.settings import Settings
@@ -20,8 +21,8 @@ from studyflow.trial import TrackingRef, Trial
 
 @click.command()
 @click.argument("study", type=click.Path(path_type=Path))
-@place_options
-def render(study: Path, home: Path | None, storage: str | None, tracking_uri: str | None) -> None:
+@settings_options()
+def render(study: Path, settings: Settings) -> None:
     """Print the Kubernetes Job that a study file's first trial would become; start nothing.
 
     Its parameters are the first enqueued point, or else the middle of the search space.
@@ -32,7 +33,7 @@ def render(study: Path, home: Path | None, storage: str | None, tracking_uri: st
             f"{study} names no image, and a trial on Kubernetes needs one.",
             hint="set trial.image to an image that holds the script.",
         )
-    job = first_job(spec, Settings.resolve(home=home, storage=storage, tracking=tracking_uri))
+    job = first_job(spec, settings)
     click.echo(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), nl=False)
 
 
@@ -61,25 +62,17 @@ def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
 @click.argument("trial", type=click.IntRange(min=0))
 @click.option("--attempt", type=click.IntRange(min=1), help="Which attempt; the newest by default.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends.")
-@executor_options
-@place_options
+@settings_options(with_executor=True)
 def logs(
     study: str,
     trial: int,
     attempt: int | None,
     follow: bool,
-    executor: str | None,
-    namespace: str | None,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Print what a trial of a study (file or name) has written, secrets left out; -f as it does."""
     from studyflow.context import StudyContext
 
-    settings = Settings.resolve(
-        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
-    )
     data = load_study(study, settings)
     record = next((r for r in data.records if r.number == trial), None)
     if record is None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from studyflow.cli import exits
-from studyflow.cli.places import executor_options, load_study, place_options
+from studyflow.cli.options import json_option, settings_options
+from studyflow.cli.studies import is_study_file, load_study
 from studyflow.settings import Settings
 
 
@@ -45,9 +46,8 @@ from studyflow.settings import Settings
     "--alias", default="champion", show_default=True, help="Alias that the registered version gets."
 )
 @click.option("--register/--no-register", default=True, help="Whether the model is registered.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-@executor_options
-@place_options
+@json_option
+@settings_options(with_executor=True)
 def retrain(
     study: str,
     top: int,
@@ -59,11 +59,7 @@ def retrain(
     alias: str,
     register: bool,
     as_json: bool,
-    executor: str | None,
-    namespace: str | None,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Train the best configurations of a study (file or name) again, to tell luck from merit.
 
@@ -78,9 +74,6 @@ def retrain(
     from studyflow.retrain import retrain as run_retrain
     from studyflow.runner import RunOptions
 
-    settings = Settings.resolve(
-        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
-    )
     plan = plan_retrain(
         load_study(study, settings),
         settings,
@@ -89,8 +82,7 @@ def retrain(
         seed_parameter=seed_parameter,
         max_parallel_trials=max_parallel_trials,
     )
-    path = Path(study)
-    folder = path.parent if path.suffix in (".yaml", ".yml") else Path()
+    folder = Path(study).parent if is_study_file(study) else Path()
     view = make_view(plan.spec)
     with view.shown():
         result = run_retrain(

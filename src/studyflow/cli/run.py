@@ -8,7 +8,8 @@ from typing import get_args
 
 import click
 
-from studyflow.cli.places import executor_options, load_study, place_options, settings_of
+from studyflow.cli.options import settings_options
+from studyflow.cli.studies import load_study
 from studyflow.errors import MissingExtra, StudyflowError, TrackingError, TrackingUnavailable
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
@@ -33,8 +34,7 @@ from studyflow.spec import SamplerName, StudySpec
     type=click.FloatRange(min=0, min_open=True),
     help="After this long, start no further trial.",
 )
-@executor_options
-@place_options
+@settings_options(with_executor=True)
 def run(
     study: Path,
     n_trials: int | None,
@@ -42,11 +42,7 @@ def run(
     fork: str | None,
     sampler: SamplerName | None,
     timeout_seconds: float | None,
-    executor: str | None,
-    namespace: str | None,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Run a study to its budget, or go on with it.
 
@@ -63,13 +59,6 @@ def run(
     spec, fork_from = override(
         StudySpec.from_yaml(study), n_trials, max_parallel_trials, fork, sampler, timeout_seconds
     )
-    settings = Settings.resolve(
-        home=home,
-        storage=storage,
-        tracking=tracking_uri,
-        executor=executor,
-        namespace=namespace,
-    )
     view = make_view(spec)
     with view.shown():
         result = run_study(
@@ -81,10 +70,8 @@ def run(
 
 @click.command()
 @click.argument("study", required=False)
-@place_options
-def sync(
-    study: str | None, home: Path | None, storage: str | None, tracking_uri: str | None
-) -> None:
+@settings_options()
+def sync(study: str | None, settings: Settings) -> None:
     """Send MLflow what it has missed of a study (file or name), or of all studies.
 
     Exit code 3 when MLflow is away, in whole or in part: the same command goes on later. Exit code
@@ -93,7 +80,6 @@ def sync(
     from studyflow.storage import open_storage
     from studyflow.study import study_names
 
-    settings = settings_of(home, storage, tracking_uri)
     names = [study] if study else study_names(open_storage(settings.storage_url, create=False))
     problem: StudyflowError | None = None
     for name in names:

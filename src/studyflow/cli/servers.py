@@ -19,7 +19,6 @@ from typing import Final
 
 import click
 
-from studyflow.cli.places import settings_of
 from studyflow.embedded import prefect_api_file, prefect_environment
 from studyflow.errors import ExecutorUnavailable, MissingExtra
 from studyflow.interrupt import Terminated
@@ -50,7 +49,7 @@ class Server:
 )
 def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
     """Open Prefect and MLflow on loopback, until Ctrl-C."""
-    settings = settings_of(home, None, None)
+    settings = Settings.resolve(home=home)
     servers = [prefect_server(settings, prefect_port), mlflow_server(settings, mlflow_port)]
     for server in servers:
         _require_free_port(server)

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from studyflow.cli.places import load_study, place_options, settings_of
+from studyflow.cli.options import json_option, settings_options
+from studyflow.cli.studies import load_study
 from studyflow.reports import StudyData, best_config, best_config_yaml
 from studyflow.settings import Settings
 from studyflow.storage import open_storage, redacted
@@ -27,22 +28,17 @@ from studyflow.study import (
 from studyflow.trial import Consequence
 from studyflow.trial.record import TrialRecord, TrialState
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-
 
 @click.command()
 @click.argument("study", required=False)
 @json_option
-@place_options
+@settings_options()
 def status(
     study: str | None,
     as_json: bool,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Show how far a study (file or name), or every study, has come."""
-    settings = settings_of(home, storage, tracking_uri)
     rows = [_status(load_study(study, settings))] if study else _all_statuses(settings)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -122,12 +118,10 @@ def _record_json(data: StudyData, record: TrialRecord) -> dict[str, Any]:
 @click.command()
 @click.argument("study")
 @json_option
-@place_options
-def best(
-    study: str, as_json: bool, home: Path | None, storage: str | None, tracking_uri: str | None
-) -> None:
+@settings_options()
+def best(study: str, as_json: bool, settings: Settings) -> None:
     """Print the best configuration of a study (file or name), as YAML."""
-    data = load_study(study, settings_of(home, storage, tracking_uri))
+    data = load_study(study, settings)
     if not data.best:
         raise click.ClickException("No trial has finished with a feasible value yet.")
     if as_json:
@@ -139,14 +133,12 @@ def best(
 @click.command()
 @click.argument("study")
 @json_option
-@place_options
-def trials(
-    study: str, as_json: bool, home: Path | None, storage: str | None, tracking_uri: str | None
-) -> None:
+@settings_options()
+def trials(study: str, as_json: bool, settings: Settings) -> None:
     """List the trials of a study (file or name)."""
     from studyflow.cli.terminal import trials_table
 
-    data = load_study(study, settings_of(home, storage, tracking_uri))
+    data = load_study(study, settings)
     if as_json:
         rows = [_record_json(data, record) for record in data.trials]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -163,19 +155,16 @@ def trials(
     help="Folder to write to; the study's own folder by default.",
 )
 @json_option
-@place_options
+@settings_options()
 def report(
     study: str,
     output: Path | None,
     as_json: bool,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Write the report of a study (file or name): one page, figures and tables."""
     from studyflow.reports import build_report
 
-    settings = settings_of(home, storage, tracking_uri)
     data = load_study(study, settings)
     written = build_report(data, output or settings.report_folder(data.spec.name))
     if as_json:

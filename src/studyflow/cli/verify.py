@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from studyflow.cli.places import executor_options, load_study, place_options
-from studyflow.cli.show import json_option
+from studyflow.cli.options import json_option, settings_options
+from studyflow.cli.studies import load_study
 from studyflow.diagnostics.invariants import Evidence, Finding, check, discarded_gpu_seconds, gather
 from studyflow.settings import Settings
 
@@ -18,24 +17,16 @@ from studyflow.settings import Settings
 @click.command()
 @click.argument("study")
 @json_option
-@executor_options
-@place_options
+@settings_options(with_executor=True)
 def verify(
     study: str,
     as_json: bool,
-    executor: str | None,
-    namespace: str | None,
-    home: Path | None,
-    storage: str | None,
-    tracking_uri: str | None,
+    settings: Settings,
 ) -> None:
     """Check a study (file or name) against storage, executor and MLflow.
 
     Says for each promise whether it holds, and what breaks it. Exit code 1 when one is broken.
     """
-    settings = Settings.resolve(
-        home=home, storage=storage, tracking=tracking_uri, executor=executor, namespace=namespace
-    )
     evidence = _gather(study, settings)
     findings = check(evidence)
     if as_json:
