@@ -56,6 +56,8 @@ class Code(enum.StrEnum):
     """The outcome lacks a metric of the study's."""
     METRIC_AMBIGUOUS = "metric-ambiguous"
     """A metric was logged with more than one value, so that none is the result."""
+    METRIC_OUTDATED = "metric-outdated"
+    """Only an earlier attempt logged a metric."""
     METRICS_UNREADABLE = "metrics-unreadable"
     """The file of reported metrics cannot be read, or not to its end."""
     DISK_FULL = "disk-full"

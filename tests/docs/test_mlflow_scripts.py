@@ -21,7 +21,7 @@ from tests.docs.pages import ROOT
 from studyflow.executors.diagnosis import Ending, How, diagnose
 from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.tracking import MLflowTracker, embedded_uri
-from studyflow.tracking.logged import LoggedRuns, describe, read_metrics
+from studyflow.tracking.logged import LoggedRuns, read_metrics, why_no_value
 from studyflow.trial import Trial
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -90,11 +90,11 @@ class Place:
             exit_code, log = 1, traceback.format_exc()
         outcome = diagnose(Ending(How.EXITED, exit_code=exit_code), None, log, trial)
         if exit_code:
-            return Ended(None, outcome.message, LoggedRuns())
+            return Ended(None, str(outcome.reason), LoggedRuns())
         logged = self.tracker.read_runs(self.record, ("loss",), began_at)
         (reading,) = read_metrics(("loss",), logged, {})
-        message = "" if reading.gap is None else describe(outcome.message, 0, [reading], logged)
-        return Ended(reading.value, message, logged)
+        why = None if reading.gap is None else why_no_value(outcome.reason, 0, [reading], logged)
+        return Ended(reading.value, "" if why is None else str(why), logged)
 
 
 @contextlib.contextmanager

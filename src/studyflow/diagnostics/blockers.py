@@ -9,8 +9,8 @@ import enum
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from studyflow.diagnostics.failure_regions import common_region
@@ -25,9 +25,10 @@ from studyflow.diagnostics.throughput import (
 )
 from studyflow.executors.kubernetes.pod_status import Wait
 from studyflow.executors.kubernetes.survey import PendingAttempt, Survey
+from studyflow.reasons import Code, Reason
 from studyflow.reports.wording import number, one_line, plural, seconds
 from studyflow.spec import StudySpec
-from studyflow.study import describe_fruitless, failure_signature, stop_reason
+from studyflow.study import failure_signature, stop_reason, why_fruitless
 from studyflow.trial import Cause, Consequence
 from studyflow.trial.record import TrialState, best_records
 
@@ -42,9 +43,6 @@ MIN_TRIALS: Final = 3
 MUCH_WAITING_SECONDS: Final = 10.0
 """What a trial may wait without anybody being told."""
 MAX_MESSAGE_CHARS: Final = 300
-
-_NOT_STARTED: Final = "It could not start. "
-"""How the message of a trial begins that was withdrawn because no trial of the study can start."""
 
 
 class Level(enum.StrEnum):
@@ -157,7 +155,7 @@ def _end(facts: Facts, spec: StudySpec) -> Iterator[Obstacle]:
     """Tell why nothing more is to come."""
     if facts.n_left == 0:
         if not best_records(facts.counted, spec.directions):
-            yield _split(Level.FINISHED, "budget", describe_fruitless(spec, facts.records))
+            yield _because(Level.FINISHED, "budget", why_fruitless(spec, facts.records))
             return
         n = len(facts.counted)
         yield Obstacle(
@@ -173,7 +171,7 @@ def _end(facts: Facts, spec: StudySpec) -> Iterator[Obstacle]:
     reason = None if facts.is_driven else stop_reason(spec, facts.records)
     if reason is not None:
         level = Level.STUCK if reason.is_failure else Level.FINISHED
-        yield _split(level, "stop rule", reason.message)
+        yield _because(level, "stop rule", reason.reason)
 
 
 # ---- who drives it ------------------------------------------------------------------------------
@@ -183,12 +181,12 @@ def _could_not_start(facts: Facts, _: StudySpec) -> Iterator[Obstacle]:
     """Tell why the last runner gave up: no trial could start, whatever its parameters."""
     finished = [record for record in facts.records if record.state.is_finished]
     last = max(finished, key=lambda r: (r.finished_at or 0.0, r.number), default=None)
-    if last is None or facts.is_driven or not last.message.startswith(_NOT_STARTED):
+    if last is None or facts.is_driven or last.code is not Code.COULD_NOT_START:
         return
-    yield _split(
+    yield _because(
         Level.STUCK,
         "start",
-        f"No trial of it could start: {last.message.removeprefix(_NOT_STARTED)}",
+        last.reason,
         f"mend that, and {_run(facts)} goes on.",
     )
 
@@ -264,7 +262,7 @@ def _flow_run(facts: Facts, _: StudySpec) -> Iterator[Obstacle]:
         )
     elif run.kind in ("CRASHED", "FAILED", "CANCELLED", "CANCELLING"):
         ended = {"CRASHED": "crashed", "FAILED": "failed"}.get(run.kind, "was cancelled")
-        yield _split(
+        yield Obstacle(
             Level.STUCK,
             "flow run",
             f"Its last flow run, {name}, {ended}{message}",
@@ -341,10 +339,10 @@ def _waits(facts: Facts, spec: StudySpec) -> Iterator[Obstacle]:
         text, hint = _WAITS[kind](waiting, facts.cluster, spec)
         numbers = ", ".join(str(pending.attempt.number) for pending in waiting)
         longest = max(pending.seconds for pending in waiting)
-        yield _split(
+        yield Obstacle(
             level,
             kind,
-            text,
+            _shown(text),
             hint,
             evidence=(
                 f"Waiting, up to {seconds(longest)} long: trial {numbers}.",
@@ -548,10 +546,11 @@ def _alike(facts: Facts, _: StudySpec) -> Iterator[Obstacle]:
     if n < MIN_TRIALS or 2 * n < len(recent):
         return
     last = next(r for r in reversed(failed) if failure_signature(r) == signature)
-    yield _split(
+    text = f"{n} of the last {len(recent)} trials failed alike ({last.cause}): {last.message}"
+    yield _because(
         Level.SLOW,
         "failures",
-        f"{n} of the last {len(recent)} trials failed alike ({last.cause}): {last.message}",
+        replace(last.reason, message=text),
         f"studyflow logs {facts.name} {last.number} shows how it ended; mend the script.",
     )
 
@@ -786,9 +785,6 @@ def _shown(text: str) -> str:
     return one_line(text, MAX_MESSAGE_CHARS)
 
 
-def _split(
-    level: Level, what: str, text: str, hint: str = "", evidence: Iterable[str] = ()
-) -> Obstacle:
-    """Return an obstacle whose message may hold its own way out, which goes before ours."""
-    said, _, own = text.partition(" Hint: ")
-    return Obstacle(level, what, _shown(said), _shown(own) or hint, tuple(evidence))
+def _because(level: Level, what: str, reason: Reason, hint: str = "") -> Obstacle:
+    """Return an obstacle with a reason, whose own way out goes before ours."""
+    return Obstacle(level, what, _shown(reason.message), reason.hint or hint)

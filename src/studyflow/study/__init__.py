@@ -4,7 +4,6 @@ from studyflow.study.canary import Canary
 from studyflow.study.curve import (
     Curve,
     apply_curve,
-    describe_divergence,
     last_step_of,
     why_diverged,
 )
@@ -30,7 +29,6 @@ from studyflow.study.study import (
 from studyflow.study.verdict import (
     StopReason,
     Verdict,
-    describe_fruitless,
     describe_time_limit,
     failure_signature,
     is_counted,
@@ -53,8 +51,6 @@ __all__ = [
     "Verdict",
     "apply_curve",
     "beats_elsewhere",
-    "describe_divergence",
-    "describe_fruitless",
     "describe_time_limit",
     "failure_signature",
     "find_study",

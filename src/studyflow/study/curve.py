@@ -88,11 +88,6 @@ def last_step_of(spec: StudySpec, records: Sequence[TrialRecord]) -> int | None:
     return min(known, default=None)
 
 
-def describe_divergence(spec: StudySpec, curve: Curve) -> str:
-    """Return `why_diverged` in words."""
-    return str(why_diverged(spec, curve))
-
-
 def why_diverged(spec: StudySpec, curve: Curve) -> Reason:
     """Return why a trial of this curve ends as `nan`."""
     steps, metric = curve.diverged_steps, spec.objectives[0].metric

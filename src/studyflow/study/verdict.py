@@ -178,13 +178,6 @@ def needs_no_runner(spec: StudySpec, records: Sequence[TrialRecord]) -> bool:
     return is_spent or stop_reason(spec, records) is not None
 
 
-def describe_fruitless(
-    spec: StudySpec, records: Sequence[TrialRecord], *, time_is_up: bool = False
-) -> str:
-    """Return `why_fruitless` in words."""
-    return str(why_fruitless(spec, records, time_is_up=time_is_up))
-
-
 def why_fruitless(
     spec: StudySpec, records: Sequence[TrialRecord], *, time_is_up: bool = False
 ) -> Reason:

@@ -1,6 +1,6 @@
 """Which of the values that a script logged by itself stand for its trial, and why others do not.
 
-Pure: the runs come from a tracker, and the reason is data; only `describe` writes sentences.
+Pure: the runs come from a tracker, and a gap is data; only `why_no_value` writes sentences.
 
 The rule for one metric: a run speaks for the runs nested in it, so of a run that has the metric and
 those below it, the run counts. All that are left must say the same. Values that an earlier attempt
@@ -13,9 +13,10 @@ import enum
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from studyflow.reasons import Code, Reason
 from studyflow.tracking import keys
 
 SHOWN_LIMIT: Final = 4
@@ -99,69 +100,79 @@ def read_metrics(
     )
 
 
-def describe(message: str, number: int, readings: Sequence[Reading], logged: LoggedRuns) -> str:
+def why_no_value(
+    said: Reason, number: int, readings: Sequence[Reading], logged: LoggedRuns
+) -> Reason:
     """Return why a script that gave its study nothing has no value in its runs either.
 
     Args:
-        message: What is known without the runs.
+        said: What is known without the runs.
         number: The trial.
         readings: One for each metric that the study needs, of which one or more have a gap.
         logged: What the tracker knows.
     """
     if logged.uri is None and logged.trouble is None:
-        return message
+        return said
     gaps = [reading for reading in readings if reading.gap is not None]
     reading = min(gaps, key=lambda gap: list(Gap).index(gap.gap or Gap.ABSENT))
     name = reading.name
     ended = f"Trial {number} ended without sdk.finish(...) (exit code 0)"
     match reading.gap:
         case Gap.UNREADABLE:
-            return (
-                f"{ended}, and what it logged to MLflow is not known: {logged.trouble} "
-                "Hint: see to MLflow and run the study again, or call sdk.finish(...), which does "
-                "not need it."
+            return Reason(
+                Code.TRACKER_UNAVAILABLE,
+                f"{ended}, and what it logged to MLflow is not known: {logged.trouble}",
+                "see to MLflow and run the study again, or call sdk.finish(...), which does not "
+                "need it.",
             )
         case Gap.AMBIGUOUS:
-            return (
-                f"{ended}, and its MLflow runs disagree on {name}: {_values(reading)}. Hint: log "
-                f"the one that counts to a run around them: with mlflow.start_run(): (...) "
-                f'mlflow.log_metric("{name}", ...); or call sdk.finish({_call(name)}).'
+            return Reason(
+                Code.METRIC_AMBIGUOUS,
+                f"{ended}, and its MLflow runs disagree on {name}: {_values(reading)}.",
+                "log the one that counts to a run around them: with mlflow.start_run(): (...) "
+                f'mlflow.log_metric("{name}", ...); or call sdk.finish({_call(name)}).',
             )
         case Gap.OUTDATED:
-            return (
+            return Reason(
+                Code.METRIC_OUTDATED,
                 f"{ended}, and the {name} in its MLflow run is older than this attempt: an earlier "
-                f"one logged it. Hint: log {name} in each attempt, or call "
-                f"sdk.finish({_call(name)})."
+                "one logged it.",
+                f"log {name} in each attempt, or call sdk.finish({_call(name)}).",
             )
         case _:
-            return _describe_absent(message, ended, name, logged)
+            return _why_absent(said, ended, name, logged)
 
 
-def _describe_absent(message: str, ended: str, name: str, logged: LoggedRuns) -> str:
+def _why_absent(said: Reason, ended: str, name: str, logged: LoggedRuns) -> Reason:
     known = dict.fromkeys(metric for run in logged.runs for metric in run.metrics)
     if known:
-        return (
-            f"{ended}, and its MLflow runs have no {name}; they have {_enumerate(list(known))}. "
-            f"Hint: the study file and the script must use the same name: "
-            f'mlflow.log_metric("{name}", ...) or sdk.finish({_call(name)}).'
+        return Reason(
+            Code.METRIC_MISSING,
+            f"{ended}, and its MLflow runs have no {name}; they have {_enumerate(list(known))}.",
+            "the study file and the script must use the same name: "
+            f'mlflow.log_metric("{name}", ...) or sdk.finish({_call(name)}).',
         )
     if logged.strangers:
         run = logged.strangers[0]
         value = run.metrics[keys.key_for(name)]
-        return (
+        return Reason(
+            Code.OUTCOME_MISSING,
             f"{ended}, and its MLflow run has no metric. A run of experiment {run.experiment!r} "
-            f"began meanwhile and has {name}={value:g}, but nothing ties it to this trial. Hint: "
+            f"began meanwhile and has {name}={value:g}, but nothing ties it to this trial.",
             "log to the run that the variable MLFLOW_RUN_ID names, as mlflow.start_run() does and "
-            f"MlflowClient().create_run(...) does not; or call sdk.finish({_call(name)})."
+            f"MlflowClient().create_run(...) does not; or call sdk.finish({_call(name)}).",
         )
     if not logged.runs:
-        return (
-            f"{message} There is no MLflow run of this trial to look at either: MLflow did not "
-            "answer when it started."
+        also = (
+            "There is no MLflow run of this trial to look at either: MLflow did not answer when "
+            "it started."
         )
-    return (
-        f"{message} Its MLflow run at {logged.uri} has no metric either; a script that logs by "
-        "MLflow must log there, so it must set no other tracking URI."
+        return replace(said, message=f"{said.message} {also}")
+    other = "script that logs by MLflow must log there, so it must set no other tracking URI."
+    return replace(
+        said,
+        message=f"{said.message} Its MLflow run at {logged.uri} has no metric either.",
+        hint=f"{said.hint} A {other}" if said.hint else f"a {other}",
     )
 
 

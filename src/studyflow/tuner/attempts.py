@@ -75,7 +75,7 @@ class Attempts:
             self._notes.add(str(error))
         except ExecutorBlocked as error:
             self._stopping.add(stop.attempt)  # refused once is refused again
-            self._notes.lose_right(str(error))
+            self._notes.lose_right(error.reason)
         else:
             self._stopping.add(stop.attempt)
 
@@ -90,7 +90,7 @@ class Attempts:
             self._notes.add(str(error))
         except ExecutorBlocked as error:
             self._left_behind.add(attempt)
-            self._notes.lose_right(str(error))
+            self._notes.lose_right(error.reason)
         else:
             self._forgotten.add(attempt)
             self._unforgotten.discard(attempt)

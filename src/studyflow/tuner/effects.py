@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observers.observer import Observer
+from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.study import Study
 from studyflow.trial.record import TrialRecord
@@ -184,4 +185,4 @@ class Effects:
         if is_cancelling:
             self.recorder.cancel(record)
         else:
-            self.recorder.block(record, self._notes.blocked or "")
+            self.recorder.block(record, self._notes.blocked or Reason(Code.EXECUTOR_BLOCKED, ""))

@@ -181,11 +181,11 @@ class Launcher:
             return False
         except ExecutorBlocked as error:
             self.is_refused = True
-            self._recorder.block(record, str(error))
+            self._recorder.block(record, error.reason)
             return True
         except ExecutorError as error:
             self.is_refused = True  # the stop rules see this failure before another trial follows
-            verdict = Verdict(Cause.USER_ERROR, TrialState.FAILED, str(error))
+            verdict = Verdict.because(Cause.USER_ERROR, TrialState.FAILED, error.reason)
             self._recorder.record(record, verdict)
             return True
         self._recorder.end_pause(record.number)

@@ -189,7 +189,7 @@ class Tuner:
             handled=frozenset(turn.handled),
             tried=frozenset(turn.tried),
             is_refused=self._effects.launcher.is_refused,
-            blocked=self._notes.blocked,
+            blocked=None if self._notes.blocked is None else str(self._notes.blocked),
             is_paused=self._progress.stopwatch.is_paused,
             is_leaving=turn.is_leaving,
             is_ending=turn.ending is not None,

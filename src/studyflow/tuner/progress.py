@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from studyflow.observers.observer import Observer, Progress
+from studyflow.reasons import Reason
 from studyflow.study import (
     Study,
-    describe_fruitless,
     describe_time_limit,
     is_counted,
     stop_reason,
+    why_fruitless,
 )
 from studyflow.trial.record import TrialState, best_records
 
@@ -52,7 +53,7 @@ class Notes:
         self._observer = observer
         self._notes: list[str] = []
         self._said: frozenset[str] = frozenset()
-        self.blocked: str | None = None
+        self.blocked: Reason | None = None
         """Why no attempt of the study can start, whatever its parameters; `None` if one can."""
 
     def begin_turn(self) -> None:
@@ -66,11 +67,11 @@ class Notes:
             if note not in self._said:
                 self._observer.noted(note)
 
-    def lose_right(self, reason: str) -> None:
+    def lose_right(self, reason: Reason) -> None:
         """Start no further trial once attempts cannot be ended; those that run go on."""
         if self.blocked is None:
             self.blocked = reason
-            self.add(reason)
+            self.add(str(reason))
 
     @property
     def summary(self) -> str:
@@ -159,7 +160,7 @@ class ProgressView:
             barred_nodes: Nodes where no further trial goes.
         """
         if self._notes.blocked is not None:
-            return TunerResult(self._notes.blocked, is_finished=False, is_failure=True)
+            return TunerResult(str(self._notes.blocked), is_finished=False, is_failure=True)
         spec, records = self._study.spec, self._study.records()
         early = stop_reason(spec, records, self._finished_before, barred_nodes)
         if early is not None:
@@ -167,16 +168,16 @@ class ProgressView:
         n_counted = sum(map(is_counted, records))
         if n_counted >= self._study.n_trials:
             if not best_records(records, spec.directions):
-                fruitless = describe_fruitless(spec, records)
-                return TunerResult(fruitless, is_finished=True, is_failure=True)
+                fruitless = why_fruitless(spec, records)
+                return TunerResult(str(fruitless), is_finished=True, is_failure=True)
             n_taken = sum(record.is_taken_over for record in records)
             new, taken = (" new", f" ({n_taken} were taken over)") if n_taken else ("", "")
             return TunerResult(f"All {n_counted}{new} trials are finished{taken}.", True)
         limit = spec.budget.timeout_seconds
         if limit is not None and self.stopwatch.worked_seconds >= limit:
             if not best_records(records, spec.directions):
-                fruitless = describe_fruitless(spec, records, time_is_up=True)
-                return TunerResult(fruitless, is_finished=False, is_failure=True)
+                fruitless = why_fruitless(spec, records, time_is_up=True)
+                return TunerResult(str(fruitless), is_finished=False, is_failure=True)
             return TunerResult(f"{describe_time_limit(spec)}.", is_finished=False)
         return None
 

@@ -9,9 +9,10 @@ from typing import Final
 
 from studyflow.executors import AttemptId, AttemptStatus
 from studyflow.observers.observer import Observer
+from studyflow.reasons import Code, Reason
 from studyflow.study import Study, Verdict, apply_curve, judge
-from studyflow.tracking.logged import LoggedRuns, describe, read_metrics
-from studyflow.trial import MESSAGE_LIMIT_CHARS, Cause, Consequence, Outcome
+from studyflow.tracking.logged import LoggedRuns, read_metrics, why_no_value
+from studyflow.trial import Cause, Consequence, Outcome
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.nodes import Nodes
@@ -98,7 +99,7 @@ class Recorder:
         if status.missed_nodes:
             self._nodes.reset(status.missed_nodes)
         if status.blocks_study:
-            self.block(record, outcome.message)
+            self.block(record, outcome.reason)
         elif verdict.state is None and is_cancelling:
             self.record(record, _CANCELLED, status=status)
         elif verdict.state is None:
@@ -120,14 +121,15 @@ class Recorder:
         """End a trial whose study is cancelled."""
         self.record(record, _CANCELLED)
 
-    def block(self, record: TrialRecord, message: str) -> None:
+    def block(self, record: TrialRecord, reason: Reason) -> None:
         """Withdraw a trial that could not start, and start no other: each would fail alike.
 
         Nothing of it ran, so it costs no budget.
         """
-        self._notes.blocked = message
-        verdict = Verdict(Cause.CANCELLED, TrialState.FAILED, f"It could not start. {message}")
-        self.record(record, verdict)
+        self._notes.blocked = reason
+        message = f"No trial of the study can start: {reason.message}"
+        why = replace(reason, code=Code.COULD_NOT_START, message=message)
+        self.record(record, Verdict.because(Cause.CANCELLED, TrialState.FAILED, why))
 
     def record(
         self,
@@ -191,8 +193,8 @@ class Recorder:
         readings = read_metrics(names, logged, reported)
         found = {r.name: r.value for r in readings if r.value is not None}
         if len(found) < len(names):
-            message = describe(outcome.message, record.number, readings, logged)
-            return replace(outcome, message=message[:MESSAGE_LIMIT_CHARS])
+            why = why_no_value(outcome.reason, record.number, readings, logged)
+            return outcome.because(outcome.cause, why)
         return replace(
             outcome,
             cause=Cause.OK,
@@ -226,11 +228,11 @@ class Recorder:
             record.number,
             record.attempt,
             verdict.cause,
-            verdict.message,
+            verdict.reason,
         )
         self._observer.attempt_lost(
             record,
-            f"{verdict.cause}: {verdict.message} Attempt {record.attempt + 1} in {pause:.3g} s.",
+            f"{verdict.cause}: {verdict.reason} Attempt {record.attempt + 1} in {pause:.3g} s.",
         )
 
 

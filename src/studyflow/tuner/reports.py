@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from studyflow.executors import AttemptStatus
 from studyflow.executors.protocol import AttemptId
 from studyflow.observers.observer import Observer
-from studyflow.study import Curve, Study, describe_divergence, last_step_of
+from studyflow.study import Curve, Study, last_step_of, why_diverged
 from studyflow.trial import Cause, MetricPoint
 from studyflow.trial.record import TrialRecord
 from studyflow.tuner.mirror import TrialMirror
@@ -89,7 +89,7 @@ class Reports:
         if self._has_pruner:
             self._read_tracker_at_times(record, status)
         if self.curve(record).has_diverged(self._spec):
-            return Stop(attempt, Cause.NAN, describe_divergence(self._spec, self.curve(record)))
+            return Stop(attempt, Cause.NAN, str(why_diverged(self._spec, self.curve(record))))
         if not self._has_pruner or not self._study.should_prune(record.number):
             return None
         newest = self._study.record(record.number)

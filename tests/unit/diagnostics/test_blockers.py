@@ -20,6 +20,7 @@ from studyflow.diagnostics.snapshot import (
 from studyflow.executors import AttemptId
 from studyflow.executors.kubernetes.pod_status import Wait
 from studyflow.executors.kubernetes.survey import FullQuota, PendingAttempt, Survey
+from studyflow.reasons import Code
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
@@ -138,11 +139,17 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     (
         "no trial could start",
         facts(
-            ended_by(0, Cause.CANCELLED, "It could not start. No Secret 'data'. Hint: create it."),
+            ended_by(
+                0,
+                Cause.CANCELLED,
+                "No trial of the study can start: No Secret 'data'.",
+                hint="create it.",
+                code=Code.COULD_NOT_START,
+            ),
             runner=RunnerFacts(),
         ),
         Level.STUCK,
-        "No trial of it could start: No Secret 'data'.",
+        "No trial of the study can start: No Secret 'data'.",
         "create it.",
     ),
     (

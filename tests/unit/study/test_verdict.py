@@ -12,7 +12,6 @@ from tests.unit.study.studies import make_spec, outcome, record
 from studyflow.reasons import Code, Reason
 from studyflow.study import (
     StopReason,
-    describe_fruitless,
     is_counted,
     judge,
     stop_reason,
@@ -296,9 +295,9 @@ def test_the_way_out_of_a_trial_goes_before_that_of_the_study() -> None:
 def test_the_flag_that_goes_on_counts_what_is_finished_beyond_the_files_budget() -> None:
     spec = make_spec(budget={"n_trials": 3})
 
-    text = describe_fruitless(spec, [record(i, message="ValueError") for i in range(8)])
+    reason = why_fruitless(spec, [record(i, message="ValueError") for i in range(8)])
 
-    assert text.endswith("Then run the study with --n-trials 11.")
+    assert str(reason).endswith("Then run the study with --n-trials 11.")
 
 
 def test_a_grid_without_a_result_goes_on_under_another_name() -> None:
@@ -309,7 +308,7 @@ def test_a_grid_without_a_result_goes_on_under_another_name() -> None:
     failures = [record(i, message="ValueError") for i in range(2)]
     reason = stop_reason(spec, failures)
 
-    assert describe_fruitless(spec, failures).endswith("Then run the study under another name.")
+    assert str(why_fruitless(spec, failures)).endswith("Then run the study under another name.")
     assert reason is not None
     assert reason.message.endswith("mend it and run the study under another name.")
 

@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 
-from studyflow.tracking.logged import Gap, LoggedRun, LoggedRuns, Reading, describe, read_metrics
+from studyflow.reasons import Code, Reason
+from studyflow.tracking.logged import (
+    Gap,
+    LoggedRun,
+    LoggedRuns,
+    Reading,
+    read_metrics,
+    why_no_value,
+)
 
 pytestmark = pytest.mark.fault("F74")
 
 URI = "http://mlflow:5000"
+SAID = Reason(Code.OUTCOME_MISSING, "It said nothing.")
 
 
 def run(run_id: str, parent_id: str | None = None, /, **metrics: float) -> LoggedRun:
@@ -26,7 +35,8 @@ def read(*runs: LoggedRun, reported: Mapping[str, float] | None = None, **more: 
 
 def say(*runs: LoggedRun, message: str = "It said nothing.", **more: Any) -> str:
     logged = LoggedRuns(more.pop("uri", URI), runs, **more)
-    return describe(message, 3, read_metrics(("loss",), logged, {}), logged)
+    said = Reason(Code.OUTCOME_MISSING, message)
+    return str(why_no_value(said, 3, read_metrics(("loss",), logged, {}), logged))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +140,7 @@ def test_why_there_is_no_value_is_data() -> None:
         ),
         (
             say(run("own")),
-            "It said nothing. Its MLflow run at http://mlflow:5000 has no metric either;",
+            "Its MLflow run at http://mlflow:5000 has no metric either. Hint: a script",
         ),
         (say(), "It said nothing. There is no MLflow run of this trial to look at either"),
     ],
@@ -145,13 +155,14 @@ def test_without_mlflow_nothing_is_said_of_it() -> None:
 
 def test_the_gravest_gap_is_told() -> None:
     logged = LoggedRuns(URI, (run("own", loss=0.5), run("x", loss=0.4)))
-    message = describe("", 0, read_metrics(("latency", "loss"), logged, {}), logged)
-    assert "disagree on loss" in message
+    found = why_no_value(SAID, 0, read_metrics(("latency", "loss"), logged, {}), logged)
+    assert found.code is Code.METRIC_AMBIGUOUS
+    assert "disagree on loss" in found.message
 
 
 def test_the_call_in_a_hint_can_be_typed() -> None:
     logged = LoggedRuns(
         URI, (run("own", None, **{"val/loss": 0.5}), run("x", None, **{"val/loss": 0.4}))
     )
-    message = describe("", 0, read_metrics(("val/loss",), logged, {}), logged)
-    assert message.endswith('sdk.finish(**{"val/loss": ...}).')
+    found = why_no_value(SAID, 0, read_metrics(("val/loss",), logged, {}), logged)
+    assert str(found).endswith('sdk.finish(**{"val/loss": ...}).')

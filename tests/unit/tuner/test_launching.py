@@ -93,7 +93,7 @@ def test_a_study_that_cannot_start_ends_with_the_reason_and_costs_no_budget() ->
     )
     (record,) = rig.check(n_counted=0)
     assert (record.cause, record.state) == (Cause.CANCELLED, TrialState.FAILED)
-    assert record.message.startswith("It could not start. 403 forbidden.")
+    assert record.message.startswith("No trial of the study can start: 403 forbidden.")
     assert rig.diary.told == [record]
     assert rig.picture.finished == [0]
 
