@@ -30,7 +30,7 @@ from studyflow.background import Background, NoAnswer
 from studyflow.embedded import prefect_api, prefect_headers
 from studyflow.errors import StudyflowError
 from studyflow.executors.local.gpus import detect_gpus
-from studyflow.observers.notify import read_url
+from studyflow.observers.webhook import read_url
 from studyflow.settings import Settings
 from studyflow.spec import NotifySpec, StudySpec
 from studyflow.storage import file_of, open_storage, redacted

@@ -17,12 +17,13 @@ from tests.unit.cli.test_cli import DOCUMENT, TRAIN, write_study
 
 from studyflow.context import StudyContext
 from studyflow.errors import StudyflowError
-from studyflow.observers import notify
-from studyflow.observers.notify import Notifier, make_message, notified, read_url
+from studyflow.observers import notify, webhook
+from studyflow.observers.messages import make_message
+from studyflow.observers.notify import Notifier, notified
 from studyflow.observers.observer import Observer, Progress
 from studyflow.runner import RunOptions, run_study
 from studyflow.settings import Settings
-from studyflow.spec import NotifySpec, StudySpec
+from studyflow.spec import StudySpec
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -75,7 +76,7 @@ def hook() -> Iterator[Hook]:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(webhook, "PAUSES_SECONDS", (0.0, 0.0))
 
 
 def spec_with(*events: str, **changes: Any) -> StudySpec:
@@ -207,24 +208,6 @@ def test_whatever_a_message_raises_the_next_one_is_sent(error: Exception) -> Non
     notifier.close()
 
     assert sent == ["Second."]
-
-
-def test_the_address_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "hook"
-    file.write_text("https://hooks.example/x\n")
-
-    assert read_url(NotifySpec(url_env="HOOK"), {"HOOK": "http://h/x"}) == "http://h/x"
-    assert read_url(NotifySpec(url_file=str(file))) == "https://hooks.example/x"
-
-
-@pytest.mark.parametrize("value", ["", "file:///etc/passwd", "s3cret", "http://h/s3cret x"])
-def test_an_address_that_is_none_is_told_and_not_shown(value: str) -> None:
-    with pytest.raises(StudyflowError, match="Nobody is notified") as refused:
-        read_url(NotifySpec(url_env="HOOK"), {"HOOK": value})
-
-    assert "s3cret" not in str(refused.value)
-    with pytest.raises(StudyflowError, match="No such file"):
-        read_url(NotifySpec(url_file="/nosuch/hook"))
 
 
 class Ends(Observer):
