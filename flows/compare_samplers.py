@@ -20,95 +20,59 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from studyflow.cli.terminal import print_comparison
 from studyflow.comparison import (
     DEFAULT_SAMPLERS,
-    ComparisonFiles,
-    Contender,
     cancel_comparison,
-    contenders,
     run_comparison,
     track_comparison,
     write_comparison,
 )
-from studyflow.errors import StudyflowError, TrackingError
+from studyflow.errors import TrackingError
+from studyflow.orchestration import form
 from studyflow.orchestration.artifacts import publish_comparison
 from studyflow.orchestration.contender_tasks import ComparisonView
-from studyflow.orchestration.flow_runs import FlowRunLog, current_run
-from studyflow.orchestration.form import (
-    ParallelParameter,
-    SeedsParameter,
-    StudyParameter,
-    TrialsParameter,
-    typed,
-)
-from studyflow.orchestration.parameters import read_spec
+from studyflow.orchestration.flow_runs import FlowRunLog, name_run
+from studyflow.orchestration.parameters import DEFAULT_SEEDS, ComparisonParameters, read_spec
 from studyflow.orchestration.run_states import conclude, flow_options, leave_if_suspended
 from studyflow.orchestration.screen import Screen, current_screen
 from studyflow.orchestration.script import exit_now, run_script
-from studyflow.reports.comparison import Comparison, as_rows
+from studyflow.reports.comparison import as_rows
 from studyflow.settings import Settings
-from studyflow.spec import SamplerName, StudySpec
+from studyflow.spec import SamplerName
 
 # isort: split
 # After `studyflow.orchestration`, which sets what Prefect reads when it is imported.
 from prefect import Flow, flow, get_run_logger
 from prefect.client.schemas.objects import FlowRun, State
 
-DEFAULT_SEEDS = 3
 
-
-def flow_run_name() -> str:
-    """Return a name for Prefect's list of runs."""
-    run = current_run()
-    try:
-        assert run is not None, "Prefect names a run within it"
-        return f"{read_spec(run.parameters['study'])[0].name}: samplers"
-    except StudyflowError:
-        return "samplers"
+def comparison_name_of(run: FlowRun) -> str:
+    """Return the name of a flow run, and of the comparison's experiment in MLflow."""
+    return f"{read_spec(run.parameters['study'])[0].name}: samplers"
 
 
 def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """End what a cancelled run could not end in time: Prefect kills it after 30 seconds."""
-    _, folder, runs = _read(**flow_run.parameters)
+    _, folder, runs = ComparisonParameters(**flow_run.parameters).read()
     cancel_comparison(runs, Settings.resolve(), FlowRunLog(flow_run), folder=folder)
-
-
-def _read(
-    study: str,
-    samplers: Sequence[str] = DEFAULT_SAMPLERS,
-    seeds: int = DEFAULT_SEEDS,
-    n_trials: int | None = None,
-    max_parallel_trials: int | None = None,
-) -> tuple[StudySpec, Path, tuple[Contender, ...]]:
-    """Return the study, its file's folder and the runs; the arguments are the flow's parameters.
-
-    Raises:
-        SpecError: The file or one of the parameters is wrong.
-    """
-    spec, folder = read_spec(study)
-    runs = contenders(
-        spec, samplers, seeds, n_trials=n_trials, max_parallel_trials=max_parallel_trials
-    )
-    return spec, folder, runs
 
 
 @flow(
     name="compare-samplers",
-    flow_run_name=flow_run_name,
+    flow_run_name=name_run(comparison_name_of, otherwise="samplers"),
     retries=0,
     on_cancellation=[end_trials],
 )
-@typed
+@form.typed
 def compare_samplers(
-    study: StudyParameter,
+    study: form.StudyParameter,
     samplers: list[SamplerName] = list(DEFAULT_SAMPLERS),  # noqa: B006 - Prefect copies it
-    seeds: SeedsParameter = DEFAULT_SEEDS,
-    n_trials: TrialsParameter | None = None,
-    max_parallel_trials: ParallelParameter | None = None,
+    seeds: form.SeedsParameter = DEFAULT_SEEDS,
+    n_trials: form.TrialsParameter | None = None,
+    max_parallel_trials: form.ParallelParameter | None = None,
 ) -> list[dict[str, str]] | State[Any]:
     """Run a study once with each sampler and seed, and return the table of what they found.
 
@@ -119,34 +83,15 @@ def compare_samplers(
         n_trials: Trials of each run; the file's number by default.
         max_parallel_trials: Trials that run at once; the file's number by default.
     """
-    return conclude(
-        lambda: _compare_and_publish(*_read(study, samplers, seeds, n_trials, max_parallel_trials))
-    )
+    parameters = ComparisonParameters(study, samplers, seeds, n_trials, max_parallel_trials)
+    return conclude(lambda: _compare_and_publish(parameters))
 
 
-def _compare_and_publish(
-    spec: StudySpec, folder: Path, runs: Sequence[Contender]
-) -> list[dict[str, str]]:
-    comparison, files, url = _compare(spec, folder, runs)
-    current_screen().print(lambda console: print_comparison(comparison, files, url, console))
-    publish_comparison(comparison, files, url)
-    return [dict(row) for row in as_rows(comparison)]
-
-
-def _compare(
-    spec: StudySpec, folder: Path, runs: Sequence[Contender]
-) -> tuple[Comparison, ComparisonFiles, str | None]:
-    """Make the runs and show them on the flow run's page."""
+def _compare_and_publish(parameters: ComparisonParameters) -> list[dict[str, str]]:
     settings = Settings.resolve()
-    view = ComparisonView(runs)
-    comparison = run_comparison(
-        spec,
-        runs,
-        settings,
-        view.watch,
-        flow_options(settings, folder),
-        on_result=view.ended,
-    )
+    spec, folder, runs = parameters.read()
+    view, options = ComparisonView(runs), flow_options(settings, folder)
+    comparison = run_comparison(spec, runs, settings, view.watch, options, on_result=view.ended)
     leave_if_suspended(is_finished=view.n_finished == len(runs))
     files = write_comparison(comparison, settings.study_folder(f"{spec.name}-samplers"))
     try:
@@ -154,7 +99,9 @@ def _compare(
     except TrackingError as error:
         get_run_logger().warning("The comparison is not in MLflow: %s", error)
         url = None
-    return comparison, files, url
+    current_screen().print(lambda console: print_comparison(comparison, files, url, console))
+    publish_comparison(comparison, files, url)
+    return [dict(row) for row in as_rows(comparison)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")
     given = vars(parser.parse_args(arguments))
     return run_script(
-        lambda: _read(**given),
+        lambda: ComparisonParameters(**given).read(),
         lambda: compare_samplers(**given, return_state=True),
         Screen(sys.stderr),
     )

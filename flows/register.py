@@ -16,21 +16,28 @@ if __name__ == "__main__":
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
-import yaml
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound
 
-POOL = "studyflow"
+from studyflow.cli import exits
+from studyflow.orchestration.registration import (
+    POOL,
+    job_template,
+    own_image,
+    register_deployments,
+    register_pool,
+    wait_for_server,
+)
+
+# isort: split
+# After `studyflow.orchestration`, which sets what Prefect reads when it is imported.
+from prefect.client.orchestration import get_client
+
 STUDY = "studies/blackbox.yaml"
 """What the forms begin with."""
+
 DEPLOYMENTS = {
     "flows/run_study.py:run_study": "Run a study, or go on with it.",
     "flows/compare_samplers.py:compare_samplers": "Run a study under several samplers and seeds, "
@@ -45,80 +52,6 @@ SERVER_SECONDS = 300.0
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its namespace."""
-
-
-def job_template(text: str, image: str, namespace: str) -> dict[str, Any]:
-    """Return a base job template from its YAML, with these defaults for image and namespace."""
-    template: dict[str, Any] = yaml.safe_load(text)
-    variables = template["variables"]["properties"]
-    variables["image"]["default"] = image
-    variables["namespace"]["default"] = namespace
-    return template
-
-
-def own_image(pod: str, namespace: str) -> str:
-    """Return the image that this pod runs: flow runs get the same, by digest if it has one."""
-    from kubernetes import client, config
-
-    config.load_incluster_config()  # type: ignore[no-untyped-call]
-    spec = client.CoreV1Api().read_namespaced_pod(pod, namespace, _request_timeout=30).spec
-    assert spec is not None, "a pod has a spec"
-    return str(spec.containers[0].image)
-
-
-def wait_for_server(
-    prefect: SyncPrefectClient,
-    seconds: float,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Return when the server answers.
-
-    Raises:
-        TimeoutError: It did not within `seconds`.
-    """
-    end = clock() + seconds
-    while (problem := prefect.api_healthcheck()) is not None:
-        if clock() >= end:
-            raise TimeoutError(
-                f"Prefect's server at {prefect.api_url} does not answer after {seconds:.0f} s: "
-                f"{problem}"
-            )
-        sleep(2.0)
-
-
-def register_pool(prefect: SyncPrefectClient, template: dict[str, Any]) -> None:
-    """Make the work pool, or give the one that exists this template."""
-    try:
-        prefect.read_work_pool(POOL)
-    except ObjectNotFound:
-        prefect.create_work_pool(
-            WorkPoolCreate(name=POOL, type="kubernetes", base_job_template=template)
-        )
-    else:
-        prefect.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
-
-
-def register_deployments() -> list[str]:
-    """Make each flow's deployment, or update the one that exists; return their names.
-
-    The flows' files lie in the image, below the working folder: nothing is pulled. A deployment has
-    its flow's name.
-    """
-    names = []
-    for entrypoint, purpose in DEPLOYMENTS.items():
-        deployment = RunnerDeployment.from_entrypoint(
-            entrypoint,
-            name=entrypoint.partition(":")[2].replace("_", "-"),
-            description=f"{purpose} `study` is a file in the image, such as {STUDY}, or a study "
-            "file's text.",
-            parameters={"study": STUDY},
-            tags=["studyflow"],
-            work_pool_name=POOL,
-        )
-        deployment.apply()
-        names.append(deployment.full_name)
-    return names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             register_pool(prefect, job_template(given.job_template.read_text(), image, namespace))
     except (TimeoutError, httpx.HTTPError) as error:
         print(f"{error}. Is the Prefect server running?", file=sys.stderr)  # noqa: T201
-        return 3
-    names = ", ".join(register_deployments())
+        return exits.UNAVAILABLE
+    names = ", ".join(register_deployments(DEPLOYMENTS, STUDY))
     print(f"work pool {POOL!r} and deployments {names} are registered for {image}")  # noqa: T201
     return 0
 

@@ -2,9 +2,8 @@
 
     python flows/retrain_best.py study.yaml [--top K] [--repeats N] [--run-study-first]
 
-With `run_study_first` the study itself is run before, as a flow of its own below this one: so a
-schedule of this flow is a study and its retraining, one after the other. The same engine without
-Prefect: `studyflow retrain study.yaml`.
+With `run_study_first` the study itself runs before, as a flow of its own below this one: a schedule
+of this flow is then a study and its retraining. Without Prefect: `studyflow retrain study.yaml`.
 """
 
 from __future__ import annotations
@@ -17,32 +16,27 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from studyflow.cli.terminal import print_retrain
-from studyflow.context import StudyContext
-from studyflow.errors import SpecError, StudyflowError, StudyNotFound, StudyStopped
-from studyflow.observers.observer import Observers
+from studyflow.errors import StudyStopped
+from studyflow.orchestration import form
 from studyflow.orchestration.artifacts import publish_retrain
-from studyflow.orchestration.flow_runs import FlowRunLog, current_run
-from studyflow.orchestration.form import typed
-from studyflow.orchestration.parameters import read_spec
-from studyflow.orchestration.run_states import conclude, flow_options, leave_if_suspended
+from studyflow.orchestration.flow_runs import FlowRunLog, name_run
+from studyflow.orchestration.parameters import RetrainParameters, read_spec
+from studyflow.orchestration.run_states import conclude, leave_if_suspended
 from studyflow.orchestration.screen import Screen, current_screen
 from studyflow.orchestration.script import exit_now, run_script
 from studyflow.orchestration.trial_tasks import TASK_RUNNER
-from studyflow.orchestration.view import PrefectView, log_lines
-from studyflow.reports.stored import stored_study
+from studyflow.orchestration.view import shown_on_page
 from studyflow.retrain import (
     Registration,
     RetrainResult,
-    plan_retrain,
+    cancel_retrain,
     results_table,
     retrain,
     retrain_name,
 )
-from studyflow.runner import cancel_study
 from studyflow.settings import Settings
 
 # isort: split
@@ -53,36 +47,25 @@ from prefect.states import Failed
 from run_study import run_study  # Python and Prefect put this file's folder on the path
 
 
-def flow_run_name() -> str:
-    """Return the name of the study of the repeats, for Prefect's list of runs."""
-    run = current_run()
-    try:
-        assert run is not None, "Prefect names a run within it"
-        return retrain_name(read_spec(run.parameters["study"])[0])
-    except StudyflowError:
-        return "retrain"
+def repeats_name_of(run: FlowRun) -> str:
+    """Return the name of the study of the repeats."""
+    return retrain_name(read_spec(run.parameters["study"])[0])
 
 
 def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """End what a cancelled run could not end in time: Prefect kills it after 30 seconds."""
-    settings = Settings.resolve()
     spec, folder = read_spec(flow_run.parameters["study"])
-    for name in (spec.name, retrain_name(spec)):
-        try:
-            known = stored_study(name, settings).spec
-        except (StudyNotFound, SpecError):
-            continue
-        cancel_study(StudyContext(known, settings), FlowRunLog(flow_run), folder=folder)
+    cancel_retrain(spec, Settings.resolve(), FlowRunLog(flow_run), folder=folder)
 
 
 @flow(
     name="retrain-best",
-    flow_run_name=flow_run_name,
+    flow_run_name=name_run(repeats_name_of, otherwise="retrain"),
     task_runner=TASK_RUNNER,
     retries=0,
     on_cancellation=[end_trials],
 )
-@typed
+@form.typed
 def retrain_best(
     study: str,
     top: int = 3,
@@ -109,25 +92,20 @@ def retrain_best(
         model: Its name in the registry; the study's by default.
         alias: Alias that the registered version gets.
     """
-    choices = {
-        "top": top,
-        "repeats": repeats,
-        "seed_parameter": seed_parameter,
-        "max_parallel_trials": max_parallel_trials,
-    }
+    parameters = RetrainParameters(study, top, repeats, seed_parameter, max_parallel_trials)
     registration = Registration(artifact, model, alias) if register_model else None
-    return conclude(partial(_retrain_and_publish, study, run_study_first, choices, registration))
+    return conclude(lambda: _retrain_and_publish(parameters, run_study_first, registration))
 
 
 def _retrain_and_publish(
-    study: str, run_study_first: bool, choices: dict[str, Any], registration: Registration | None
+    parameters: RetrainParameters, run_study_first: bool, registration: Registration | None
 ) -> dict[str, Any] | State[Any]:
     if run_study_first:
         with current_screen().muted():
-            state = run_study(study, return_state=True)
+            state = run_study(parameters.study, return_state=True)
         if not state.is_completed():
             raise StudyStopped(f"The study itself did not finish: {state.message}")
-    result = _retrain(study, choices, registration)
+    result = _retrain(parameters, registration)
     current_screen().print(lambda console: print_retrain(result, console))
     publish_retrain(result)
     if result.problem is not None:
@@ -141,22 +119,12 @@ def _retrain_and_publish(
     }
 
 
-def _retrain(
-    study: str, choices: dict[str, Any], registration: Registration | None
-) -> RetrainResult:
+def _retrain(parameters: RetrainParameters, registration: Registration | None) -> RetrainResult:
     """Train again and show it on the flow run's page."""
-    spec, folder = read_spec(study)
     settings = Settings.resolve()
-    plan = plan_retrain(stored_study(spec.name, settings, spec), settings, **choices)
-    view = PrefectView(plan.spec, settings)
-    with view.closing():
-        result = retrain(
-            plan,
-            settings,
-            Observers(view, log_lines(plan.spec)),
-            flow_options(settings, folder, on_executor=view.take_over),
-            registration=registration,
-        )
+    plan, folder = parameters.plan(settings)
+    with shown_on_page(plan.spec, settings, folder) as (observer, options):
+        result = retrain(plan, settings, observer, options, registration=registration)
     leave_if_suspended(is_finished=result.is_complete)
     return result
 
@@ -174,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_script(
         lambda: read_spec(given["study"]),
         lambda: retrain_best(**given, return_state=True),
-        Screen(sys.stderr),
+        Screen(sys.stderr, is_live=False),
     )
 
 

@@ -24,29 +24,20 @@ from typing import Any, get_args
 
 from studyflow import runner
 from studyflow.context import StudyContext
-from studyflow.deployments.runs import EachRun, study_of_run
-from studyflow.errors import StudyflowError, StudyStopped
-from studyflow.observers.observer import Observers
+from studyflow.deployments.runs import EachRun
+from studyflow.errors import StudyStopped
+from studyflow.orchestration import form
 from studyflow.orchestration.artifacts import publish_study
-from studyflow.orchestration.flow_runs import FlowRunLog, current_run, occasion_of
-from studyflow.orchestration.form import (
-    ParallelParameter,
-    SecondsParameter,
-    StudyParameter,
-    TrialsParameter,
-    typed,
-)
+from studyflow.orchestration.flow_runs import FlowRunLog, current_run, name_run, occasion_of
 from studyflow.orchestration.parameters import StudyParameters
-from studyflow.orchestration.run_states import conclude, flow_options, leave_if_suspended
+from studyflow.orchestration.run_states import conclude, leave_if_suspended
 from studyflow.orchestration.screen import Screen, current_screen
 from studyflow.orchestration.script import exit_now, run_script
 from studyflow.orchestration.trial_tasks import TASK_RUNNER
-from studyflow.orchestration.view import PrefectView, log_lines
+from studyflow.orchestration.view import shown_on_page
 from studyflow.reports import best_config
-from studyflow.runner import StudyResult
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName
-from studyflow.storage import open_storage, quiet_optuna, storage_errors
 
 # isort: split
 # After `studyflow.orchestration`, which sets what Prefect reads when it is imported.
@@ -54,14 +45,9 @@ from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
 
 
-def flow_run_name() -> str:
-    """Return the study's name, for Prefect's list of runs."""
-    run = current_run()
-    try:
-        assert run is not None, "Prefect names a run within it"
-        return StudyParameters.of(run).renamed(occasion_of(run))[0].name
-    except StudyflowError:
-        return "study"
+def study_name_of(run: FlowRun) -> str:
+    """Return the name of the study that a flow run is about."""
+    return StudyParameters.of(run).renamed(occasion_of(run))[0].name
 
 
 def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
@@ -76,19 +62,19 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
 
 @flow(
     name="run-study",
-    flow_run_name=flow_run_name,
+    flow_run_name=name_run(study_name_of, otherwise="study"),
     task_runner=TASK_RUNNER,
     retries=0,
     on_cancellation=[end_trials],
 )
-@typed
+@form.typed
 def run_study(
-    study: StudyParameter,
-    n_trials: TrialsParameter | None = None,
-    max_parallel_trials: ParallelParameter | None = None,
+    study: form.StudyParameter,
+    n_trials: form.TrialsParameter | None = None,
+    max_parallel_trials: form.ParallelParameter | None = None,
     fork: str | None = None,
     sampler: SamplerName | None = None,
-    timeout_seconds: SecondsParameter | None = None,
+    timeout_seconds: form.SecondsParameter | None = None,
     each_run: EachRun = "finish",
 ) -> dict[str, Any] | State[Any]:
     """Run a study to its budget, or go on with it, and return its best configuration.
@@ -123,23 +109,12 @@ def _run_and_publish(parameters: StudyParameters) -> dict[str, Any]:
     return best_config(result.data)
 
 
-def _run(parameters: StudyParameters) -> StudyResult:
+def _run(parameters: StudyParameters) -> runner.StudyResult:
     """Run a study and show it on the flow run's page."""
-    quiet_optuna()
-    spec, fork_from, folder = parameters.read()
     settings = Settings.resolve()
-    if parameters.each_run != "finish":
-        with storage_errors(settings.storage_url):
-            storage = open_storage(settings.storage_url)
-            occasion = occasion_of(current_run())
-            spec, fork_from = study_of_run(spec, parameters.each_run, occasion, storage)
-    view = PrefectView(spec, settings)
-    with view.closing(), current_screen().shown(spec) as screen_view:
-        result = runner.run_study(
-            StudyContext(spec, settings),
-            Observers(view, log_lines(spec), screen_view),
-            flow_options(settings, folder, fork_from, view.take_over),
-        )
+    spec, fork_from, folder = parameters.read_for(occasion_of(current_run()), settings)
+    with shown_on_page(spec, settings, folder, fork_from) as (observer, options):
+        result = runner.run_study(StudyContext(spec, settings), observer, options)
     leave_if_suspended(is_finished=result.outcome.is_finished)
     return result
 

@@ -159,8 +159,10 @@ def test_a_server_that_ends_with_the_run_is_refused_since_it_never_schedules(
 def test_serving_starts_the_runs_here(
     deploy: ModuleType, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from studyflow.orchestration import deployments
+
     served: list[Any] = []
-    monkeypatch.setattr(deploy, "serve", lambda made, **_: served.append(made))
+    monkeypatch.setattr(deployments, "serve", lambda made, **_: served.append(made))
     assert run(deploy, study, name="here", serve=True, interval="1d") == 0
     assert [made.full_name for made in served] == ["run-study/here"]
     assert read("here").work_pool_name is None
@@ -174,9 +176,11 @@ def test_the_deployments_of_prefect_yaml_are_ones_that_the_flow_and_the_image_ta
 ) -> None:
     from prefect.flows import load_flow_from_entrypoint
 
+    from studyflow.orchestration.deployments import is_cron
+
     flow: Any = load_flow_from_entrypoint(str(ROOT / entry["entrypoint"]))
     schema = flow.parameters.model_dump()
     jsonschema.validate(entry["parameters"], {**schema, "type": "object"})
     study = entry["parameters"]["study"]
     assert f" {study}\n" in (ROOT / "Dockerfile").read_text(), "the image has the study's file"
-    assert all(deploy.is_cron(schedule["cron"]) for schedule in entry["schedules"])
+    assert all(is_cron(schedule["cron"]) for schedule in entry["schedules"])

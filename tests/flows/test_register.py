@@ -65,31 +65,3 @@ def test_registering_twice_leaves_one_pool_and_a_deployment_of_each_flow_as_the_
     assert not second.pull_steps
     assert second.parameters == {"study": "studies/blackbox.yaml"}
     assert set(second.parameter_openapi_schema["properties"]) >= {"study", "n_trials"}
-
-
-class Server:
-    """Answers the health check after some failures."""
-
-    api_url = "http://prefect:4200/api"
-
-    def __init__(self, failures: int) -> None:
-        self.failures = failures
-
-    def api_healthcheck(self) -> Exception | None:
-        self.failures -= 1
-        return ConnectionError("refused") if self.failures >= 0 else None
-
-
-def test_a_server_that_starts_later_is_waited_for(register: ModuleType) -> None:
-    pauses: list[float] = []
-    register.wait_for_server(Server(failures=3), 60.0, clock=lambda: 0.0, sleep=pauses.append)
-
-    assert pauses == [2.0, 2.0, 2.0]
-
-
-def test_a_server_that_never_answers_is_named_with_the_reason(register: ModuleType) -> None:
-    ticks = iter(range(0, 1000, 10))
-    with pytest.raises(TimeoutError, match=r"http://prefect:4200/api does not answer .* refused"):
-        register.wait_for_server(
-            Server(failures=999), 60.0, clock=lambda: next(ticks), sleep=lambda _: None
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from prefect.client.schemas.objects import FlowRun
@@ -9,6 +10,7 @@ from prefect.context import FlowRunContext
 from prefect.logging.loggers import flow_run_logger
 
 from studyflow.deployments.runs import Occasion
+from studyflow.errors import StudyflowError
 from studyflow.observers.observer import Observer
 
 
@@ -16,6 +18,24 @@ def current_run() -> FlowRun | None:
     """Return the flow run that this code runs in, if any."""
     context = FlowRunContext.get()
     return None if context is None else context.flow_run
+
+
+def name_run(name_of: Callable[[FlowRun], str], otherwise: str) -> Callable[[], str]:
+    """Return what names a flow's runs in Prefect's list.
+
+    Args:
+        name_of: Returns the name of a run.
+        otherwise: Name of a run whose study cannot be read.
+    """
+
+    def name() -> str:
+        run = current_run()
+        try:
+            return otherwise if run is None else name_of(run)
+        except StudyflowError:
+            return otherwise
+
+    return name
 
 
 def occasion_of(run: FlowRun | None) -> Occasion:

@@ -1,16 +1,26 @@
-"""The parameters of the flow `run_study`, and the study that they describe."""
+"""The parameters of the flows, and the studies that they describe."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from prefect.client.schemas.objects import FlowRun
 
-from studyflow.deployments.runs import EachRun, Occasion, study_name
+from studyflow.comparison import DEFAULT_SAMPLERS, Contender, contenders
+from studyflow.deployments.runs import EachRun, Occasion, study_name, study_of_run
 from studyflow.errors import SpecError
+from studyflow.reports.stored import stored_study
+from studyflow.retrain import RetrainPlan, plan_retrain
+from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
 from studyflow.spec.overrides import override
+from studyflow.storage import open_storage, quiet_optuna, storage_errors
+
+DEFAULT_SEEDS: Final = 3
+"""Runs of each sampler of a comparison."""
 
 
 def read_spec(study: str) -> tuple[StudySpec, Path]:
@@ -65,8 +75,25 @@ class StudyParameters:
         )
         return spec, fork_from, folder
 
+    def read_for(
+        self, occasion: Occasion, settings: Settings
+    ) -> tuple[StudySpec, str | None, Path]:
+        """Return the study that a run is about, the study to fork from and the file's folder.
+
+        Raises:
+            SpecError: The file or one of the numbers is wrong.
+            StorageUnavailable: The storage does not say which studies there are.
+        """
+        spec, fork_from, folder = self.read()
+        if self.each_run != "finish":
+            quiet_optuna()
+            with storage_errors(settings.storage_url):
+                storage = open_storage(settings.storage_url)
+                spec, fork_from = study_of_run(spec, self.each_run, occasion, storage)
+        return spec, fork_from, folder
+
     def renamed(self, occasion: Occasion) -> tuple[StudySpec, Path]:
-        """Return the study that a run is about, by name, and the file's folder.
+        """Return the file's study under the name of the run's study, and the file's folder.
 
         Raises:
             SpecError: The file or one of the numbers is wrong.
@@ -74,3 +101,58 @@ class StudyParameters:
         spec, _, folder = self.read()
         name = study_name(spec.name, self.each_run, occasion.due)
         return spec.model_copy(update={"name": name}), folder
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonParameters:
+    """What a run of the flow `compare_samplers` was asked for."""
+
+    study: str
+    samplers: Sequence[str] = DEFAULT_SAMPLERS
+    seeds: int = DEFAULT_SEEDS
+    n_trials: int | None = None
+    max_parallel_trials: int | None = None
+
+    def read(self) -> tuple[StudySpec, Path, tuple[Contender, ...]]:
+        """Return the study, its file's folder and the runs.
+
+        Raises:
+            SpecError: The file or one of the parameters is wrong.
+        """
+        spec, folder = read_spec(self.study)
+        runs = contenders(
+            spec,
+            self.samplers,
+            self.seeds,
+            n_trials=self.n_trials,
+            max_parallel_trials=self.max_parallel_trials,
+        )
+        return spec, folder, runs
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainParameters:
+    """Which trainings a run of the flow `retrain_best` was asked for."""
+
+    study: str
+    top: int
+    repeats: int
+    seed_parameter: str | None
+    max_parallel_trials: int | None
+
+    def plan(self, settings: Settings) -> tuple[RetrainPlan, Path]:
+        """Return what to train, and the folder of the study's file.
+
+        Raises:
+            StudyflowError: The study cannot be read, or not be trained again.
+        """
+        spec, folder = read_spec(self.study)
+        plan = plan_retrain(
+            stored_study(spec.name, settings, spec),
+            settings,
+            top=self.top,
+            repeats=self.repeats,
+            seed_parameter=self.seed_parameter,
+            max_parallel_trials=self.max_parallel_trials,
+        )
+        return plan, folder

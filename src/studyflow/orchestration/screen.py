@@ -23,10 +23,12 @@ class Screen:
     Args:
         stream: Where the live view goes, if it is a terminal; `None` where nobody reads: then
             nothing is printed either.
+        is_live: Whether there is a live view; else a person reads Prefect's log lines.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, is_live: bool = True) -> None:
         self._stream = stream
+        self._is_live = is_live
         self._is_muted = False
         self.error: StudyflowError | OSError | None = None
         """What ended the flow, if a person can mend it."""
@@ -72,7 +74,7 @@ class Screen:
     @contextmanager
     def shown(self, spec: StudySpec) -> Iterator[Observer]:
         """Show the study while it runs, where a person watches."""
-        if self._stream is None or self._is_muted or not self._stream.isatty():
+        if self._stream is None or not self._is_live or not self._stream.isatty():
             yield Observer()
             return
         view = make_view(spec, self._stream)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from pathlib import Path
 from typing import Final
 
 from prefect import get_run_logger
@@ -17,11 +18,14 @@ from studyflow.cli.terminal import PlainView
 from studyflow.context import StudyContext
 from studyflow.executors import AttemptId, Executor
 from studyflow.interrupt import Terminated
-from studyflow.observers.observer import Observer, Progress
+from studyflow.observers.observer import Observer, Observers, Progress
 from studyflow.orchestration.artifacts import artifact_key
 from studyflow.orchestration.live_runs import LIVE_RUNS
 from studyflow.orchestration.progress import ProgressArtifact
+from studyflow.orchestration.run_states import flow_options
+from studyflow.orchestration.screen import current_screen
 from studyflow.orchestration.trial_tasks import TrialTasks
+from studyflow.runner import RunOptions
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.trial.record import TrialRecord
@@ -36,10 +40,24 @@ QUIET_SECONDS: Final = 2.0
 """How long that may take before anybody is told."""
 
 
-def log_lines(spec: StudySpec) -> Observer:
-    """Return an observer that tells a study's story in the flow run's log."""
+@contextmanager
+def shown_on_page(
+    spec: StudySpec, settings: Settings, folder: Path, fork_from: str | None = None
+) -> Iterator[tuple[Observer, RunOptions]]:
+    """Give a runner its observer and its options, and show its study on the flow run's page.
+
+    Args:
+        spec: The study.
+        settings: Where the study is.
+        folder: Folder that relative paths in `trial.command` start from.
+        fork_from: Study whose trials a new one takes over; `None` for none.
+    """
     logger = get_run_logger()
-    return PlainView(spec, lambda line: logger.info("%s", line))
+    lines = PlainView(spec, lambda line: logger.info("%s", line))
+    view = PrefectView(spec, settings)
+    with view.closing(), current_screen().shown(spec) as screen_view:
+        options = flow_options(settings, folder, fork_from, view.take_over)
+        yield Observers(view, lines, screen_view), options
 
 
 class PrefectView(Observer):

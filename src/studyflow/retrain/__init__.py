@@ -28,7 +28,7 @@ from studyflow.retrain.results import (
     results_markdown,
     results_table,
 )
-from studyflow.retrain.run import Registration, retrain
+from studyflow.retrain.run import Registration, cancel_retrain, retrain
 
 __all__ = [
     "Champion",
@@ -37,6 +37,7 @@ __all__ = [
     "Repeats",
     "RetrainPlan",
     "RetrainResult",
+    "cancel_retrain",
     "choose_seed_parameter",
     "confidence_interval",
     "describe_luck",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from studyflow.context import StudyContext
-from studyflow.errors import TrackingError
+from studyflow.errors import SpecError, StudyNotFound, TrackingError
 from studyflow.observers.observer import Observer
-from studyflow.retrain.plan import RetrainPlan, value_of
+from studyflow.reports.stored import stored_study
+from studyflow.retrain.plan import RetrainPlan, retrain_name, value_of
 from studyflow.retrain.results import (
     Champion,
     Repeats,
@@ -19,7 +21,7 @@ from studyflow.retrain.results import (
     results_markdown,
     results_table,
 )
-from studyflow.runner import RunOptions, run_study
+from studyflow.runner import RunOptions, cancel_study, run_study
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.trial.record import TrialRecord
@@ -84,6 +86,28 @@ def retrain(
     except TrackingError as error:
         return replace(result, problem=error)
     return result
+
+
+def cancel_retrain(
+    spec: StudySpec, settings: Settings, observer: Observer, *, folder: Path
+) -> None:
+    """End the running trials of a study and of its repeats, whose process was killed.
+
+    Args:
+        spec: The study whose configurations were trained again.
+        settings: Where storage, MLflow and files are.
+        observer: Hears of everything, and of what could not be ended.
+        folder: Folder that relative paths in `trial.command` start from.
+
+    Raises:
+        StudyflowError: They cannot be ended.
+    """
+    for name in (spec.name, retrain_name(spec)):
+        try:
+            known = stored_study(name, settings).spec
+        except (StudyNotFound, SpecError):
+            continue
+        cancel_study(StudyContext(known, settings), observer, folder=folder)
 
 
 def _linked(plan: RetrainPlan, settings: Settings) -> StudySpec:

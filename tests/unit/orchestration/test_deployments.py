@@ -1,0 +1,70 @@
+"""Prefect's form of a deployment: schedule, limit, and what is said of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from studyflow.deployments.deployment import Deployment
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "runs when someone starts it, each run: continue, on collision: skip"),
+        (
+            {"cron": "0 3 * * 1", "timezone": "Europe/Berlin", "each_run": "warm"},
+            "runs at '0 3 * * 1' (Europe/Berlin), each run: warm, on collision: skip",
+        ),
+        (
+            {"interval": "6h", "on_collision": "queue"},
+            "runs every 6:00:00, each run: continue, on collision: queue",
+        ),
+    ],
+)
+def test_a_deployment_is_described_on_one_line(given: dict[str, Any], told: str) -> None:
+    from studyflow.orchestration.deployments import describe
+
+    assert describe(Deployment("study.yaml", **given)) == told
+
+
+def test_a_schedule_is_a_cron_expression_or_an_interval_or_none() -> None:
+    from studyflow.orchestration.deployments import schedule_of
+
+    cron = schedule_of(Deployment("study.yaml", cron="0 3 * * *", timezone="Europe/Berlin"))
+    every = schedule_of(Deployment("study.yaml", interval="90"))
+
+    assert cron is not None
+    assert (cron.cron, cron.timezone) == ("0 3 * * *", "Europe/Berlin")
+    assert every is not None
+    assert every.interval == timedelta(seconds=90)
+    assert schedule_of(Deployment("study.yaml")) is None
+
+
+@pytest.mark.parametrize(
+    ("on_collision", "limit", "found"),
+    [
+        ("skip", None, (1, "CANCEL_NEW")),
+        ("queue", 3, (3, "ENQUEUE")),
+        ("join", None, None),
+    ],
+)
+def test_only_runs_that_join_have_no_limit(
+    on_collision: Any, limit: int | None, found: tuple[int, str] | None
+) -> None:
+    from studyflow.orchestration.deployments import limit_of
+
+    made = limit_of(Deployment("study.yaml", on_collision=on_collision, concurrency_limit=limit))
+
+    assert (made and (made.limit, made.collision_strategy.value)) == found
+
+
+@pytest.mark.parametrize(("text", "is_one"), [("0 3 * * 1", True), ("0 25 * * *", False)])
+def test_prefects_scheduler_knows_what_a_cron_expression_is(text: str, is_one: bool) -> None:
+    from studyflow.orchestration.deployments import is_cron
+
+    assert is_cron(text) is is_one

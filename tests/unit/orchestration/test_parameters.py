@@ -1,0 +1,67 @@
+"""Which study a flow's parameters describe."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from studyflow.deployments.runs import Occasion
+from studyflow.errors import SpecError
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+STUDY = """
+name: asked
+objectives: [{metric: loss, direction: minimize}]
+search_space: {x: {type: float, low: -2, high: 2}}
+budget: {n_trials: 4}
+trial: {command: [python, train.py]}
+"""
+
+
+def test_a_path_is_read_with_its_folder_and_a_text_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from studyflow.orchestration.parameters import StudyParameters
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "study.yaml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+
+    from_file = StudyParameters("a/study.yaml", n_trials=7).read()
+    from_text = StudyParameters(STUDY, n_trials=7).read()
+
+    assert (from_file[0].budget.n_trials, from_file[2]) == (7, tmp_path / "a")
+    assert (from_text[0], from_text[2]) == (from_file[0], tmp_path)
+
+
+def test_a_fork_takes_over_the_files_study() -> None:
+    from studyflow.orchestration.parameters import StudyParameters
+
+    spec, fork_from, _ = StudyParameters(STUDY, fork="new").read()
+    assert (spec.name, fork_from) == ("new", "asked")
+
+
+def test_a_fork_and_a_study_for_each_run_exclude_each_other() -> None:
+    from studyflow.orchestration.parameters import StudyParameters
+
+    with pytest.raises(SpecError, match="fork names one new study"):
+        StudyParameters(STUDY, fork="new", each_run="warm").read()
+
+
+def test_a_run_that_is_cancelled_finds_the_name_of_its_study_again() -> None:
+    from studyflow.orchestration.parameters import StudyParameters
+
+    occasion = Occasion("run", datetime(2026, 11, 25, 3, tzinfo=UTC))
+    spec, _ = StudyParameters(STUDY, each_run="fresh").renamed(occasion)
+    assert spec.name == "asked-2026-11-25-030000"
+
+
+def test_a_comparison_of_a_form_that_was_left_as_it_is_has_every_default_sampler() -> None:
+    from studyflow.comparison import DEFAULT_SAMPLERS
+    from studyflow.orchestration.parameters import DEFAULT_SEEDS, ComparisonParameters
+
+    _, _, runs = ComparisonParameters(STUDY).read()
+    assert len(runs) == len(DEFAULT_SAMPLERS) * DEFAULT_SEEDS
