@@ -28,7 +28,7 @@ from studyflow.deployments.runs import EachRun
 from studyflow.errors import StudyStopped
 from studyflow.orchestration import form
 from studyflow.orchestration.artifacts import publish_study
-from studyflow.orchestration.flow_runs import FlowRunLog, current_run, name_run, occasion_of
+from studyflow.orchestration.flow_runs import FlowRunLog, as_deployment_run, current_run, name_run
 from studyflow.orchestration.parameters import StudyParameters
 from studyflow.orchestration.run_states import conclude, leave_if_suspended
 from studyflow.orchestration.screen import Screen, current_screen
@@ -47,7 +47,7 @@ from prefect.client.schemas.objects import FlowRun, State
 
 def study_name_of(run: FlowRun) -> str:
     """Return the name of the study that a flow run is about."""
-    return StudyParameters.of(run).renamed(occasion_of(run))[0].name
+    return StudyParameters.of(run).renamed(as_deployment_run(run))[0].name
 
 
 def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
@@ -55,7 +55,7 @@ def end_trials(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
 
     Prefect calls this in a process of its own, so it finds its work by the run's parameters.
     """
-    spec, folder = StudyParameters.of(flow_run).renamed(occasion_of(flow_run))
+    spec, folder = StudyParameters.of(flow_run).renamed(as_deployment_run(flow_run))
     context = StudyContext(spec, Settings.resolve())
     runner.cancel_study(context, FlowRunLog(flow_run), folder=folder)
 
@@ -112,7 +112,7 @@ def _run_and_publish(parameters: StudyParameters) -> dict[str, Any]:
 def _run(parameters: StudyParameters) -> runner.StudyResult:
     """Run a study and show it on the flow run's page."""
     settings = Settings.resolve()
-    spec, fork_from, folder = parameters.read_for(occasion_of(current_run()), settings)
+    spec, fork_from, folder = parameters.read_for(as_deployment_run(current_run()), settings)
     with shown_on_page(spec, settings, folder, fork_from) as (observer, options):
         result = runner.run_study(StudyContext(spec, settings), observer, options)
     leave_if_suspended(is_finished=result.outcome.is_finished)

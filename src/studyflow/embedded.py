@@ -27,14 +27,12 @@ def prefect_environment(
 ) -> dict[str, str]:
     """Return the variables that let Prefect run embedded, to be set before it is imported.
 
-    Empty where a server is configured already, by variable or in a profile. While `studyflow ui`
-    runs, its server is used, so that a study is seen there as it goes; else Prefect starts one for
-    the time of the flow, over the same database.
+    Empty where Prefect is configured already. While `studyflow ui` runs, its server is used, so
+    that its pages show a study as it runs; else Prefect starts a server for the time of the flow,
+    over the same database.
     """
     env = os.environ if environment is None else environment
-    configured = ("PREFECT_API_URL", "PREFECT_PROFILE")
-    profiles = Path(env.get("HOME", "~")).expanduser() / ".prefect" / "profiles.toml"
-    if any(name in env for name in configured) or profiles.exists():
+    if is_prefect_configured(env):
         return {}
     variables = {
         "PREFECT_HOME": str(settings.home / "prefect"),
@@ -47,6 +45,13 @@ def prefect_environment(
     if api is not None:
         variables["PREFECT_API_URL"] = api
     return {name: value for name, value in variables.items() if name not in env}
+
+
+def is_prefect_configured(environment: Mapping[str, str]) -> bool:
+    """Return whether somebody has configured Prefect, by variable or by a profile."""
+    profiles = Path(environment.get("HOME", "~")).expanduser() / ".prefect" / "profiles.toml"
+    configured = ("PREFECT_API_URL", "PREFECT_PROFILE")
+    return any(name in environment for name in configured) or profiles.exists()
 
 
 def prefect_api_file(settings: Settings) -> Path:
@@ -130,6 +135,6 @@ def end_orphaned_servers(settings: Settings) -> int:
 
 
 def _is_orphan(server: psutil.Process) -> bool:
-    """Whether the Python that started a server is gone: another kind of process adopted it."""
+    """Return whether the Python that started a server is gone: its parent is no Python now."""
     parent = server.parent()
     return parent is None or not any("python" in part for part in parent.cmdline()[:1])

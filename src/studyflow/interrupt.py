@@ -1,13 +1,13 @@
-"""Ctrl-C and SIGTERM: an exception while a command works, and its end while it only starts.
+"""Ctrl-C and SIGTERM: they raise an exception in a command that works, and end one that starts.
 
-As an exception SIGTERM lets a terminated command clean up like one that got Ctrl-C. But while
-modules are imported there is nothing to clean up, and an exception that comes up in the middle of
-one may be taken for a failed import, or lost: there the signal ends the process.
+SIGTERM raises an exception so that a terminated command cleans up like one that got Ctrl-C. While
+modules are imported there is nothing to clean up, and an exception raised in the middle of an
+import may be taken for a failed import, or get lost: there the signal ends the process.
 
-What a signal handler raises comes up wherever the main thread happens to be, and is lost where the
-interpreter or a library drops whatever it meets there: in a finalizer, in a lookup. What the
-interpreter drops in a finalizer is therefore raised again. And arrivals of SIGTERM are counted: a
-loop that may run for days looks at their number.
+A signal handler raises wherever the main thread happens to be. The interpreter and libraries drop
+exceptions in some of these places, such as finalizers and lookups. An exception that was dropped in
+a finalizer is therefore raised again. Arrivals of SIGTERM are also counted, so that a loop which
+runs for days can check the number.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def leave_at_once() -> None:
 
 @contextmanager
 def leaving_at_once() -> Iterator[None]:
-    """Do the same for a while; does nothing outside the main thread, which gets the signals."""
+    """Do the same within a block; does nothing outside the main thread, which gets the signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -81,7 +81,7 @@ def leaving_at_once() -> Iterator[None]:
 
 
 def n_arrived() -> int:
-    """Return how often SIGTERM has come, whatever became of the exception."""
+    """Return how many SIGTERMs have arrived, whatever happened to their exceptions."""
     return _n_arrived
 
 

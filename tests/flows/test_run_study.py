@@ -16,7 +16,7 @@ import pytest
 from tests.flows.loading import loaded
 from tests.prepared import put_mlflow_database
 
-from studyflow.deployments.runs import Occasion
+from studyflow.deployments.runs import DeploymentRun
 from studyflow.errors import StorageUnavailable
 from studyflow.settings import Settings
 from studyflow.trial.record import TrialRecord, TrialState
@@ -216,7 +216,7 @@ def test_each_run_makes_a_study_of_its_own_that_knows_the_last_ones_trials(
     for second in (0, 1):
         due = datetime(2026, 11, 25, 3, 0, second, tzinfo=UTC)
         monkeypatch.setattr(
-            flow_module, "occasion_of", lambda run, due=due: Occasion(str(run.id), due)
+            flow_module, "as_deployment_run", lambda run, due=due: DeploymentRun(str(run.id), due)
         )
         flow_module.run_study(str(study_file), n_trials=2, each_run="warm")
     storage = open_storage(Settings.resolve().storage_url)

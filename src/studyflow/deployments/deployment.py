@@ -1,4 +1,4 @@
-"""What a deployment of a study is: which study, when it runs, and what each run does."""
+"""A deployment: which study runs, when it runs, and what each run does."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from studyflow.spec.overrides import override
 from studyflow.spec.problems import suggest_name
 
 OnCollision = Literal["skip", "queue", "join"]
-"""What a run does while the last one goes on: `skip` is cancelled, `queue` waits, `join` runs
-beside it, on the same study if that is what each run is about."""
+"""What happens to a run that starts while the last one goes on: with `skip` it is cancelled, with
+`queue` it waits, with `join` both run in parallel, on the same study if each run is about that."""
 
 DEFAULT_POOL: Final = "studyflow"
-"""Work pool of the cluster, made by flows/register.py."""
+"""Work pool of the cluster, made by `flows/register.py`."""
 
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _INTERVAL: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -32,7 +32,7 @@ _NAME: Final = re.compile(r"[^/%&><]+")
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A study as a Prefect deployment, as a person asked for it; see `check`."""
+    """A study as a Prefect deployment, as a person asked for it: `check` tells what is wrong."""
 
     study: str
     """Path of the study file."""
@@ -43,14 +43,15 @@ class Deployment:
     serve: bool = False
     """Whether this process starts the runs, as long as it lives, instead of a pool's worker."""
     cron: str | None = None
+    """When to run, such as `0 3 * * *`; `None` for no such schedule."""
     interval: str | None = None
-    """Such as `90`, `30m`, `6h` or `1d`."""
+    """How often to run: `90` (seconds), `30m`, `6h` or `1d`; `None` for no such schedule."""
     timezone: str | None = None
     """IANA name; `None` for UTC."""
     each_run: EachRun = "continue"
     on_collision: OnCollision = "skip"
     concurrency_limit: int | None = None
-    """Runs at once that are no collision yet; `None` for 1."""
+    """Runs that may go on in parallel before the next one collides; `None` for 1."""
     n_trials: int | None = None
     max_parallel_trials: int | None = None
     sampler: SamplerName | None = None
@@ -58,18 +59,18 @@ class Deployment:
     tags: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """Return the deployment as one line, for the program that registers it."""
+        """Return the deployment as one line of JSON, for the program that registers it."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Deployment:
-        """Return a deployment from its line."""
+        """Return a deployment from its line of JSON."""
         document = json.loads(text)
         return cls(**{**document, "tags": tuple(document["tags"])})
 
     @property
     def interval_seconds(self) -> float | None:
-        """The interval as a number; `None` without a sound one."""
+        """The interval in seconds; `None` without an interval, or if it is malformed."""
         found = None if self.interval is None else _INTERVAL.fullmatch(self.interval.strip())
         return None if found is None else float(found[1]) * _UNITS[found[2]]
 
@@ -77,7 +78,7 @@ class Deployment:
         """Return the study as its runs would have it.
 
         Args:
-            is_cron: Whether the scheduler understands a cron expression.
+            is_cron: Returns whether the scheduler understands a cron expression.
 
         Raises:
             SpecError: Something is wrong; every problem is in the message.

@@ -1,4 +1,4 @@
-"""Which study one run of a deployment is about: the same each time, or a new one."""
+"""The study that one run of a deployment is about: the same each time, or a new one."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ from studyflow.study import find_study, load_records, study_names
 from studyflow.study.allowance import trials_to_reach
 
 EachRun = Literal["finish", "continue", "fresh", "warm"]
-"""What a run does: `finish` takes the study to its budget, `continue` adds the budget's trials to
-it, `fresh` makes a new study, named with the date, and `warm` one that takes over the trials of the
-last one."""
+"""What a run does: `finish` runs the study to its budget, `continue` adds its budget's trials anew,
+`fresh` makes a new study, named with the date, and `warm` makes a new study that takes over the
+trials of the last one."""
 
 _DATE: Final = "%Y-%m-%d-%H%M%S"
 _DATED: Final = re.compile(r"-\d{4}-\d{2}-\d{2}-\d{6}")
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
-    """One run of a deployment; equal for the process that replaces a killed one."""
+class DeploymentRun:
+    """One run of a deployment.
 
-    run: str
-    """Id of the run."""
+    A process that replaces a killed one gets the same values.
+    """
+
+    id: str
+    """Id of the flow run."""
     due: datetime
-    """When it was to start."""
+    """When the run was scheduled to start."""
 
 
 def study_name(name: str, each_run: EachRun, due: datetime) -> str:
     """Return the name of the study that a run is about.
 
-    Names of new studies end with the time (UTC) that their run was due, so that they sort by it.
+    The name of a new study ends with the time (UTC) at which its run was due: names sort by time.
     """
     if each_run in ("fresh", "warm"):
         return f"{name}-{due.astimezone(UTC).strftime(_DATE)}"
@@ -46,7 +49,7 @@ def study_name(name: str, each_run: EachRun, due: datetime) -> str:
 def study_of_run(
     spec: StudySpec,
     each_run: EachRun,
-    occasion: Occasion,
+    run: DeploymentRun,
     storage: optuna.storages.BaseStorage,
 ) -> tuple[StudySpec, str | None]:
     """Return the study that a run is about, and the one whose trials it takes over, if any.
@@ -54,7 +57,7 @@ def study_of_run(
     Args:
         spec: The study file.
         each_run: What a run does.
-        occasion: The run.
+        run: The run.
         storage: Where studies are kept.
 
     Raises:
@@ -64,15 +67,15 @@ def study_of_run(
     if each_run == "finish":
         return spec, None
     if each_run == "continue":
-        document["budget"]["n_trials"] = trials_to_reach(spec, storage, occasion.run)
+        document["budget"]["n_trials"] = trials_to_reach(spec, storage, run.id)
         return StudySpec.from_mapping(document), None
-    document["name"] = study_name(spec.name, each_run, occasion.due)
+    document["name"] = study_name(spec.name, each_run, run.due)
     renamed = StudySpec.from_mapping(document)
     return renamed, _last_study(spec.name, renamed.name, storage) if each_run == "warm" else None
 
 
 def _last_study(name: str, before: str, storage: optuna.storages.BaseStorage) -> str | None:
-    """Return the newest study of this name with a finished trial, at last the undated one."""
+    """Return the newest study of this name with a finished trial; the undated one comes last."""
     for candidate in _candidates(name, before, study_names(storage)):
         _, records = load_records(find_study(candidate, storage))
         if any(record.state.is_finished for record in records):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -10,6 +9,7 @@ from contextvars import copy_context
 from studyflow.errors import StudyflowError
 from studyflow.interrupt import leaving_at_once
 from studyflow.orchestration.environment import is_embedded
+from studyflow.orchestration.outages import server_url
 from studyflow.settings import Settings
 
 
@@ -24,7 +24,7 @@ def start_embedded_server(settings: Settings) -> None:
     Raises:
         StudyflowError: It did not start.
     """
-    if not is_embedded(settings) or "PREFECT_API_URL" in os.environ:
+    if not is_embedded(settings) or server_url() is not None:
         return
     with leaving_at_once():
         from prefect.server.api.server import SubprocessASGIServer  # takes seconds to import

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from studyflow.embedded import prefect_environment
+from studyflow.embedded import is_prefect_configured, prefect_environment
 from studyflow.settings import Settings
 
 
@@ -24,9 +24,13 @@ def prepare_prefect(settings: Settings) -> None:
 
 
 def is_embedded(settings: Settings, environment: Mapping[str, str] | None = None) -> bool:
-    """Return whether Prefect keeps its files in the home folder: nobody configured a server."""
+    """Return whether Prefect runs without a server that somebody configured.
+
+    The server of `studyflow ui` counts as none: it is over the database in the home folder.
+    """
     env = os.environ if environment is None else environment
-    return env.get("PREFECT_HOME") == str(settings.home / "prefect")
+    is_at_home = env.get("PREFECT_HOME") == str(settings.home / "prefect")
+    return is_at_home or not is_prefect_configured(env)
 
 
 def quiet_console() -> None:

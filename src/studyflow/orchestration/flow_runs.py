@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.logging.loggers import flow_run_logger
 
-from studyflow.deployments.runs import Occasion
+from studyflow.deployments.runs import DeploymentRun
 from studyflow.errors import StudyflowError
 from studyflow.observers.observer import Observer
 
@@ -38,11 +38,15 @@ def name_run(name_of: Callable[[FlowRun], str], otherwise: str) -> Callable[[], 
     return name
 
 
-def occasion_of(run: FlowRun | None) -> Occasion:
-    """Return the occasion of a flow run; a process that replaces a killed one gets the same."""
+def as_deployment_run(run: FlowRun | None) -> DeploymentRun:
+    """Return the run of a deployment that a flow run is.
+
+    A process that replaces a killed one gets the same. `None` stands for code outside of a flow
+    run: it is due now.
+    """
     if run is None:
-        return Occasion("direct", datetime.now(UTC))
-    return Occasion(str(run.id), run.expected_start_time or run.created or datetime.now(UTC))
+        return DeploymentRun("direct", datetime.now(UTC))
+    return DeploymentRun(str(run.id), run.expected_start_time or run.created or datetime.now(UTC))
 
 
 class FlowRunLog(Observer):

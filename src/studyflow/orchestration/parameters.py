@@ -10,7 +10,7 @@ from typing import Final
 from prefect.client.schemas.objects import FlowRun
 
 from studyflow.comparison import DEFAULT_SAMPLERS, Contender, contenders
-from studyflow.deployments.runs import EachRun, Occasion, study_name, study_of_run
+from studyflow.deployments.runs import DeploymentRun, EachRun, study_name, study_of_run
 from studyflow.errors import SpecError
 from studyflow.reports.stored import stored_study
 from studyflow.retrain import RetrainPlan, plan_retrain
@@ -76,7 +76,7 @@ class StudyParameters:
         return spec, fork_from, folder
 
     def read_for(
-        self, occasion: Occasion, settings: Settings
+        self, run: DeploymentRun, settings: Settings
     ) -> tuple[StudySpec, str | None, Path]:
         """Return the study that a run is about, the study to fork from and the file's folder.
 
@@ -89,17 +89,17 @@ class StudyParameters:
             quiet_optuna()
             with storage_errors(settings.storage_url):
                 storage = open_storage(settings.storage_url)
-                spec, fork_from = study_of_run(spec, self.each_run, occasion, storage)
+                spec, fork_from = study_of_run(spec, self.each_run, run, storage)
         return spec, fork_from, folder
 
-    def renamed(self, occasion: Occasion) -> tuple[StudySpec, Path]:
+    def renamed(self, run: DeploymentRun) -> tuple[StudySpec, Path]:
         """Return the file's study under the name of the run's study, and the file's folder.
 
         Raises:
             SpecError: The file or one of the numbers is wrong.
         """
         spec, _, folder = self.read()
-        name = study_name(spec.name, self.each_run, occasion.due)
+        name = study_name(spec.name, self.each_run, run.due)
         return spec.model_copy(update={"name": name}), folder
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from studyflow.deployments.runs import Occasion, study_name, study_of_run
+from studyflow.deployments.runs import DeploymentRun, study_name, study_of_run
 from studyflow.errors import SpecError
 from studyflow.spec import StudySpec
 
@@ -46,24 +46,24 @@ def storage() -> optuna.storages.BaseStorage:
 
 def test_finish_is_the_study_as_the_file_says(storage: optuna.storages.BaseStorage) -> None:
     spec = spec_named()
-    assert study_of_run(spec, "finish", Occasion("a", DUE), storage) == (spec, None)
+    assert study_of_run(spec, "finish", DeploymentRun("a", DUE), storage) == (spec, None)
 
 
 def test_continue_adds_the_budget_to_what_is_finished(
     storage: optuna.storages.BaseStorage,
 ) -> None:
     store(storage, "cnn", 3)
-    spec, fork_from = study_of_run(spec_named(), "continue", Occasion("a", DUE), storage)
+    spec, fork_from = study_of_run(spec_named(), "continue", DeploymentRun("a", DUE), storage)
     assert (spec.name, spec.budget.n_trials, fork_from) == ("cnn", 8, None)
 
 
 def test_the_process_that_replaces_a_killed_one_adds_nothing_again(
     storage: optuna.storages.BaseStorage,
 ) -> None:
-    first, _ = study_of_run(spec_named(), "continue", Occasion("a", DUE), storage)
+    first, _ = study_of_run(spec_named(), "continue", DeploymentRun("a", DUE), storage)
     store(storage, "cnn", 2)  # and is killed
-    again, _ = study_of_run(spec_named(), "continue", Occasion("a", DUE), storage)
-    after, _ = study_of_run(spec_named(), "continue", Occasion("b", DUE), storage)
+    again, _ = study_of_run(spec_named(), "continue", DeploymentRun("a", DUE), storage)
+    after, _ = study_of_run(spec_named(), "continue", DeploymentRun("b", DUE), storage)
     n_trials = [spec.budget.n_trials for spec in (first, again, after)]
     assert n_trials == [5, 5, 7]
 
@@ -72,7 +72,7 @@ def test_fresh_makes_a_study_named_with_the_time_it_was_due(
     storage: optuna.storages.BaseStorage,
 ) -> None:
     store(storage, "cnn", 3)
-    spec, fork_from = study_of_run(spec_named(), "fresh", Occasion("a", DUE), storage)
+    spec, fork_from = study_of_run(spec_named(), "fresh", DeploymentRun("a", DUE), storage)
     assert (spec.name, spec.budget.n_trials, fork_from) == ("cnn-2026-11-25-030000", 5, None)
 
 
@@ -89,7 +89,7 @@ def test_warm_takes_over_the_newest_earlier_study_that_has_trials(
     store(storage, "cnn-2026-11-24-030000", 0)  # its runner was killed at once
     store(storage, "cnn-2026-11-26-030000", 3)  # a later run came before this one
     store(storage, "cnn-big-2026-11-24-030000", 3)  # another study
-    spec, fork_from = study_of_run(spec_named(), "warm", Occasion("a", DUE), storage)
+    spec, fork_from = study_of_run(spec_named(), "warm", DeploymentRun("a", DUE), storage)
     assert (spec.name, fork_from) == ("cnn-2026-11-25-030000", "cnn-2026-11-23-030000")
 
 
@@ -98,11 +98,11 @@ def test_the_first_warm_study_takes_over_the_undated_one_if_there_is_something(
     storage: optuna.storages.BaseStorage, n_finished: int, source: str | None
 ) -> None:
     store(storage, "cnn", n_finished)
-    assert study_of_run(spec_named(), "warm", Occasion("a", DUE), storage)[1] == source
+    assert study_of_run(spec_named(), "warm", DeploymentRun("a", DUE), storage)[1] == source
 
 
 def test_a_name_without_room_for_the_date_is_refused(
     storage: optuna.storages.BaseStorage,
 ) -> None:
     with pytest.raises(SpecError, match="200"):
-        study_of_run(spec_named("c" * 190), "fresh", Occasion("a", DUE), storage)
+        study_of_run(spec_named("c" * 190), "fresh", DeploymentRun("a", DUE), storage)

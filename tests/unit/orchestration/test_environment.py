@@ -23,7 +23,6 @@ def test_without_a_server_prefect_lives_in_the_home_folder(tmp_path: Path) -> No
     from studyflow.orchestration.environment import is_embedded, prepare_prefect
 
     settings = Settings.resolve(home=tmp_path / "home", environment={})
-    assert not is_embedded(settings)
     prepare_prefect(settings)
 
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "home" / "prefect")
@@ -43,6 +42,16 @@ def test_a_configured_server_is_left_as_it_is(
     assert "PREFECT_HOME" not in os.environ
     assert not (tmp_path / "home").exists()
     assert not is_embedded(settings)
+
+
+def test_the_server_of_studyflow_ui_is_no_configured_one(tmp_path: Path) -> None:
+    from studyflow.orchestration.environment import is_embedded
+
+    settings = Settings.resolve(home=tmp_path / "home", environment={})
+    ours = {"PREFECT_API_URL": "http://127.0.0.1:4200/api", "HOME": str(tmp_path)}
+
+    assert is_embedded(settings, {**ours, "PREFECT_HOME": str(tmp_path / "home" / "prefect")})
+    assert not is_embedded(settings, {**ours, "PREFECT_HOME": str(tmp_path / "other")})
 
 
 def test_a_home_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studyflow.deployments.runs import Occasion
+from studyflow.deployments.runs import DeploymentRun
 from studyflow.errors import SpecError
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -54,8 +54,8 @@ def test_a_fork_and_a_study_for_each_run_exclude_each_other() -> None:
 def test_a_run_that_is_cancelled_finds_the_name_of_its_study_again() -> None:
     from studyflow.orchestration.parameters import StudyParameters
 
-    occasion = Occasion("run", datetime(2026, 11, 25, 3, tzinfo=UTC))
-    spec, _ = StudyParameters(STUDY, each_run="fresh").renamed(occasion)
+    run = DeploymentRun("run", datetime(2026, 11, 25, 3, tzinfo=UTC))
+    spec, _ = StudyParameters(STUDY, each_run="fresh").renamed(run)
     assert spec.name == "asked-2026-11-25-030000"
 
 
