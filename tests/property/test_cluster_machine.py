@@ -19,8 +19,8 @@ from tests.unit.study.studies import make_spec, open_study
 from studyflow.errors import ExecutorUnavailable
 from studyflow.executors import AttemptId
 from studyflow.executors.kubernetes import KubernetesExecutor
+from studyflow.executors.kubernetes.fence import Fence
 from studyflow.executors.kubernetes.names import attempt_of
-from studyflow.executors.kubernetes.pod_status import Fence
 from studyflow.study import is_counted
 from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 from studyflow.trial import Cause, Outcome

@@ -39,7 +39,7 @@ def render(study: Path, settings: Settings) -> None:
 
 def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
     """Return the Job that a study's first trial would become; the study names an image."""
-    from studyflow.executors.kubernetes.manifest import build_job, place
+    from studyflow.executors.kubernetes.manifest import build_job, with_pod_paths
 
     middle = spec.space.from_unit([0.5] * len(spec.space))
     first = dict(spec.enqueue[0]) if spec.enqueue else {}
@@ -54,7 +54,7 @@ def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
         metrics=spec.metrics,
         tracking=None if uri is None else TrackingRef(uri, "RUN-ID"),
     )
-    return build_job(spec, place(trial, spec.trial.kubernetes))
+    return build_job(spec, with_pod_paths(trial, spec.trial.kubernetes))
 
 
 @click.command()

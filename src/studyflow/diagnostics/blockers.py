@@ -9,7 +9,7 @@ import enum
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,7 +23,6 @@ from studyflow.diagnostics.throughput import (
     suggestion_seconds,
     typical_seconds,
 )
-from studyflow.executors.kubernetes.pod_status import Wait
 from studyflow.executors.kubernetes.survey import PendingAttempt, Survey
 from studyflow.reasons import Code, Reason
 from studyflow.reports.wording import number, one_line, plural, seconds
@@ -343,26 +342,37 @@ def _waits(facts: Facts, spec: StudySpec) -> Iterator[Obstacle]:
             level,
             kind,
             _shown(text),
-            hint,
+            _own_hint(waiting) or hint,
             evidence=(
                 f"Waiting, up to {seconds(longest)} long: trial {numbers}.",
-                f"The cluster says: {_shown(waiting[0].reason)}",
+                f"The cluster says: {_shown(_told(waiting))}",
             ),
         )
 
 
 def _kind_of_wait(pending: PendingAttempt) -> str:
-    if pending.wait is Wait.QUEUE:
-        return "queue"
-    if "exceeded quota" in pending.reason:
-        return "quota"
-    if pending.wait is Wait.ROOM:
-        return "node"
-    is_image = pending.wait is Wait.IMAGE or pending.reason.startswith("The image")
-    if is_image:
-        return "image"
-    is_refused = "FailedCreate" in pending.reason or "forbidden" in pending.reason
-    return "admission" if pending.wait is Wait.POD and is_refused else "pod"
+    return "pod" if pending.reason is None else _KINDS_OF_WAITS.get(pending.reason.code, "pod")
+
+
+def _told(waiting: Sequence[PendingAttempt]) -> str:
+    """Return what the cluster says of the first of some attempts."""
+    reason = waiting[0].reason
+    return "" if reason is None else reason.message
+
+
+def _own_hint(waiting: Sequence[PendingAttempt]) -> str | None:
+    """Return the way out that the first of some attempts comes with; `None` without one."""
+    reason = waiting[0].reason
+    return None if reason is None else reason.hint
+
+
+_KINDS_OF_WAITS: Final[Mapping[Code, str]] = {
+    Code.IN_QUEUE: "queue",
+    Code.QUOTA: "quota",
+    Code.UNSCHEDULABLE: "node",
+    Code.IMAGE_PULL: "image",
+    Code.POD_REFUSED: "admission",
+}
 
 
 def _queued(waiting: Sequence[PendingAttempt], _: Survey, __: StudySpec) -> tuple[str, str]:
@@ -387,11 +397,11 @@ _QUOTA: Final = re.compile(
 def _over_quota(
     waiting: Sequence[PendingAttempt], cluster: Survey, _: StudySpec
 ) -> tuple[str, str]:
-    match, n = _QUOTA.search(waiting[0].reason), plural(len(waiting), "trial")
+    match, n = _QUOTA.search(_told(waiting)), plural(len(waiting), "trial")
     verb = "waits" if len(waiting) == 1 else "wait"
     hint = _fewer(cluster, "raise the quota, or let others finish")
     if match is None:
-        return f"{n} {verb} for room in a quota: {_shown(waiting[0].reason)}", hint
+        return f"{n} {verb} for room in a quota: {_shown(_told(waiting))}", hint
     return (
         f"{n} {verb} for room in the quota {match['name']}: of {match['limit']} "
         f"{match['wanted']}, {match['used']} are used and a trial asks for {match['amount']}."
@@ -401,7 +411,7 @@ def _over_quota(
 def _without_node(
     waiting: Sequence[PendingAttempt], cluster: Survey, spec: StudySpec
 ) -> tuple[str, str]:
-    reason = waiting[0].reason.removeprefix("Unschedulable: ")
+    reason = _told(waiting).removeprefix("Unschedulable: ")
     missing, n, one = shortage(reason), plural(len(waiting), "pod"), len(waiting) == 1
     match missing.want:
         case Want.RESOURCE:
@@ -451,7 +461,7 @@ def _fewer(cluster: Survey, hint: str) -> str:
 
 
 def _without_image(waiting: Sequence[PendingAttempt], _: Survey, __: StudySpec) -> tuple[str, str]:
-    return waiting[0].reason, (
+    return _told(waiting), (
         "is its name right, does the node reach the registry, and does it have the pull secret "
         "(trial.kubernetes.image_pull_secrets)?"
     )
@@ -459,7 +469,7 @@ def _without_image(waiting: Sequence[PendingAttempt], _: Survey, __: StudySpec) 
 
 def _not_admitted(waiting: Sequence[PendingAttempt], _: Survey, __: StudySpec) -> tuple[str, str]:
     n = plural(len(waiting), "trial")
-    return f"The cluster refuses to make the pods of {n}: {waiting[0].reason}", (
+    return f"The cluster refuses to make the pods of {n}: {_told(waiting)}", (
         "change what the policy or webhook objects to (studyflow render FILE prints the Job; "
         "trial.kubernetes.pod_template patches it), or the policy."
     )
@@ -467,7 +477,7 @@ def _not_admitted(waiting: Sequence[PendingAttempt], _: Survey, __: StudySpec) -
 
 def _other_wait(waiting: Sequence[PendingAttempt], _: Survey, __: StudySpec) -> tuple[str, str]:
     n, verb = plural(len(waiting), "pod"), "does" if len(waiting) == 1 else "do"
-    return f"{n} {verb} not start: {waiting[0].reason}", "kubectl describe pod shows its events."
+    return f"{n} {verb} not start: {_told(waiting)}", "kubectl describe pod shows its events."
 
 
 _WAITS: Final[
@@ -487,7 +497,7 @@ def _full_quotas(facts: Facts, _: StudySpec) -> Iterator[Obstacle]:
     cluster = facts.cluster
     if cluster is None or facts.n_left <= len(cluster.running):
         return
-    if any("exceeded quota" in pending.reason for pending in cluster.pending):
+    if any(_kind_of_wait(pending) == "quota" for pending in cluster.pending):
         return
     for full in cluster.full_quotas:
         yield Obstacle(

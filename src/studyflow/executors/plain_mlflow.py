@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Final
 
+from studyflow.reasons import Code, Reason
 from studyflow.trial import ATTEMPT_TAG, TRIAL_RUN_TAG, Trial
 
 _CONTEXT: Final = "MLFLOW_RUN_CONTEXT"
@@ -55,7 +56,7 @@ def mlflow_variables(trial: Trial, given: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def explain_crash(log_tail: str, trial: Trial) -> str | None:
+def explain_crash(log_tail: str, trial: Trial) -> Reason | None:
     """Return what MLflow refused a script that an exception ended; `None` if it was not that.
 
     Args:
@@ -66,7 +67,7 @@ def explain_crash(log_tail: str, trial: Trial) -> str | None:
     return _explain(last, trial, _script_line(last)) if found else None
 
 
-def explain_warning(log_tail: str, trial: Trial) -> str | None:
+def explain_warning(log_tail: str, trial: Trial) -> Reason | None:
     """Return what MLflow refused a script that went on; `None` when nothing is known of it.
 
     MLflow's autologging turns what it is refused into a warning, and loses all that it was about to
@@ -75,22 +76,24 @@ def explain_warning(log_tail: str, trial: Trial) -> str | None:
     return _explain(log_tail, trial, "")
 
 
-def _explain(text: str, trial: Trial, line: str) -> str | None:
+def _explain(text: str, trial: Trial, line: str) -> Reason | None:
     run = trial.tracking
     if run is None:
         return None
     if (match := _OTHER_EXPERIMENT.search(text)) and match[1] == run.run_id:
-        return (
+        return Reason(
+            Code.USER_ERROR,
             "MLflow did not start the trial's run, because the script has chosen another "
-            f"experiment than the study's before, by mlflow.set_experiment(...){line}. Hint: take "
-            "that line out, or write the same name into the study file: `experiment: NAME`."
+            f"experiment than the study's before, by mlflow.set_experiment(...){line}.",
+            "take that line out, or write the same name into the study file: `experiment: NAME`.",
         )
     if (match := _UNKNOWN_RUN.search(text)) and match[1] == run.run_id:
-        return (
+        return Reason(
+            Code.USER_ERROR,
             "The MLflow where the script logs does not have the trial's run, which is at "
-            f"{run.uri}{line}. Hint: take mlflow.set_tracking_uri(...) out (and "
-            "MLFLOW_TRACKING_URI, if the script sets it), or run the study with that address in "
-            "MLFLOW_TRACKING_URI."
+            f"{run.uri}{line}.",
+            "take mlflow.set_tracking_uri(...) out (and MLFLOW_TRACKING_URI, if the script sets "
+            "it), or run the study with that address in MLFLOW_TRACKING_URI.",
         )
     for pattern in (_OTHER_PARAM, _OTHER_PARAMS):
         if (match := pattern.search(text)) and match["run"] == run.run_id:
@@ -98,22 +101,21 @@ def _explain(text: str, trial: Trial, line: str) -> str | None:
     return None
 
 
-def _explain_param(key: str, old: str, new: str, trial: Trial, line: str) -> str:
+def _explain_param(key: str, old: str, new: str, trial: Trial, line: str) -> Reason:
     refused = (
         f"MLflow refused the parameter {key}={_short(new)}: the trial's run has {key}={_short(old)}"
         f" already, and a parameter of a run never changes{line}."
     )
     if key in trial.params:
-        return (
-            f"{refused} Hint: the study logs its parameters itself; log another value under "
-            "another name."
+        hint = "the study logs its parameters itself; log another value under another name."
+    elif trial.attempt > 1:
+        refused = f"{refused} An earlier attempt of this trial logged it."
+        hint = (
+            f"log what may differ from attempt to attempt as a tag: mlflow.set_tag({key!r}, ...)."
         )
-    if trial.attempt > 1:
-        return (
-            f"{refused} An earlier attempt of this trial logged it. Hint: log what may differ from "
-            f"attempt to attempt as a tag: mlflow.set_tag({key!r}, ...)."
-        )
-    return f"{refused} Hint: give each of several values a name or a nested run of its own."
+    else:
+        hint = "give each of several values a name or a nested run of its own."
+    return Reason(Code.USER_ERROR, refused, hint)
 
 
 def _script_line(traceback: str) -> str:

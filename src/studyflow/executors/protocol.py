@@ -9,7 +9,7 @@ submitted and not forgotten.
 - An attempt ends exactly once, with an `Outcome` whose cause comes from `studyflow.trial.Cause`; a
   script that wrote none gets one from its exit code, signals and last lines.
 - Stopping and forgetting are idempotent, and silent about attempts that do not exist.
-- No method waits for a training to end. `poll` is one look at all attempts at once.
+- No method waits for a training to end. `poll` observes all attempts at once.
 - Whoever stops an attempt gets its whole process tree (or pod) stopped.
 
 An executor is used from one thread at a time, except for `files`.
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from studyflow.reasons import Reason
 from studyflow.trial import Cause, MetricPoint, Outcome, Trial
 
 
@@ -51,7 +52,7 @@ class AttemptState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptStatus:
-    """One attempt as one look found it."""
+    """One attempt as one `poll` found it."""
 
     state: AttemptState
     outcome: Outcome | None = None
@@ -59,10 +60,10 @@ class AttemptStatus:
     exit_code: int | None = None
     """Exit code of the script, negative for a signal; `None` while unknown."""
     points: tuple[MetricPoint, ...] = ()
-    """Metrics reported since the previous look of this executor object, oldest first. An executor
+    """Metrics reported since the previous `poll` of this executor object, oldest first. An executor
     whose trials report straight to MLflow leaves this empty."""
-    reason: str = ""
-    """Why it is still pending, one sentence."""
+    reason: Reason | None = None
+    """Why it is still pending; `None` when nothing is out of the ordinary, or known."""
     started_at: float | None = None
     """When the script began, seconds since the epoch."""
     ended_at: float | None = None
@@ -73,7 +74,7 @@ class AttemptStatus:
     """Node that runs it, ran it or was to; `None` before one is known, and where all attempts run
     on one machine."""
     missed_nodes: tuple[str, ...] = ()
-    """Nodes without which it found no place: those that it was submitted to avoid. Set at the end
+    """Nodes without which it found no room: those that it was submitted to avoid. Set at the end
     of an attempt that never began for that reason."""
     blocks_study: bool = False
     """Whether it ended because no attempt of the study can start, whatever its parameters, such as
@@ -126,7 +127,7 @@ class Executor(Protocol):
             avoid: Nodes where it must not run, by the names of `AttemptStatus.node`.
 
         Raises:
-            ExecutorUnavailable: The place does not answer; the same call may succeed later.
+            ExecutorUnavailable: The site does not answer; the same call may succeed later.
             ExecutorBlocked: No attempt of the study can start here.
             ExecutorError: This attempt can never start, such as a program that does not exist.
         """
@@ -135,7 +136,7 @@ class Executor(Protocol):
         """Return every attempt of the study that was submitted and not forgotten, by whomever.
 
         Raises:
-            ExecutorUnavailable: The place does not answer.
+            ExecutorUnavailable: The site does not answer.
         """
 
     def wait(self, timeout_seconds: float) -> None:
@@ -157,7 +158,7 @@ class Executor(Protocol):
     def files(self, attempt: AttemptId) -> AttemptFiles:
         """Return what the attempt left behind; works after `forget` too where files are kept.
 
-        Only looks at files, so the mirror's thread may call it while another thread uses the
+        Only reads files, so the mirror's thread may call it while another thread uses the
         executor.
         """
 

@@ -63,7 +63,7 @@ class Script(enum.Enum):
     FINISH_AFTER_SIGTERM = (
         "import time\nfrom studyflow import sdk\nfrom studyflow.sdk.session import session\n"
         "sdk.report(0, loss=1.0)\n"
-        "while not session()._sigterm_received: time.sleep(0.01)\n"
+        "while not session()._sigterm.is_received: time.sleep(0.01)\n"
         "sdk.finish(loss=0.25)\n"
     )
     """It never asks whether to stop; one step is its whole budget."""
@@ -456,7 +456,7 @@ class ScriptContract(ExecutorContract):
         status = self.run(place, script)
         assert status.outcome is not None
         assert status.outcome.cause is cause
-        assert words in status.outcome.message
+        assert words in str(status.outcome.reason)
         assert status.exit_code == exit_code
         assert status.outcome.is_silent is (script is Script.SILENT)
 
@@ -483,7 +483,7 @@ class ScriptContract(ExecutorContract):
         status = self.run(place, script)
         assert status.outcome is not None
         assert status.outcome.cause is cause
-        assert words in status.outcome.message
+        assert words in str(status.outcome.reason)
         assert status.exit_code == exit_code
 
     def test_a_crash_after_finish_changes_nothing(self, place: ExecutorPlace) -> None:

@@ -18,9 +18,9 @@ from studyflow.diagnostics.snapshot import (
     TrackingFacts,
 )
 from studyflow.executors import AttemptId
-from studyflow.executors.kubernetes.pod_status import Wait
+from studyflow.executors.kubernetes.observation import Wait
 from studyflow.executors.kubernetes.survey import FullQuota, PendingAttempt, Survey
-from studyflow.reasons import Code
+from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
@@ -56,7 +56,19 @@ def running(number: int, age: float = 30.0, **changes: Any) -> TrialRecord:
     return replace(trial, started_at=NOW - age, **changes)
 
 
-def pending(number: int, wait: Wait, reason: str, **changes: Any) -> PendingAttempt:
+CODES = {
+    Wait.QUEUE: Code.IN_QUEUE,
+    Wait.POD: Code.POD_REFUSED,
+    Wait.ROOM: Code.UNSCHEDULABLE,
+    Wait.IMAGE: Code.IMAGE_PULL,
+    Wait.CONTAINER: Code.CONTAINER_WAITING,
+}
+
+
+def pending(
+    number: int, wait: Wait, message: str, code: Code | None = None, **changes: Any
+) -> PendingAttempt:
+    reason = Reason(code or CODES[wait], message) if message else None
     return PendingAttempt(AttemptId(number, 1), wait, reason, 90.0, requests=GPU, **changes)
 
 
@@ -254,6 +266,7 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
                 'Quota: Error creating: pods "demo-0-1-" is forbidden: exceeded quota: team, '
                 "requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=8, limited: "
                 "requests.nvidia.com/gpu=8",
+                Code.QUOTA,
             ),
             running=3,
         ),

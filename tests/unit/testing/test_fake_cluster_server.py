@@ -10,7 +10,7 @@ from tests.unit.executors.kubernetes.test_api import use_kubeconfig
 from tests.unit.executors.kubernetes.test_executor import FIRST, JOB, a_spec, a_trial, done
 
 from studyflow.errors import ExecutorBlocked, ExecutorUnavailable
-from studyflow.executors import AttemptState, AttemptStatus
+from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import Event, KubernetesApi
 from studyflow.testing.fake_cluster import FakeCluster
@@ -108,7 +108,7 @@ def test_an_api_server_that_fails_for_a_minute_is_no_news(rig: Rig, status: int 
     with pytest.raises(ExecutorUnavailable, match="Since 70 s"):
         rig.look()
     for _ in range(3):
-        rig.executor._start()
+        rig.executor.stop(AttemptId(99, 1), Cause.CANCELLED, "there is none")
     assert rig.look().state is AttemptState.RUNNING
     assert rig.finish().cause is Cause.OK
 

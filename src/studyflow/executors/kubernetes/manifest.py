@@ -54,7 +54,9 @@ deadline frees the GPU when no runner is there to do so."""
 LONGEST_DEADLINE_SECONDS: Final = 2**31 - 1
 
 
-def place(trial: Trial, kubernetes: KubernetesSpec, tracking_uri: str | None = None) -> Trial:
+def with_pod_paths(
+    trial: Trial, kubernetes: KubernetesSpec, tracking_uri: str | None = None
+) -> Trial:
     """Return the attempt as its script in the pod will see it.
 
     Args:
@@ -85,7 +87,7 @@ def build_job(
 
     Args:
         spec: The study; `trial.image` must be set.
-        trial: The attempt, as `place` returns it.
+        trial: The attempt, as `with_pod_paths` returns it.
         image: Image to run instead of the study file's: the same one by its digest.
         avoid: Nodes where the pod must not run.
     """

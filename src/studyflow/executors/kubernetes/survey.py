@@ -1,4 +1,4 @@
-"""What a study has in a cluster at one moment, for whoever only looks: nothing there is changed.
+"""What a study has in a cluster at one moment, for whoever only reads: nothing there is changed.
 
 The executor decides what an attempt ends with and writes it on its Job; a survey leaves all of that
 to the study's runner, and says what each attempt that has not begun waits for.
@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable
 from studyflow.executors.kubernetes.api import ClusterApi
+from studyflow.executors.kubernetes.judging import judge
 from studyflow.executors.kubernetes.manifest import CONTAINER
 from studyflow.executors.kubernetes.names import attempt_of, queue_of, study_selector
-from studyflow.executors.kubernetes.pod_status import Look, Sighting, Wait, look, wait_of
+from studyflow.executors.kubernetes.objects import Object, created_at, first_pod, uid_of
+from studyflow.executors.kubernetes.observation import Judgement, Observation, Wait, wait_of
 from studyflow.executors.protocol import AttemptId, AttemptState
+from studyflow.reasons import Reason
 
 MAX_EVENT_REQUESTS: Final = 5
 """Pending attempts whose events are asked for: they mostly wait for the same thing."""
@@ -41,8 +43,8 @@ class PendingAttempt:
 
     attempt: AttemptId
     wait: Wait
-    reason: str
-    """Why it has not begun; empty when nothing is out of the ordinary."""
+    reason: Reason | None
+    """Why it has not begun; `None` when nothing is out of the ordinary."""
     seconds: float
     """How long its Job, or its pod if there is one, has been there."""
     is_blocked: bool = False
@@ -96,18 +98,17 @@ def survey(api: ClusterApi, study: str, requests: Mapping[str, str], now: float)
         attempt = attempt_of(job["metadata"].get("labels") or {})
         if attempt is None:
             continue
-        pod = _first_pod(job, pods)
-        seconds = max(now - _created_at(pod or job, now), 0.0)
-        found = look(Sighting(job=job, pod=pod, waiting_seconds=seconds, **_PATIENT))
+        pod = first_pod(job, pods)
+        made_at = created_at(pod or job)
+        seconds = 0.0 if made_at is None else max(now - made_at, 0.0)
+        seen = Observation(job=job, pod=pod, waiting_seconds=seconds, **_PATIENT)
+        found = judge(seen)
         if found.state is AttemptState.RUNNING:
             running.append(attempt)
             continue
         if found.wants_events and n_asked < MAX_EVENT_REQUESTS:
             n_asked += 1
-            events = api.events(str((pod or job)["metadata"].get("uid")))
-            found = look(
-                Sighting(job=job, pod=pod, waiting_seconds=seconds, events=events, **_PATIENT)
-            )
+            found = judge(replace(seen, events=api.events(uid_of(pod or job))))
         if found.state is AttemptState.PENDING or found.blocks_study:
             pending.append(_pending(attempt, job, pod, found, seconds))
     return Survey(
@@ -127,44 +128,20 @@ _PATIENT: Final[dict[str, Any]] = {
 
 def _pending(
     attempt: AttemptId,
-    job: Mapping[str, Any],
-    pod: Mapping[str, Any] | None,
-    found: Look,
+    job: Object,
+    pod: Object | None,
+    found: Judgement,
     seconds: float,
 ) -> PendingAttempt:
     return PendingAttempt(
         attempt,
         wait_of(job, pod),
-        found.reason or found.message,
+        found.reason,
         seconds,
         is_blocked=found.blocks_study,
         requests=_requests(job),
         queue=queue_of(job) or "",
     )
-
-
-def _first_pod(
-    job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
-    """Return a Job's first pod: an attempt is that one, and no replacement of it."""
-    uid = job["metadata"].get("uid")
-    own = [
-        pod
-        for pod in pods
-        if any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences") or ())
-    ]
-    return min(
-        own,
-        key=lambda p: (p["metadata"].get("creationTimestamp", ""), p["metadata"]["name"]),
-        default=None,
-    )
-
-
-def _created_at(item: Mapping[str, Any], otherwise: float) -> float:
-    try:
-        return datetime.fromisoformat(item["metadata"]["creationTimestamp"]).timestamp()
-    except (KeyError, TypeError, ValueError):
-        return otherwise
 
 
 def _requests(job: Mapping[str, Any]) -> dict[str, str]:

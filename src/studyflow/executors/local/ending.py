@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from studyflow.executors.diagnosis import Ending, How, NoDocument, diagnose
+from studyflow.executors.diagnosis import Ending, How, NoDocument, diagnose, redacted
 from studyflow.executors.local import supervisor
 from studyflow.executors.local.attempt import Attempt
 from studyflow.executors.local.killing import as_number
 from studyflow.executors.protocol import AttemptState, AttemptStatus
+from studyflow.reasons import Code, Reason
 from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, UNWRITTEN, Cause, Outcome
 from studyflow.trial.user_files import read_piece
@@ -60,7 +61,7 @@ def conclude(attempt: Attempt, redact: Redactor) -> AttemptStatus:
     outcome = _without_missing_reports(outcome, attempt, redact)
     return AttemptStatus(
         AttemptState.ENDED,
-        outcome=replace(outcome, message=redact(outcome.message)),
+        outcome=redacted(outcome, redact),
         exit_code=ending.exit_code,
         started_at=_seconds(document.get("started_at")),
         ended_at=_seconds(document.get("ended_at")),
@@ -80,13 +81,14 @@ def read_ending(
     how = How(document["how"]) if document.get("how") in set(How) else How.LOST
     if how is How.STOPPED and "cause" not in request:
         how = How.REMOVED  # what asked for its end was no runner's request
+    stop_cause = _read_cause(request.get("cause"))
     return Ending(
         how=how,
         exit_code=as_number(document.get("exit_code")),
         oom=document.get("oom") is True,
         finished_first=document.get("finished_first") is True,
-        stop_cause=_read_cause(request.get("cause")),
-        stop_reason=str(request.get("reason", "")),
+        stop_cause=stop_cause,
+        stop_reason=Reason(Code(stop_cause.value), str(request.get("reason", ""))),
         timeout_seconds=timeout_seconds,
     )
 
@@ -132,9 +134,10 @@ def _without_missing_reports(outcome: Outcome, attempt: Attempt, redact: Redacto
         return outcome
     return replace(
         outcome,
-        message="The script called no finish(), and its last report may be missing: "
-        f"{why}. Hint: call sdk.finish(...) before the script ends; only sdk.report(...) "
-        "may write where the reports are.",
+        message=f"The script called no finish(), and its last report may be missing: {why}.",
+        hint="call sdk.finish(...) before the script ends; only sdk.report(...) may write where "
+        "the reports are.",
+        code=Code.METRICS_UNREADABLE,
         is_silent=False,
     )
 

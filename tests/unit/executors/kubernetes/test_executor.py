@@ -16,8 +16,9 @@ from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import Refused
+from studyflow.executors.kubernetes.fence import Fence
+from studyflow.executors.kubernetes.judging import LOST_SECONDS
 from studyflow.executors.kubernetes.names import job_name
-from studyflow.executors.kubernetes.pod_status import LOST_SECONDS, Fence
 from studyflow.spec import StudySpec
 from studyflow.testing.fake_cluster import DIGEST, FakeCluster, FakeClusterApi
 from studyflow.trial import Cause, Outcome, Trial
@@ -67,13 +68,13 @@ class Runner:
             **options,
         )
 
-    def look(self, attempt: AttemptId = FIRST) -> AttemptStatus:
+    def poll(self, attempt: AttemptId = FIRST) -> AttemptStatus:
         return self.executor.poll()[attempt]
 
     def outcome(self, attempt: AttemptId = FIRST) -> Outcome:
         """Return how an attempt ended, which may take several looks."""
         for _ in range(5):
-            status = self.look(attempt)
+            status = self.poll(attempt)
             if status.outcome is not None:
                 return status.outcome
         raise AssertionError(f"it has not ended: {status}")
@@ -148,8 +149,7 @@ def test_nothing_of_forgotten_attempts_is_kept(rig: Rig) -> None:
         assert dict(runner.executor.poll()) == {}
     runner.executor.poll()
 
-    for reflector in (runner.executor._jobs, runner.executor._pods):
-        assert reflector.objects() == reflector.gone() == {}
+    assert list(runner.executor._objects.jobs()) == []
     assert runner.executor._attempts == {}
 
 
@@ -220,7 +220,7 @@ def test_a_job_that_exists_already_is_adopted(rig: Rig) -> None:
     first, second = rig.runner(), rig.runner()
     second.executor.poll()  # its watch has not seen what follows
     first.executor.submit(a_trial())
-    second.executor._jobs.start = lambda: None  # type: ignore[method-assign]
+    second.api.interrupt("watch jobs", AWAY)
 
     assert second.executor.submit(a_trial()) == FIRST
     assert second.api.n_requests["create jobs"] == 1
@@ -239,14 +239,14 @@ def test_a_create_without_an_answer_is_repeated_and_never_doubled(rig: Rig, is_a
 
     assert runner.executor.submit(a_trial()) == FIRST
     assert len(rig.cluster.job_names()) == len(rig.cluster.pod_names()) == 1
-    assert runner.look().state is AttemptState.PENDING
+    assert runner.poll().state is AttemptState.PENDING
 
 
 def test_a_job_that_vanishes_between_create_and_get_is_tried_again(rig: Rig) -> None:
     other, runner = rig.runner(), rig.runner()
     runner.executor.poll()
     other.executor.submit(a_trial())
-    runner.executor._jobs.start = lambda: None  # type: ignore[method-assign]
+    runner.api.interrupt("watch jobs", AWAY)
     runner.api.interrupt("get jobs", lambda: rig.cluster.delete_job(JOB))
 
     with pytest.raises(ExecutorUnavailable, match="existed and is gone"):
@@ -320,7 +320,7 @@ def test_an_attempt_without_outcome_is_judged_by_its_log(rig: Rig) -> None:
         rig.cluster.write_log(name, "Traceback ...\nKeyError: 'lr'\n")
         rig.cluster.finish(name, **how)
         outcome = runner.outcome(attempt)
-        assert (outcome.cause, words in outcome.message) == (cause, True), outcome
+        assert (outcome.cause, words in str(outcome.reason)) == (cause, True), outcome
         log = runner.executor.files(attempt).log
         assert log is not None
         assert log.read_text() == "Traceback ...\nKeyError: 'lr'\n"
@@ -337,7 +337,7 @@ def test_an_end_is_told_once_its_log_is_there_or_was_asked_for_three_times(
     rig.cluster.finish(JOB, message=done())
     runner.api.interrupt("log pods", AWAY, times=n_failures)
 
-    states = [runner.look().state for _ in range(5)]
+    states = [runner.poll().state for _ in range(5)]
 
     n_tries = min(n_failures + 1, 3)
     n_waits = n_tries - 1
@@ -361,7 +361,7 @@ def test_a_log_that_finds_no_room_costs_nothing_but_the_log(
     rig.cluster.write_log(JOB, "hello\n")
     rig.cluster.finish(JOB, message=done())
     for _ in range(3):
-        runner.look()
+        runner.poll()
     assert runner.outcome().cause is Cause.OK
     assert runner.executor.files(FIRST).log is None
 
@@ -370,9 +370,7 @@ def test_a_log_that_finds_no_room_costs_nothing_but_the_log(
 def test_of_a_log_that_is_too_long_the_end_is_kept(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "studyflow.executors.kubernetes.executor.LOG_BYTES", 150_000
-    )  # timestamps too
+    monkeypatch.setattr("studyflow.executors.kubernetes.logs.LOG_BYTES", 150_000)  # timestamps too
     runner = rig.runner()
     runner.executor.submit(a_trial())
     rig.cluster.start(JOB)
@@ -400,7 +398,7 @@ def test_what_the_kubelet_says_of_a_log_that_is_gone_is_no_log(rig: Rig, excuse:
     executor = runner.executor
     executor.submit(a_trial())
     rig.cluster.start(JOB)
-    runner.look()
+    runner.poll()
     rig.cluster.remove_log(JOB, excuse)
     assert executor.read_log(FIRST) == b""
     assert b"".join(executor.follow_log(FIRST)) == b""
@@ -417,7 +415,7 @@ def test_the_log_of_a_pruned_trial_outlives_its_container(slow: Rig, excuse: str
     runner.executor.submit(a_trial())
     slow.cluster.start(JOB)
     slow.cluster.write_log(JOB, "epoch 1\n")
-    runner.look()
+    runner.poll()
     runner.executor.stop(FIRST, Cause.PRUNED, "worse than the median")
     slow.cluster.remove_log(JOB, excuse)
     slow.cluster.finish(JOB, exit_code=143)
@@ -431,10 +429,10 @@ def test_the_log_of_a_pod_that_leaves_is_fetched_before_it_has_gone(slow: Rig) -
     runner.executor.submit(a_trial())
     slow.cluster.start(JOB)
     slow.cluster.write_log(JOB, "epoch 1\n")
-    runner.look()
+    runner.poll()
     slow.cluster.evict(JOB)
-    runner.look()
-    runner.look()
+    runner.poll()
+    runner.poll()
     assert runner.api.n_requests["log pods"] == 1
     slow.cluster.remove_log(JOB, EXCUSES[0])
     slow.cluster.advance(1000)
@@ -450,7 +448,7 @@ def test_the_log_of_a_running_trial_is_read_in_pieces_of_the_size_that_is_wanted
     rig.cluster.start(JOB)
     text = b"".join(b"%d\n" % number for number in range(5_000))
     rig.cluster.write_log(JOB, text)
-    runner.look()
+    runner.poll()
     pieces: list[bytes] = []
     while piece := runner.executor.read_log(FIRST, offset=5_000 * len(pieces), limit_bytes=5_000):
         pieces.append(piece)
@@ -481,7 +479,7 @@ def test_a_second_pod_of_a_job_changes_nothing(slow: Rig) -> None:
     runner = slow.runner()
     runner.executor.submit(a_trial())
     slow.cluster.start(JOB)
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
     slow.cluster.is_controller_stopped = True
     slow.cluster.delete_pod(JOB, grace_seconds=0)
     slow.cluster.is_controller_stopped = False
@@ -502,7 +500,7 @@ def test_an_evicted_pods_replacement_is_taken_away_again(slow: Rig) -> None:
     slow.cluster.preempt(JOB)
     assert len(slow.cluster.pod_names()) == 2, "the Job controller does not wait"
 
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
 
     assert len(slow.cluster.pod_names()) == 1
     assert slow.fence().cause is Cause.PREEMPTED
@@ -532,14 +530,14 @@ def test_a_lost_node_ends_the_attempt_after_grace_and_patience(rig: Rig) -> None
     rig.cluster.start(JOB)
     runner.executor.poll()
     rig.cluster.lose_node()
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
     runner.api.interrupt("log pods", AWAY, times=None)
     rig.cluster.advance(10 + LOST_SECONDS)
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
     rig.cluster.advance(1)
 
     assert runner.outcome().cause is Cause.NODE_LOST
-    assert runner.look().node == "node-1"
+    assert runner.poll().node == "node-1"
     assert rig.fence().cause is Cause.EVICTED  # written when nobody could know more
 
 
@@ -565,15 +563,15 @@ def test_what_does_not_start_for_long_stops_the_study(
     runner = rig.runner()
     runner.executor.submit(a_trial())
     hold(rig)
-    runner.look()
+    runner.poll()
     rig.cluster.advance(seconds - 1)
-    status = runner.look()
+    status = runner.poll()
     assert (status.state, status.blocks_study) == (AttemptState.PENDING, False)
     assert status.waits_for_room is (cause is Cause.UNSCHEDULABLE)
     assert status.reason
     rig.cluster.advance(2)
 
-    status = runner.look()
+    status = runner.poll()
     assert status.blocks_study
     assert status.outcome is not None
     assert status.outcome.cause is cause
@@ -587,22 +585,22 @@ def test_each_wait_has_its_own_time(rig: Rig) -> None:
     """An image that cannot be pulled at once is no reason to give up after a long queue."""
     runner = rig.runner(a_spec({"queue": "team-a"}))
     runner.executor.submit(a_trial())
-    assert "Suspended" in runner.look().reason
+    assert "Suspended" in str(runner.poll().reason)
     rig.cluster.advance(1e6)
-    assert "Suspended" in runner.look().reason
+    assert "Suspended" in str(runner.poll().reason)
 
     rig.cluster.unsuspend(JOB)
     rig.cluster.unschedulable(JOB)
-    assert runner.look().waits_for_room
+    assert runner.poll().waits_for_room
     rig.cluster.advance(3000)
-    assert runner.look().waits_for_room
+    assert runner.poll().waits_for_room
     rig.cluster.fail_pull(JOB)
-    assert runner.look().state is AttemptState.PENDING
+    assert runner.poll().state is AttemptState.PENDING
     rig.cluster.hold(JOB, "ImagePullBackOff", "manifest unknown")
     rig.cluster.advance(200)
-    assert runner.look().state is AttemptState.PENDING
+    assert runner.poll().state is AttemptState.PENDING
     rig.cluster.advance(101)
-    assert runner.look().blocks_study
+    assert runner.poll().blocks_study
 
 
 @pytest.mark.fault("F08")
@@ -614,31 +612,31 @@ def test_a_trial_that_waited_beside_others_is_not_given_up_when_they_end(rig: Ri
     rig.cluster.unschedulable(JOB)
     for _ in range(5):
         rig.cluster.advance(3000)
-        assert runner.look().waits_for_room
+        assert runner.poll().waits_for_room
     rig.cluster.finish(job_name("demo", other), message=done(1))
 
     for _ in range(3):  # the scheduler needs its time, too
-        assert runner.look().state is AttemptState.PENDING
+        assert runner.poll().state is AttemptState.PENDING
         rig.cluster.advance(1)
     rig.cluster.start(JOB)
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
 
 
 def test_events_are_asked_for_once_in_a_while_only(rig: Rig) -> None:
     rig.cluster.refuse_pods("exceeded quota: gpus, requested: 1, used: 4, limited: 4")
     runner = rig.runner()
     runner.executor.submit(a_trial())
-    assert runner.look().reason == ""
+    assert runner.poll().reason is None
     for _ in range(40):
         rig.cluster.advance(1)
-        runner.look()
+        runner.poll()
 
-    assert "exceeded quota: gpus" in runner.look().reason
-    assert runner.look().waits_for_room
+    assert "exceeded quota: gpus" in str(runner.poll().reason)
+    assert runner.poll().waits_for_room
     assert runner.api.n_requests["list events"] <= 4
     rig.cluster.allow_pods()
     rig.cluster.start(JOB)
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
 
 
 @pytest.mark.fault("F10")
@@ -646,10 +644,10 @@ def test_a_policy_that_refuses_the_pod_stops_the_study_with_the_rule(rig: Rig) -
     rig.cluster.refuse_pods('violates PodSecurity "restricted:latest": runAsNonRoot != true')
     runner = rig.runner()
     runner.executor.submit(a_trial())
-    runner.look()
+    runner.poll()
     rig.cluster.advance(5)
 
-    status = runner.look()
+    status = runner.poll()
     assert status.blocks_study
     assert status.outcome is not None
     assert "runAsNonRoot" in status.outcome.message
@@ -659,10 +657,10 @@ def test_without_an_answer_about_events_it_only_waits(rig: Rig) -> None:
     rig.cluster.refuse_pods("violates PodSecurity")
     runner = rig.runner()
     runner.executor.submit(a_trial())
-    runner.look()
+    runner.poll()
     rig.cluster.advance(5)
     runner.api.interrupt("list events", AWAY)
-    assert runner.look().state is AttemptState.PENDING
+    assert runner.poll().state is AttemptState.PENDING
 
 
 # ---- time limits ------------------------------------------------------------------------------
@@ -675,14 +673,14 @@ def test_a_trial_over_its_time_is_fenced_and_its_log_kept(slow: Rig) -> None:
     slow.cluster.advance(1000)  # waiting costs no time
     slow.cluster.start(JOB)
     slow.cluster.write_log(JOB, "epoch 1\n")
-    runner.look()
+    runner.poll()
     slow.cluster.advance(59)
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
     assert slow.cluster.job(JOB)["spec"]["parallelism"] == 1
     slow.cluster.advance(1)
     slow.cluster.is_controller_stopped = True
     for _ in range(5):
-        assert runner.look().state is AttemptState.RUNNING
+        assert runner.poll().state is AttemptState.RUNNING
 
     assert slow.cluster.job(JOB)["spec"]["parallelism"] == 0
     assert slow.fence().cause is Cause.TIMEOUT
@@ -703,10 +701,10 @@ def test_an_adopted_attempts_time_limit_counts_from_its_start(slow: Rig) -> None
     slow.cluster.start(JOB)
     slow.cluster.advance(50)
     runner = slow.runner(a_spec(timeout_seconds=60))
-    runner.look()
+    runner.poll()
     assert slow.cluster.job(JOB)["spec"]["parallelism"] == 1
     slow.cluster.advance(11)
-    runner.look()
+    runner.poll()
     assert slow.fence().cause is Cause.TIMEOUT
 
 
@@ -723,12 +721,12 @@ def test_an_adopted_attempt_is_timed_by_one_clock_whatever_its_nodes_says(
     slow.cluster.start(JOB)
     slow.cluster.advance(50)
     runner = slow.runner(a_spec(timeout_seconds=60))
-    runner.look()
+    runner.poll()
     slow.cluster.advance(9)
-    runner.look()
+    runner.poll()
     assert slow.cluster.job(JOB)["spec"]["parallelism"] == 1
     slow.cluster.advance(1)
-    runner.look()
+    runner.poll()
     assert slow.fence().cause is Cause.TIMEOUT
 
 
@@ -741,10 +739,10 @@ def test_the_runners_clock_does_not_matter(slow: Rig, skew_seconds: float) -> No
     runner = slow.runner(a_spec(timeout_seconds=60))
     cluster_clock = slow.cluster.clock
     runner.executor._clock = lambda: cluster_clock() + skew_seconds
-    runner.look()
+    runner.poll()
     assert slow.cluster.job(JOB)["spec"]["parallelism"] == 1
     slow.cluster.advance(10)
-    runner.look()
+    runner.poll()
     assert slow.fence().cause is Cause.TIMEOUT
 
 
@@ -752,9 +750,9 @@ def test_a_result_that_was_there_before_the_time_was_up_counts(slow: Rig) -> Non
     runner = slow.runner(a_spec(timeout_seconds=60))
     runner.executor.submit(a_trial())
     slow.cluster.start(JOB)
-    runner.look()
+    runner.poll()
     slow.cluster.advance(61)
-    runner.look()
+    runner.poll()
     slow.cluster.finish(JOB, exit_code=143, message=done())
     assert runner.outcome().metrics == {"loss": 0.25}
 
@@ -766,23 +764,23 @@ def test_a_result_that_was_there_before_the_time_was_up_counts(slow: Rig) -> Non
 def test_a_job_in_a_queue_waits_with_its_place_and_without_a_time_limit(slow: Rig) -> None:
     runner = slow.runner(a_spec({"queue": "team-a", "pending_timeout_seconds": 60}))
     runner.executor.submit(a_trial())
-    assert runner.look().reason == "Suspended: its queue team-a has not admitted it yet."
+    assert str(runner.poll().reason) == "Suspended: its queue team-a has not admitted it yet."
     assert runner.api.n_requests.get("get localqueues") is None, "Kueue says nothing of it"
 
     slow.cluster.queue(JOB, 3, "insufficient unused quota for nvidia.com/gpu, 1 more needed")
     slow.cluster.advance(86400)
-    waiting = runner.look()
-    runner.look()
+    waiting = runner.poll()
+    runner.poll()
     assert waiting.state is AttemptState.PENDING
-    assert waiting.reason == (
+    assert str(waiting.reason) == (
         "Suspended: its queue team-a has not admitted it yet (3 before it). "
         "insufficient unused quota for nvidia.com/gpu, 1 more needed"
     )
-    assert runner.api.n_requests["get localqueues"] == 1, "not asked in every look"
+    assert runner.api.n_requests["get localqueues"] == 1, "not asked in every poll"
     slow.cluster.unsuspend(JOB)
     slow.cluster.unschedulable(JOB)
     slow.cluster.advance(59)
-    assert runner.look().state is AttemptState.PENDING, "its patience begins with its admission"
+    assert runner.poll().state is AttemptState.PENDING, "its patience begins with its admission"
 
 
 @pytest.mark.fault("F11")
@@ -795,9 +793,9 @@ def test_an_eviction_by_a_queue_ends_the_attempt_and_its_job_begins_no_second_on
     runner.executor.submit(a_trial())
     rig.cluster.unsuspend(JOB)
     rig.cluster.start(JOB)
-    runner.look()
+    runner.poll()
     rig.cluster.suspend(JOB)
-    runner.look()
+    runner.poll()
     rig.cluster.unsuspend(JOB)  # it would have room again
     rig.cluster.advance(20)
 
@@ -807,7 +805,7 @@ def test_an_eviction_by_a_queue_ends_the_attempt_and_its_job_begins_no_second_on
     assert rig.cluster.job(JOB)["spec"]["parallelism"] == 0
     assert len(rig.cluster.started) == 1
     second = runner.executor.submit(a_trial(attempt=2))
-    assert "Suspended: its queue team-a" in runner.look(second).reason
+    assert "Suspended: its queue team-a" in str(runner.poll(second).reason)
 
 
 @pytest.mark.fault("F11")
@@ -816,7 +814,7 @@ def test_without_the_right_to_ask_a_queue_its_name_is_told(rig: Rig) -> None:
     runner.api.interrupt("list workloads", AWAY, times=None)
     runner.executor.submit(a_trial())
 
-    assert runner.look().reason == "Suspended: its queue team-a has not admitted it yet."
+    assert str(runner.poll().reason) == "Suspended: its queue team-a has not admitted it yet."
 
 
 # ---- stopping and forgetting ------------------------------------------------------------------
@@ -827,11 +825,11 @@ def test_a_stop_is_one_patch_and_the_first_one_counts(slow: Rig) -> None:
     runner.executor.submit(a_trial())
     slow.cluster.start(JOB)
     slow.cluster.write_log(JOB, "epoch 1\n")
-    runner.look()
+    runner.poll()
     runner.executor.stop(FIRST, Cause.PRUNED, "worse than the median")
     runner.executor.stop(FIRST, Cause.CANCELLED, "second")
     slow.runner().executor.stop(FIRST, Cause.CANCELLED, "third")
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
     slow.cluster.finish(JOB, exit_code=143, message=done(stopped=True))
 
     outcome = runner.outcome()
@@ -844,7 +842,7 @@ def test_a_runner_that_comes_later_knows_what_an_attempt_was_stopped_for(slow: R
     first = slow.runner()
     first.executor.submit(a_trial())
     slow.cluster.start(JOB)
-    first.look()
+    first.poll()
     first.executor.stop(FIRST, Cause.PRUNED, "worse than the median")
     first.executor.close()
     assert first.api.is_closed
@@ -859,7 +857,7 @@ def test_a_stop_that_gets_no_answer_can_be_repeated(slow: Rig) -> None:
     runner = slow.runner()
     runner.executor.submit(a_trial())
     slow.cluster.start(JOB)
-    runner.look()
+    runner.poll()
     runner.api.interrupt("patch jobs", AWAY, is_after=True)
     with pytest.raises(ExecutorUnavailable):
         runner.executor.stop(FIRST, Cause.PRUNED, "first")
@@ -875,19 +873,19 @@ def test_without_the_right_to_patch_jobs_looking_goes_on_and_a_stop_names_it(
     runner = slow.runner(a_spec(timeout_seconds=60))
     runner.executor.submit(a_trial())
     slow.cluster.start(JOB)
-    runner.look()
+    runner.poll()
     runner.api.interrupt("patch jobs", Refused("Cannot patch jobs trial: 403 no"), times=None)
     slow.cluster.advance(61)
 
     for _ in range(3):
-        assert runner.look().state is AttemptState.RUNNING
+        assert runner.poll().state is AttemptState.RUNNING
     told = [r for r in caplog.records if "cannot be fenced: Cannot patch jobs" in r.getMessage()]
     assert len(told) == 1
     with pytest.raises(ExecutorBlocked, match="Cannot patch jobs trial: 403 no"):
         runner.executor.stop(FIRST, Cause.PRUNED, "worse than the median")
 
     runner.api.come_back()
-    runner.look()
+    runner.poll()
     assert slow.fence().cause is Cause.TIMEOUT
 
 
@@ -924,15 +922,15 @@ def test_an_outage_of_a_minute_is_no_news_and_a_longer_one_is(rig: Rig) -> None:
     runner = rig.runner()
     runner.executor.submit(a_trial())
     rig.cluster.start(JOB)
-    runner.look()
+    runner.poll()
     runner.api.go_away()
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
     rig.cluster.advance(59)
-    assert runner.look().state is AttemptState.RUNNING
+    assert runner.poll().state is AttemptState.RUNNING
     rig.cluster.finish(JOB, message=done())
     rig.cluster.advance(2)
     with pytest.raises(ExecutorUnavailable, match="Since 61 s"):
-        runner.look()
+        runner.poll()
     runner.api.come_back()
     assert runner.outcome().cause is Cause.OK
 

@@ -21,8 +21,8 @@ from studyflow.executors.kubernetes.manifest import (
     TERMINATION_PATH,
     avoided_nodes,
     build_job,
-    place,
     strategic_merge,
+    with_pod_paths,
 )
 from studyflow.spec import StudySpec
 from studyflow.trial import TRIAL_VARIABLE, TrackingRef, Trial
@@ -57,7 +57,7 @@ def a_trial(**changes: Any) -> Trial:
 
 def a_job(kubernetes: dict[str, Any] | None = None, **trial: Any) -> dict[str, Any]:
     spec = a_spec(kubernetes, **trial)
-    return build_job(spec, place(a_trial(), spec.trial.kubernetes))
+    return build_job(spec, with_pod_paths(a_trial(), spec.trial.kubernetes))
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def test_every_volume_is_mounted_once_and_every_mount_has_its_volume() -> None:
 def test_checkpoints_are_the_trials_and_not_the_attempts() -> None:
     spec = a_spec({"checkpoints": {"claim": "c", "sub_path": "/a/b/"}})
     jobs = [
-        build_job(spec, place(a_trial(number=n, attempt=k), spec.trial.kubernetes))
+        build_job(spec, with_pod_paths(a_trial(number=n, attempt=k), spec.trial.kubernetes))
         for n, k in ((7, 1), (7, 2), (8, 1))
     ]
     paths = [
@@ -270,7 +270,7 @@ def test_checkpoints_are_the_trials_and_not_the_attempts() -> None:
     assert paths[0].startswith("a/b/demo-")
     told = Trial.from_json(env_of(jobs[0])[TRIAL_VARIABLE])
     assert told.checkpoint_dir == CHECKPOINT_PATH
-    assert place(a_trial(), a_spec().trial.kubernetes).checkpoint_dir is None
+    assert with_pod_paths(a_trial(), a_spec().trial.kubernetes).checkpoint_dir is None
 
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -346,7 +346,7 @@ def test_a_pod_is_told_of_mlflow_where_it_can_reach_it(
     tracking: TrackingRef | None, uri: str | None, told: TrackingRef | None
 ) -> None:
     spec = a_spec()
-    placed = place(a_trial(tracking=tracking), spec.trial.kubernetes, uri)
+    placed = with_pod_paths(a_trial(tracking=tracking), spec.trial.kubernetes, uri)
     env = env_of(build_job(spec, placed))
 
     assert placed.tracking == told

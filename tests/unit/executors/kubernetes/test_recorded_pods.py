@@ -10,19 +10,20 @@ import pytest
 
 from studyflow.executors import AttemptState
 from studyflow.executors.diagnosis import diagnose
-from studyflow.executors.kubernetes.pod_status import Look, Sighting, look
+from studyflow.executors.kubernetes.judging import judge
+from studyflow.executors.kubernetes.observation import Judgement, Observation
 from studyflow.trial import Cause, Outcome, Trial
 
 RECORDED = Path(__file__).parents[3] / "golden" / "pods"
 JOB: dict[str, Any] = {"metadata": {"name": "recorded", "uid": "job-uid"}, "spec": {}, "status": {}}
 
 
-def seen(name: str, **known: Any) -> Look:
+def seen(name: str, **known: Any) -> Judgement:
     pod = json.loads((RECORDED / f"{name}.json").read_text())
-    return look(Sighting(job=JOB, pod=pod, waiting_seconds=5.0, **known))
+    return judge(Observation(job=JOB, pod=pod, waiting_seconds=5.0, **known))
 
 
-def outcome_of(found: Look) -> Outcome:
+def outcome_of(found: Judgement) -> Outcome:
     assert found.ending is not None
     document = json.loads(found.outcome or b"{}")
     trial = Trial(document.get("study", "causes"), document.get("number", 0), {})
@@ -59,7 +60,7 @@ def test_a_container_that_ended(name: str, cause: Cause, exit_code: int) -> None
 def test_a_pod_that_waits_says_why(name: str, words: str) -> None:
     found = seen(name)
     assert found.state is AttemptState.PENDING
-    assert words in found.reason
+    assert words in str(found.reason)
     assert found.waits_for_room is (name == "unschedulable")
 
 
@@ -74,7 +75,7 @@ def test_a_pod_that_waits_says_why(name: str, words: str) -> None:
 def test_a_pod_whose_container_never_ran(name: str, cause: Cause, words: str, blocks: bool) -> None:
     found = seen(name)
     assert (found.state, found.cause, found.blocks_study) == (AttemptState.ENDED, cause, blocks)
-    assert words in found.message
+    assert words in str(found.reason)
 
 
 def test_a_running_pod() -> None:

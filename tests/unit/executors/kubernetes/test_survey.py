@@ -13,8 +13,9 @@ from studyflow.executors import AttemptId
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import Refused
 from studyflow.executors.kubernetes.names import job_name
-from studyflow.executors.kubernetes.pod_status import Wait
+from studyflow.executors.kubernetes.observation import Wait
 from studyflow.executors.kubernetes.survey import FullQuota, Survey, amount, survey
+from studyflow.reasons import Code, Reason
 from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 
 REQUESTS = {"nvidia.com/gpu": "1"}
@@ -34,7 +35,7 @@ class Place:
         for number in (0, 1):
             executor.submit(a_trial(number))
 
-    def look(self) -> Survey:
+    def survey(self) -> Survey:
         return survey(self.api, "demo", REQUESTS, self.cluster.clock())
 
 
@@ -44,7 +45,7 @@ def test_running_attempts_wait_for_nothing(tmp_path: Path) -> None:
         place.cluster.start(job)
     before = place.cluster.version
 
-    assert place.look() == Survey("trials", running=(AttemptId(0, 1), AttemptId(1, 1)))
+    assert place.survey() == Survey("trials", running=(AttemptId(0, 1), AttemptId(1, 1)))
     assert place.cluster.version == before
 
 
@@ -54,11 +55,11 @@ def test_a_pod_without_a_node_says_what_it_asks_for_and_for_how_long(tmp_path: P
     place.cluster.unschedulable(place.jobs[1])
     place.cluster.advance(90)
 
-    (pending,) = place.look().pending
+    (pending,) = place.survey().pending
 
     assert (pending.attempt, pending.wait, pending.seconds) == (AttemptId(1, 1), Wait.ROOM, 90.0)
-    assert pending.reason == (
-        "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    assert pending.reason == Reason(
+        Code.UNSCHEDULABLE, "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     )
     assert pending.requests == REQUESTS
 
@@ -66,16 +67,16 @@ def test_a_pod_without_a_node_says_what_it_asks_for_and_for_how_long(tmp_path: P
 def test_a_job_without_a_pod_is_explained_by_its_events(tmp_path: Path) -> None:
     place = Place(tmp_path, queue="team")
 
-    assert {(p.wait, p.queue) for p in place.look().pending} == {(Wait.QUEUE, "team")}
+    assert {(p.wait, p.queue) for p in place.survey().pending} == {(Wait.QUEUE, "team")}
 
     place.cluster.refuse_pods("exceeded quota: team, requested: pods=1, used: pods=1")
     for job in place.jobs:
         place.cluster.unsuspend(job)
     place.cluster.advance(60)
-    waits = place.look().pending
+    waits = place.survey().pending
 
     assert {p.wait for p in waits} == {Wait.POD}
-    assert "exceeded quota: team" in waits[0].reason
+    assert "exceeded quota: team" in str(waits[0].reason)
 
 
 def test_however_long_an_image_fails_to_be_pulled_the_attempt_is_not_ended(tmp_path: Path) -> None:
@@ -85,11 +86,11 @@ def test_however_long_an_image_fails_to_be_pulled_the_attempt_is_not_ended(tmp_p
     place.cluster.advance(86_400)
     before = place.cluster.version
 
-    waits = place.look().pending
+    waits = place.survey().pending
 
     assert [p.wait for p in waits] == [Wait.IMAGE, Wait.IMAGE]
-    assert waits[0].reason == (
-        "The image registry.example/demo:1 cannot be pulled: manifest unknown"
+    assert waits[0].reason == Reason(
+        Code.IMAGE_PULL, "The image registry.example/demo:1 cannot be pulled: manifest unknown"
     )
     assert place.cluster.version == before
 
@@ -102,14 +103,14 @@ def test_a_quota_is_full_when_one_more_trial_does_not_fit(tmp_path: Path) -> Non
         used={"requests.nvidia.com/gpu": "4", "pods": "9", "requests.memory": "1Gi"},
     )
 
-    assert place.look().full_quotas == (FullQuota("team", "requests.nvidia.com/gpu", "4", "4"),)
+    assert place.survey().full_quotas == (FullQuota("team", "requests.nvidia.com/gpu", "4", "4"),)
 
 
 def test_without_the_right_to_see_quotas_none_is_full(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.api.interrupt("list resourcequotas", Refused("Cannot list resourcequotas: 403"))
 
-    assert place.look().full_quotas == ()
+    assert place.survey().full_quotas == ()
 
 
 def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
     place.api.go_away()
 
     with pytest.raises(ExecutorUnavailable):
-        place.look()
+        place.survey()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.unit.executors.local.bench import (
 from studyflow.errors import ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState
 from studyflow.executors.local import metrics
+from studyflow.executors.local.attempt import has_ended
 from studyflow.executors.local.metrics import MetricsReader
 from studyflow.redaction import Redactor
 from studyflow.testing.executor_contract import Watch
@@ -159,7 +160,7 @@ def test_an_outcome_that_the_runner_cannot_read_now_is_read_later(
     bench.write("from studyflow import sdk\nsdk.finish(loss=1.0)\n")
     executor = bench.executor()
     attempt = executor.submit(a_trial())
-    until((bench.folder(attempt) / "exit.json").exists)
+    until(lambda: has_ended(bench.folder(attempt)))
     open_file = os.open
 
     def refuse(path: Any, *arguments: Any, **more: Any) -> int:

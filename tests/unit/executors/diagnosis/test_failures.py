@@ -10,7 +10,7 @@ import time
 import pytest
 
 from studyflow.executors.diagnosis import Ending, How, blame_device, diagnose
-from studyflow.executors.failures import Failure, last_failures
+from studyflow.executors.diagnosis.failures import Failure, last_failures
 from studyflow.trial import Cause, Outcome, Trial
 
 TRIAL = Trial("demo", 7, {}, metrics=("loss",))

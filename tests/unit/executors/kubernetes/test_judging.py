@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 
 from studyflow.executors import AttemptState
 from studyflow.executors.diagnosis import Ending, How, diagnose
-from studyflow.executors.kubernetes.pod_status import (
-    FENCE_ANNOTATION,
-    LOST_SECONDS,
-    Fence,
-    Look,
-    Sighting,
-    look,
-    running_seconds,
-)
+from studyflow.executors.kubernetes.fence import FENCE_ANNOTATION, Fence
+from studyflow.executors.kubernetes.judging import LOST_SECONDS, judge
+from studyflow.executors.kubernetes.objects import running_seconds
+from studyflow.executors.kubernetes.observation import Judgement, Observation
 from studyflow.trial import Cause, Outcome, Trial
 
 PENDING, RUNNING, ENDED = AttemptState.PENDING, AttemptState.RUNNING, AttemptState.ENDED
@@ -98,16 +93,21 @@ def warning(reason: str, message: str) -> tuple[dict[str, Any], ...]:
 
 def see(
     pod: dict[str, Any] | None = None, job: dict[str, Any] | None = None, **more: Any
-) -> Sighting:
-    return Sighting(job=job or a_job(), pod=pod, **more)
+) -> Observation:
+    return Observation(job=job or a_job(), pod=pod, **more)
 
 
-def final(found: Look) -> Outcome:
+def told(found: Judgement) -> str:
+    """Return why an attempt has not begun, or ended, as people read it."""
+    return str(found.reason or "")
+
+
+def final(found: Judgement) -> Outcome:
     """Return the outcome that the executor makes of an end."""
     assert found.state is ENDED
     if found.ending is None:
         assert found.cause is not None
-        return Outcome("demo", 0, 1, found.cause, {}, found.message)
+        return Outcome("demo", 0, 1, found.cause, {}, told(found))
     return diagnose(found.ending, found.outcome, "", TRIAL)
 
 
@@ -144,7 +144,7 @@ UNREADABLE = "Error on reading termination log /dev/termination-log: permission 
 def test_only_an_empty_termination_message_is_silence(
     pod: dict[str, Any], cause: Cause, is_silent: bool
 ) -> None:
-    outcome = final(look(see(pod)))
+    outcome = final(judge(see(pod)))
     assert (outcome.cause, outcome.is_silent) == (cause, is_silent)
 
 
@@ -181,10 +181,10 @@ def test_a_container_that_ended_has_a_cause(
     pod: dict[str, Any], cause: Cause, exit_code: int, words: str
 ) -> None:
     for is_gone in (False, True):
-        found = look(see(pod, pod_is_gone=is_gone))
+        found = judge(see(pod, pod_is_gone=is_gone))
         outcome = final(found)
         assert outcome.cause is cause
-        assert words in outcome.message
+        assert words in str(outcome.reason)
         assert found.ending is not None
         assert found.ending.exit_code == exit_code
         assert found.ended_at is not None
@@ -216,11 +216,12 @@ def test_a_container_that_ended_has_a_cause(
 def test_a_pod_that_failed_as_a_whole_has_a_cause(
     reason: str, message: str, cause: Cause, words: str
 ) -> None:
-    found = look(see(failed(reason, message)))
+    found = judge(see(failed(reason, message)))
 
     assert final(found).cause is cause
     assert words in final(found).message
-    assert found.fence == Fence(How.STOPPED, cause, found.message)
+    assert found.reason is not None
+    assert found.fence == Fence.because(cause, found.reason)
     assert not found.blocks_study
 
 
@@ -230,7 +231,7 @@ def test_an_eviction_is_the_cause_too_when_its_container_is_still_shown(reason: 
     pod = ended(137)
     pod["status"] |= {"reason": reason, "message": "away"}
 
-    found = look(see(pod))
+    found = judge(see(pod))
 
     assert found.fence is not None
     assert final(found).cause is found.fence.cause
@@ -241,7 +242,7 @@ def test_a_pod_that_ran_into_its_own_deadline_is_over_its_time_limit() -> None:
     pod = ended(143)
     pod["status"] |= {"reason": "DeadlineExceeded", "message": "Pod was active too long"}
 
-    found = look(see(pod))
+    found = judge(see(pod))
 
     assert final(found).cause is Cause.TIMEOUT
     assert found.fence is not None
@@ -256,7 +257,7 @@ def test_a_deadline_before_the_container_began_is_not_the_parameters_fault(
 ) -> None:
     pod["status"] |= {"phase": "Failed", "reason": "DeadlineExceeded", "message": "too long"}
 
-    found = look(see(pod))
+    found = judge(see(pod))
 
     assert final(found).cause is Cause.EVICTED
     assert "never began" in final(found).message
@@ -270,7 +271,7 @@ def test_a_pod_that_failed_while_its_container_still_runs_has_not_ended(
     reason: str, cause: Cause
 ) -> None:
     """Kubelets before 1.22 say so before they kill the container, which may yet finish."""
-    found = look(see(running(phase="Failed", reason=reason)))
+    found = judge(see(running(phase="Failed", reason=reason)))
 
     assert found.state is RUNNING
     assert found.fence is not None
@@ -282,13 +283,13 @@ def test_a_sidecar_is_not_the_trial() -> None:
     done = {"terminated": {"exitCode": 0}}
     pod["status"]["containerStatuses"].insert(0, {"name": "istio-proxy", "state": done})
 
-    assert look(see(pod)).state is RUNNING
+    assert judge(see(pod)).state is RUNNING
 
 
 def test_a_running_container_says_since_when_and_which_image_it_has() -> None:
-    found = look(see(running(image_id="registry.example/demo@sha256:abc")))
+    found = judge(see(running(image_id="registry.example/demo@sha256:abc")))
 
-    assert found == Look(RUNNING, started_at=1767225600.0)
+    assert found == Judgement(RUNNING, started_at=1767225600.0)
     assert found.image_id == "registry.example/demo@sha256:abc"
 
 
@@ -317,12 +318,12 @@ def test_a_running_container_says_since_when_and_which_image_it_has() -> None:
 )  # fmt: skip
 @pytest.mark.fault("F08", "F11")
 def test_what_has_not_begun_says_why_once_that_is_worth_saying(
-    seen: Sighting, state: AttemptState, words: str
+    seen: Observation, state: AttemptState, words: str
 ) -> None:
-    found = look(seen)
+    found = judge(seen)
 
     assert found.state is state
-    assert words in found.reason if words else found.reason == ""
+    assert words in told(found) if words else found.reason is None
     assert not found.blocks_study
     assert found.fence is None
 
@@ -344,14 +345,15 @@ def test_what_has_not_begun_says_why_once_that_is_worth_saying(
     ],
 )  # fmt: skip
 @pytest.mark.fault("F06", "F07")
-def test_what_can_never_begin_stops_the_study(seen: Sighting, cause: Cause, words: str) -> None:
-    found = look(seen)
+def test_what_can_never_begin_stops_the_study(seen: Observation, cause: Cause, words: str) -> None:
+    found = judge(seen)
 
     assert found.state is ENDED
     assert found.blocks_study
     assert found.cause is cause
-    assert words in found.message
-    assert found.fence == Fence(How.STOPPED, cause, found.message)
+    assert words in told(found)
+    assert found.reason is not None
+    assert found.fence == Fence.because(cause, found.reason)
 
 
 @pytest.mark.fault("F12")
@@ -370,25 +372,25 @@ def test_what_can_never_begin_stops_the_study(seen: Sighting, cause: Cause, word
         ("", False),
     ],
 )  # fmt: skip
-def test_without_a_place_but_on_the_nodes_it_avoids_an_attempt_ends(
+def test_without_room_but_on_the_nodes_it_avoids_an_attempt_ends(
     message: str, is_excluded: bool
 ) -> None:
     seen = see(unschedulable(message), avoids=("n1", "n2"))
-    found = look(seen)
+    found = judge(seen)
 
     assert found.waits_for_room is not is_excluded
     assert found.missed_nodes == (("n1", "n2") if is_excluded else ())
     assert found.cause is (Cause.UNSCHEDULABLE if is_excluded else None)
-    late = look(replace(seen, waiting_seconds=3600.0))
+    late = judge(replace(seen, waiting_seconds=3600.0))
     assert (late.cause, late.missed_nodes) == (Cause.UNSCHEDULABLE, ("n1", "n2"))
-    assert "It avoids n1, n2." in late.message
+    assert "It avoids n1, n2." in told(late)
     assert not late.blocks_study
-    assert look(see(unschedulable(message))).missed_nodes == ()
+    assert judge(see(unschedulable(message))).missed_nodes == ()
 
 
 @pytest.mark.fault("F06")
 def test_an_image_that_others_could_pull_costs_one_attempt_only() -> None:
-    found = look(see(waiting("ErrImagePull", "no"), waiting_seconds=300.0, others_started=True))
+    found = judge(see(waiting("ErrImagePull", "no"), waiting_seconds=300.0, others_started=True))
 
     assert (found.state, found.cause, found.blocks_study) == (ENDED, Cause.IMAGE_PULL, False)
     assert found.fence is not None
@@ -404,8 +406,8 @@ def test_an_image_that_others_could_pull_costs_one_attempt_only() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.fault("F08")
-def test_what_waits_for_room_says_so(seen: Sighting) -> None:
-    found = look(seen)
+def test_what_waits_for_room_says_so(seen: Observation) -> None:
+    found = judge(seen)
 
     assert (found.state, found.waits_for_room, found.blocks_study) == (PENDING, True, False)
 
@@ -423,19 +425,19 @@ def test_what_waits_for_room_says_so(seen: Sighting) -> None:
     ],
 )
 def test_events_are_asked_for_only_when_the_status_says_too_little(
-    seen: Sighting, wants: bool
+    seen: Observation, wants: bool
 ) -> None:
-    assert look(seen).wants_events is wants
+    assert judge(seen).wants_events is wants
 
 
 @pytest.mark.parametrize("reason", ["StartError", "ContainerCannotRun"])
 def test_a_command_that_does_not_exist_is_the_users_error(reason: str) -> None:
     pod = ended(128, 'exec: "pyhton": executable file not found in $PATH', reason)
 
-    found = look(see(pod))
+    found = judge(see(pod))
 
     assert (found.state, found.cause, found.ending) == (ENDED, Cause.USER_ERROR, None)
-    assert "pyhton" in found.message
+    assert "pyhton" in told(found)
     assert found.outcome is None
 
 
@@ -443,11 +445,12 @@ def test_a_command_that_does_not_exist_is_the_users_error(reason: str) -> None:
 def test_a_container_that_was_told_to_go_while_it_was_started_is_no_users_error() -> None:
     message = "failed to create containerd task: sandbox container is not running"
 
-    found = look(see(ended(128, message, "StartError", leaving=True)))
+    found = judge(see(ended(128, message, "StartError", leaving=True)))
     assert (found.state, found.cause, found.outcome) == (ENDED, Cause.EVICTED, None)
-    assert found.fence == Fence(How.STOPPED, Cause.EVICTED, found.message)
-    found = look(see(ended(128, message, "StartError"), a_job(fence=FENCE)))
-    assert (found.state, found.cause, found.message) == (ENDED, FENCE.cause, FENCE.message)
+    assert found.reason is not None
+    assert found.fence == Fence.because(Cause.EVICTED, found.reason)
+    found = judge(see(ended(128, message, "StartError"), a_job(fence=FENCE)))
+    assert (found.state, found.cause, told(found)) == (ENDED, FENCE.cause, FENCE.message)
 
 
 @pytest.mark.fault("F12")
@@ -461,14 +464,14 @@ def test_a_container_that_was_told_to_go_while_it_was_started_is_no_users_error(
     ],
 )
 def test_a_runtime_in_trouble_is_the_nodes_fault_and_given_time(message: str) -> None:
-    started = look(see(ended(128, message, "StartError")))
+    started = judge(see(ended(128, message, "StartError")))
     making = see(waiting("CreateContainerError", message), waiting_seconds=119.0)
 
     assert (started.state, started.cause, started.outcome) == (ENDED, Cause.NODE_FAULT, None)
-    found = look(making)
+    found = judge(making)
     assert (found.state, found.blocks_study) == (AttemptState.PENDING, False)
-    assert message in found.reason
-    found = look(replace(making, waiting_seconds=120.0))
+    assert message in told(found)
+    found = judge(replace(making, waiting_seconds=120.0))
     assert (found.state, found.cause, found.blocks_study) == (ENDED, Cause.NODE_FAULT, False)
 
 
@@ -477,23 +480,23 @@ def test_a_runtime_in_trouble_is_the_nodes_fault_and_given_time(message: str) ->
 
 @pytest.mark.fault("F20")
 def test_a_job_that_was_deleted_by_hand_is_lost() -> None:
-    found = look(see(job_is_gone=True))
+    found = judge(see(job_is_gone=True))
 
     assert (found.state, found.cause, found.fence) == (ENDED, Cause.LOST, None)
-    assert "deleted by someone else" in found.message
+    assert "deleted by someone else" in told(found)
 
 
 def test_a_pod_that_was_deleted_by_hand_ends_the_attempt_and_fences_its_job() -> None:
-    found = look(see(running(), pod_is_gone=True))
+    found = judge(see(running(), pod_is_gone=True))
 
     assert (found.state, found.cause) == (ENDED, Cause.EVICTED)
-    assert "node-3 was deleted" in found.message
+    assert "node-3 was deleted" in told(found)
     assert found.fence is not None
 
 
 def test_a_pod_that_is_gone_keeps_the_reason_it_was_deleted_for() -> None:
-    preempted = look(see(running(**disrupted("PreemptionByScheduler")), pod_is_gone=True))
-    collected = look(see(running(leaving=True, **disrupted("DeletionByPodGC")), pod_is_gone=True))
+    preempted = judge(see(running(**disrupted("PreemptionByScheduler")), pod_is_gone=True))
+    collected = judge(see(running(leaving=True, **disrupted("DeletionByPodGC")), pod_is_gone=True))
 
     assert preempted.cause is Cause.PREEMPTED
     assert collected.cause is Cause.NODE_LOST
@@ -502,25 +505,25 @@ def test_a_pod_that_is_gone_keeps_the_reason_it_was_deleted_for() -> None:
 def test_a_failed_job_without_a_pod_is_lost() -> None:
     conditions = [{"type": "Failed", "status": "True", "message": "Job has reached its limit"}]
 
-    found = look(see(job=a_job(conditions=conditions)))
+    found = judge(see(job=a_job(conditions=conditions)))
 
     assert (found.state, found.cause) == (ENDED, Cause.LOST)
-    assert "reached its limit" in found.message
+    assert "reached its limit" in told(found)
 
 
 @pytest.mark.parametrize("pod", [None, running(), a_pod(), running(leaving=True)])
 def test_a_fence_decides_when_the_pod_is_gone(pod: dict[str, Any] | None) -> None:
-    found = look(see(pod, a_job(fence=FENCE), pod_is_gone=True, job_is_gone=True))
+    found = judge(see(pod, a_job(fence=FENCE), pod_is_gone=True, job_is_gone=True))
 
-    assert (found.state, found.cause, found.message) == (ENDED, FENCE.cause, FENCE.message)
+    assert (found.state, found.cause, told(found)) == (ENDED, FENCE.cause, FENCE.message)
     assert found.fence is None
 
 
 @pytest.mark.fault("F04")
 def test_a_fence_decides_over_what_the_container_says() -> None:
-    stopped = look(see(ended(143, CUT_SHORT), a_job(fence=FENCE)))
-    crashed = look(see(ended(1), a_job(fence=FENCE)))
-    finished = look(see(ended(0, DONE), a_job(fence=FENCE)))
+    stopped = judge(see(ended(143, CUT_SHORT), a_job(fence=FENCE)))
+    crashed = judge(see(ended(1), a_job(fence=FENCE)))
+    finished = judge(see(ended(0, DONE), a_job(fence=FENCE)))
 
     assert final(stopped).cause is Cause.PRUNED
     assert final(stopped).message == "worse than the median"
@@ -531,7 +534,7 @@ def test_a_fence_decides_over_what_the_container_says() -> None:
 
 @pytest.mark.fault("F03", "F50")
 def test_a_pod_that_was_told_to_go_still_runs_and_its_job_is_fenced_at_once() -> None:
-    found = look(see(running(leaving=True, **disrupted("PreemptionByScheduler"))))
+    found = judge(see(running(leaving=True, **disrupted("PreemptionByScheduler"))))
 
     assert found.state is RUNNING
     assert found.fence is not None
@@ -541,16 +544,16 @@ def test_a_pod_that_was_told_to_go_still_runs_and_its_job_is_fenced_at_once() ->
 @pytest.mark.fault("F04")
 def test_a_pod_that_does_not_go_has_lost_its_node() -> None:
     seen = see(running(leaving=True), grace_seconds=20.0, leaving_seconds=20.0 + LOST_SECONDS)
-    still, lost = look(seen), look(replace(seen, leaving_seconds=seen.leaving_seconds + 0.1))
+    still, lost = judge(seen), judge(replace(seen, leaving_seconds=seen.leaving_seconds + 0.1))
 
     assert still.state is RUNNING
     assert (lost.state, lost.cause) == (ENDED, Cause.NODE_LOST)
-    assert "node-3 does not answer" in lost.message
+    assert "node-3 does not answer" in told(lost)
     assert lost.ended_at == 1767225609.0, "when the cluster told it to go"
-    fenced = look(replace(seen, job=a_job(fence=FENCE), leaving_seconds=1e3))
+    fenced = judge(replace(seen, job=a_job(fence=FENCE), leaving_seconds=1e3))
     assert (fenced.state, fenced.cause) == (ENDED, Cause.PRUNED)
     evicted = Fence(How.STOPPED, Cause.EVICTED, "deleted by someone else")
-    known_later = look(replace(seen, job=a_job(fence=evicted), leaving_seconds=1e3))
+    known_later = judge(replace(seen, job=a_job(fence=evicted), leaving_seconds=1e3))
     assert known_later.cause is Cause.NODE_LOST
 
 
@@ -673,8 +676,8 @@ def test_no_status_at_all_is_too_much(
     flags: tuple[bool, bool, bool, bool],
     seconds: tuple[float, float],
 ) -> None:
-    found = look(
-        Sighting(
+    found = judge(
+        Observation(
             job=job,
             job_is_gone=flags[0],
             pod=pod,
@@ -696,10 +699,10 @@ def test_no_status_at_all_is_too_much(
 
 @pytest.mark.fault("F55")
 def test_a_phase_from_a_later_kubernetes_is_not_an_end() -> None:
-    assert look(see(a_pod(phase="Hibernating"))).state is PENDING
-    assert look(see(running(phase="Hibernating"))).state is RUNNING
-    assert look(see(running(phase="Unknown"))).state is RUNNING
-    assert isinstance(look(see(ended(0, DONE, phase="Unknown"))).ending, Ending)
+    assert judge(see(a_pod(phase="Hibernating"))).state is PENDING
+    assert judge(see(running(phase="Hibernating"))).state is RUNNING
+    assert judge(see(running(phase="Unknown"))).state is RUNNING
+    assert isinstance(judge(see(ended(0, DONE, phase="Unknown"))).ending, Ending)
 
 
 @pytest.mark.fault("F45")

@@ -17,6 +17,7 @@ from studyflow.executors.diagnosis import (
     diagnose,
     readable,
 )
+from studyflow.reasons import Code, Reason
 from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, Cause, Outcome, Trial
 
@@ -40,7 +41,10 @@ DONE = document(loss=0.5)
 CUT_SHORT = document(loss=0.5, stopped=True)
 EXITED = Ending(How.EXITED, exit_code=0)
 PRUNED = Ending(
-    How.STOPPED, exit_code=-15, stop_cause=Cause.PRUNED, stop_reason="worse than the median"
+    How.STOPPED,
+    exit_code=-15,
+    stop_cause=Cause.PRUNED,
+    stop_reason=Reason(Code.PRUNED, "worse than the median"),
 )
 
 
@@ -173,7 +177,7 @@ def test_an_ending_has_a_cause_and_a_sentence(
 ) -> None:
     outcome = diagnose(ending, said, log, TRIAL)
     assert outcome.cause is cause
-    assert words in outcome.message
+    assert words in str(outcome.reason)
     assert len(outcome.message) < 700
     assert (outcome.study, outcome.number, outcome.attempt) == ("demo", 7, 2)
     assert Outcome.from_json(outcome.to_json()) == outcome

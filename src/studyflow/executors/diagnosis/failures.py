@@ -23,18 +23,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from studyflow.executors.diagnosis.text import ANSI
 from studyflow.trial import MISTAKES, Cause, memory_cause
 
 LINE_LIMIT_CHARS: Final = 1000
-"""How much of a line is looked at."""
+"""How much of a line is read."""
 
 MOST_LINES_AFTER: Final = 1
 """Lines of the script or of a shell that may follow the failure that ended it."""
 
 MOST_LINES_WITHIN: Final = 30
 """Lines of other processes that may stand between the frames of a traceback and its exception."""
-
-ANSI: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\-_])")
 
 _PREFIX: Final = re.compile(
     r"\[rank\d+\]: ?|\[[a-z]+\d+\]:|\[\d+,\d+\]<std\w+>: ?"  # torch, torchrun, mpirun

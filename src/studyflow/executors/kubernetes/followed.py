@@ -1,0 +1,61 @@
+"""What an executor object remembers of one attempt in the cluster."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from studyflow.errors import DocumentError
+from studyflow.executors.kubernetes.manifest import CONTAINER, unescaped
+from studyflow.executors.kubernetes.objects import Object
+from studyflow.executors.kubernetes.observation import Wait
+from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus
+from studyflow.trial import TRIAL_VARIABLE, Trial
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class FollowedAttempt:
+    """One attempt as this executor object has seen it so far. All times are of its own clock."""
+
+    id: AttemptId
+    trial: Trial
+    waiting_since: float
+    """Since when it waits for what it waits for."""
+    wait: Wait = Wait.POD
+    is_own: bool = False
+    """Whether this object created its Job."""
+    pod: str | None = None
+    """Name of its pod: the first one."""
+    running_since: float | None = None
+    leaving_since: float | None = None
+    events: tuple[Object, ...] = ()
+    events_at: float | None = None
+    """When its events were last asked for."""
+    workload: Object | None = None
+    queue_position: int | None = None
+    queue_at: float | None = None
+    """When its queue was last asked for."""
+    log_tries: int = 0
+    state: AttemptState = AttemptState.PENDING
+    final: AttemptStatus | None = None
+    """How it ended, once that is known."""
+
+    def note_wait(self, wait: Wait, now: float) -> None:
+        """Take note of what it waits for."""
+        if wait is not self.wait:
+            self.wait, self.waiting_since = wait, now
+
+
+def read_trial(job: Object) -> Trial | None:
+    """Return the trial that a Job runs; `None` for a Job that is none of ours."""
+    try:
+        containers: list[dict[str, Any]] = job["spec"]["template"]["spec"]["containers"]
+        own = next(c for c in containers if c["name"] == CONTAINER)
+        text = next(v["value"] for v in own["env"] if v["name"] == TRIAL_VARIABLE)
+        return Trial.from_json(unescaped(text))
+    except (KeyError, StopIteration, TypeError, DocumentError):
+        logger.warning("the Job %s holds no trial", job["metadata"].get("name"))
+        return None

@@ -1,0 +1,291 @@
+"""How attempts in the cluster stand: observed, judged, and ended where that is due."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from studyflow.errors import ExecutorUnavailable
+from studyflow.executors.diagnosis import (
+    Ending,
+    How,
+    blame_device,
+    diagnose,
+    outcome_of,
+    redacted,
+)
+from studyflow.executors.kubernetes.api import ClusterApi
+from studyflow.executors.kubernetes.fence import Fence
+from studyflow.executors.kubernetes.fencing import Fencer
+from studyflow.executors.kubernetes.followed import FollowedAttempt
+from studyflow.executors.kubernetes.image_pin import ImagePin
+from studyflow.executors.kubernetes.judging import judge
+from studyflow.executors.kubernetes.logs import PodLogs
+from studyflow.executors.kubernetes.manifest import avoided_nodes
+from studyflow.executors.kubernetes.names import queue_of
+from studyflow.executors.kubernetes.objects import (
+    Object,
+    is_leaving,
+    node_of,
+    running_seconds,
+    uid_of,
+)
+from studyflow.executors.kubernetes.observation import Judgement, Observation, wait_of
+from studyflow.executors.kubernetes.study_objects import StudyObjects
+from studyflow.executors.protocol import AttemptState, AttemptStatus
+from studyflow.redaction import Redactor
+from studyflow.spec import StudySpec
+from studyflow.trial import Cause, Outcome, Trial
+
+EVENTS_SECONDS: Final = 15.0
+"""Pause between two requests for the events, or the queue, of an attempt that does not start."""
+
+LOG_TRIES: Final = 3
+"""How often a log is asked for whose node does not answer."""
+
+
+class AttemptMonitor:
+    """Finds out how attempts of one study stand.
+
+    Args:
+        spec: The study.
+        api: The cluster.
+        objects: Its Jobs and pods.
+        fencer: Ends attempts.
+        logs: Keeps their logs.
+        image: Learns the study's image.
+        redact: Takes secrets out of what scripts say about their end.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        api: ClusterApi,
+        objects: StudyObjects,
+        fencer: Fencer,
+        logs: PodLogs,
+        image: ImagePin,
+        redact: Redactor,
+        clock: Callable[[], float],
+    ) -> None:
+        self._spec = spec
+        self._api = api
+        self._objects = objects
+        self._fencer = fencer
+        self._logs = logs
+        self._image = image
+        self._redact = redact
+        self._clock = clock
+        self._ran_at = -math.inf
+        """When any attempt was last seen running."""
+        self._has_started = False
+        """Whether a container of this study has begun while this object followed it."""
+
+    def update(
+        self, attempt: FollowedAttempt, job: Object, *, job_is_gone: bool, others_running: bool
+    ) -> AttemptStatus:
+        """Return how an attempt stands now.
+
+        Args:
+            attempt: What is known of it; brought up to date.
+            job: Its Job in its newest state, or its last.
+            job_is_gone: Whether the Job is gone.
+            others_running: Whether another attempt of the study runs.
+
+        Raises:
+            ExecutorUnavailable: The API server does not answer.
+        """
+        if attempt.final is not None:
+            return attempt.final
+        now = self._clock()
+        pod, pod_is_gone = self._objects.pod_of(attempt, job)
+        self._note_leaving(attempt, pod, now)
+        attempt.note_wait(wait_of(job, pod), now)
+        found = self._judge(
+            attempt,
+            self._observe(
+                attempt,
+                job,
+                pod,
+                now,
+                job_is_gone=job_is_gone,
+                pod_is_gone=pod_is_gone,
+                others_running=others_running,
+            ),
+        )
+        if found.fence is not None and not job_is_gone:
+            self._fencer.fence_if_allowed(attempt.id, found.fence)
+        if found.started_at is not None and found.state is not AttemptState.PENDING:
+            self._has_started = True
+        self._image.learn(found.image_id)
+        if AttemptState.RUNNING in (attempt.state, found.state):
+            self._ran_at = now
+        attempt.state = found.state
+        if pod is not None and found.state is AttemptState.RUNNING and not is_leaving(pod):
+            self._enforce_time_limit(attempt, job, pod)
+        return self._status(attempt, found, node_of(pod))
+
+    def save_log(self, attempt: FollowedAttempt) -> bool:
+        """Fetch the log of an attempt's pod; return whether that needs no other try."""
+        if attempt.pod is None or not self._objects.has_pod(attempt):
+            return True
+        attempt.log_tries += 1
+        return self._logs.fetch(attempt.id, attempt.pod)
+
+    def _note_leaving(self, attempt: FollowedAttempt, pod: Object | None, now: float) -> None:
+        """Take note of a pod that was told to go, and fetch its log in time."""
+        if pod is None or not is_leaving(pod) or attempt.leaving_since is not None:
+            return
+        attempt.leaving_since = now
+        is_kept = self._logs.path(attempt.id).exists()
+        if attempt.state is AttemptState.RUNNING and not is_kept:
+            self.save_log(attempt)  # the kubelet removes it before the pod is gone
+
+    def _observe(
+        self,
+        attempt: FollowedAttempt,
+        job: Object,
+        pod: Object | None,
+        now: float,
+        *,
+        job_is_gone: bool,
+        pod_is_gone: bool,
+        others_running: bool,
+    ) -> Observation:
+        kubernetes = self._spec.trial.kubernetes
+        since = attempt.leaving_since
+        return Observation(
+            job=job,
+            job_is_gone=job_is_gone,
+            pod=pod,
+            pod_is_gone=pod_is_gone,
+            events=attempt.events,
+            waiting_seconds=now - attempt.waiting_since,
+            stalled_seconds=now - self._ran_at,
+            leaving_seconds=0.0 if since is None else now - since,
+            grace_seconds=float(kubernetes.stop_grace_seconds),
+            image_pull_seconds=kubernetes.image_pull_timeout_seconds,
+            pending_seconds=kubernetes.pending_timeout_seconds,
+            others_started=self._has_started,
+            others_running=others_running,
+            avoids=avoided_nodes(job),
+            workload=attempt.workload,
+            queue_position=attempt.queue_position,
+        )
+
+    def _judge(self, attempt: FollowedAttempt, seen: Observation) -> Judgement:
+        """Judge an observation; ask for its events and its queue where they would say more."""
+        found = judge(seen)
+        if found.wants_events and self._ask_for_events(attempt, seen.pod or seen.job):
+            found = judge(replace(seen, events=attempt.events))
+        if found.wants_queue and self._ask_queue(attempt, seen.job):
+            position = attempt.queue_position
+            found = judge(replace(seen, workload=attempt.workload, queue_position=position))
+        return found
+
+    def _status(
+        self, attempt: FollowedAttempt, found: Judgement, node: str | None
+    ) -> AttemptStatus:
+        if found.state is not AttemptState.ENDED:
+            return AttemptStatus(
+                found.state,
+                reason=found.reason,
+                started_at=found.started_at,
+                waits_for_room=found.waits_for_room,
+                node=node,
+            )
+        if not self.save_log(attempt) and attempt.log_tries < LOG_TRIES:
+            attempt.state = AttemptState.RUNNING  # its end is told once its log is there
+            return AttemptStatus(attempt.state, started_at=found.started_at, node=node)
+        log_tail = "" if found.ending is None else self._logs.tail(attempt.id)
+        outcome = conclude(self._spec, attempt.trial, found, log_tail, self._redact)
+        attempt.final = AttemptStatus(
+            AttemptState.ENDED,
+            outcome=outcome,
+            exit_code=None if found.ending is None else found.ending.exit_code,
+            started_at=found.started_at,
+            ended_at=found.ended_at,
+            missed_nodes=found.missed_nodes,
+            blocks_study=found.blocks_study,
+            node=node,
+        )
+        return attempt.final
+
+    def _ask_for_events(self, attempt: FollowedAttempt, about: Object) -> bool:
+        """Ask, once in a while, for an attempt's events; return whether they are there."""
+        now = self._clock()
+        if attempt.events_at is not None and now - attempt.events_at < EVENTS_SECONDS:
+            return False
+        attempt.events_at = now
+        try:
+            attempt.events = tuple(self._api.events(uid_of(about)))
+        except ExecutorUnavailable:
+            return False
+        return True
+
+    def _ask_queue(self, attempt: FollowedAttempt, job: Object) -> bool:
+        """Ask Kueue, once in a while, what it says of a suspended Job; return whether it did."""
+        queue = queue_of(job)
+        now = self._clock()
+        is_soon = attempt.queue_at is not None and now - attempt.queue_at < EVENTS_SECONDS
+        if queue is None or is_soon:
+            return False
+        attempt.queue_at = now
+        try:
+            attempt.workload = self._api.workload(uid_of(job))
+            waiting = self._api.pending_workloads(queue) if attempt.workload else []
+        except ExecutorUnavailable:
+            return False
+        name = (attempt.workload or {}).get("metadata", {}).get("name")
+        own = next((w for w in waiting if w["metadata"]["name"] == name), {})
+        attempt.queue_position = own.get("positionInLocalQueue")
+        return True
+
+    def _enforce_time_limit(self, attempt: FollowedAttempt, job: Object, pod: Object) -> None:
+        limit = self._spec.trial.timeout_seconds
+        if attempt.running_since is None:
+            attempt.running_since = self._clock()
+            if not attempt.is_own:
+                # Another runner saw it begin. What cannot be told counts from now, and the pod's
+                # own deadline, which the kubelet keeps, bounds it.
+                attempt.running_since -= running_seconds(pod, self._api.server_time()) or 0.0
+        is_over = limit is not None and self._clock() - attempt.running_since >= limit
+        if not is_over or Fence.read(job) is not None:
+            return
+        self.save_log(attempt)
+        over = diagnose(Ending(How.TIMEOUT, timeout_seconds=limit), None, "", attempt.trial)
+        fence = Fence.because(Cause.TIMEOUT, over.reason, How.TIMEOUT)
+        self._fencer.fence_if_allowed(attempt.id, fence)
+
+
+def conclude(
+    spec: StudySpec, trial: Trial, found: Judgement, log_tail: str, redact: Redactor
+) -> Outcome:
+    """Return the outcome of an attempt that ended.
+
+    Args:
+        spec: The study.
+        trial: The attempt.
+        found: How its Job and pod ended.
+        log_tail: The end of its log, without secrets.
+        redact: Takes secrets out of what the script said.
+
+    Raises:
+        ValueError: The attempt has not ended.
+    """
+    if found.ending is None:
+        if found.cause is None or found.reason is None:
+            raise ValueError(f"no attempt ends as {found}")
+        outcome = outcome_of(trial, found.cause, found.reason)
+    else:
+        ending = replace(found.ending, timeout_seconds=spec.trial.timeout_seconds)
+        outcome = diagnose(ending, found.outcome, log_tail, trial, redact)
+        outcome = blame_device(outcome, log_tail)
+        limit = spec.trial.resources.memory
+        if outcome.cause is Cause.HOST_OOM and limit:
+            message = f"{outcome.message} Its limit is {limit} (trial.resources.memory)."
+            outcome = replace(outcome, message=message)
+    return redacted(outcome, redact)
