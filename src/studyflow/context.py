@@ -18,7 +18,7 @@ from studyflow.executors import AttemptId, Executor
 from studyflow.executors.local import LocalExecutor
 from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report
-from studyflow.reports.apart import build_report_apart, is_for_apart
+from studyflow.reports.subprocess_report import build_report_in_subprocess, needs_subprocess
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.study import Study
@@ -251,7 +251,7 @@ class StudyContext:
         self, data: StudyData, links: Mapping[str, str] | None = None
     ) -> tuple[Report | None, str | None]:
         """Return the report as written, or why there is none: no result depends on a picture."""
-        build = build_report_apart if is_for_apart(data) else build_report
+        build = build_report_in_subprocess if needs_subprocess(data) else build_report
         try:
             report = build(
                 data,

@@ -17,7 +17,7 @@ from tests.unit.cli.test_cli import DOCUMENT, TRAIN, write_study
 from studyflow import runner, runner_lock
 from studyflow.context import StudyContext
 from studyflow.observers.observer import AnyThreadNotes, Observer
-from studyflow.reports import apart
+from studyflow.reports import subprocess_report
 from studyflow.reports.stored import stored_study
 from studyflow.runner import RunOptions, cancel_study, run_study
 from studyflow.samplers import make_pruner, make_sampler
@@ -372,12 +372,12 @@ def test_cancelling_a_run_that_stood_by_leaves_the_other_runner_alone(
     assert [record.state for record in study.records()] == [TrialState.RUNNING]
 
 
-def test_the_report_of_a_long_study_is_written_apart_and_may_fail_alone(
+def test_the_report_of_a_long_study_is_written_in_a_subprocess_and_may_fail_alone(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apart, "MANY_TRIALS", 2)
+    monkeypatch.setattr(subprocess_report, "MANY_TRIALS", 2)
     whole = run_study(StudyContext(tiny(tmp_path), settings), Notes(), RunOptions(tmp_path))
-    monkeypatch.setattr(apart, "LIMIT_SECONDS", 0.01)
+    monkeypatch.setattr(subprocess_report, "LIMIT_SECONDS", 0.01)
     without = run_study(StudyContext(tiny(tmp_path), settings), Notes(), RunOptions(tmp_path))
 
     assert whole.report is not None

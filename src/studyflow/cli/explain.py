@@ -118,15 +118,15 @@ def _find(data: StudyData, wanted: int) -> TrialRecord:
 
 def calibration_document(data: StudyData) -> dict[str, Any]:
     """Return how often predictions came true, as JSON values, with a paragraph that says it."""
-    from studyflow.reports.figures import model
+    from studyflow.reports import predictions
 
     objectives, sentences = [], []
-    levels = [model.level_of(record) for record in data.trials]
+    levels = [predictions.level_of(record) for record in data.trials]
     n_startup = levels.count(SuggestionLevel.STARTUP)
     n_by_model = sum(level in MODEL_LEVELS for level in levels)
     n_failed = sum(level in FALLBACK_LEVELS for level in levels)
     for i, metric in enumerate(data.metrics):
-        judged = model.calibration(model.predictions(data, i))
+        judged = predictions.calibration(predictions.predictions(data, i))
         objectives.append(
             {
                 "metric": metric,
@@ -239,10 +239,10 @@ def _pace_lines(facts: Facts, speed: Pace) -> Iterator[str]:
 
 def trial_document(data: StudyData, record: TrialRecord) -> dict[str, Any]:
     """Return what is known of a trial's suggestion, as JSON values."""
-    from studyflow.reports.figures import model
+    from studyflow.reports import predictions
 
     stored = dict(record.suggestion or {})
-    level = model.level_of(record)
+    level = predictions.level_of(record)
     return {
         "study": data.spec.name,
         "trial": record.number,
@@ -287,13 +287,13 @@ def _origin(data: StudyData, record: TrialRecord, level: str | None) -> str:
 
 def _objective(data: StudyData, record: TrialRecord, i: int) -> dict[str, Any]:
     """Return one objective's prediction, truth and hopes."""
-    from studyflow.reports.figures import model
+    from studyflow.reports import predictions
     from studyflow.samplers.improvement import improvement_over
 
     is_complete = any(record.number == other.number for other in data.complete)
     truth = data.value(record, i) if is_complete else None
-    entry = model.objective_entry(record, i) or {}
-    promise = model.predicted(record, i)
+    entry = predictions.objective_entry(record, i) or {}
+    promise = predictions.predicted(record, i)
     document: dict[str, Any] = {
         "metric": data.metrics[i],
         "direction": data.spec.directions[i],
@@ -307,7 +307,7 @@ def _objective(data: StudyData, record: TrialRecord, i: int) -> dict[str, Any]:
         "chance_to_improve": None,
         "expected_improvement": None,
         "warp": entry.get("warp"),
-        "lengthscales": model.lengthscales(record, i),
+        "lengthscales": predictions.lengthscales(record, i),
     }
     if promise is None:
         return document
@@ -368,7 +368,7 @@ def trial_lines(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _objective_lines(objective: dict[str, Any], n_data: Any) -> Iterator[str]:
-    from studyflow.reports.figures.model import relevance
+    from studyflow.reports.predictions import relevance
 
     metric = one_line(objective["metric"])
     truth, predicted = objective["truth"], objective["predicted"]

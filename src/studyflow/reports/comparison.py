@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from studyflow.reports import style, wording
 from studyflow.reports.data import StudyData
+from studyflow.reports.objective_scale import ObjectiveScale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -258,7 +259,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
     axes = figure.subplots()
     style.dress(axes)
     finite = np.concatenate([c[~np.isnan(c)] for c in curves.values()]) if curves else np.empty(0)
-    scale = style.ObjectiveScale([float(v) for v in finite], comparison.direction)
+    scale = ObjectiveScale([float(v) for v in finite], comparison.direction)
     trials = np.arange(1, comparison.n_trials + 1)
     for i, row in enumerate(comparison.rows):
         curve = curves[row.sampler]

@@ -1,4 +1,4 @@
-"""What a report is made from, and the facts that several parts of it state."""
+"""What a report is made from, and the results that several parts of it state."""
 
 from __future__ import annotations
 

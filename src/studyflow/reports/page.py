@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from studyflow.errors import MissingExtra
-from studyflow.reports import tables, wording
+from studyflow.reports import parameter_axis, tables, wording
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.reports.summary import headline, is_safe_link, next_steps
 from studyflow.spec.space import CategoricalParameter
 from studyflow.study import n_trials_to_finish
@@ -289,8 +290,6 @@ def _versions() -> dict[str, str]:
 
 def _charts(data: StudyData) -> dict[str, Any] | None:
     """Return what the page's script draws from, or `None` when that would be too much."""
-    from studyflow.reports import style
-
     if not data.complete or len(data.trials) * (len(data.space) + 1) > INTERACTIVE_LIMIT:
         return None
     parameters = []
@@ -301,7 +300,7 @@ def _charts(data: StudyData) -> dict[str, Any] | None:
         else:
             entry |= {"low": parameter.low, "high": parameter.high, "log": parameter.log}
             entry["whole"] = parameter.type == "int"
-            entry["ticks"] = style.tick_values(parameter)
+            entry["ticks"] = parameter_axis.tick_values(parameter)
         parameters.append(entry)
     complete = {record.number for record in data.complete}
     trials = []
@@ -346,9 +345,7 @@ def _values_by_trial(data: StudyData, objective: int) -> list[float]:
 
 def _axis(values: Sequence[float], direction: str) -> dict[str, Any]:
     """Return an objective's axis, as the figures have it, for the page's script."""
-    from studyflow.reports import style
-
-    scale = style.ObjectiveScale(values, direction)
+    scale = ObjectiveScale(values, direction)
     return {"low": scale.low, "high": scale.high, "log": scale.is_log, "ticks": scale.ticks()}
 
 

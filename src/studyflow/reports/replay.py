@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from studyflow.reports import style, wording
+from studyflow.reports import parameter_axis, style, wording
 from studyflow.reports.data import Omitted, StudyData
-from studyflow.reports.figures.model import level_of, predicted
+from studyflow.reports.objective_scale import ObjectiveScale
+from studyflow.reports.predictions import level_of, predicted
+from studyflow.reports.replay_panels import LEAST_SHARE, Curves, Maps, Marks, Panels
 from studyflow.samplers.levels import MODEL_LEVELS
 from studyflow.spec.space import CategoricalParameter, Parameter
 from studyflow.study import seed_of
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from studyflow.samplers.arrays import FloatArray
     from studyflow.samplers.botorch import BoTorchSampler
     from studyflow.samplers.model_surface import ModelSurface
@@ -35,41 +34,11 @@ MAX_FRAMES: Final = 40
 """Of more suggestions, evenly spaced ones are shown: a page must stay small."""
 CELLS: Final = {1: 201, 2: 56}
 """Points along a continuous parameter, by the number of parameters."""
-LEAST_SHARE: Final = 1e-6
-"""Smallest acquisition that is told from nothing, as a share of the largest in the space."""
-COLOURS: Final = 200
-"""Colours of a frame: half the size of true colour, and no eye sees it."""
 FRAME_MS: Final = 900
 LAST_FRAME_MS: Final = 4000
 
-_SHARE_MAP: Final = "cividis"
-_SHARE_TICKS: Final = (1.0, 1e-2, 1e-4, 1e-6)
 _VALUE_ROOM: Final = 12.0
 """Colours must show the valley and its surroundings; only values far beyond are cut."""
-
-
-_DOT: Final[dict[str, Any]] = {"s": 26, "c": style.INK, "edgecolors": "white", "linewidths": 0.6}
-_LIGHT_DOT: Final[dict[str, Any]] = {
-    "s": 22,
-    "c": "white",
-    "edgecolors": style.INK,
-    "linewidths": 0.8,
-}
-_RING: Final[dict[str, Any]] = {"s": 34, "c": "none", "edgecolors": "white", "linewidths": 1.4}
-_STAR: Final[dict[str, Any]] = {
-    "s": 150,
-    "c": style.BEST,
-    "marker": "*",
-    "edgecolors": "white",
-    "linewidths": 1.0,
-}
-_PLUS: Final[dict[str, Any]] = {
-    "s": 200,
-    "c": "white",
-    "marker": "P",
-    "edgecolors": style.INK,
-    "linewidths": 1.2,
-}
 
 
 @dataclass(frozen=True)
@@ -120,7 +89,7 @@ def replay(data: StudyData) -> Replay | Omitted:
     drawing = _Drawing(data, names)
     frames = []
     for record in [*_chosen(suggested), None]:
-        seen = drawing.look(record)
+        seen = drawing.surface(record)
         if seen is not None:
             frames.append(drawing.frame(record, seen))
     if not frames:
@@ -137,8 +106,8 @@ def replay(data: StudyData) -> Replay | Omitted:
 def _chosen(suggested: Sequence[TrialRecord]) -> list[TrialRecord]:
     if len(suggested) < MAX_FRAMES:
         return list(suggested)
-    places = np.linspace(0, len(suggested) - 1, MAX_FRAMES - 1).round().astype(int)
-    return [suggested[i] for i in places]
+    positions = np.linspace(0, len(suggested) - 1, MAX_FRAMES - 1).round().astype(int)
+    return [suggested[i] for i in positions]
 
 
 class _Drawing:
@@ -154,10 +123,10 @@ class _Drawing:
         self._points = list(self._grid())
         self._complete = frozenset(record.number for record in data.complete)
         values = [data.value(r, 0) for r in data.complete]
-        self._scale = style.ObjectiveScale(values, data.spec.directions[0], _VALUE_ROOM)
-        self._panels: _Panels | None = None
+        self._scale = ObjectiveScale(values, data.spec.directions[0], _VALUE_ROOM)
+        self._panels: Panels | None = None
 
-    def look(self, record: TrialRecord | None) -> ModelSurface | None:
+    def surface(self, record: TrialRecord | None) -> ModelSurface | None:
         """Return what the model said before a trial, or at the end; `None` if it was not asked."""
         before = None if record is None else record.number
         return self._sampler.model_surface(self._study, self._points, before=before)
@@ -165,13 +134,13 @@ class _Drawing:
     def frame(self, record: TrialRecord | None, seen: ModelSurface) -> Frame:
         """Return the picture of one moment."""
         if self._panels is None:
-            make = _Curves if len(self._names) == 1 else _Maps
+            make = Curves if len(self._names) == 1 else Maps
             self._panels = make(self._data, self._parameters, self._names, self._scale)
         done, running = self._then(record)
         best = best_records(done, self._data.spec.directions)
         self._panels.show(self._axes_units, seen, _promise(seen))
         self._panels.mark(
-            _Marks(
+            Marks(
                 done=[self._place(r) for r in done],
                 running=[self._place(r) for r in running],
                 best=[self._place(r) for r in best],
@@ -201,13 +170,13 @@ class _Drawing:
         return all(name in self._data.searched(record) for name in self._names)
 
     def _place(self, record: TrialRecord) -> tuple[float, ...]:
-        places = [
-            style.place(parameter, record.params[name])
+        positions = [
+            parameter_axis.position(parameter, record.params[name])
             for name, parameter in zip(self._names, self._parameters, strict=True)
         ]
-        if len(places) == 1 and record.number in self._complete:
-            places.append(self._scale.clip(self._data.value(record, 0)))
-        return tuple(places)
+        if len(positions) == 1 and record.number in self._complete:
+            positions.append(self._scale.clip(self._data.value(record, 0)))
+        return tuple(positions)
 
     def _grid(self) -> Iterator[dict[str, Any]]:
         fixed = {
@@ -275,204 +244,3 @@ def _promise(seen: ModelSurface) -> FloatArray:
     """Return the acquisition as a share of the largest in the space, `m`."""
     share = np.exp(seen.acquisition - seen.acquisition.max())
     return np.asarray(np.clip(share, LEAST_SHARE, 1.0))
-
-
-def _promised(seen: ModelSurface) -> str:
-    """Return what the acquisition function measures, in words."""
-    if "feasibility" in seen.acquisition_name:
-        return "probability of being feasible"
-    return "expected improvement"
-
-
-@dataclass(frozen=True)
-class _Marks:
-    """Where the trials of a moment stand: a place along each parameter, and perhaps a value."""
-
-    done: Sequence[tuple[float, ...]]
-    running: Sequence[tuple[float, ...]]
-    best: Sequence[tuple[float, ...]]
-    following: Sequence[tuple[float, ...]]
-    """The trial that was suggested then, if any."""
-
-
-class _Panels:
-    """Two panels side by side or one above the other, with the marks of trials."""
-
-    def __init__(
-        self,
-        data: StudyData,
-        parameters: Sequence[Parameter],
-        names: Sequence[str],
-        scale: style.ObjectiveScale,
-    ) -> None:
-        self.data, self.parameters, self.names, self.scale = data, parameters, names, scale
-        self.model_title = f"expected {style.label(data.metrics[0])}"
-        self.figure, self.model_axes, self.promise_axes = self._make()
-        style.set_title(self.figure, " ", " ")
-        self._title, self._note = self.figure.texts[-2:]
-        self._marks: list[Any] = []
-        self._has_layout = False
-
-    def _make(self) -> tuple[Figure, Axes, Axes]:
-        raise NotImplementedError
-
-    def show(self, units: Sequence[FloatArray], seen: ModelSurface, promise: FloatArray) -> None:
-        """Draw the model and the acquisition function of a moment over those of the last one."""
-        raise NotImplementedError
-
-    def mark(self, marks: _Marks) -> None:
-        """Draw the trials of a moment instead of those of the last one."""
-        raise NotImplementedError
-
-    def name_panels(self, seen: ModelSurface) -> None:
-        """Write above each panel what it shows."""
-        for axes, text in (
-            (self.model_axes, self.model_title),
-            (self.promise_axes, f"{_promised(seen)}, as a share of the largest"),
-        ):
-            axes.set_title(text, loc="left", size=style.LABEL_SIZE, color=style.INK)
-
-    def keep(self, *artists: Any) -> None:
-        """Remember marks that the next moment replaces."""
-        self._marks += artists
-
-    def clear(self) -> None:
-        """Remove the last moment's marks."""
-        while self._marks:
-            self._marks.pop().remove()
-
-    def png(self, title: str, note: str) -> bytes:
-        """Return the figure with these words above it."""
-        from PIL import Image
-
-        self._title.set_text(title)
-        self._note.set_text(note)
-        if not self._has_layout:
-            style.png(self.figure)  # places everything once, for all frames to agree
-            self.figure.set_layout_engine("none")
-            self._has_layout = True
-        picture = Image.open(io.BytesIO(style.png(self.figure))).convert("RGB")
-        out = io.BytesIO()
-        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            out, format="PNG", optimize=True
-        )
-        return out.getvalue()
-
-
-class _Maps(_Panels):
-    """Two parameters: colours for the expected value and for the promise."""
-
-    def _make(self) -> tuple[Figure, Axes, Axes]:
-        figure = style.new_figure(10.0, 4.6)
-        left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-        for axes in (left, right):
-            style.dress(axes, grid="none")
-            style.set_parameter(axes, "x", self.parameters[0], most=4)
-            style.set_parameter(axes, "y", self.parameters[1], most=5)
-            axes.set_xlabel(style.axis_name(self.names[0], 3.4), size=style.LABEL_SIZE)
-        left.set_ylabel(style.axis_name(self.names[1], 3.0), size=style.LABEL_SIZE)
-        self._meshes: list[Any] = []
-        return figure, left, right
-
-    def show(self, units: Sequence[FloatArray], seen: ModelSurface, promise: FloatArray) -> None:
-        self.name_panels(seen)
-        shape = (len(units[0]), len(units[1]))
-        pictures = [seen.mean.reshape(shape).T, promise.reshape(shape).T]
-        if not self._meshes:
-            self._first(units, pictures)
-        for mesh, picture in zip(self._meshes, pictures, strict=True):
-            mesh.set_array(picture)
-
-    def _first(self, units: Sequence[FloatArray], pictures: Sequence[FloatArray]) -> None:
-        from matplotlib.colors import LogNorm, Normalize
-
-        edges = [
-            np.array([style.at_unit(p, i / len(u)) for i in range(len(u) + 1)])
-            for p, u in zip(self.parameters, units, strict=True)
-        ]
-        scale = self.scale
-        norms = [
-            (LogNorm if scale.is_log else Normalize)(scale.low, scale.high),
-            LogNorm(LEAST_SHARE, 1.0),
-        ]
-        maps = [style.value_map(self.data.spec.directions[0]), _SHARE_MAP]
-        for axes, picture, norm, colours in zip(
-            (self.model_axes, self.promise_axes), pictures, norms, maps, strict=True
-        ):
-            mesh = axes.pcolormesh(*edges, picture, norm=norm, cmap=colours, rasterized=True)
-            self._meshes.append(mesh)
-        for axes, mesh in zip((self.model_axes, self.promise_axes), self._meshes, strict=True):
-            style.colour_bar(self.figure, mesh, "", ax=axes, pad=0.02)
-        bars = self.figure.axes[-2:]
-        ticks = scale.ticks(6)
-        bars[0].yaxis.set_ticks(ticks, [wording.number(t, 4) for t in ticks])
-        bars[1].yaxis.set_ticks(list(_SHARE_TICKS), [wording.number(t) for t in _SHARE_TICKS])
-        for bar in bars:
-            bar.yaxis.set_ticks([], minor=True)
-        self.promise_axes.tick_params(labelleft=False)
-
-    def mark(self, marks: _Marks) -> None:
-        self.clear()
-        for axes in (self.model_axes, self.promise_axes):
-            for points, look in (
-                (marks.done, _LIGHT_DOT),
-                (marks.running, _RING),
-                (marks.best, _STAR),
-                (marks.following, _PLUS),
-            ):
-                if points:
-                    self.keep(axes.scatter(*zip(*points, strict=True), zorder=3, **look))
-
-
-class _Curves(_Panels):
-    """One parameter: the expected value with its doubt above, the promise below."""
-
-    def _make(self) -> tuple[Figure, Axes, Axes]:
-        self.model_title += ", with twice its standard deviation"
-        figure = style.new_figure(8.6, 5.2)
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1.0])
-        for axes in (top, bottom):
-            style.dress(axes)
-            style.set_parameter(axes, "x", self.parameters[0])
-        self.scale.apply(top)
-        bottom.set_yscale("log")
-        bottom.set_ylim(LEAST_SHARE, 3.0)
-        bottom.yaxis.set_ticks(list(_SHARE_TICKS), [wording.number(t) for t in _SHARE_TICKS])
-        bottom.yaxis.set_ticks([], minor=True)
-        bottom.set_xlabel(style.axis_name(self.names[0], 6.0), size=style.LABEL_SIZE)
-        return figure, top, bottom
-
-    def show(self, units: Sequence[FloatArray], seen: ModelSurface, promise: FloatArray) -> None:
-        self.clear()
-        self.name_panels(seen)
-        parameter = self.parameters[0]
-        places = np.array([style.at_unit(parameter, float(u)) for u in units[0]])
-        low, high = seen.mean - 2 * seen.sd, seen.mean + 2 * seen.sd
-        if self.scale.is_log:
-            low, high = np.maximum(low, self.scale.low), np.maximum(high, self.scale.low)
-        top, bottom = self.model_axes, self.promise_axes
-        if isinstance(parameter, CategoricalParameter):
-            bars = top.errorbar(
-                places, seen.mean, yerr=2 * seen.sd, fmt="s", color=style.COMPLETE, capsize=4
-            )
-            self.keep(bars, bottom.bar(places, promise, width=0.5, color=style.TARGET))
-            return
-        self.keep(
-            top.fill_between(places, low, high, color=style.COMPLETE, alpha=0.15, linewidth=0),
-            *top.plot(places, seen.mean, color=style.COMPLETE, linewidth=1.8),
-            *bottom.plot(places, promise, color=style.TARGET, linewidth=1.8),
-        )
-
-    def mark(self, marks: _Marks) -> None:
-        top, bottom = self.model_axes, self.promise_axes
-        if marks.done:
-            self.keep(top.scatter(*zip(*marks.done, strict=True), zorder=3, **_DOT))
-        if marks.best:
-            self.keep(top.scatter(*zip(*marks.best, strict=True), zorder=4, **_STAR))
-        for points, colour, dashes in (
-            (marks.running, style.RUNNING, ":"),
-            (marks.following, style.BEST, "--"),
-        ):
-            for place, *_ in points:
-                for axes in (top, bottom):
-                    self.keep(axes.axvline(place, linewidth=1.3, color=colour, linestyle=dashes))

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 
-from studyflow.reports import style
 from studyflow.reports.data import StudyData
+from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.spec.space import CategoricalParameter, Parameter
 from studyflow.trial.record import TrialRecord
 
@@ -84,7 +84,7 @@ class Surrogate:
         return _matern(gaps / self.length_scales[column])
 
 
-def fitted(data: StudyData, objective: int) -> tuple[Surrogate, style.ObjectiveScale]:
+def fitted(data: StudyData, objective: int) -> tuple[Surrogate, ObjectiveScale]:
     """Return the process fitted to a study's complete trials, and the scale of its values.
 
     Values beyond the scale count as its end; where the scale is logarithmic the process models
@@ -93,9 +93,9 @@ def fitted(data: StudyData, objective: int) -> tuple[Surrogate, style.ObjectiveS
     key = f"surrogate {objective}"
     if key not in data.memo:
         observed = [data.value(r, objective) for r in data.complete]
-        scale = style.ObjectiveScale(observed, data.spec.directions[objective])
+        scale = ObjectiveScale(observed, data.spec.directions[objective])
         data.memo[key] = _fit_study(data, objective, scale), scale
-    found: tuple[Surrogate, style.ObjectiveScale] = data.memo[key]
+    found: tuple[Surrogate, ObjectiveScale] = data.memo[key]
     return found
 
 
@@ -121,7 +121,7 @@ def grid(parameter: Parameter) -> FloatArray:
     return np.linspace(0.0, 1.0, GRID)
 
 
-def _fit_study(data: StudyData, objective: int, scale: style.ObjectiveScale) -> Surrogate:
+def _fit_study(data: StudyData, objective: int, scale: ObjectiveScale) -> Surrogate:
     records = _chosen(data, objective)
     rows, active = [], []
     for record in records:
@@ -238,4 +238,28 @@ def _gaps(a: FloatArray, b: FloatArray, *, is_category: Any) -> FloatArray:
 
 def _matern(r: FloatArray) -> FloatArray:
     result: FloatArray = (1.0 + _ROOT5 * r + (5.0 / 3.0) * r * r) * np.exp(-_ROOT5 * r)
+    return result
+
+
+def left_out(model: Surrogate, values: np.ndarray[Any, Any]) -> FloatArray:
+    """Return each training value as the report's own process predicts it from all the others.
+
+    Args:
+        model: Fitted to these values.
+        values: On the scale that the process models, `n`.
+    """
+    correlation = np.ones((len(values), len(values)))
+    for column, lengthscale in enumerate(model.length_scales):
+        at = model.points[:, column]
+        gaps = np.abs(at[:, None] - at[None, :])
+        if model.is_category[column]:
+            gaps = (gaps > 0.5).astype(np.float64)
+        root = math.sqrt(5.0) * gaps / lengthscale
+        correlation *= (1.0 + root + root**2 / 3.0) * np.exp(-root)
+    # The weights w solve (C + ratio I) w = values - mean; that gives noise over outputscale.
+    residual = values - model.mean - correlation @ model.weights
+    power = float(model.weights @ model.weights)
+    ratio = max(float(residual @ model.weights) / power, 1e-9) if power > 0.0 else 1.0
+    inverse = np.linalg.inv(correlation + ratio * np.eye(len(values)))
+    result: FloatArray = values - (inverse @ (values - model.mean)) / np.diag(inverse)
     return result

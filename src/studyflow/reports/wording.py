@@ -91,9 +91,3 @@ def columns(text: str) -> int:
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
-
-
-def pad(text: str, width: int, *, right: bool = False) -> str:
-    """Return a text filled with blanks to a terminal's width; `right` moves it to the right."""
-    blanks = " " * max(width - columns(text), 0)
-    return blanks + text if right else text + blanks

@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from studyflow.reports import StudyData
@@ -175,3 +176,34 @@ STUDIES: dict[str, Callable[[], StudyData]] = {
         make_spec(SMALL), 12, lambda p: (math.exp(30 * p["dropout"] - 20),)
     ),
 }
+
+
+def with_suggestions(
+    data: StudyData, off: Any = lambda i: 0.5, first: int = 6, **fields: Any
+) -> StudyData:
+    """Give each trial from `first` a prediction that is `off(i)` standard deviations too low."""
+    records = []
+    for record in data.records:
+        if record.number < first:
+            records.append(replace(record, suggestion={"rung": "startup", "objectives": []}))
+            continue
+        values = record.values or (1.0,) * len(data.metrics)
+        objectives = [
+            {
+                "predicted_mean": value - 0.1 * off(record.number),
+                "predicted_sd": 0.08,
+                "noise_sd": 0.06,
+                "lengthscales": {
+                    name: 0.02 * 3.0 ** (i + record.number % 2) for i, name in enumerate(data.space)
+                },
+                "warp": "none",
+                **fields,
+            }
+            for value in values
+        ]
+        records.append(replace(record, suggestion={"rung": "model", "objectives": objectives}))
+    return StudyData(data.spec, tuple(records))
+
+
+def whole(count: int, **fields: Any) -> StudyData:
+    return make_study(make_spec(SMALL, **fields), count, end=everything(TrialState.COMPLETE))

@@ -13,7 +13,7 @@ from studyflow.reports import Omitted, StudyData, style, surrogate
 from studyflow.reports.figures import FIGURES
 from studyflow.reports.figures.convergence import hypervolume, running_best
 from studyflow.reports.figures.importances import parameter_importances
-from studyflow.reports.style import ObjectiveScale
+from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.trial.record import TrialState
 
 from .studies import CNN, CONDITIONAL, SMALL, STUDIES, TWO, everything, make_spec, make_study

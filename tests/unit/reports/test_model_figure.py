@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from studyflow.reports import Omitted, StudyData, style, surrogate
-from studyflow.reports.figures import FIGURES, model
-from studyflow.reports.figures.model import Calibration, Prediction
-from studyflow.samplers.hyperparameters import LENGTHSCALE_BOUNDS, prior_mode
+from studyflow.reports import Omitted, StudyData, predictions, style, surrogate
+from studyflow.reports.figures import FIGURES
 from studyflow.trial.record import TrialState
 
-from .studies import CNN, SMALL, STUDIES, TWO, everything, make_spec, make_study
-
-
-def with_suggestions(
-    data: StudyData, off: Any = lambda i: 0.5, first: int = 6, **fields: Any
-) -> StudyData:
-    """Give each trial from `first` a prediction that is `off(i)` standard deviations too low."""
-    records = []
-    for record in data.records:
-        if record.number < first:
-            records.append(replace(record, suggestion={"rung": "startup", "objectives": []}))
-            continue
-        values = record.values or (1.0,) * len(data.metrics)
-        objectives = [
-            {
-                "predicted_mean": value - 0.1 * off(record.number),
-                "predicted_sd": 0.08,
-                "noise_sd": 0.06,
-                "lengthscales": {
-                    name: 0.02 * 3.0 ** (i + record.number % 2) for i, name in enumerate(data.space)
-                },
-                "warp": "none",
-                **fields,
-            }
-            for value in values
-        ]
-        records.append(replace(record, suggestion={"rung": "model", "objectives": objectives}))
-    return StudyData(data.spec, tuple(records))
+from .studies import (
+    CNN,
+    STUDIES,
+    TWO,
+    everything,
+    make_spec,
+    make_study,
+    whole,
+    with_suggestions,
+)
 
 
 def drawn(data: StudyData) -> Figure:
@@ -55,10 +34,6 @@ def drawn(data: StudyData) -> Figure:
 
 def title(figure: Figure) -> str:
     return figure.texts[0].get_text()
-
-
-def whole(count: int, **fields: Any) -> StudyData:
-    return make_study(make_spec(SMALL, **fields), count, end=everything(TrialState.COMPLETE))
 
 
 def test_the_title_says_how_many_truths_lay_within_2_sd() -> None:
@@ -80,40 +55,6 @@ def test_a_model_that_is_too_sure_is_called_so() -> None:
     )
 
 
-def test_noise_counts_as_doubt_about_a_measurement() -> None:
-    record = with_suggestions(whole(7)).records[6]
-
-    found = model.predicted(record, 0)
-
-    assert found is not None
-    assert found[1] == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize(
-    ("judged", "verdict"),
-    [
-        (Calibration(4, 0, 0), "too few to judge"),
-        (Calibration(20, 5, 10), "the model is too sure of itself"),
-        (Calibration(20, 13, 19), "about as it should be"),
-        (Calibration(20, 20, 20), "the model is more careful than it need be"),
-    ],
-)
-def test_verdicts(judged: Calibration, verdict: str) -> None:
-    assert judged.verdict == verdict
-
-
-def test_a_surprise_is_positive_where_the_truth_lay_higher() -> None:
-    assert Prediction(0, mean=1.0, sd=0.5, truth=2.0).surprise == 2.0
-
-
-def test_only_what_a_model_suggested_here_is_judged() -> None:
-    data = with_suggestions(whole(12))
-    taken = tuple(replace(r, is_taken_over=True) for r in data.records)
-
-    assert [p.trial for p in model.predictions(data)] == [6, 7, 8, 9, 10, 11]
-    assert model.predictions(StudyData(data.spec, taken)) == ()
-
-
 @pytest.mark.parametrize(
     "broken",
     [
@@ -127,7 +68,7 @@ def test_only_what_a_model_suggested_here_is_judged() -> None:
 def test_numbers_that_are_none_are_passed_over(broken: dict[str, Any]) -> None:
     data = with_suggestions(whole(12), **broken)
 
-    assert model.predictions(data) == ()
+    assert predictions.predictions(data) == ()
     drawn(data)
 
 
@@ -174,29 +115,9 @@ def test_left_out_predictions_agree_with_a_fit_without_the_trial() -> None:
     process, scale = surrogate.fitted(data, 0)
     values = np.array([scale.clip(data.value(r, 0)) for r in data.complete])
 
-    found = model.left_out(process, np.log(values) if scale.is_log else values)
+    found = surrogate.left_out(process, np.log(values) if scale.is_log else values)
 
     truth = np.log(values) if scale.is_log else values
     n = len(truth)
     base = (((truth - truth.mean()) * n / (n - 1)) ** 2).sum()
     assert 1.0 - ((truth - found) ** 2).sum() / base == pytest.approx(process.explained, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("lengthscale", "words"),
-    [
-        (0.1, "matters a lot"),
-        (1.0, "matters"),
-        (4.0, "matters little"),
-        (30.0, "made no difference so far"),
-    ],
-)
-def test_lengthscales_in_words(lengthscale: float, words: str) -> None:
-    assert model.relevance(lengthscale) == words
-
-
-def test_the_bounds_and_the_prior_drawn_are_those_of_the_sampler() -> None:
-    assert model.LENGTHSCALE_BOUNDS == LENGTHSCALE_BOUNDS
-    for dimension in (1, 7):
-        (mode, *_) = prior_mode(dimension).lengthscales
-        assert model.prior_lengthscale(dimension) == pytest.approx(mode)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.reports.summary import headline
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -109,7 +110,7 @@ def _panel(data: StudyData, axes: Axes, objective: int) -> None:
     }
     target = data.spec.stop.target if objective == 0 and len(data.metrics) == 1 else None
     known = [*values.values(), *pruned.values(), *([] if target is None else [target])]
-    scale = style.ObjectiveScale(known, data.spec.directions[objective])
+    scale = ObjectiveScale(known, data.spec.directions[objective])
     scale.apply(axes)
     options: dict[str, Any] = {
         "s": style.size(len(data.trials)),
@@ -203,7 +204,7 @@ def _marks(
     axes: Axes,
     records: Sequence[TrialRecord],
     values: dict[int, float],
-    scale: style.ObjectiveScale,
+    scale: ObjectiveScale,
     options: dict[str, Any],
     name: str,
 ) -> None:
@@ -232,7 +233,7 @@ def _pareto(data: StudyData) -> Figure:
     scales = []
     for i, which in enumerate(("x", "y")):
         column = [r.values[i] for r in data.complete if r.values is not None]
-        scale = style.ObjectiveScale(column, data.spec.directions[i])
+        scale = ObjectiveScale(column, data.spec.directions[i])
         scale.apply(front_axes, "x" if which == "x" else "y")
         scales.append(scale)
     front_axes.set_xlabel(

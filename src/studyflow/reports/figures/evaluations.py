@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from studyflow.reports import style, wording
+from studyflow.reports import parameter_axis, style, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.matrix import corner, cut_note, lower_triangle, shown_parameters
 from studyflow.spec.space import CategoricalParameter
@@ -41,8 +41,8 @@ def evaluations(data: StudyData) -> Figure | Omitted:
             continue
         across, up = names[column], names[row]
         both = [n for n, p in params.items() if across in p and up in p]
-        x = {n: style.place(data.space[across], params[n][across]) for n in both}
-        y = {n: style.place(data.space[up], params[n][up]) for n in both}
+        x = {n: parameter_axis.position(data.space[across], params[n][across]) for n in both}
+        y = {n: parameter_axis.position(data.space[up], params[n][up]) for n in both}
         axes.grid(visible=True, color=style.GRID, linewidth=0.6)
         size = 0.55 * style.size(len(both))
         fine = [n for n in both if n not in failed]
@@ -102,8 +102,11 @@ def _histogram(data: StudyData, axes: Axes, name: str, values: list[object]) -> 
         axes.bar(places, counts, width=0.7, color=style.COMPLETE)
     else:
         bins = min(parameter.cardinality or 12, 12)
-        edges = [style.at_unit(parameter, float(u)) for u in np.linspace(0.0, 1.0, bins + 1)]
-        counts, _ = np.histogram([style.place(parameter, v) for v in values], bins=edges)  # type: ignore[arg-type]
+        edges = [
+            parameter_axis.at_unit(parameter, float(u)) for u in np.linspace(0.0, 1.0, bins + 1)
+        ]
+        found = [parameter_axis.position(parameter, v) for v in values]  # type: ignore[arg-type]
+        counts, _ = np.histogram(found, bins=edges)
         axes.bar(
             edges[:-1],
             counts,

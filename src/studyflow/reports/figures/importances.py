@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from studyflow.reports import style, surrogate, wording
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.spec.space import CategoricalParameter
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def _study(data: StudyData, objective: int) -> optuna.Study:
         for name, parameter in data.space.items()
     }
     observed = [data.value(record, objective) for record in data.complete]
-    scale = style.ObjectiveScale(observed, data.spec.directions[objective])
+    scale = ObjectiveScale(observed, data.spec.directions[objective])
     records = data.complete
     stride = -(-len(records) // MAX_TRIALS)
     moment = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)

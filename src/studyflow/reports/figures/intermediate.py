@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from studyflow.reports import style, wording
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.trial.record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _scale(
     records: Sequence[TrialRecord],
     curves: Mapping[int, Sequence[tuple[int, float]]],
     direction: str,
-) -> style.ObjectiveScale:
+) -> ObjectiveScale:
     """Return an axis for the curves of trials that did not diverge, if there are any.
 
     Left out are failed trials, and curves whose worst value is an outlier among those of all.
@@ -106,13 +107,13 @@ def _scale(
     worst_of = max if direction == "minimize" else min
     sound = [r for r in records if r.state is not TrialState.FAILED] or records
     worst = {r.number: worst_of(value for _, value in curves[r.number]) for r in sound}
-    among = style.ObjectiveScale(list(worst.values()), direction, room=10.0)
+    among = ObjectiveScale(list(worst.values()), direction, room=10.0)
     chosen = [number for number, value in worst.items() if not among.is_outside(value)] or worst
     values = [value for number in chosen for _, value in curves[number]]
-    return style.ObjectiveScale(values, direction, room=10.0)
+    return ObjectiveScale(values, direction, room=10.0)
 
 
-def _drawn(scale: style.ObjectiveScale, value: float) -> float:
+def _drawn(scale: ObjectiveScale, value: float) -> float:
     """Return a value, or a place beyond the axis' end for one far out: no line is too steep."""
     if not scale.is_outside(value):
         return value
@@ -121,7 +122,7 @@ def _drawn(scale: style.ObjectiveScale, value: float) -> float:
 
 def _mark_exits(
     axes: Axes,
-    scale: style.ObjectiveScale,
+    scale: ObjectiveScale,
     curves: Mapping[int, Sequence[tuple[int, float]]],
 ) -> int:
     """Draw an arrow at the axis' end where each curve leaves it; return how many curves do."""

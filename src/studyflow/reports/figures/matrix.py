@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from studyflow.reports import style
+from studyflow.reports import parameter_axis, style
 from studyflow.reports.data import StudyData
 from studyflow.reports.figures.importances import ranked_parameters
 
@@ -59,7 +59,7 @@ def lower_triangle(
             axes: Any = figure.add_subplot(grid[row, column])
             panels[row, column] = axes
             style.dress(axes, grid="none")
-            style.set_parameter(axes, "x", data.space[names[column]], most=most)
+            parameter_axis.set_parameter(axes, "x", data.space[names[column]], most=most)
             if row < count - 1:
                 axes.tick_params(axis="x", labelbottom=False)
             else:
@@ -67,7 +67,7 @@ def lower_triangle(
                 for text in axes.get_xticklabels() if count > 4 else ():
                     text.set(rotation=40, ha="right", rotation_mode="anchor")
             if row != column:
-                style.set_parameter(axes, "y", data.space[names[row]], most=most)
+                parameter_axis.set_parameter(axes, "y", data.space[names[row]], most=most)
                 if column:
                     axes.tick_params(axis="y", labelleft=False)
                 else:

@@ -1,191 +1,40 @@
 """How well the sampler's model knew what it suggested: predictions v. truth, and its lengthscales.
 
-A suggestion stores what the model expected of it (`TrialRecord.suggestion`), so the truth that came
-later is an honest test: one step ahead, nothing fitted to it. Sampling points where the model is
-unsure, and stopping at a good one, both bias such a test a little; it still tells a model that is
-sure of nonsense from one that can be believed.
+Optuna draws neither: its figures fit a model afterwards, and know nothing of what a suggestion
+promised.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from studyflow.reports import style, surrogate
 from studyflow.reports.data import Omitted, StudyData
-from studyflow.samplers.levels import MODEL_LEVELS
+from studyflow.reports.objective_scale import ObjectiveScale
+from studyflow.reports.predictions import (
+    MIN_JUDGED,
+    RELEVANCE,
+    Calibration,
+    Prediction,
+    calibration,
+    lengthscales,
+    predictions,
+    prior_lengthscale,
+)
+from studyflow.samplers.hyperparameters import LENGTHSCALE_BOUNDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from studyflow.trial.record import TrialRecord
 
-LENGTHSCALE_BOUNDS: Final = (0.02, 50.0)
-"""Between which the sampler looks for lengthscales; as in `studyflow.samplers.hyperparameters`."""
-MIN_JUDGED: Final = 5
-"""Truths below which nothing is said about calibration."""
 MAX_OBJECTIVES: Final = 3
 MAX_BARS: Final = 16
 RECENT: Final = 10
 """Suggestions whose lengthscales are shown behind the newest."""
-
-_RELEVANCE: Final = ((0.5, "matters a lot"), (1.5, "matters"), (5.0, "matters little"))
-_NO_RELEVANCE: Final = "made no difference so far"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model expected of one measurement, and what came true; in the objective's units."""
-
-    trial: int
-    mean: float
-    sd: float
-    """Of the measurement: the model's doubt about the function and the noise together."""
-    truth: float
-
-    @property
-    def surprise(self) -> float:
-        """How far the truth lay above the expected value, in standard deviations."""
-        return (self.truth - self.mean) / self.sd
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How often the truth lay where the model expected it."""
-
-    count: int
-    within_1_sd: int
-    within_2_sd: int
-
-    @property
-    def verdict(self) -> str:
-        """One clause: whether the model's error bars can be believed."""
-        if self.count < MIN_JUDGED:
-            return "too few to judge"
-        if self.within_2_sd < 0.8 * self.count:
-            return "the model is too sure of itself"
-        if self.count >= 2 * MIN_JUDGED and self.within_1_sd > 0.9 * self.count:
-            return "the model is more careful than it need be"
-        return "about as it should be"
-
-    @property
-    def sentence(self) -> str:
-        """One sentence: such as `15 of 18 results lay within 2 sd of their prediction`."""
-        results = "result" if self.count == 1 else "results"
-        return f"{self.within_2_sd} of {self.count} {results} lay within 2 sd of the prediction"
-
-
-def predicted(record: TrialRecord, objective: int) -> tuple[float, float] | None:
-    """Return mean and standard deviation of the measurement that a trial's suggestion promised.
-
-    `None` unless a model made the suggestion and stored both.
-    """
-    entry = objective_entry(record, objective)
-    if entry is None:
-        return None
-    mean, sd, noise = (
-        _number(entry.get(key)) for key in ("predicted_mean", "predicted_sd", "noise_sd")
-    )
-    if mean is None or sd is None:
-        return None
-    total = math.hypot(sd, noise or 0.0)
-    return (mean, total) if 0.0 < total < math.inf else None
-
-
-def level_of(record: TrialRecord) -> str | None:
-    """Return the level of the sampler's fallback chain that gave a trial.
-
-    A newer version may have stored one that is no `SuggestionLevel`.
-
-    Returns:
-        `None` where none is stored.
-    """
-    found = (record.suggestion or {}).get("rung")
-    return found if isinstance(found, str) else None
-
-
-def objective_entry(record: TrialRecord, objective: int) -> Mapping[str, Any] | None:
-    """Return what the model of one objective said of a trial; `None` if no model was asked."""
-    suggestion = record.suggestion
-    if suggestion is None or level_of(record) not in MODEL_LEVELS:
-        return None
-    entries = suggestion.get("objectives")
-    if not isinstance(entries, list | tuple) or not 0 <= objective < len(entries):
-        return None
-    entry = entries[objective]
-    return entry if isinstance(entry, Mapping) else None
-
-
-def predictions(data: StudyData, objective: int = 0) -> tuple[Prediction, ...]:
-    """Return every prediction that has come true or not, by trial."""
-    found = []
-    for record in data.complete:
-        promise = None if record.is_taken_over else predicted(record, objective)
-        if promise is not None:
-            found.append(Prediction(record.number, *promise, data.value(record, objective)))
-    return tuple(found)
-
-
-def calibration(found: Sequence[Prediction]) -> Calibration:
-    """Return how often the truth lay within one and two standard deviations."""
-    return Calibration(
-        len(found),
-        sum(abs(p.surprise) <= 1.0 for p in found),
-        sum(abs(p.surprise) <= 2.0 for p in found),
-    )
-
-
-def lengthscales(record: TrialRecord, objective: int = 0) -> dict[str, float]:
-    """Return a suggestion's lengthscales, the shortest first; empty if no model was asked."""
-    entry = objective_entry(record, objective) or {}
-    stored = entry.get("lengthscales")
-    if not isinstance(stored, Mapping):
-        return {}
-    known = {str(name): _number(value) for name, value in stored.items()}
-    positive = {name: value for name, value in known.items() if value is not None and value > 0.0}
-    return dict(sorted(positive.items(), key=lambda item: item[1]))
-
-
-def relevance(lengthscale: float) -> str:
-    """Return what a lengthscale, in units of the parameter's range, says about the parameter."""
-    for limit, words in _RELEVANCE:
-        if lengthscale <= limit:
-            return words
-    return _NO_RELEVANCE
-
-
-def prior_lengthscale(dimension: int) -> float:
-    """Return the sampler's most probable lengthscale before any data, for so many parameters."""
-    return math.exp(math.sqrt(2.0) + 0.5 * math.log(dimension) - 3.0)
-
-
-def left_out(model: surrogate.Surrogate, values: np.ndarray[Any, Any]) -> surrogate.FloatArray:
-    """Return each training value as the report's own process predicts it from all the others.
-
-    Args:
-        model: Fitted to these values.
-        values: On the scale that the process models, `n`.
-    """
-    correlation = np.ones((len(values), len(values)))
-    for column, lengthscale in enumerate(model.length_scales):
-        at = model.points[:, column]
-        gaps = np.abs(at[:, None] - at[None, :])
-        if model.is_category[column]:
-            gaps = (gaps > 0.5).astype(np.float64)
-        root = math.sqrt(5.0) * gaps / lengthscale
-        correlation *= (1.0 + root + root**2 / 3.0) * np.exp(-root)
-    # The weights w solve (C + ratio I) w = values - mean; that gives noise over outputscale.
-    residual = values - model.mean - correlation @ model.weights
-    power = float(model.weights @ model.weights)
-    ratio = max(float(residual @ model.weights) / power, 1e-9) if power > 0.0 else 1.0
-    inverse = np.linalg.inv(correlation + ratio * np.eye(len(values)))
-    result: surrogate.FloatArray = values - (inverse @ (values - model.mean)) / np.diag(inverse)
-    return result
 
 
 def model_predictions(data: StudyData) -> Figure | Omitted:
@@ -236,7 +85,7 @@ def _note(data: StudyData, judged: Calibration, found: Sequence[Sequence[Predict
     parts = []
     if judged.count:
         parts.append(
-            f"a model that is right about its doubts has about {0.95 * judged.count:.0f} of "
+            f"a well-calibrated model would have about {0.95 * judged.count:.0f} of "
             f"{judged.count} within 2 sd and {0.68 * judged.count:.0f} within 1 sd "
             f"(here {judged.within_1_sd})"
         )
@@ -271,18 +120,16 @@ def _words(
     return "Predictions against results. " + "; ".join(parts) + "."
 
 
-def _scale(data: StudyData, objective: int, found: Sequence[Prediction]) -> style.ObjectiveScale:
+def _scale(data: StudyData, objective: int, found: Sequence[Prediction]) -> ObjectiveScale:
     values = [data.value(r, objective) for r in data.complete]
-    scale = style.ObjectiveScale(values, data.spec.directions[objective])
+    scale = ObjectiveScale(values, data.spec.directions[objective])
     inside = [p.mean for p in found if not scale.is_log or p.mean > 0.0]
     wider = [m for m in inside if abs(m) < 10 * max(abs(scale.low), abs(scale.high))]
     shown = [v for v in values if not scale.is_outside(v)]
-    return style.ObjectiveScale(
-        [*shown, *wider] or values, data.spec.directions[objective], room=1e9
-    )
+    return ObjectiveScale([*shown, *wider] or values, data.spec.directions[objective], room=1e9)
 
 
-def _diagonal(axes: Axes, scale: style.ObjectiveScale, metric: str) -> None:
+def _diagonal(axes: Axes, scale: ObjectiveScale, metric: str) -> None:
     style.dress(axes)
     scale.apply(axes, "x", most=5)
     scale.apply(axes, "y", most=5)
@@ -299,7 +146,7 @@ def _draw_ahead(
     axes: Axes,
     objective: int,
     found: Sequence[Prediction],
-    scale: style.ObjectiveScale,
+    scale: ObjectiveScale,
 ) -> None:
     _diagonal(axes, scale, data.metrics[objective])
     axes.set_title("predicted when suggested, ± 2 sd", size=style.LABEL_SIZE, color=style.INK)
@@ -334,7 +181,7 @@ def _draw_ahead(
     style.legend(axes, loc="best")
 
 
-def _clamp(scale: style.ObjectiveScale, value: float) -> float:
+def _clamp(scale: ObjectiveScale, value: float) -> float:
     return min(max(value, scale.low), scale.high)
 
 
@@ -348,7 +195,7 @@ def _left_out_pairs(
         return None
     process, scale = surrogate.fitted(data, objective)
     clipped = np.array([scale.clip(v) for v in values])
-    found = left_out(process, np.log(clipped) if scale.is_log else clipped)
+    found = surrogate.left_out(process, np.log(clipped) if scale.is_log else clipped)
     return clipped, np.exp(np.clip(found, -500.0, 500.0)) if scale.is_log else found
 
 
@@ -360,7 +207,7 @@ def _draw_left_out(
 ) -> None:
     # The process was fitted to values clipped to this scale, so its axes end there.
     values = [data.value(r, objective) for r in data.complete]
-    scale = style.ObjectiveScale(values, data.spec.directions[objective])
+    scale = ObjectiveScale(values, data.spec.directions[objective])
     _diagonal(axes, scale, data.metrics[objective])
     axes.set_title(
         "predicted from all other trials (report's own model)",
@@ -439,7 +286,7 @@ def _draw_lengthscales(axes: Axes, recent: Sequence[Mapping[str, float]]) -> Non
         return
     latest = recent[-1]
     names = list(latest)[:MAX_BARS]
-    axes.axvspan(_RELEVANCE[-1][0], high, color=style.GRID, alpha=0.7, linewidth=0)
+    axes.axvspan(RELEVANCE[-1][0], high, color=style.GRID, alpha=0.7, linewidth=0)
     for bound in LENGTHSCALE_BOUNDS:
         axes.axvline(bound, color=style.BEST, linewidth=1.4, linestyle="--")
     mode = prior_lengthscale(len(latest))
@@ -490,10 +337,3 @@ def _say(axes: Axes, text: str) -> None:
         size=style.LABEL_SIZE,
         color=style.QUIET,
     )
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite number, or `None` for anything else a document may hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None

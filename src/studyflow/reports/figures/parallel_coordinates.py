@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from studyflow.reports import style, wording
+from studyflow.reports import parameter_axis, style, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.importances import parameter_importances, ranked_parameters
+from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.spec.space import CategoricalParameter
 from studyflow.trial.record import TrialRecord
 
@@ -31,7 +32,7 @@ def parallel_coordinates(data: StudyData) -> Figure | Omitted:
     sign = 1.0 if data.spec.directions[0] == "minimize" else -1.0
     ranked = sorted(records, key=lambda r: (-sign * data.value(r, 0), r.number))
     scales = [
-        style.ObjectiveScale([data.value(r, i) for r in records], direction)
+        ObjectiveScale([data.value(r, i) for r in records], direction)
         for i, direction in enumerate(data.spec.directions)
     ]
     count = len(names) + len(scales)
@@ -113,7 +114,7 @@ def _heights(
     data: StudyData,
     record: TrialRecord,
     names: list[str],
-    scales: list[style.ObjectiveScale],
+    scales: list[ObjectiveScale],
     shift: float,
 ) -> list[float | None]:
     """Return where the line crosses each axis, from 0 to 1; `None` where it does not.
@@ -146,9 +147,7 @@ def _pieces(heights: list[float | None]) -> list[list[tuple[float, float]]]:
     return [piece for piece in pieces if piece]
 
 
-def _axes(
-    data: StudyData, figure: Figure, names: list[str], scales: list[style.ObjectiveScale]
-) -> None:
+def _axes(data: StudyData, figure: Figure, names: list[str], scales: list[ObjectiveScale]) -> None:
     axes = figure.axes[0]
     count = len(names) + len(scales)
     axes.set_xlim(-0.35, count - 0.55)
@@ -168,11 +167,11 @@ def _axes(
         axes.axvline(x, 0.037, 0.963, color=style.QUIET, linewidth=1.0, zorder=2.5)
         if x < len(names):
             parameter = data.space[names[x]]
-            places, labels = style.ticks(parameter, 5)
+            places, labels = parameter_axis.ticks(parameter, 5)
             if isinstance(parameter, CategoricalParameter):
                 units = [(p + 0.5) / len(parameter.choices) for p in places]
             else:
-                units = [parameter.to_unit(v) for v in style.tick_values(parameter, 5)]
+                units = [parameter.to_unit(v) for v in parameter_axis.tick_values(parameter, 5)]
         else:
             scale = scales[x - len(names)]
             marks = scale.ticks(6)

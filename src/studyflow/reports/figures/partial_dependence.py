@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from studyflow.reports import style, surrogate, wording
+from studyflow.reports import parameter_axis, style, surrogate, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.matrix import corner, cut_note, lower_triangle, shown_parameters
+from studyflow.reports.objective_scale import ObjectiveScale
+from studyflow.reports.ticks import linear_ticks, log_ticks
 from studyflow.spec.space import CategoricalParameter, Parameter, same_scalar
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def partial_dependence(data: StudyData, objective: int = 0) -> Figure | Omitted:
         bar = figure.add_axes(corner(figure, panels))
         style.colour_bar(figure, ScalarMappable(norm, colours), f"expected {metric}", cax=bar)
         if norm.__class__ is LogNorm:
-            places = style.log_ticks(low, high, 5)
+            places = log_ticks(low, high, 5)
             bar.yaxis.set_ticks(places, [wording.number(p, 6) for p in places])
             bar.yaxis.set_ticks([], minor=True)
     style.set_title(
@@ -92,10 +94,10 @@ def partial_dependence(data: StudyData, objective: int = 0) -> Figure | Omitted:
 def _places(parameter: Parameter, units: surrogate.FloatArray) -> surrogate.FloatArray:
     if isinstance(parameter, CategoricalParameter):
         return units
-    return np.array([style.at_unit(parameter, float(u)) for u in units])
+    return np.array([parameter_axis.at_unit(parameter, float(u)) for u in units])
 
 
-def _values(modelled: surrogate.FloatArray, scale: style.ObjectiveScale) -> surrogate.FloatArray:
+def _values(modelled: surrogate.FloatArray, scale: ObjectiveScale) -> surrogate.FloatArray:
     if not scale.is_log:
         return modelled
     bound = np.log(scale.LIMIT)
@@ -122,7 +124,7 @@ def _curve(
     axes.set_yscale("log" if is_log else "linear")
     room = (high / low) ** 0.06 if is_log else 0.06 * (high - low)
     axes.set_ylim((low / room, high * room) if is_log else (low - room, high + room))
-    ticks = style.log_ticks(low, high, 3) if is_log else style.linear_ticks(low, high, 4)
+    ticks = log_ticks(low, high, 3) if is_log else linear_ticks(low, high, 4)
     axes.yaxis.set_ticks(ticks, [wording.number(t, 3) for t in ticks])
     axes.yaxis.set_ticks([], minor=True)
     axes.yaxis.tick_right()
@@ -132,7 +134,10 @@ def _curve(
         params = data.searched(record)
         if name in params:
             axes.axvline(
-                style.place(parameter, params[name]), color=style.BEST, linestyle=":", linewidth=1.3
+                parameter_axis.position(parameter, params[name]),
+                color=style.BEST,
+                linestyle=":",
+                linewidth=1.3,
             )
 
 
@@ -163,8 +168,8 @@ def _map(
     known = [data.searched(r) for r in data.complete]
     both = [p for p in known if pair[0] in p and pair[1] in p]
     axes.scatter(
-        [style.place(across, p[pair[0]]) for p in both],
-        [style.place(up, p[pair[1]]) for p in both],
+        [parameter_axis.position(across, p[pair[0]]) for p in both],
+        [parameter_axis.position(up, p[pair[1]]) for p in both],
         s=9 if len(both) < 200 else 3,
         color="white",
         edgecolor="black",
@@ -173,8 +178,8 @@ def _map(
     )
     best = [p for p in map(data.searched, data.best) if pair[0] in p and pair[1] in p]
     axes.scatter(
-        [style.place(across, p[pair[0]]) for p in best],
-        [style.place(up, p[pair[1]]) for p in best],
+        [parameter_axis.position(across, p[pair[0]]) for p in best],
+        [parameter_axis.position(up, p[pair[1]]) for p in best],
         marker="*",
         s=95 if len(best) < 10 else 45,
         color=style.BEST,
@@ -205,7 +210,7 @@ def _edges(parameter: Parameter, places: surrogate.FloatArray) -> surrogate.Floa
     if isinstance(parameter, CategoricalParameter):
         return np.append(places - 0.5, places[-1] + 0.5)
     bounds = np.linspace(0.0, 1.0, len(places) + 1)
-    return np.array([style.at_unit(parameter, float(u)) for u in bounds])
+    return np.array([parameter_axis.at_unit(parameter, float(u)) for u in bounds])
 
 
 def _title(

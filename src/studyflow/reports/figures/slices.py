@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from studyflow.reports import style, wording
+from studyflow.reports import parameter_axis, style, wording
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.trial.record import TrialState
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def slices(data: StudyData) -> Figure | Omitted:
     points: PathCollection | None = None
     for block in range(blocks):
         values = [data.value(r, block) for r in data.complete]
-        scale = style.ObjectiveScale(values, data.spec.directions[block])
+        scale = ObjectiveScale(values, data.spec.directions[block])
         for i in range(rows * columns):
             axes = grid[block * rows + i // columns][i % columns]
             if i >= len(names):
@@ -63,12 +64,12 @@ def slices(data: StudyData) -> Figure | Omitted:
 
 
 def _slice(
-    data: StudyData, axes: Axes, name: str, objective: int, scale: style.ObjectiveScale
+    data: StudyData, axes: Axes, name: str, objective: int, scale: ObjectiveScale
 ) -> PathCollection | None:
     parameter = data.space[name]
     style.dress(axes)
     scale.apply(axes, most=5)
-    style.set_parameter(axes, "x", parameter, most=4)
+    parameter_axis.set_parameter(axes, "x", parameter, most=4)
     axes.tick_params(labelleft=axes.get_subplotspec().is_first_col())  # type: ignore[union-attr]
     axes.set_xlabel(style.axis_name(name, 2.6), size=style.LABEL_SIZE, color=style.INK)
     known = [(r, data.searched(r)) for r in data.complete]
@@ -76,7 +77,7 @@ def _slice(
     points = None
     if shown:
         points = axes.scatter(
-            [style.place(parameter, p[name]) for _, p in shown],
+            [parameter_axis.position(parameter, p[name]) for _, p in shown],
             [scale.clip(data.value(r, objective)) for r, _ in shown],
             c=[r.number for r, _ in shown],
             cmap=style.ORDER_MAP,
@@ -89,7 +90,7 @@ def _slice(
             rasterized=len(shown) > 1000,
         )
     failed = [
-        style.place(parameter, params[name])
+        parameter_axis.position(parameter, params[name])
         for r in data.trials
         if r.state is TrialState.FAILED and name in (params := data.searched(r))
     ]
@@ -106,7 +107,7 @@ def _slice(
         )
     best = [(r, p) for r, p in shown if r.number in data.best_numbers]
     axes.scatter(
-        [style.place(parameter, p[name]) for _, p in best],
+        [parameter_axis.position(parameter, p[name]) for _, p in best],
         [scale.clip(data.value(r, objective)) for r, _ in best],
         marker="*",
         s=110 if len(best) < 10 else 50,

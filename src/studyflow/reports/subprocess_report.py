@@ -23,13 +23,13 @@ from studyflow.reports.page import Report, build_report
 _LOG: Final = logging.getLogger(__name__)
 
 MANY_TRIALS: Final = 1000
-"""Trials beyond which a report is written apart; below, starting a process takes longer."""
+"""Trials beyond which a report gets a subprocess; below, starting one takes longer."""
 LIMIT_SECONDS: Final = 900.0
 """Longest time for a report."""
 
 
-def is_for_apart(data: StudyData) -> bool:
-    """Whether a report is better written in a process of its own.
+def needs_subprocess(data: StudyData) -> bool:
+    """Return whether a report is better written in a process of its own.
 
     One that shows the sampler's model is not: this process has loaded what it needs, and the model
     is asked through the study's open storage.
@@ -37,10 +37,10 @@ def is_for_apart(data: StudyData) -> bool:
     return len(data.records) > MANY_TRIALS and all(r.suggestion is None for r in data.records)
 
 
-def build_report_apart(
+def build_report_in_subprocess(
     data: StudyData, folder: Path, *, links: Mapping[str, str], generated_at: float
 ) -> Report:
-    """Write the same report as `build_report`, in a process of its own.
+    """Return the same report as `build_report`, written by a process of its own.
 
     Raises:
         RuntimeError: The process failed; the message holds the end of what it printed.
