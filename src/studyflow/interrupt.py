@@ -25,6 +25,9 @@ from typing import Any, Final
 EXIT_CODE: Final = 130
 """Exit code of a process that was told to end: 128 and the number of SIGINT."""
 
+INTERRUPTED: Final = "Interrupted; finished trials are kept. Run it again to continue."
+"""What a person reads whose run was ended."""
+
 _NUMBERS: Final = (signal.SIGINT, signal.SIGTERM)
 _DEFAULTS: Final = (signal.default_int_handler, signal.SIG_DFL)
 

@@ -115,7 +115,7 @@ def test_an_interrupted_flow_ends_soon_in_one_line_and_leaves_no_server(
     assert flow.process.wait(60) == 130, flow.log
 
     assert time.monotonic() - interrupted_at < 30
-    assert "Interrupted; finished trials are kept. Run it again to go on." in flow.log
+    assert "Interrupted; finished trials are kept. Run it again to continue." in flow.log
     assert "Traceback" not in flow.log
     records = load_records(find_study("interrupted", open_storage(default_storage_url(flow.home))))[
         1

@@ -89,7 +89,7 @@ def test_a_command_that_imports_what_it_needs_ends_in_one_line(
     assert (code, output) == (exits.INTERRUPTED, "")
     assert errors in (
         STARTED,
-        "Interrupted; finished trials are kept. Run it again to go on.\n",
+        "Interrupted; finished trials are kept. Run it again to continue.\n",
     )
 
 

@@ -13,7 +13,7 @@ import click
 from studyflow import __version__
 from studyflow.cli import exits
 from studyflow.errors import MissingExtra, StudyflowError, describe_os_error
-from studyflow.interrupt import Terminated, leaving_at_once, raise_on_sigterm
+from studyflow.interrupt import INTERRUPTED, Terminated, leaving_at_once, raise_on_sigterm
 
 
 class _Commands(click.Group):
@@ -27,7 +27,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, Terminated):
-            click.echo("Interrupted; finished trials are kept. Run it again to go on.", err=True)
+            click.echo(INTERRUPTED, err=True)
             ctx.exit(exits.INTERRUPTED)
         except StudyflowError as error:
             if ctx.params.get("debug"):
@@ -62,7 +62,8 @@ def main(debug: bool) -> None:
 
 _COMMANDS: Final = {
     "check": ("check", "schema"),
-    "run": ("run", "sync"),
+    "run": ("run",),
+    "sync": ("sync",),
     "show": ("status", "best", "trials", "report"),
     "explain": ("explain",),
     "compare": ("compare",),

@@ -1,4 +1,4 @@
-"""`studyflow run` and `studyflow sync`."""
+"""`studyflow run`: a study from its file to its report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import get_args
 import click
 
 from studyflow.cli.options import settings_options
-from studyflow.cli.studies import load_study
-from studyflow.errors import MissingExtra, StudyflowError, TrackingError, TrackingUnavailable
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
 
@@ -18,7 +16,9 @@ from studyflow.spec import SamplerName, StudySpec
 @click.command()
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--n-trials", type=click.IntRange(min=1), help="Finish this many trials in all.")
-@click.option("--max-parallel-trials", type=click.IntRange(min=1), help="Trials that run at once.")
+@click.option(
+    "--max-parallel-trials", type=click.IntRange(min=1), help="Trials that run in parallel."
+)
 @click.option(
     "--fork",
     metavar="NAME",
@@ -27,7 +27,7 @@ from studyflow.spec import SamplerName, StudySpec
 @click.option(
     "--sampler",
     type=click.Choice(get_args(SamplerName)),
-    help="Who suggests from now on, in place of the file's sampler.",
+    help="Sampler for further trials; overrides the study file.",
 )
 @click.option(
     "--timeout-seconds",
@@ -44,10 +44,10 @@ def run(
     timeout_seconds: float | None,
     settings: Settings,
 ) -> None:
-    """Run a study to its budget, or go on with it.
+    """Run a study to its budget, or continue it.
 
     A study that exists already is continued: trials that were running are taken over or repeated,
-    finished ones are kept. Exit code 1 when the study stopped because its trials cannot work.
+    and finished ones are kept. Exit code 1 when the study stopped because its trials cannot work.
     """
     from rich.console import Console
 
@@ -66,93 +66,3 @@ def run(
         )
     print_result(result, Console(), ui_hint="studyflow ui")
     sys.exit(1 if result.outcome.is_failure else 0)
-
-
-@click.command()
-@click.argument("study", required=False)
-@settings_options()
-def sync(study: str | None, settings: Settings) -> None:
-    """Send MLflow what it has missed of a study (file or name), or of all studies.
-
-    Exit code 3 when MLflow is away, in whole or in part: the same command goes on later. Exit code
-    1 when it refused something.
-    """
-    from studyflow.storage import open_storage
-    from studyflow.study import study_names
-
-    names = [study] if study else study_names(open_storage(settings.storage_url, create=False))
-    problem: StudyflowError | None = None
-    for name in names:
-        if problem is not None:
-            click.echo(str(problem), err=True)
-        try:
-            click.echo(_sync_one(name, settings))
-        except MissingExtra:
-            raise  # nothing can be sent of any study
-        except StudyflowError as error:
-            problem = error
-    if problem is not None:
-        raise problem
-
-
-def _sync_one(study: str, settings: Settings) -> str:
-    """Send what MLflow lacks of a study; return what was sent.
-
-    Raises:
-        MissingExtra: There is no MLflow to send to.
-        TrackingUnavailable: MLflow does not answer, in whole or in part.
-        TrackingError: It refused something.
-    """
-    from studyflow.context import StudyContext
-    from studyflow.diagnostics.probes import is_driven
-    from studyflow.reports.tracked import study_card, study_summary
-    from studyflow.storage import redacted
-    from studyflow.study import needs_no_runner
-    from studyflow.tracking import StudySummary
-    from studyflow.tracking.sync import sync_study
-
-    data = load_study(study, settings)
-    context = StudyContext(data.spec, settings)
-    if not context.has_mlflow:
-        raise MissingExtra(f"{data.spec.name}: sending trials to MLflow", "mlflow")
-    where = redacted(context.tracker.uri)
-
-    def summary() -> StudySummary:
-        report, problem = context.write_report(data)
-        if problem is not None:
-            click.echo(f"{data.spec.name}: {problem}", err=True)
-        return study_summary(
-            data,
-            report,
-            finished=needs_no_runner(data.spec, data.records),
-            is_driven=is_driven(data, settings),
-        )
-
-    with context:
-        try:
-            done = sync_study(
-                context.tracker,
-                study_card(data.spec),
-                data.records,
-                context.attempt_files,
-                summary=summary,
-            )
-        except TrackingUnavailable as error:
-            raise TrackingUnavailable(
-                f"{data.spec.name}: sent nothing: MLflow at {where} does not answer.",
-                hint="run it again when MLflow is back; nothing is lost.",
-            ) from error
-    told = f"{data.spec.name}: sent {len(done.sent)} trials to MLflow at {where}"
-    refused = "".join(f"\n  trial {n}: {reason}" for n, reason in done.failed.items())
-    if done.failed:
-        told += f", {len(done.failed)} were refused"
-    if done.is_away:
-        raise TrackingUnavailable(
-            f"{told}, {len(done.left)} are left: {done.error}{refused}",
-            hint="run it again when MLflow is back; nothing is lost.",
-        )
-    if done.error is not None:
-        raise TrackingError(f"{told}; the study's own run was refused: {done.error}{refused}")
-    if refused:
-        raise TrackingError(f"{told}:{refused}")
-    return told

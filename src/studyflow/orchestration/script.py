@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import httpx
 from prefect.client.schemas.objects import State
@@ -15,13 +15,11 @@ from prefect.exceptions import Pause
 from studyflow.cli import exits
 from studyflow.embedded import end_orphaned_servers
 from studyflow.errors import StudyflowError, describe_os_error
-from studyflow.interrupt import Terminated, raise_on_sigterm
+from studyflow.interrupt import INTERRUPTED, Terminated, raise_on_sigterm
 from studyflow.orchestration.embedded_server import start_embedded_server
 from studyflow.orchestration.outages import check_server, is_server_away, quiet_outages
 from studyflow.orchestration.screen import Screen, current_screen
 from studyflow.settings import Settings
-
-INTERRUPTED: Final = "Interrupted; finished trials are kept. Run it again to go on."
 
 
 def run_script(check: Callable[[], object], run: Callable[[], State[Any]], screen: Screen) -> int:
@@ -57,7 +55,7 @@ def run_script(check: Callable[[], object], run: Callable[[], State[Any]], scree
         _say(describe_os_error(error))
         return exits.UNAVAILABLE
     except Pause:
-        _say("Paused on its page. Run it again to go on.")
+        _say("Paused on its page. Run it again to continue.")
         return exits.INTERRUPTED
     except (KeyboardInterrupt, Terminated):
         _say(INTERRUPTED)

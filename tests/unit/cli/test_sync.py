@@ -61,6 +61,25 @@ def test_what_was_sent_is_there(settings: Settings, tracker: FailingTracker) -> 
     assert shown(tracker).study_run.status == "FINISHED"
 
 
+def test_of_a_running_trial_it_says_that_its_reports_were_sent(
+    settings: Settings, tracker: FailingTracker
+) -> None:
+    keep(settings, n_trials=9)
+    study = open_study(
+        make_spec(name="demo", budget={"n_trials": 9}), open_storage(settings.storage_url)
+    )
+    study.ask()
+    study.begin_attempt(2, 1)
+    done = invoke("sync", "demo")
+    assert done.stdout == (
+        "demo: sent 2 trials and the reports so far of 1 running trial to MLflow at memory:\n"
+    )
+    again = invoke("sync", "demo")
+    assert again.stdout == (
+        "demo: sent the reports so far of 1 running trial to MLflow at memory:\n"
+    )
+
+
 @pytest.mark.parametrize("arguments", [["sync"], ["sync", "demo"]])
 def test_without_mlflow_nothing_is_said_to_be_sent(
     settings: Settings, arguments: list[str], monkeypatch: pytest.MonkeyPatch
@@ -118,7 +137,7 @@ def test_a_refused_trial_is_named_and_is_a_failure(
     done = invoke("sync", "demo")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "demo: sent 1 trials to MLflow at memory:, 1 were refused:\n  trial 1: artifact gone\n"
+        "demo: sent 1 trial to MLflow at memory:; 1 was refused:\n  trial 1: artifact gone\n"
     )
 
 
@@ -129,7 +148,7 @@ def test_half_an_mlflow_gets_what_it_takes_and_the_rest_is_left(
     tracker.refused_trials[0] = TrackingUnavailable("the artifact store does not answer")
     done = invoke("sync", "demo")
     assert (done.exit_code, done.stdout) == (3, "")
-    assert "sent 1 trials to MLflow at memory:, 1 are left: the artifact store" in done.stderr
+    assert "sent 1 trial to MLflow at memory:; 1 is left: the artifact store" in done.stderr
     assert shown(tracker).finished_trials() == {1}
 
 

@@ -76,7 +76,7 @@ def test_an_interrupted_script_does_not_wait_for_a_server_that_is_away(
 
     assert ended.value.code == 130
     assert capsys.readouterr().err == (
-        "Interrupted; finished trials are kept. Run it again to go on.\n" + UNSHOWN.format("")
+        "Interrupted; finished trials are kept. Run it again to continue.\n" + UNSHOWN.format("")
     )
     # A worker's flow run has no screen, and is ended by Prefect.
     with pytest.raises(error), script.ending_in_time():

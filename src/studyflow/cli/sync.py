@@ -1,0 +1,123 @@
+"""`studyflow sync`: MLflow gets what it lacks of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from studyflow.cli.options import settings_options
+from studyflow.cli.studies import load_study
+from studyflow.context import StudyContext
+from studyflow.diagnostics.probes import is_driven
+from studyflow.errors import MissingExtra, StudyflowError, TrackingError, TrackingUnavailable
+from studyflow.reports import StudyData
+from studyflow.reports.tracked import study_card, study_summary
+from studyflow.reports.wording import plural
+from studyflow.settings import Settings
+from studyflow.storage import open_storage, redacted
+from studyflow.study import needs_no_runner, study_names
+from studyflow.tracking import StudySummary
+from studyflow.tracking.sync import SyncReport, sync_study
+from studyflow.trial.record import TrialRecord
+
+
+@click.command()
+@click.argument("study", required=False)
+@settings_options()
+def sync(study: str | None, settings: Settings) -> None:
+    """Send MLflow what it lacks of a study (file or name), or of all studies.
+
+    Of running trials it gets what they have reported so far. Exit code 3 when MLflow does not
+    answer, in whole or in part: run the same command again later. Exit code 1 when it refused
+    something.
+    """
+    names = [study] if study else study_names(open_storage(settings.storage_url, create=False))
+    problem: StudyflowError | None = None
+    for name in names:
+        if problem is not None:
+            click.echo(str(problem), err=True)
+        try:
+            click.echo(_sync_one(load_study(name, settings), settings))
+        except MissingExtra:
+            raise  # nothing can be sent of any study
+        except StudyflowError as error:
+            problem = error
+    if problem is not None:
+        raise problem
+
+
+def _sync_one(data: StudyData, settings: Settings) -> str:
+    """Send what MLflow lacks of a study; return what was sent.
+
+    Raises:
+        MissingExtra: There is no MLflow to send to.
+        TrackingUnavailable: MLflow does not answer, in whole or in part.
+        TrackingError: It refused something.
+    """
+    context = StudyContext(data.spec, settings)
+    if not context.has_mlflow:
+        raise MissingExtra(f"{data.spec.name}: sending trials to MLflow", "mlflow")
+    where = f"MLflow at {redacted(context.tracker.uri)}"
+
+    def summary() -> StudySummary:
+        report, problem = context.write_report(data)
+        if problem is not None:
+            click.echo(f"{data.spec.name}: {problem}", err=True)
+        return study_summary(
+            data,
+            report,
+            finished=needs_no_runner(data.spec, data.records),
+            is_driven=is_driven(data, settings),
+        )
+
+    with context:
+        try:
+            report = sync_study(
+                context.tracker,
+                study_card(data.spec),
+                data.records,
+                context.attempt_files,
+                summary=summary,
+            )
+        except TrackingUnavailable as error:
+            raise TrackingUnavailable(
+                f"{data.spec.name}: sent nothing: {where} does not answer.",
+                hint="run it again when MLflow is back; nothing is lost.",
+            ) from error
+    return _tell(data, report, where)
+
+
+def _tell(data: StudyData, report: SyncReport, where: str) -> str:
+    """Return what was sent.
+
+    Raises:
+        TrackingUnavailable: Something is left.
+        TrackingError: Something was refused.
+    """
+    sent = [record for record in data.records if record.number in report.sent]
+    told = f"{data.spec.name}: sent {describe_sent(sent)} to {where}"
+    refused = "".join(f"\n  trial {n}: {reason}" for n, reason in report.failed.items())
+    if report.failed:
+        told += f"; {len(report.failed)} {'was' if len(report.failed) == 1 else 'were'} refused"
+    if report.is_away:
+        raise TrackingUnavailable(
+            f"{told}; {len(report.left)} {'is' if len(report.left) == 1 else 'are'} left: "
+            f"{report.error}{refused}",
+            hint="run it again when MLflow is back; nothing is lost.",
+        )
+    if report.error is not None:
+        raise TrackingError(f"{told}; the study's own run was refused: {report.error}{refused}")
+    if refused:
+        raise TrackingError(f"{told}:{refused}")
+    return told
+
+
+def describe_sent(sent: Sequence[TrialRecord]) -> str:
+    """Return what was sent of some trials: all of a finished one, the reports of a running one."""
+    n_finished = sum(record.state.is_finished for record in sent)
+    n_running = len(sent) - n_finished
+    running = f"the reports so far of {plural(n_running, 'running trial')}"
+    if not n_running:
+        return plural(n_finished, "trial")
+    return f"{plural(n_finished, 'trial')} and {running}" if n_finished else running
