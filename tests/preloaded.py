@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 
+import click
 import matplotlib.backends.backend_agg
 import mlflow.store.tracking.sqlalchemy_store
 import mlflow.tracking
@@ -17,6 +18,9 @@ import studyflow.reports.page
 import studyflow.runner
 import studyflow.tracking.mlflow
 
-__all__ = ["matplotlib", "mlflow", "studyflow"]
+__all__ = ["click", "matplotlib", "mlflow", "studyflow"]
+
+for name in studyflow.cli.main.list_commands(click.Context(studyflow.cli.main)):
+    studyflow.cli.main.get_command(click.Context(studyflow.cli.main), name)
 
 vars(importlib.import_module("studyflow.reports.figures"))["FIGURES"] = {}

@@ -1,7 +1,7 @@
 """The same study under several samplers and seeds: which search suits this problem?
 
 Each run is a study of its own, stored and shown like any other, so a comparison that was
-interrupted goes on where it stopped, and more seeds or trials continue it.
+interrupted continues where it stopped, and so does one with more seeds or trials.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def contenders(
 ) -> tuple[Contender, ...]:
     """Return the runs of a comparison: all samplers with the first seed, then with the next.
 
-    So whatever is finished when somebody looks has seen every sampler equally often. Rules that end
-    a study early are left out: each run gets the whole budget. The study file's sampler keeps its
+    At any time every sampler has finished about as many runs as the others. Rules that end a study
+    early are left out: each run gets the whole budget. The study file's sampler keeps its
     arguments, the others have their defaults.
 
     Args:
@@ -90,7 +90,7 @@ def contenders(
         samplers: Names as in `sampler.type`.
         n_seeds: Seeds, from the study file's own (or 0) upwards.
         n_trials: Trials of each run; `None` keeps the file's number.
-        max_parallel_trials: Trials that run at once; `None` keeps the file's number.
+        max_parallel_trials: Trials that run in parallel; `None` keeps the file's number.
 
     Raises:
         SpecError: Something cannot be compared; every problem is in the message.
@@ -161,8 +161,8 @@ def run_comparison(
 ) -> Comparison:
     """Make the runs one after another and return what they found.
 
-    One at a time, each with as many trials at once as the study allows: runs that compete for the
-    same machines would be compared by their luck with those.
+    Each has as many parallel trials as the study allows. Runs side by side would compete for the
+    same machines, and a comparison would measure that too.
 
     Args:
         spec: The problem.

@@ -51,7 +51,7 @@ CANCEL_SECONDS: Final = 600.0
 """How long `cancel_study` tries to end attempts: nobody waits for it, and nobody comes after it."""
 
 OPENING_SECONDS: Final = 10.0
-"""How long a starting study waits for an MLflow server before it goes on without it."""
+"""How long a starting study waits for an MLflow server before it runs without it."""
 
 EMBEDDED_OPENING_SECONDS: Final = 90.0
 """The same for the embedded database: nothing can be away, but importing MLflow and creating the
@@ -180,7 +180,7 @@ class Run:
 
     @property
     def is_shared(self) -> bool:
-        """Whether another runner works on the study too, and goes on when this one ends."""
+        """Whether another runner works on the study too, and continues when this one ends."""
         beats = beats_elsewhere(self.study.notices().beats, self.site, this_machine())
         seen = [beats[site] for site in self.tuner.others if site in beats]
         is_seen = any(not beat.get("is_last", False) for beat in seen)

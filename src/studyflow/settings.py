@@ -1,4 +1,4 @@
-"""Where a study's things are: one folder on this machine, or servers by URL; processes, or pods.
+"""Where studies, results and files are, and where trials run.
 
 Flags come before environment variables, and those before the embedded defaults.
 """
@@ -28,7 +28,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Places. Make one by `Settings.resolve`."""
+    """Where studies, results and files are, and where trials run; made by `Settings.resolve`."""
 
     home: Path
     """Folder for everything embedded; `.studyflow` in the working folder by default."""
@@ -43,8 +43,8 @@ class Settings:
     trial_tracking_uri: str | None = None
     """MLflow's address as pods reach it, where that differs from `tracking_uri`."""
     storage_patience_seconds: float = STORAGE_PATIENCE_SECONDS
-    """How long a runner waits for a storage that went away before it ends; its trials go on either
-    way."""
+    """How long a runner waits for a storage that does not answer before it ends. Its trials keep
+    running either way."""
 
     @classmethod
     def resolve(
@@ -64,7 +64,7 @@ class Settings:
         and MLflow's own `MLFLOW_TRACKING_URI`.
 
         Raises:
-            StudyflowError: There is no such executor, or a number is none.
+            StudyflowError: There is no such executor, or a number of seconds is not one.
         """
         env = os.environ if environment is None else environment
         chosen = executor or env.get("STUDYFLOW_EXECUTOR") or "local"

@@ -58,7 +58,7 @@ def interrupted(
     [
         (signal.SIGINT, "studyflow.cli.main"),
         (signal.SIGTERM, "studyflow.cli.main"),
-        (signal.SIGINT, "studyflow.cli.pause"),  # the last one
+        (signal.SIGINT, "studyflow.cli.show"),  # the command itself
     ],
 )
 @pytest.mark.fault("F22")

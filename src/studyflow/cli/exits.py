@@ -12,7 +12,7 @@ FAILED: Final = 1
 BAD_INPUT: Final = 2
 """The study file, a table, a flag or a name is wrong; nothing was started."""
 UNAVAILABLE: Final = 3
-"""Something is away; the same command goes on later. Nothing is lost."""
+"""Something does not answer. Nothing is lost: the same command continues later."""
 INTERRUPTED: Final = interrupt.EXIT_CODE
 """Ctrl-C or SIGTERM: running trials were stopped, finished ones are kept."""
 

@@ -32,13 +32,13 @@ MAX_MISFITS = 20
 """Results that do not fit, shown one by one; the others are counted."""
 
 dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Say what would be taken over, and write nothing."
+    "--dry-run", is_flag=True, help="Say what would be imported, and write nothing."
 )
 
 
 @click.group("import")
 def import_() -> None:
-    """Take earlier results into a study: they teach its sampler and cost no budget.
+    """Import earlier results into a study: its sampler learns from them, and they use no budget.
 
     What does not fit the study file is reported by row and reason. Importing again takes over only
     what is new.
@@ -53,7 +53,7 @@ def import_() -> None:
     required=True,
     help="Optuna storage of the earlier study, such as sqlite:///old.db.",
 )
-@click.option("--name", help="The earlier study's name; the only one of its storage.")
+@click.option("--name", help="The earlier study's name; not needed if it is the only one.")
 @dry_run_option
 @settings_options()
 def import_optuna(
@@ -63,7 +63,7 @@ def import_optuna(
     dry_run: bool,
     settings: Settings,
 ) -> None:
-    """Take the trials of an Optuna study into the study of a file."""
+    """Import the trials of an Optuna study into the study of a file."""
     spec = StudySpec.from_yaml(study)
     source = open_storage(source_url, create=False)
     names = study_names(source)
@@ -85,7 +85,7 @@ def import_optuna(
     "columns",
     multiple=True,
     metavar="NAME=COLUMN",
-    help="Column of a parameter or metric, where it is called otherwise. May stand several times.",
+    help="Column of a parameter or metric that has another name there. May be given several times.",
 )
 @dry_run_option
 @settings_options()
@@ -96,7 +96,7 @@ def import_csv(
     dry_run: bool,
     settings: Settings,
 ) -> None:
-    """Take the rows of a CSV file into the study of a file.
+    """Import the rows of a CSV file into the study of a file.
 
     One row is one evaluation: a column for each parameter and metric, by its name, or with MLflow's
     `params.` or `metrics.` before it. Rows with a column `state` other than complete are left out.

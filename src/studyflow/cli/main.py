@@ -15,9 +15,54 @@ from studyflow.cli import exits
 from studyflow.errors import MissingExtra, StudyflowError, describe_os_error
 from studyflow.interrupt import INTERRUPTED, Terminated, leaving_at_once, raise_on_sigterm
 
+_MODULES: Final = {
+    "best": "show",
+    "check": "check",
+    "compare": "compare",
+    "deploy": "deploy",
+    "doctor": "doctor",
+    "explain": "explain",
+    "import": "imports",
+    "logs": "pods",
+    "pause": "pause",
+    "plan": "plan",
+    "render": "pods",
+    "report": "show",
+    "resume": "pause",
+    "retrain": "retrain",
+    "run": "run",
+    "schema": "check",
+    "status": "show",
+    "sync": "sync",
+    "trials": "show",
+    "ui": "servers",
+    "verify": "verify",
+}
+"""The commands, and the modules here that have them."""
+
 
 class _Commands(click.Group):
-    """Turns errors into one line and an exit code; a stack trace only with --debug."""
+    """Commands that are imported when they are asked for: some need what others do without.
+
+    Turns errors into one line and an exit code; a stack trace only with --debug.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _MODULES:
+            return None
+        try:
+            module = importlib.import_module(f"studyflow.cli.{_MODULES[cmd_name]}")
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("studyflow"):
+                raise
+            # The base install, as in a trial image, checks study files and runs none.
+            return _unavailable(cmd_name)
+        # `import` is Python's own word.
+        found: click.Command = getattr(module, "import_" if cmd_name == "import" else cmd_name)
+        return found
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         with leaving_at_once():  # until a command begins; click would say "Aborted!", and end by 1
@@ -60,41 +105,6 @@ def main(debug: bool) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-_COMMANDS: Final = {
-    "check": ("check", "schema"),
-    "run": ("run",),
-    "sync": ("sync",),
-    "show": ("status", "best", "trials", "report"),
-    "explain": ("explain",),
-    "compare": ("compare",),
-    "pods": ("render", "logs"),
-    "retrain": ("retrain",),
-    "imports": ("import_",),
-    "plan": ("plan",),
-    "doctor": ("doctor",),
-    "servers": ("ui",),
-    "deploy": ("deploy",),
-    "verify": ("verify",),
-    "pause": ("pause", "resume"),
-}
-"""The modules here and the commands that each one has."""
-
-
-def _register() -> None:
-    for module, names in _COMMANDS.items():
-        try:
-            found = importlib.import_module(f"studyflow.cli.{module}")
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("studyflow"):
-                raise
-            # The base install, as in a trial image, checks study files and runs none.
-            for name in names:
-                main.add_command(_unavailable(name.rstrip("_")))  # `import` is Python's own word
-        else:
-            for name in names:
-                main.add_command(getattr(found, name))
-
-
 def _unavailable(name: str) -> click.Command:
     def fail() -> None:
         raise MissingExtra(f"`studyflow {name}`", "study")
@@ -106,6 +116,3 @@ def _unavailable(name: str) -> click.Command:
         add_help_option=False,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
-
-
-_register()

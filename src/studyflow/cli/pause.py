@@ -14,14 +14,14 @@ from studyflow.study import set_paused
 @click.argument("study")
 @settings_options()
 def pause(study: str, settings: Settings) -> None:
-    """Let a study (file or name) finish its running trials and start no other.
+    """Pause a study (file or name): its running trials finish, and no other starts.
 
-    Every runner of the study sees it within a second or two and waits; so does one that is started
+    Every runner of the study notices within a second or two and waits; so does one that is started
     later.
     """
     name = _set_paused(study, settings, paused=True)
     click.echo(
-        f"{name} is paused: running trials finish, none starts. Go on: studyflow resume {study}"
+        f"{name} is paused: running trials finish, none starts. Continue: studyflow resume {study}"
     )
 
 
@@ -29,13 +29,13 @@ def pause(study: str, settings: Settings) -> None:
 @click.argument("study")
 @settings_options()
 def resume(study: str, settings: Settings) -> None:
-    """Let a paused study (file or name) go on."""
+    """Continue a paused study (file or name)."""
     name = _set_paused(study, settings, paused=False)
-    click.echo(f"{name} goes on, where a runner waits; else: studyflow run {study}")
+    click.echo(f"{name} continues if a runner waits for it; else start one: studyflow run {study}")
 
 
 def _set_paused(study: str, settings: Settings, *, paused: bool) -> str:
-    """Pause or resume a study in its storage; return its name."""
+    """Return the name of a study that is now paused in its storage, or no longer is."""
     data = load_study(study, settings)
     assert data.optuna_study is not None, "a study that was loaded is stored"
     set_paused(data.optuna_study, paused)

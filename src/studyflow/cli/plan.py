@@ -45,12 +45,12 @@ class Plan:
 
     @property
     def slots(self) -> int:
-        """Trials at once."""
+        """Trials in parallel."""
         return min(self.spec.budget.max_parallel_trials, self.n_left)
 
     @property
     def at_once(self) -> dict[str, str]:
-        """What all trials that run at once ask for together."""
+        """What all trials that run in parallel ask for together."""
         return {name: times(amount, self.slots) for name, amount in self.per_trial.items()}
 
     @property
@@ -75,8 +75,8 @@ def plan(
 ) -> None:
     """Print what running a study file would start, ask for and cost at most; start nothing.
 
-    A study that exists already is planned from where it is. Time and GPU-hours are those of running
-    trials: waiting for room comes on top, and so does what is lost to the infrastructure.
+    Of a study that exists already, only what is left counts. Time and GPU-hours are those of
+    running trials: waiting for free capacity comes on top, and so do attempts that are lost.
     """
     spec = StudySpec.from_yaml(study)
     made = make_plan(spec, settings, _known(spec, settings))
@@ -118,7 +118,7 @@ def _known(spec: StudySpec, settings: Settings) -> tuple[TrialRecord, ...]:
 
 
 def _per_trial(spec: StudySpec, settings: Settings) -> dict[str, str]:
-    """Return what a trial asks for: its pod's requests; locally, cards."""
+    """Return what a trial asks for: its pod's requests; locally, GPUs."""
     if settings.executor == "local" or spec.trial.image is None:
         gpus = spec.trial.resources.gpu
         return {"gpu": str(gpus)} if gpus else {}
@@ -139,17 +139,20 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
     done = f", {made.n_finished} finished already" if made.n_finished else ""
     running = f", {made.n_running} of them started" if made.n_running else ""
     enqueued = f", {len(spec.enqueue)} enqueued" if spec.enqueue and not made.n_finished else ""
-    place = "local processes" if made.executor == "local" else "pods on Kubernetes"
+    where = "local processes" if made.executor == "local" else "pods on Kubernetes"
     if made.executor != "local" and spec.trial.image is None:
-        place += ": not possible, trial.image is missing"
+        where += ": not possible, trial.image is missing"
     longest, hours = made.longest_seconds, made.gpu_hours
     return [
         *(row for row in describe_plan(spec) if row[0] not in _OF_THE_WHOLE),
         ("trials to run", f"{made.n_left} of {made.n_trials}{done}{running}{enqueued}"),
-        ("trials are", f"{place}, {made.slots} at once"),
+        ("trials are", f"{where}, {made.slots} in parallel"),
         ("each asks for", _amounts(made.per_trial)),
-        ("all at once", _amounts(made.at_once)),
-        ("attempts", f"up to {spec.retry.max_attempts} for a trial that is lost, free of budget"),
+        ("all together", _amounts(made.at_once)),
+        (
+            "attempts",
+            f"up to {spec.retry.max_attempts} if some are lost; lost ones use no budget",
+        ),
         (
             "longest time",
             "unlimited: no trial.timeout_seconds" if longest is None else show_duration(longest),

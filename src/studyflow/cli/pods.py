@@ -1,4 +1,4 @@
-"""`studyflow render` and `studyflow logs`: what a trial's pod is made of, and what it says."""
+"""`studyflow render` and `studyflow logs`: the Job of a trial, and what a trial prints."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
 @click.argument("study")
 @click.argument("trial", type=click.IntRange(min=0))
 @click.option("--attempt", type=click.IntRange(min=1), help="Which attempt; the newest by default.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the trial ends.")
 @settings_options(with_executor=True)
 def logs(
     study: str,
@@ -70,7 +70,7 @@ def logs(
     follow: bool,
     settings: Settings,
 ) -> None:
-    """Print what a trial of a study (file or name) has written, secrets left out; -f as it does."""
+    """Print the log of a trial of a study (file or name), without secrets."""
     from studyflow.context import StudyContext
 
     data = load_study(study, settings)

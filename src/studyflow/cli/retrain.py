@@ -28,20 +28,22 @@ from studyflow.settings import Settings
     type=click.IntRange(min=1, max=1000),
     default=5,
     show_default=True,
-    help="Trainings of each one, every one with another seed.",
+    help="Trainings of each configuration, each with another seed.",
 )
 @click.option(
     "--seed-parameter",
     metavar="NAME",
-    help="Parameter by which the script takes its seed; `seed` if the study has one.",
+    help="Parameter that sets the script's seed; `seed` if the study has one.",
 )
-@click.option("--max-parallel-trials", type=click.IntRange(min=1), help="Trials that run at once.")
+@click.option(
+    "--max-parallel-trials", type=click.IntRange(min=1), help="Trials that run in parallel."
+)
 @click.option(
     "--artifact",
     metavar="PATH",
-    help="Which artifact of a trial is the model; the one called model, or the only one.",
+    help="Which artifact is the model; by default the one called model, or the only one.",
 )
-@click.option("--model", metavar="NAME", help="Its name in MLflow's registry; the study's.")
+@click.option("--model", metavar="NAME", help="Name in MLflow's registry; the study's by default.")
 @click.option(
     "--alias", default="champion", show_default=True, help="Alias that the registered version gets."
 )
@@ -63,9 +65,10 @@ def retrain(
 ) -> None:
     """Train the best configurations of a study (file or name) again, to tell luck from merit.
 
-    Each is trained with the same few new seeds; the one with the best mean is chosen, and its model
-    is registered in MLflow. Name the study file, so that the script beside it is found; by its name
-    alone a study is run from the working folder. Asked again, nothing is trained twice.
+    Each is trained with the same few new seeds. The one with the best mean is chosen, and its model
+    is registered in MLflow. Name the study file, so that the script beside it is found; a study
+    that is named by its name runs from the working folder. The same command again trains nothing
+    twice.
     """
     from rich.console import Console
 

@@ -48,7 +48,7 @@ class Server:
     help="Folder of the studies to show; STUDYFLOW_HOME, else .studyflow.",
 )
 def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
-    """Open Prefect and MLflow on loopback, until Ctrl-C."""
+    """Serve Prefect's and MLflow's pages on this machine (loopback) until Ctrl-C."""
     settings = Settings.resolve(home=home)
     servers = [prefect_server(settings, prefect_port), mlflow_server(settings, mlflow_port)]
     for server in servers:
@@ -68,9 +68,7 @@ def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
             click.echo("Ctrl-C ends both.", err=True)
             while all(process.poll() is None for process in processes):
                 time.sleep(0.5)
-            raise ExecutorUnavailable(
-                "A server ended by itself.", hint=f"its last words are in {log}."
-            )
+            raise ExecutorUnavailable("A server ended by itself.", hint=f"see the end of {log}.")
         except (KeyboardInterrupt, Terminated):
             click.echo("stopping both …", err=True)
         finally:
@@ -153,7 +151,7 @@ def _study_links(mlflow: Server) -> list[str]:
 def _announce(
     settings: Settings, prefect: Server, mlflow: Server, process: subprocess.Popen[bytes]
 ) -> None:
-    """Leave the servers' addresses where flow runs of this home look for them."""
+    """Write the servers' addresses where flow runs of this home folder read them."""
     path = prefect_api_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     addresses = {"api": f"{prefect.url}/api", "mlflow": mlflow.url}
@@ -203,7 +201,7 @@ def _wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> No
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
     raise ExecutorUnavailable(
-        f"{server.name} did not come up at {server.url}.", hint=f"its last words are in {log}."
+        f"{server.name} did not come up at {server.url}.", hint=f"see the end of {log}."
     )
 
 

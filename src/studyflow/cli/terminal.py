@@ -226,7 +226,7 @@ def progress_text(spec: StudySpec, progress: StudyProgress) -> str:
 
 
 def time_left_text(progress: StudyProgress) -> str:
-    """Return the time left at the pace so far."""
+    """Return the time left if trials finish at the rate so far."""
     if progress.n_finished >= progress.n_trials:
         return "done"
     if progress.remaining_seconds is None:
@@ -296,9 +296,9 @@ def print_comparison(
     console.print(table)
     console.print(escape(f"{comparison.verdict}."), highlight=False)
     console.print("\n[bold]Where to look[/]")
-    for name, place in (("picture", files.picture), ("table", files.table), ("MLflow", url)):
-        if place is not None:
-            console.print(escape(f"  {name:8}{place}"), highlight=False, soft_wrap=True)
+    for name, where in (("picture", files.picture), ("table", files.table), ("MLflow", url)):
+        if where is not None:
+            console.print(escape(f"  {name:8}{where}"), highlight=False, soft_wrap=True)
 
 
 def print_retrain(result: RetrainResult, console: Console) -> None:
@@ -322,8 +322,8 @@ def print_retrain(result: RetrainResult, console: Console) -> None:
         )
     if result.problem is not None:
         console.print(
-            f"[yellow]{escape(str(result.problem))} The repeats are kept: the same command goes on "
-            "from here.[/]",
+            f"[yellow]{escape(str(result.problem))} The repeats are kept: run the same command "
+            "again to continue.[/]",
             highlight=False,
         )
 

@@ -1,11 +1,11 @@
 """Trains the best configurations of a study again, with fresh seeds, to tell luck from merit.
 
-The best value of a study is too good: it is the smallest of many, and some of what made it so was
-the seed. Here each of the best configurations is trained again with the same few new seeds, the
-one with the best mean is chosen, and its model goes to MLflow's registry.
+The best value of a study is optimistic: it is the best of many, and partly due to its seed. So each
+of the best configurations is trained again with the same few new seeds, the one with the best mean
+is chosen, and its model is registered in MLflow.
 
-The repeats are a study of their own, `NAME-retrain`, whose points are all enqueued: it runs on the
-same executors, is continued after a crash, and finishes at once when it is asked for again.
+The repeats are a study of their own, `NAME-retrain`, with every point enqueued. It runs on the same
+executors, continues after a crash, and has nothing to do when it is run again.
 """
 
 from studyflow.retrain.plan import (

@@ -85,7 +85,7 @@ def plan_retrain(
         repeats: Trainings of each one.
         seed_parameter: Parameter by which the script takes its seed; by default `seed`, if the
             study has one.
-        max_parallel_trials: Trials that run at once; the study's own number by default.
+        max_parallel_trials: Trials that run in parallel; the study's own number by default.
 
     Raises:
         StudyError: No trial has finished with a feasible value, or there are several objectives.
@@ -198,7 +198,7 @@ def retrain_spec(
         seed_parameter: Parameter that the seed is.
         known: Trials that this study has already. Those that were asked for earlier and are not
             among these points stay part of its budget, and are finished first.
-        max_parallel_trials: Trials that run at once; the study's own number by default.
+        max_parallel_trials: Trials that run in parallel; the study's own number by default.
 
     Raises:
         SpecError: The result is no study, because its name is too long for one.

@@ -121,11 +121,11 @@ def rank_repeats(plan: RetrainPlan, records: Sequence[TrialRecord]) -> tuple[Rep
         groups.append(Repeats(configuration, tuple(found), plan.seed_parameter))
     sign = sign_of(plan.spec)
 
-    def place(repeats: Repeats) -> tuple[bool, float, float]:
+    def rank(repeats: Repeats) -> tuple[bool, float, float]:
         mean = repeats.mean
         return (mean is None, repeats.n_failed, math.inf if mean is None else sign * mean)
 
-    return tuple(sorted(groups, key=place))
+    return tuple(sorted(groups, key=rank))
 
 
 def confidence_interval(

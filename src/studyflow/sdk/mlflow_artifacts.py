@@ -30,7 +30,7 @@ UPLOAD_SECONDS: Final = 600.0
 """Longest upload of one file or folder; what is unsent then is left out. Enough for 5 GB over
 100 Mbit/s."""
 
-LOOK_SECONDS: Final = 10.0
+ASK_SECONDS: Final = 10.0
 """Longest wait for the answer to where a run's artifacts belong. This is the first request, and the
 first again after a failure: so an MLflow that hangs costs this much for each artifact."""
 
@@ -68,14 +68,14 @@ def upload_address(tracking_uri: str, artifact_uri: str) -> str | None:
         tracking_uri: Where MLflow answers, `http` or `https`.
         artifact_uri: Where the run says that its artifacts are.
     """
-    place = urlsplit(artifact_uri)
-    if place.scheme in ("http", "https"):
+    address = urlsplit(artifact_uri)
+    if address.scheme in ("http", "https"):
         return artifact_uri.rstrip("/")
-    if place.scheme != "mlflow-artifacts":
+    if address.scheme != "mlflow-artifacts":
         return None
     server = urlsplit(tracking_uri)
-    path = place.path.removeprefix(_SERVED).strip("/")
-    root = f"{server.scheme}://{place.netloc or server.netloc}{server.path.rstrip('/')}{_SERVED}"
+    path = address.path.removeprefix(_SERVED).strip("/")
+    root = f"{server.scheme}://{address.netloc or server.netloc}{server.path.rstrip('/')}{_SERVED}"
     return f"{root}/{quote(path, safe='/%')}".rstrip("/")
 
 
@@ -92,7 +92,7 @@ class ArtifactUploader:
         self._uri = uri.rstrip("/")
         self._run_id = run_id
         self._headers = dict(headers)
-        self._place: str | None = None
+        self._artifact_uri: str | None = None
         self._is_down = False
         self._lock = threading.Lock()
         self._failed = 0
@@ -111,10 +111,10 @@ class ArtifactUploader:
         if not found.files:
             return
         try:
-            place = self._place or self._look(deadline)
-            address = upload_address(self._uri, place)
+            artifact_uri = self._artifact_uri or self._ask_artifact_uri(deadline)
+            address = upload_address(self._uri, artifact_uri)
             if address is None:
-                self._log_with_client(place, found.files, name, deadline)
+                self._log_with_client(artifact_uri, found.files, name, deadline)
             else:
                 self._put_all(address, found.files, name, deadline)
         except Exception as error:  # noqa: BLE001 - no chart or model is worth a training
@@ -125,25 +125,25 @@ class ArtifactUploader:
         if self._failed > 1:
             _warn(f"{self._failed} artifacts in all did not reach MLflow.")
 
-    def _look(self, deadline: float) -> str:
+    def _ask_artifact_uri(self, deadline: float) -> str:
         """Return where the run's artifacts belong, and remember it until MLflow fails."""
         address = f"{self._uri}/api/2.0/mlflow/runs/get?run_id={quote(self._run_id, safe='')}"
 
         def ask() -> bytes:
             request = urllib.request.Request(address, headers=self._headers)
-            with urllib.request.urlopen(request, timeout=LOOK_SECONDS) as answer:
+            with urllib.request.urlopen(request, timeout=ASK_SECONDS) as answer:
                 content: bytes = answer.read()
                 return content
 
         answer = self._repeat(ask, deadline)
         try:
-            place = json.loads(answer)["run"]["info"]["artifact_uri"]
+            found = json.loads(answer)["run"]["info"]["artifact_uri"]
         except (ValueError, LookupError, TypeError):
-            place = None
-        if not place or not isinstance(place, str):
+            found = None
+        if not found or not isinstance(found, str):
             raise _NotSentError(f"what answers at {self._uri} is not MLflow")
-        self._place = place
-        return place
+        self._artifact_uri = found
+        return found
 
     def _put_all(
         self, address: str, files: Sequence[Artifact], name: PurePosixPath, deadline: float
@@ -198,7 +198,7 @@ class ArtifactUploader:
                     raise _NotSentError(reason) from error
                 pause = next(pauses, None)
                 if pause is None or time.monotonic() + pause > deadline:
-                    self._is_down, self._place = True, None
+                    self._is_down, self._artifact_uri = True, None
                     raise _UnreachableError(reason) from error
                 time.sleep(pause)
             else:
@@ -206,9 +206,9 @@ class ArtifactUploader:
                 return result
 
     def _log_with_client(
-        self, place: str, files: Sequence[Artifact], name: PurePosixPath, deadline: float
+        self, artifact_uri: str, files: Sequence[Artifact], name: PurePosixPath, deadline: float
     ) -> None:
-        scheme = urlsplit(place).scheme
+        scheme = urlsplit(artifact_uri).scheme
         way_out = "start the server with `mlflow server --serve-artifacts`"
         if scheme in ("", "file"):
             # MLflow's client would write them to a folder of this machine.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -115,7 +116,7 @@ def test_schema_is_json() -> None:
 
 def test_every_command_explains_itself() -> None:
     assert invoke("-h").exit_code == 0
-    for name in main.commands:
+    for name in main.list_commands(click.Context(main)):
         result = invoke(name, "--help")
         assert result.exit_code == 0
         assert result.stdout.startswith("Usage:")
@@ -137,7 +138,7 @@ def test_a_study_is_paused_and_resumed_by_file_or_name(tmp_path: Path) -> None:
     assert f"studyflow resume {path}" in paused.stdout
     assert json.loads(invoke("status", "--json").stdout)[0]["is_paused"]
     assert "tiny (paused)" in invoke("status").stdout
-    assert invoke("resume", "tiny").stdout.startswith("tiny goes on")
+    assert invoke("resume", "tiny").stdout.startswith("tiny continues")
     assert not json.loads(invoke("status", "--json").stdout)[0]["is_paused"]
     assert "paused" not in invoke("status").stdout
 

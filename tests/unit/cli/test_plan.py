@@ -1,4 +1,4 @@
-"""What a plan says of time, GPU-hours and resources, for a new study and one that goes on."""
+"""What a plan says of time, GPU-hours and resources, for a new study and one that continues."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_command_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
     rows = dict(line.split("  ", 1) for line in shown.stdout.splitlines())
     assert {name: text.strip() for name, text in rows.items()} | {
         "trials to run": "3 of 3",
-        "trials are": "pods on Kubernetes, 2 at once",
+        "trials are": "pods on Kubernetes, 2 in parallel",
         "longest time": "1 h",
         "GPU-hours at most": "3",
     } == {name: text.strip() for name, text in rows.items()}

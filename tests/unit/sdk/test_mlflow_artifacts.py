@@ -316,7 +316,7 @@ def test_a_connection_that_is_cut_names_the_usual_reason(
 
 def test_how_long_a_training_may_wait() -> None:
     assert mlflow_artifacts.UPLOAD_SECONDS == 600.0
-    assert mlflow_artifacts.LOOK_SECONDS == 10.0
+    assert mlflow_artifacts.ASK_SECONDS == 10.0
     assert mlflow_artifacts.STALL_SECONDS == 60.0
     assert mlflow_artifacts.PAUSES_SECONDS == (1.0, 2.0)
 
