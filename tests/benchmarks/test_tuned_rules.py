@@ -1,4 +1,4 @@
-"""Rules of the sampler that measurement on the tune half decided; see docs/sampler.md."""
+"""Rules of the sampler that measurement decided, on the tune half (docs/sampler-comparison.md)."""
 
 from __future__ import annotations
 

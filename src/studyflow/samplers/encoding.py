@@ -191,7 +191,7 @@ def category_distance(k: int) -> float:
     they would be as far apart with sqrt(k / (6 (k - 1))) between two choices; it is half of the
     square of that. At 1, as far as the two ends of a range, a change of category loses nearly all
     that is known around the best point, and the search stays with the first good one.
-    docs/sampler.md has the measurement.
+    docs/sampler-comparison.md has the measurement.
     """
     return math.sqrt(k / (12.0 * (k - 1)))
 

@@ -46,7 +46,8 @@ def lengthscale_prior(dimension: int) -> tuple[float, float]:
     Up to two parameters it is LogNormal(sqrt(2) + log(d)/2, sqrt(3)) (arXiv 2402.02229). Beyond,
     the mode stays that prior's and the variance falls to 1 + 8/d^2: ten or twenty points do not
     decide a dozen lengthscales, and under a wide prior the fit declares most parameters irrelevant
-    by chance, predicts too surely, and settles too early. docs/sampler.md has the measurement.
+    by chance, predicts too surely, and settles too early. docs/sampler-comparison.md has
+    the measurement.
     """
     mode = math.sqrt(2.0) + 0.5 * math.log(max(dimension, 1)) - 3.0
     variance = 1.0 + 8.0 / max(dimension, 2) ** 2

@@ -467,7 +467,7 @@ def test_not_positive_definite() -> None:
 
 def test_every_section_of_the_page_names_its_test() -> None:
     sections = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    causes = [section for section in sections if "**One sees**" in section]
+    causes = [section for section in sections if "**Symptom.**" in section]
     named = [name for section in causes for name in re.findall(r"`(test_\w+)`", section)]
 
     assert len(causes) >= 8
