@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 from studyflow.embedded import running_mlflow_pages
 from studyflow.errors import MissingExtra, StudyflowError
-from studyflow.executors import AttemptId, Executor
-from studyflow.executors.local import LocalExecutor
+from studyflow.executors import AttemptId, ExecutorWithLogs
+from studyflow.executors.kind import ExecutorKind, ExecutorSetup
+from studyflow.executors.registry import executor_kind
 from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report
 from studyflow.reports.subprocess_report import build_report_in_subprocess, needs_subprocess
@@ -27,7 +29,6 @@ from studyflow.tracking.memory import MemoryTracker
 from studyflow.trial.record import TrialRecord
 
 if TYPE_CHECKING:
-    from studyflow.executors.kubernetes import KubernetesExecutor
     from studyflow.tracking.mlflow import MLflowTracker
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class StudyContext:
         self.spec = spec
         self.settings = settings
         self._given_tracker = tracker
-        self._executor: Executor | None = None
+        self._executor: ExecutorWithLogs | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -142,14 +143,14 @@ class StudyContext:
     # The executor
 
     @property
-    def executor(self) -> Executor:
+    def executor(self) -> ExecutorWithLogs:
         """The executor that a runner opened; else one that reads what attempts left behind.
 
         Raises:
             ExecutorError: Trials cannot run there.
         """
         if self._executor is None:
-            self._executor = self._open_reader()
+            self._executor = self._kind.open_reader(self._executor_setup)
         return self._executor
 
     def open_executor(
@@ -159,7 +160,7 @@ class StudyContext:
         *,
         on_note: Callable[[str], None] = lambda _message: None,
         keep: Callable[[], None] | None = None,
-    ) -> Executor:
+    ) -> ExecutorWithLogs:
         """Return the executor that runs the study's attempts; from now on it is `executor`.
 
         Args:
@@ -172,65 +173,27 @@ class StudyContext:
         Raises:
             ExecutorError: Trials cannot run there.
         """
-        if self.settings.executor == "kubernetes":
-            self._executor = self._open_kubernetes(study, on_note)
-        else:
-            trial = study.spec.trial
-            self._executor = LocalExecutor(
-                study.spec.name,
-                trial.command,
-                root=self.folder,
+        self._executor = self._kind.open(
+            replace(
+                self._executor_setup,
+                spec=study.spec,
                 cwd=folder,
-                env=trial.env,
                 withheld_env=self._runner_secrets,
-                timeout_seconds=trial.timeout_seconds,
-                gpus_per_trial=trial.resources.gpu,
-                redact=self.redactor,
+                pinned_image=study.pinned_image,
+                on_image=study.pin_image,
+                on_note=on_note,
                 keep=keep,
             )
+        )
         return self._executor
 
-    def _open_kubernetes(self, study: Study, on_note: Callable[[str], None]) -> KubernetesExecutor:
-        # The client takes half a second to import, and most runners need none.
-        from studyflow.executors.kubernetes import KubernetesExecutor
-        from studyflow.executors.kubernetes.api import KubernetesApi
+    @property
+    def _kind(self) -> ExecutorKind:
+        return executor_kind(self.settings.executor)
 
-        settings = self.settings
-        reached = settings.trial_tracking_uri or settings.tracking_uri
-        if reached is None or not reached.startswith("http"):
-            on_note(
-                "MLflow is a file on this machine, which pods do not reach: no metrics by step, no "
-                "artifacts. Hint: set MLFLOW_TRACKING_URI to an MLflow server."
-            )
-        return KubernetesExecutor(
-            study.spec,
-            api=KubernetesApi(settings.namespace),
-            root=self.folder,
-            image=study.pinned_image(),
-            on_image=study.pin_image,
-            tracking_uri=settings.trial_tracking_uri,
-            redact=self.redactor,
-        )
-
-    def _open_reader(self) -> Executor:
-        if self.settings.executor == "kubernetes":
-            from studyflow.executors.kubernetes import KubernetesExecutor
-            from studyflow.executors.kubernetes.api import KubernetesApi
-
-            return KubernetesExecutor(
-                self.spec,
-                api=KubernetesApi(self.settings.namespace),
-                root=self.folder,
-                redact=self.redactor,
-            )
-        return LocalExecutor(
-            self.spec.name,
-            ("python",),
-            root=self.folder,
-            cwd=self.folder,
-            timeout_seconds=None,
-            redact=self.redactor,
-        )
+    @property
+    def _executor_setup(self) -> ExecutorSetup:
+        return ExecutorSetup(self.spec, self.settings, self.redactor, cwd=self.folder)
 
     @property
     def _runner_secrets(self) -> tuple[str, ...]:

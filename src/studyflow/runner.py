@@ -16,7 +16,7 @@ from typing import Final
 
 from studyflow.context import StudyContext
 from studyflow.errors import StorageUnavailable, StudyNotFound
-from studyflow.executors import Executor
+from studyflow.executors import Executor, ExecutorWithLogs
 from studyflow.observers.notify import notified
 from studyflow.observers.observer import AnyThreadNotes, Observer, Observers
 from studyflow.reports import Report, StudyData
@@ -71,7 +71,7 @@ class RunOptions:
     """Study whose trials a new one takes over; `None` for none."""
     tuner: TunerSettings = field(default_factory=TunerSettings)
     """Numbers of the loop."""
-    on_executor: Callable[[Executor], None] | None = None
+    on_executor: Callable[[ExecutorWithLogs], None] | None = None
     """Is given the executor before the first trial, for reading logs."""
     ends_trials: Callable[[], bool] = lambda: True
     """Asked when the runner is told to end: whether its trials end with it."""

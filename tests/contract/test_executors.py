@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 from tests.unit.executors.kubernetes.test_api import use_kubeconfig
 
-from studyflow.executors import AttemptFiles, AttemptId, AttemptStatus, Executor
+from studyflow.executors import (
+    AttemptFiles,
+    AttemptId,
+    AttemptStatus,
+    ExecutorTraits,
+    ExecutorWithLogs,
+)
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import ClusterApi, KubernetesApi
 from studyflow.executors.kubernetes.names import job_name
@@ -50,7 +56,7 @@ class LocalPlace:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._starts = folder / "starts.txt"
-        self._executors: list[Executor] = []
+        self._executors: list[ExecutorWithLogs] = []
 
     def executor(
         self,
@@ -58,7 +64,7 @@ class LocalPlace:
         *,
         timeout_seconds: float | None = None,
         stop_grace_seconds: float = 0.2,
-    ) -> Executor:
+    ) -> ExecutorWithLogs:
         source = COUNT_STARTS.format(starts=str(self._starts)) + script.value
         (self._folder / "train.py").write_text(source)
         executor = LocalExecutor(
@@ -179,20 +185,12 @@ class ReportingExecutor:
         self._seen: dict[AttemptId, int] = {}
 
     @property
-    def slots(self) -> int | None:
-        return self._executor.slots
+    def traits(self) -> ExecutorTraits:
+        return replace(self._executor.traits, brings_points=True)
 
     @property
     def site(self) -> str:
         return self._executor.site
-
-    @property
-    def canary_seconds(self) -> float:
-        return self._executor.canary_seconds
-
-    @property
-    def brings_points(self) -> bool:
-        return True
 
     def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
         return self._executor.submit(trial, avoid=avoid)
@@ -253,7 +251,7 @@ class FakeClusterPlace:
         *,
         timeout_seconds: float | None = None,
         stop_grace_seconds: float = 0.2,
-    ) -> Executor:
+    ) -> ExecutorWithLogs:
         self._kubelet.script = script
         cluster = self._kubelet.cluster
         spec = StudySpec.from_mapping(

@@ -14,7 +14,13 @@ from tests.e2e.images import image
 from tests.e2e.kubectl import Kubectl, until
 
 from studyflow.errors import ExecutorBlocked
-from studyflow.executors import AttemptFiles, AttemptId, AttemptStatus, Executor
+from studyflow.executors import (
+    AttemptFiles,
+    AttemptId,
+    AttemptStatus,
+    ExecutorTraits,
+    ExecutorWithLogs,
+)
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import KubernetesApi
 from studyflow.executors.kubernetes.names import job_name
@@ -66,20 +72,12 @@ class ReportingExecutor:
         self._seen: dict[AttemptId, int] = {}
 
     @property
-    def slots(self) -> int | None:
-        return self._executor.slots
+    def traits(self) -> ExecutorTraits:
+        return replace(self._executor.traits, brings_points=True)
 
     @property
     def site(self) -> str:
         return self._executor.site
-
-    @property
-    def canary_seconds(self) -> float:
-        return self._executor.canary_seconds
-
-    @property
-    def brings_points(self) -> bool:
-        return True
 
     def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
         return self._executor.submit(trial, avoid=avoid)
@@ -128,7 +126,7 @@ class KubernetesPlace:
     def __init__(self, kubectl: Kubectl, folder: Path) -> None:
         self._kubectl = kubectl
         self._folder = folder
-        self._executors: list[Executor] = []
+        self._executors: list[ExecutorWithLogs] = []
 
     def executor(
         self,
@@ -136,7 +134,7 @@ class KubernetesPlace:
         *,
         timeout_seconds: float | None = None,
         stop_grace_seconds: float = 0.2,
-    ) -> Executor:
+    ) -> ExecutorWithLogs:
         spec = spec_of(
             ["python", "-c", TELL_THE_LOG + script.value],
             timeout_seconds=timeout_seconds,

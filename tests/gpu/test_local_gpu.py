@@ -23,7 +23,7 @@ def run(folder: Path, source: str) -> tuple[LocalExecutor, dict[str, float], Cau
     executor = LocalExecutor(
         "gpu", ["python", "train.py"], root=folder / "root", cwd=folder, gpus_per_trial=1
     )
-    assert executor.slots == len(detect_gpus())
+    assert executor.traits.slots == len(detect_gpus())
     attempt = executor.submit(Trial("gpu", 0, {}, metrics=("loss",)))
     outcome = Watch(executor, 240.0).until_ended(attempt).outcome
     executor.close()

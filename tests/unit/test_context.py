@@ -122,6 +122,7 @@ def test_the_executor_that_runs_attempts_is_the_context_s_own(
 
     class Opened:
         spec = SPEC
+        pinned_image = pin_image = None
 
     study: Any = Opened()
     with StudyContext(SPEC, settings) as context:

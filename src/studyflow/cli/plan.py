@@ -12,7 +12,8 @@ import click
 
 from studyflow.cli.options import json_option, settings_options
 from studyflow.errors import StudyNotFound
-from studyflow.settings import Settings
+from studyflow.executors.registry import executor_kind
+from studyflow.settings import ExecutorName, Settings
 from studyflow.spec import StudySpec, describe_plan, largest_gpu_hours, longest_seconds
 from studyflow.spec.plan import show_duration, times
 from studyflow.storage import open_storage, redacted
@@ -34,7 +35,7 @@ class Plan:
     """Those that are finished already."""
     n_running: int
     """Those that an earlier run has started, which are taken over or repeated."""
-    executor: str
+    executor: ExecutorName
     per_trial: Mapping[str, str]
     """What one trial asks for by resource; empty where nothing holds it to a share."""
 
@@ -104,7 +105,7 @@ def make_plan(spec: StudySpec, settings: Settings, known: tuple[TrialRecord, ...
         n_finished=sum(is_counted(record) for record in known),
         n_running=sum(record.state is TrialState.RUNNING for record in known),
         executor=settings.executor,
-        per_trial=_per_trial(spec, settings),
+        per_trial=dict(executor_kind(settings.executor).requests(spec, settings)),
     )
 
 
@@ -117,36 +118,20 @@ def _known(spec: StudySpec, settings: Settings) -> tuple[TrialRecord, ...]:
         return ()
 
 
-def _per_trial(spec: StudySpec, settings: Settings) -> dict[str, str]:
-    """Return what a trial asks for: its pod's requests; locally, GPUs."""
-    if settings.executor == "local" or spec.trial.image is None:
-        gpus = spec.trial.resources.gpu
-        return {"gpu": str(gpus)} if gpus else {}
-    from studyflow.cli.pods import first_job
-
-    pod = first_job(spec, settings)["spec"]["template"]["spec"]
-    requests: dict[str, str] = {}
-    for container in pod["containers"]:
-        requests |= {
-            name: str(amount)
-            for name, amount in container.get("resources", {}).get("requests", {}).items()
-        }
-    return requests
-
-
 def _rows(made: Plan) -> list[tuple[str, str]]:
     spec = made.spec
     done = f", {made.n_finished} finished already" if made.n_finished else ""
     running = f", {made.n_running} of them started" if made.n_running else ""
     enqueued = f", {len(spec.enqueue)} enqueued" if spec.enqueue and not made.n_finished else ""
-    where = "local processes" if made.executor == "local" else "pods on Kubernetes"
-    if made.executor != "local" and spec.trial.image is None:
-        where += ": not possible, trial.image is missing"
+    kind = executor_kind(made.executor)
+    what = kind.description
+    if kind.needs_image and spec.trial.image is None:
+        what += ": not possible, trial.image is missing"
     longest, hours = made.longest_seconds, made.gpu_hours
     return [
         *(row for row in describe_plan(spec) if row[0] not in _OF_THE_WHOLE),
         ("trials to run", f"{made.n_left} of {made.n_trials}{done}{running}{enqueued}"),
-        ("trials are", f"{where}, {made.slots} in parallel"),
+        ("trials are", f"{what}, {made.slots} in parallel"),
         ("each asks for", _amounts(made.per_trial)),
         ("all together", _amounts(made.at_once)),
         (

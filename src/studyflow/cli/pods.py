@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import yaml
@@ -13,10 +12,9 @@ import yaml
 from studyflow.cli.options import settings_options
 from studyflow.cli.studies import load_study
 from studyflow.errors import ExecutorBlocked, StudyNotFound
-from studyflow.executors import AttemptId, Executor
+from studyflow.executors import AttemptId, ExecutorWithLogs
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
-from studyflow.trial import TrackingRef, Trial
 
 
 @click.command()
@@ -33,28 +31,10 @@ def render(study: Path, settings: Settings) -> None:
             f"{study} names no image, and a trial on Kubernetes needs one.",
             hint="set trial.image to an image that holds the script.",
         )
+    from studyflow.executors.kubernetes.preview import first_job
+
     job = first_job(spec, settings)
     click.echo(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), nl=False)
-
-
-def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
-    """Return the Job that a study's first trial would become; the study names an image."""
-    from studyflow.executors.kubernetes.manifest import build_job, with_pod_paths
-
-    middle = spec.space.from_unit([0.5] * len(spec.space))
-    first = dict(spec.enqueue[0]) if spec.enqueue else {}
-    params = spec.space.on_grid({**middle, **first})
-    active = {name: params[name] for name in spec.space.active(params)}
-    uri = settings.trial_tracking_uri or settings.tracking_uri
-    trial = Trial(
-        study=spec.name,
-        number=0,
-        params={**active, **spec.fixed},
-        budget=spec.trial.budget,
-        metrics=spec.metrics,
-        tracking=None if uri is None else TrackingRef(uri, "RUN-ID"),
-    )
-    return build_job(spec, with_pod_paths(trial, spec.trial.kubernetes))
 
 
 @click.command()
@@ -98,7 +78,7 @@ def logs(
         )
 
 
-def _pieces(source: Executor, attempt: AttemptId) -> Iterator[bytes]:
+def _pieces(source: ExecutorWithLogs, attempt: AttemptId) -> Iterator[bytes]:
     """Yield the log as it is now."""
     source.poll()
     offset = 0

@@ -24,6 +24,7 @@ from studyflow.diagnostics.throughput import (
     typical_seconds,
 )
 from studyflow.executors.kubernetes.survey import PendingAttempt, Survey
+from studyflow.executors.registry import executor_kind
 from studyflow.reasons import Code, Reason
 from studyflow.reports.wording import number, one_line, plural, seconds
 from studyflow.spec import StudySpec
@@ -532,7 +533,7 @@ def _losses(facts: Facts, spec: StudySpec) -> Iterator[Obstacle]:
     remedy = _AGAINST_LOSS.get(cause, "look at the place where trials run")
     keeps = (
         ""
-        if spec.trial.kubernetes.checkpoints or facts.executor == "local"
+        if spec.trial.kubernetes.checkpoints or executor_kind(facts.executor).shares_files
         else "; with trial.kubernetes.checkpoints a repeated attempt goes on where the last one was"
     )
     yield Obstacle(
@@ -714,11 +715,7 @@ def _slow_starts(facts: Facts, _: StudySpec) -> Iterator[Obstacle]:
         "waiting",
         f"Of the {seconds(whole)} from asking for a trial to its result, {seconds(wait)} pass "
         "without its script running.",
-        "do pods wait for new nodes, or is the image pulled each time "
-        "(trial.kubernetes.image_pull_policy)? Fewer trials at once wait less."
-        if facts.executor == "kubernetes"
-        else "was the runner away meanwhile, or do attempts wait to be repeated "
-        "(retry.backoff_seconds)?",
+        executor_kind(facts.executor).long_wait_hint,
     )
 
 

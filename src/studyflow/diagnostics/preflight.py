@@ -29,7 +29,7 @@ from packaging.specifiers import SpecifierSet
 from studyflow.background import Background, NoAnswer
 from studyflow.embedded import prefect_api, prefect_headers
 from studyflow.errors import StudyflowError
-from studyflow.executors.local.gpus import detect_gpus
+from studyflow.executors.registry import executor_kind
 from studyflow.observers.webhook import read_url
 from studyflow.settings import Settings
 from studyflow.spec import NotifySpec, StudySpec
@@ -99,11 +99,8 @@ def examine(
         ("MLflow", lambda: check_mlflow(settings)),
         ("Prefect", lambda: check_prefect(settings)),
     ]
-    if settings.executor == "kubernetes":
-        servers.append(("cluster", lambda: check_cluster(settings)))
-    else:
-        gpus = 0 if study is None else study.trial.resources.gpu
-        servers.append(("GPUs", lambda: check_gpus(gpus)))
+    kind = executor_kind(settings.executor)
+    servers.append((kind.subject, lambda: check_executor(settings, study)))
     waiting = [(what, Background(f"doctor-{what}", check)) for what, check in servers]
     findings = [*check_packages(needed_extras(settings)), *check_folder(settings.home)]
     for what, check in waiting:
@@ -116,8 +113,9 @@ def examine(
 def needed_extras(settings: Settings) -> frozenset[str]:
     """Return the optional parts without which a study with these settings does not run."""
     extras = {"study"}
-    if settings.executor == "kubernetes":
-        extras.add("kubernetes")
+    extra = executor_kind(settings.executor).extra
+    if extra is not None:
+        extras.add(extra)
     if settings.storage_url.startswith("postgres"):
         extras.add("postgres")
     if settings.tracking_uri is not None:
@@ -250,29 +248,6 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
-def check_gpus(
-    gpus_per_trial: int, detect: Callable[[], Sequence[str]] = detect_gpus
-) -> list[Finding]:
-    """Look which cards local trials would get.
-
-    Args:
-        gpus_per_trial: What a trial asks for.
-        detect: Returns this machine's cards.
-    """
-    cards = detect()
-    seen = f"{len(cards)} seen: {', '.join(cards)}" if cards else "none seen"
-    if len(cards) >= gpus_per_trial:
-        return [Finding(Level.OK, "GPUs", seen)]
-    return [
-        Finding(
-            Level.PROBLEM if cards else Level.WARNING,  # without any, trials run on the CPU
-            "GPUs",
-            f"{seen}, but a trial asks for {gpus_per_trial}",
-            "does nvidia-smi list the cards, and does CUDA_VISIBLE_DEVICES hide some?",
-        )
-    ]
-
-
 def check_webhook(notify: NotifySpec) -> list[Finding]:
     """Look whether the address of a study's webhook is there. Nothing is sent."""
     try:
@@ -340,7 +315,7 @@ def check_mlflow(settings: Settings) -> list[Finding]:
             return [_refused("MLflow", error)]
         findings.append(Finding(Level.OK, "MLflow", f"{redacted(settings.tracking_uri)} answers"))
     reached = settings.trial_tracking_uri or settings.tracking_uri or ""
-    if settings.executor == "kubernetes" and not reached.startswith("http"):
+    if not executor_kind(settings.executor).shares_files and not reached.startswith("http"):
         findings.append(
             Finding(
                 Level.WARNING,
@@ -385,46 +360,12 @@ def check_prefect(
         ]
 
 
-def check_cluster(settings: Settings) -> list[Finding]:
-    """Look whether the cluster answers, and whether this user has the rights of the Role."""
-    from studyflow.executors.kubernetes.api import KubernetesApi
-
-    try:
-        api = KubernetesApi(settings.namespace)
-    except StudyflowError as error:
-        return [_refused("cluster", error)]
-    from studyflow.executors.kubernetes import rights
-
-    try:
-        missing = [right for right in sorted(rights.NEEDED) if not api.may(right)]
-        more = rights.surplus(rights.granted(api.rules()))
-    except StudyflowError as error:
-        return [_refused("cluster", error)]
-    finally:
-        api.close()
-    place = f"namespace {api.namespace!r}"
-    findings = [Finding(Level.OK, "cluster", f"{api.host} answers, {place}")]
-    if missing:
-        findings.append(
-            Finding(
-                Level.PROBLEM,
-                "rights",
-                f"missing in {place}: {rights.describe(missing)}",
-                "apply the Role of k8s/base/servers/rbac.yaml and bind it to this user",
-            )
-        )
-    if more:
-        findings.append(
-            Finding(
-                Level.WARNING,
-                "rights",
-                f"more than a runner needs in {place}: {rights.describe(more)}",
-                "run studies with the Role of k8s/base/servers/rbac.yaml alone",
-            )
-        )
-    if not missing and not more:
-        findings.append(Finding(Level.OK, "rights", f"exactly those of the Role in {place}"))
-    return findings
+def check_executor(settings: Settings, study: StudySpec | None = None) -> list[Finding]:
+    """Return how what the executor needs stands."""
+    return [
+        Finding(Level(found.standing.value), found.subject, found.message, found.hint or "")
+        for found in executor_kind(settings.executor).preflight(settings, study)
+    ]
 
 
 def _refused(what: str, error: StudyflowError) -> Finding:

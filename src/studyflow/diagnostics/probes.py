@@ -34,6 +34,7 @@ from studyflow.executors.kubernetes.manifest import trial_resources
 from studyflow.executors.kubernetes.survey import Survey, survey
 from studyflow.executors.local import site_of
 from studyflow.executors.local.gpus import count_slots, detect_gpus
+from studyflow.executors.registry import executor_kind
 from studyflow.reports import StudyData
 from studyflow.runner_lock import is_held, read_holder
 from studyflow.settings import Settings
@@ -218,9 +219,10 @@ def _processes_with(lock: Path) -> set[int]:
 
 
 def _count_slots(facts: Facts) -> int | None:
-    if facts.spec is None or facts.executor != "local" or not facts.spec.trial.resources.gpu:
+    gpus = 0 if facts.spec is None else facts.spec.trial.resources.gpu
+    if not gpus or not executor_kind(facts.executor).hands_out_gpus:
         return None
-    return count_slots(detect_gpus(), facts.spec.trial.resources.gpu)
+    return count_slots(detect_gpus(), gpus)
 
 
 # ---- MLflow -------------------------------------------------------------------------------------
@@ -296,7 +298,7 @@ def _ask_cluster(
     Raises:
         StudyflowError: The cluster does not answer, or refuses.
     """
-    if settings.executor != "kubernetes":
+    if not executor_kind(settings.executor).runs_pods:
         return None
     requests = {} if facts.spec is None else trial_resources(facts.spec)
     api = open_cluster(settings.namespace)

@@ -13,6 +13,9 @@ submitted and not forgotten.
 - Whoever stops an attempt gets its whole process tree (or pod) stopped.
 
 An executor is used from one thread at a time, except for `files`.
+
+`Executor` runs attempts; `AttemptLogs` reads what they leave. The executors of this package are
+both (`ExecutorWithLogs`), and whoever takes one asks for no more than it uses.
 """
 
 from __future__ import annotations
@@ -94,30 +97,35 @@ class AttemptFiles:
     extra: Mapping[str, Path] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutorTraits:
+    """What a runner has to know of an executor to make good use of it."""
+
+    slots: int | None = None
+    """How many attempts can run at once here; `None` for no limit of its own."""
+    canary_seconds: float = 0.0
+    """How long the first attempt of a study runs here before others may begin beside it; 0 where an
+    attempt that cannot start costs next to nothing."""
+    brings_points: bool = True
+    """Whether `poll` brings what trials report; else they report straight to MLflow."""
+
+
 class Executor(Protocol):
     """Runs attempts somewhere. See the module's text for what all executors guarantee."""
 
     @property
-    def slots(self) -> int | None:
-        """How many attempts can run at once here; `None` for no limit of its own."""
+    def traits(self) -> ExecutorTraits:
+        """What a runner has to know of it. Always the same for one executor."""
 
     @property
     def site(self) -> str:
         """Names where the attempts are.
 
         Executors of one site see the same attempts, in whatever process they are.
+
+        Raises:
+            ExecutorUnavailable: The site does not answer.
         """
-
-    @property
-    def canary_seconds(self) -> float:
-        """How long the first attempt of a study runs here before others may begin beside it.
-
-        0 where an attempt that cannot start costs next to nothing.
-        """
-
-    @property
-    def brings_points(self) -> bool:
-        """Whether `poll` brings what trials report; else they report straight to MLflow."""
 
     def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
         """Start an attempt, or adopt the one that exists already.
@@ -147,13 +155,28 @@ class Executor(Protocol):
 
         Returns at once; a later `poll` shows the end. A script that has finished before the stop
         reached it keeps its own outcome.
+
+        Raises:
+            ExecutorUnavailable: The site does not answer.
+            ExecutorBlocked: The right to stop attempts is missing.
         """
 
     def forget(self, attempt: AttemptId) -> None:
         """Let go of an ended attempt whose outcome is recorded, and free what it held.
 
-        Its files stay where `files` finds them if the executor can keep them.
+        Its files stay where `AttemptLogs.files` finds them if the executor can keep them.
+
+        Raises:
+            ExecutorUnavailable: The site does not answer.
+            ExecutorError: The attempt has not ended.
         """
+
+    def close(self) -> None:
+        """Release the executor's own resources. Attempts go on."""
+
+
+class AttemptLogs(Protocol):
+    """Reads what attempts leave behind, while they run and afterwards."""
 
     def files(self, attempt: AttemptId) -> AttemptFiles:
         """Return what the attempt left behind; works after `forget` too where files are kept.
@@ -163,13 +186,21 @@ class Executor(Protocol):
         """
 
     def read_log(self, attempt: AttemptId, *, offset: int = 0, limit_bytes: int = 65536) -> bytes:
-        """Return up to `limit_bytes` of the attempt's log from a byte offset; empty at the end."""
+        """Return up to `limit_bytes` of the attempt's log from a byte offset; empty at the end.
+
+        Raises:
+            ExecutorUnavailable: The site does not answer.
+        """
 
     def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
         """Yield the attempt's log from its beginning and as it grows, until the attempt ends.
 
         Waits for the next piece, so it is for a person who watches and not for a runner's loop.
+
+        Raises:
+            ExecutorUnavailable: The site does not answer.
         """
 
-    def close(self) -> None:
-        """Release the executor's own resources. Attempts go on."""
+
+class ExecutorWithLogs(Executor, AttemptLogs, Protocol):
+    """An executor that reads what its attempts leave."""

@@ -15,7 +15,8 @@ from prefect.states import Failed, Running, Suspended
 
 from studyflow.background import Background
 from studyflow.errors import StudyflowError, describe_os_error
-from studyflow.executors import Executor
+from studyflow.executors import ExecutorWithLogs
+from studyflow.executors.registry import executor_kind
 from studyflow.orchestration.flow_runs import current_run
 from studyflow.orchestration.live_runs import LIVE_RUNS
 from studyflow.orchestration.screen import current_screen
@@ -60,7 +61,7 @@ def flow_options(
     settings: Settings,
     folder: Path,
     fork_from: str | None = None,
-    on_executor: Callable[[Executor], None] | None = None,
+    on_executor: Callable[[ExecutorWithLogs], None] | None = None,
 ) -> RunOptions:
     """Return the options of a run that is ended and paused on its flow run's page.
 
@@ -73,11 +74,12 @@ def flow_options(
         fork_from: Study whose trials a new one takes over; `None` for none.
         on_executor: Is given the executor before the first trial.
     """
+    kind = executor_kind(settings.executor)
     return RunOptions(
         folder,
         fork_from,
         on_executor=on_executor,
-        ends_trials=lambda: settings.executor == "local" or is_cancelled(),
+        ends_trials=lambda: not kind.outlives_runner or is_cancelled(),
         leaves=is_suspended,
     )
 

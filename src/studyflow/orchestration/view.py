@@ -16,7 +16,7 @@ from prefect.artifacts import create_link_artifact
 from studyflow import runner
 from studyflow.cli.terminal import PlainView
 from studyflow.context import StudyContext
-from studyflow.executors import AttemptId, Executor
+from studyflow.executors import AttemptId, AttemptLogs
 from studyflow.interrupt import Terminated
 from studyflow.observers.observer import Observer, Observers, Progress
 from studyflow.orchestration.artifacts import artifact_key
@@ -76,15 +76,15 @@ class PrefectView(Observer):
         self._redact = StudyContext(spec, settings).redactor
         self._logger = get_run_logger()
         self._tasks = tasks or TrialTasks(spec.name)
-        self._executor: Executor | None = None
+        self._logs: AttemptLogs | None = None
         self._progress = ProgressArtifact(spec.name, self._logger)
         self._threads: list[threading.Thread] = []
         LIVE_RUNS.mark()  # before this run stands by, if it has to
         self._in_background("progress", self._progress.keep_up)
 
-    def take_over(self, executor: Executor) -> None:
-        """Take the executor whose logs are shown; this run now drives its study."""
-        self._executor = executor
+    def take_over(self, logs: AttemptLogs) -> None:
+        """Take the logs that are shown; this run now drives its study."""
+        self._logs = logs
         try:
             LIVE_RUNS.close_dead(self._spec.name)
         except Exception as error:  # noqa: BLE001 - protects the study from other runs' pages
@@ -160,9 +160,9 @@ class PrefectView(Observer):
             self._logger.warning("Could not publish the link to MLflow: %s", error)
 
     def _log_tail(self, record: TrialRecord) -> str:
-        if self._executor is None:
+        if self._logs is None:
             return ""
-        log = self._executor.files(AttemptId(record.number, record.attempt)).log
+        log = self._logs.files(AttemptId(record.number, record.attempt)).log
         if log is None or not log.exists():
             return ""
         with log.open("rb") as file:

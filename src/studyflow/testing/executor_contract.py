@@ -19,7 +19,13 @@ from typing import Protocol
 
 import pytest
 
-from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus, Executor
+from studyflow.executors.protocol import (
+    AttemptId,
+    AttemptState,
+    AttemptStatus,
+    Executor,
+    ExecutorWithLogs,
+)
 from studyflow.trial import Cause, Consequence, MetricPoint, Trial
 
 STUDY = "contract"
@@ -133,7 +139,7 @@ class ExecutorPlace(Protocol):
         *,
         timeout_seconds: float | None = None,
         stop_grace_seconds: float = 0.2,
-    ) -> Executor:
+    ) -> ExecutorWithLogs:
         """Return a new executor object for the study `STUDY` whose attempts run the script.
 
         All objects of one place see the same attempts, as runners in several processes would.

@@ -16,12 +16,19 @@ runner after a crash would have: another executor object for the same attempts.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable
-from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
+from studyflow.executors.protocol import (
+    AttemptFiles,
+    AttemptId,
+    AttemptState,
+    AttemptStatus,
+    ExecutorTraits,
+)
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Cause, MetricPoint, Outcome, ParamValue, Trial
 
@@ -83,6 +90,7 @@ class FakeExecutor:
         machine: Where the attempts are; `None` for a new, empty one.
         site: Name of the machine.
         canary_seconds: How long the first attempt of a study runs before others may begin.
+        place: Old name of `site`.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class FakeExecutor:
         machine: FakeMachine | None = None,
         site: str = "here",
         canary_seconds: float = 0.0,
+        place: str | None = None,
     ) -> None:
         self.machine = machine or FakeMachine(clock or FakeClock())
         self._study = study
@@ -108,7 +117,9 @@ class FakeExecutor:
         self._slots = slots
         self._timeout_seconds = timeout_seconds
         self._stop_seconds = stop_seconds
-        self.site = site
+        if place is not None:
+            warnings.warn("use FakeExecutor(site=...)", DeprecationWarning, stacklevel=2)
+        self.site = site if place is None else place
         self.canary_seconds = canary_seconds
         self._points_seen: dict[AttemptId, int] = {}
 
@@ -130,14 +141,21 @@ class FakeExecutor:
     # The executor
 
     @property
+    def traits(self) -> ExecutorTraits:
+        """As this object was made."""
+        return ExecutorTraits(slots=self._slots, canary_seconds=self.canary_seconds)
+
+    @property
     def slots(self) -> int | None:
-        """How many attempts can run at once; `None` for no limit."""
+        """Old name of `traits.slots`."""
+        warnings.warn("use FakeExecutor.traits.slots", DeprecationWarning, stacklevel=2)
         return self._slots
 
     @property
-    def brings_points(self) -> bool:
-        """Reports come by `poll`."""
-        return True
+    def place(self) -> str:
+        """Old name of `site`."""
+        warnings.warn("use FakeExecutor.site", DeprecationWarning, stacklevel=2)
+        return self.site
 
     def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:  # noqa: ARG002
         """Start an attempt, or adopt the one that exists already; there are no nodes."""

@@ -92,7 +92,7 @@ class Effects:
             study,
             mirror,
             observer,
-            brings_points=executor.brings_points,
+            brings_points=executor.traits.brings_points,
             poll_seconds=settings.tracker_poll_seconds,
             clock=clock,
         )

@@ -68,7 +68,7 @@ class Launcher:
         self._notes = notes
         self._clock = clock
         self._on_spec = on_spec
-        self._canary = Canary(executor.canary_seconds)
+        self._canary = Canary(executor.traits.canary_seconds)
         self._has_kept_spec = False
         self.is_refused = False
         """Whether the executor has refused a launch in this turn, for now or for good."""
@@ -81,7 +81,7 @@ class Launcher:
         """Return how much may run at once, and how much may be asked for."""
         return Limits(
             max_parallel_trials=self._spec.budget.max_parallel_trials,
-            slots=self._executor.slots,
+            slots=self._executor.traits.slots,
             room=self._study.room(),
             is_script_proven=self._canary.is_proven,
         )
@@ -103,7 +103,7 @@ class Launcher:
         if is_parallel and not self._canary.is_proven and self._study.room() > 0:
             self._notes.add(
                 "One trial goes ahead alone; others follow once its script has run for "
-                f"{self._executor.canary_seconds:g} s or has reported a value."
+                f"{self._executor.traits.canary_seconds:g} s or has reported a value."
             )
 
     def ask(self) -> int | None:

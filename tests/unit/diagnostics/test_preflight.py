@@ -16,9 +16,7 @@ from studyflow.diagnostics import preflight as doctor
 from studyflow.diagnostics.preflight import (
     Finding,
     Level,
-    check_cluster,
     check_folder,
-    check_gpus,
     check_mlflow,
     check_packages,
     check_prefect,
@@ -27,8 +25,6 @@ from studyflow.diagnostics.preflight import (
     examine,
     needed_extras,
 )
-from studyflow.errors import ExecutorUnavailable
-from studyflow.executors.kubernetes.rights import NEEDED, Right
 from studyflow.settings import Settings
 from studyflow.spec import NotifySpec
 
@@ -109,18 +105,6 @@ def test_a_home_below_a_file_that_cannot_be_written_is_a_problem() -> None:
     assert "STUDYFLOW_HOME" in found.hint
 
 
-@pytest.mark.parametrize(
-    ("cards", "wanted", "level"),
-    [((), 0, Level.OK), ((), 1, Level.WARNING), (("0",), 1, Level.OK), (("0",), 2, Level.PROBLEM)],
-)
-def test_too_few_cards_are_a_problem_and_none_means_the_cpu(
-    cards: tuple[str, ...], wanted: int, level: Level
-) -> None:
-    (found,) = check_gpus(wanted, lambda: cards)
-
-    assert found.level is level
-
-
 def test_a_database_is_written_to_and_left_as_it_was(tmp_path: Path) -> None:
     import optuna
 
@@ -181,77 +165,6 @@ def test_prefect_is_asked_where_a_variable_or_a_profile_says(tmp_path: Path) -> 
     assert named.level is profile.level is Level.PROBLEM
     assert named.text.startswith("http://127.0.0.1:1/api does not answer")
     assert profile.text.startswith("http://127.0.0.1:2/api does not answer")
-
-
-class FakeApi:
-    """A cluster that grants what it is told to."""
-
-    granted: frozenset[Right] = NEEDED
-    is_up = True
-    host = "https://cluster"
-
-    def __init__(self, namespace: str | None) -> None:
-        self.namespace = namespace or "default"
-
-    def may(self, right: Right) -> bool:
-        if not self.is_up:
-            raise ExecutorUnavailable("The Kubernetes API does not answer.", hint="is it up?")
-        return right in self.granted
-
-    def rules(self) -> list[dict[str, Any]]:
-        rules = [
-            {"apiGroups": [r.group], "resources": [r.resource], "verbs": [r.verb]}
-            for r in self.granted
-        ]
-        everyone = {
-            "apiGroups": ["authorization.k8s.io"],
-            "resources": ["selfsubjectaccessreviews"],
-            "verbs": ["create"],
-        }
-        return [*rules, everyone]
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> type[FakeApi]:
-    class Api(FakeApi):
-        pass
-
-    monkeypatch.setattr("studyflow.executors.kubernetes.api.KubernetesApi", Api)
-    return Api
-
-
-def on_cluster() -> Settings:
-    return Settings.resolve(executor="kubernetes", namespace="trials", environment={})
-
-
-def test_exactly_the_rights_of_the_role_are_well(api: type[FakeApi]) -> None:
-    cluster, rights = check_cluster(on_cluster())
-
-    assert (cluster.level, rights.level) == (Level.OK, Level.OK)
-    assert rights.text == "exactly those of the Role in namespace 'trials'"
-
-
-def test_missing_rights_are_a_problem_and_surplus_ones_a_warning(api: type[FakeApi]) -> None:
-    lost = {Right("batch", "jobs", "patch"), Right("", "events", "list")}
-    api.granted = (NEEDED - lost) | {Right("", "secrets", "get")}
-
-    _, missing, surplus = check_cluster(on_cluster())
-
-    assert missing.level is Level.PROBLEM
-    assert missing.text == "missing in namespace 'trials': events: list; jobs: patch"
-    assert surplus.level is Level.WARNING
-    assert "secrets: get" in surplus.text
-
-
-def test_a_cluster_that_is_away_is_one_problem(api: type[FakeApi]) -> None:
-    api.is_up = False
-
-    (found,) = check_cluster(on_cluster())
-
-    assert (found.level, found.hint) == (Level.PROBLEM, "is it up?")
 
 
 def test_a_webhook_without_its_address_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,13 @@ from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.kubernetes.objects import Object
 from studyflow.executors.kubernetes.pod_log import written
 from studyflow.executors.kubernetes.study_objects import StudyObjects
-from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
+from studyflow.executors.protocol import (
+    AttemptFiles,
+    AttemptId,
+    AttemptState,
+    AttemptStatus,
+    ExecutorTraits,
+)
 from studyflow.reasons import Code, Reason
 from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
@@ -98,9 +104,11 @@ class KubernetesExecutor:
         self._forgotten: set[AttemptId] = set()
 
     @property
-    def slots(self) -> int | None:
-        """No limit of its own: what has no room waits, and says so."""
-        return None
+    def traits(self) -> ExecutorTraits:
+        """No slots of its own: what has no room waits, and says so. Trials report to MLflow."""
+        return ExecutorTraits(
+            canary_seconds=self._spec.trial.kubernetes.canary_seconds, brings_points=False
+        )
 
     @property
     def site(self) -> str:
@@ -111,16 +119,6 @@ class KubernetesExecutor:
     def n_requests(self) -> Mapping[str, int]:
         """Requests to the API server so far, by verb and kind."""
         return self._api.n_requests
-
-    @property
-    def canary_seconds(self) -> float:
-        """As `trial.kubernetes` says."""
-        return self._spec.trial.kubernetes.canary_seconds
-
-    @property
-    def brings_points(self) -> bool:
-        """Trials report to MLflow, which the runner asks for what pruners and plots need."""
-        return False
 
     def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
         """Create the attempt's Job, or adopt the one that exists already.

@@ -39,7 +39,13 @@ from studyflow.executors.local.monitor import AttemptMonitor
 from studyflow.executors.local.starting import SupervisorStarter, claim
 from studyflow.executors.local.study_folder import StudyFolder
 from studyflow.executors.local.supervisor_handle import collect_children
-from studyflow.executors.protocol import AttemptFiles, AttemptId, AttemptState, AttemptStatus
+from studyflow.executors.protocol import (
+    AttemptFiles,
+    AttemptId,
+    AttemptState,
+    AttemptStatus,
+    ExecutorTraits,
+)
 from studyflow.redaction import Redactor
 from studyflow.trial import Cause, Trial
 
@@ -110,9 +116,9 @@ class LocalExecutor:
         self._told_damaged: set[AttemptId] = set()
 
     @property
-    def slots(self) -> int | None:
-        """How many attempts find GPUs at once; `None` where GPUs are no limit."""
-        return self._gpus.slots
+    def traits(self) -> ExecutorTraits:
+        """As many slots as trials find GPUs, and no canary: a start that fails costs nothing."""
+        return ExecutorTraits(slots=self._gpus.slots)
 
     @property
     def site(self) -> str:
@@ -121,16 +127,6 @@ class LocalExecutor:
         Two machines may have one name.
         """
         return self._folder.site
-
-    @property
-    def canary_seconds(self) -> float:
-        """None: a process that cannot start costs nothing."""
-        return 0.0
-
-    @property
-    def brings_points(self) -> bool:
-        """Reports come through a file of the attempt."""
-        return True
 
     def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:  # noqa: ARG002
         """Start an attempt, or adopt the one that exists already.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
-from studyflow.executors import AttemptId, AttemptState, AttemptStatus
+from studyflow.executors import AttemptId, AttemptState, AttemptStatus, ExecutorTraits
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import Refused
 from studyflow.executors.kubernetes.fence import Fence
@@ -938,7 +938,7 @@ def test_an_outage_of_a_minute_is_no_news_and_a_longer_one_is(rig: Rig) -> None:
 def test_waiting_ends_with_a_change_or_with_its_time(rig: Rig) -> None:
     api = FakeClusterApi(rig.cluster, watch_seconds=5.0)
     executor = KubernetesExecutor(a_spec(), api=api, root=rig.folder)
-    assert executor.slots is None
+    assert executor.traits == ExecutorTraits(canary_seconds=10.0, brings_points=False)
     executor.submit(a_trial())
     executor.wait(0.01)
     rig.cluster.start(JOB)

@@ -24,7 +24,7 @@ def test_each_attempt_gets_cards_of_its_own_whoever_starts_it(bench: Bench) -> N
     bench.write(SHOW_CARDS + HANG)
     options: Mapping[str, Any] = {"gpus_per_trial": 2, "gpu_ids": ["0", "1", "2", "3"]}
     first, second = bench.executor(**options), bench.executor(**options)
-    assert first.slots == 2
+    assert first.traits.slots == 2
     attempts = [first.submit(a_trial(0)), second.submit(a_trial(1))]
     until(lambda: all(bench.log(attempt).endswith("\n") for attempt in attempts))
     assert [bench.log(attempt) for attempt in attempts] == ["0,1\n", "2,3\n"]
@@ -51,7 +51,7 @@ def test_without_any_card_a_study_runs_on_the_processor(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     bench.write(SHOW_CARDS)
     executor = bench.executor(gpus_per_trial=1)
-    assert executor.slots is None
+    assert executor.traits.slots is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     Watch(executor, 10.0).until_ended(executor.submit(a_trial()))
     assert bench.log() == "\n"

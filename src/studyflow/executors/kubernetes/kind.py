@@ -1,0 +1,60 @@
+"""What is known of pods as a place for attempts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from studyflow.executors.kind import ExecutorKind, ExecutorSetup, PreflightResult
+from studyflow.executors.kubernetes.executor import KubernetesExecutor
+from studyflow.executors.kubernetes.preflight import check_cluster
+from studyflow.executors.kubernetes.preview import pod_requests
+from studyflow.settings import Settings
+from studyflow.spec import StudySpec
+
+
+def _open(setup: ExecutorSetup) -> KubernetesExecutor:
+    settings = setup.settings
+    reached = settings.trial_tracking_uri or settings.tracking_uri
+    if reached is None or not reached.startswith("http"):
+        setup.on_note(
+            "MLflow is a file on this machine, which pods do not reach: no metrics by step, no "
+            "artifacts. Hint: set MLFLOW_TRACKING_URI to an MLflow server."
+        )
+    return _executor(setup)
+
+
+def _executor(setup: ExecutorSetup) -> KubernetesExecutor:
+    # The client takes half a second to import, and most runners need none.
+    from studyflow.executors.kubernetes.api import KubernetesApi
+
+    return KubernetesExecutor(
+        setup.spec,
+        api=KubernetesApi(setup.settings.namespace),
+        root=setup.root,
+        image=setup.pinned_image(),
+        on_image=setup.on_image,
+        tracking_uri=setup.settings.trial_tracking_uri,
+        redact=setup.redact,
+    )
+
+
+def _preflight(settings: Settings, study: StudySpec | None) -> tuple[PreflightResult, ...]:  # noqa: ARG001
+    return check_cluster(settings.namespace)
+
+
+KUBERNETES: Final = ExecutorKind(
+    name="kubernetes",
+    description="pods on Kubernetes",
+    subject="cluster",
+    open=_open,
+    open_reader=_executor,
+    preflight=_preflight,
+    requests=pod_requests,
+    extra="kubernetes",
+    outlives_runner=True,
+    shares_files=False,
+    needs_image=True,
+    runs_pods=True,
+    long_wait_hint="do pods wait for new nodes, or is the image pulled each time "
+    "(trial.kubernetes.image_pull_policy)? Fewer trials at once wait less.",
+)
