@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from studyflow.cli.terminal import print_comparison
+from studyflow.cli.results import print_comparison
 from studyflow.comparison import (
     DEFAULT_SAMPLERS,
     cancel_comparison,

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from studyflow.cli.terminal import print_retrain
+from studyflow.cli.results import print_retrain
 from studyflow.errors import StudyStopped
 from studyflow.orchestration import form
 from studyflow.orchestration.artifacts import publish_retrain

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from studyflow.cli.options import json_option, settings_options
 from studyflow.cli.studies import load_study
-from studyflow.cli.terminal import seconds_text, value_text
+from studyflow.cli.texts import seconds_text, value_text
 from studyflow.errors import StudyMismatch
 from studyflow.reports import StudyData
 from studyflow.settings import Settings

@@ -72,7 +72,8 @@ def retrain(
     """
     from rich.console import Console
 
-    from studyflow.cli.terminal import make_view, print_retrain
+    from studyflow.cli.results import print_retrain
+    from studyflow.cli.views import make_view
     from studyflow.retrain import Registration, plan_retrain, results_table
     from studyflow.retrain import retrain as run_retrain
     from studyflow.runner import RunOptions

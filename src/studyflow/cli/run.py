@@ -51,7 +51,8 @@ def run(
     """
     from rich.console import Console
 
-    from studyflow.cli.terminal import make_view, print_result
+    from studyflow.cli.results import print_result
+    from studyflow.cli.views import make_view
     from studyflow.context import StudyContext
     from studyflow.runner import RunOptions, run_study
     from studyflow.spec.overrides import override

@@ -136,7 +136,7 @@ def best(study: str, as_json: bool, settings: Settings) -> None:
 @settings_options()
 def trials(study: str, as_json: bool, settings: Settings) -> None:
     """List the trials of a study (file or name)."""
-    from studyflow.cli.terminal import trials_table
+    from studyflow.cli.results import trials_table
 
     data = load_study(study, settings)
     if as_json:

@@ -12,7 +12,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed, Failed
 
-from studyflow.cli.terminal import PlainView, result_text
+from studyflow.cli.texts import result_text
+from studyflow.cli.views import PlainView
 from studyflow.comparison import Contender
 from studyflow.observers.observer import Observer, Observers
 from studyflow.orchestration.screen import current_screen

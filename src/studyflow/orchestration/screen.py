@@ -10,7 +10,8 @@ from typing import TextIO
 from rich.console import Console
 
 from studyflow.cli import exits
-from studyflow.cli.terminal import make_view, print_result
+from studyflow.cli.results import print_result
+from studyflow.cli.views import make_view
 from studyflow.errors import StudyflowError
 from studyflow.observers.observer import Observer
 from studyflow.runner import StudyResult

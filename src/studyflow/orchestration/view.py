@@ -14,7 +14,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact
 
 from studyflow import runner
-from studyflow.cli.terminal import PlainView
+from studyflow.cli.views import PlainView
 from studyflow.context import StudyContext
 from studyflow.executors import AttemptId, AttemptLogs
 from studyflow.interrupt import Terminated

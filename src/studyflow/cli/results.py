@@ -1,0 +1,190 @@
+"""What a terminal shows of a study, a comparison or a retraining when it has ended."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from studyflow.cli.texts import seconds_text, value_text, values_text
+from studyflow.comparison import ComparisonFiles
+from studyflow.reports import StudyData, describe_state, improvements
+from studyflow.reports.comparison import Comparison, comparison_table
+from studyflow.reports.wording import one_line
+from studyflow.retrain import RetrainResult
+from studyflow.runner import StudyResult
+from studyflow.trial.record import TrialRecord
+
+MAX_RESULT_ROWS = 40
+"""Newest trials in the closing table, beside the best and the improvements; the report has all."""
+
+MAX_CELL_CHARS = 32
+"""Longest text in a cell of that table."""
+
+
+def print_result(result: StudyResult, console: Console, *, ui_hint: str = "make ui") -> None:
+    """Print the table of trials, the best configuration and where to look."""
+    data = result.data
+    console.print(trials_table(data, console.width))
+    console.print(escape(result.outcome.reason), highlight=False)
+    for record in data.best[:5]:
+        console.print(f"\n[bold green]Best:[/] trial {record.number}", highlight=False)
+        console.print(escape(f"  {values_text(result.spec, record)}"), highlight=False)
+        for name, value in record.params.items():
+            console.print(escape(f"  {name}: {value}"), highlight=False, soft_wrap=True)
+    if len(data.best) > 5:
+        console.print(f"  and {len(data.best) - 5} more on the Pareto front: see the report")
+    console.print("\n[bold]Where to look[/]")
+    if result.report is not None:
+        console.print(escape(f"  report  {result.report.html}"), highlight=False, soft_wrap=True)
+    # `studyflow ui` opens the embedded database; a server that is away has its own page.
+    way = f"  (open it: {ui_hint})" if result.tracking_uri.startswith("sqlite:") else ""
+    where = result.run_url or result.tracking_uri + way
+    if not result.is_shown:
+        where = "not installed: pip install 'studyflow[mlflow]', then: studyflow sync"
+    console.print(
+        escape(f"  MLflow  {where}"),
+        highlight=False,
+        soft_wrap=True,
+    )
+    if result.refusal is not None:
+        console.print(
+            f"[yellow]MLflow refused the study: {escape(result.refusal)}[/]\n"
+            "[yellow]Nothing is lost. Correct MLFLOW_TRACKING_URI (a folder needs "
+            "MLFLOW_ALLOW_FILE_STORE=true), then: studyflow sync[/]",
+            highlight=False,
+        )
+    elif result.n_unsent:
+        console.print(
+            f"[yellow]MLflow does not have everything yet ({result.n_unsent} parts are left); "
+            "nothing is lost. Send the rest when it is back: studyflow sync[/]"
+        )
+
+
+def print_comparison(
+    comparison: Comparison, files: ComparisonFiles, url: str | None, console: Console
+) -> None:
+    """Print the table of samplers, what it says, and where to look."""
+    heads, rows = comparison_table(comparison)
+    table = Table()
+    for i, head in enumerate(heads):
+        table.add_column(Text(head), justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+    console.print(escape(f"{comparison.verdict}."), highlight=False)
+    console.print("\n[bold]Where to look[/]")
+    for name, where in (("picture", files.picture), ("table", files.table), ("MLflow", url)):
+        if where is not None:
+            console.print(escape(f"  {name:8}{where}"), highlight=False, soft_wrap=True)
+
+
+def print_retrain(result: RetrainResult, console: Console) -> None:
+    """Print the mean of every configuration, what may be luck, and which model was registered."""
+    console.print(retrain_table(result))
+    if result.best is None and result.is_complete:
+        console.print(escape(result.run.outcome.reason), highlight=False)
+    if result.best is not None:
+        console.print(f"[bold green]Best mean:[/] {result.best.configuration.label}")
+        for name, value in result.best.configuration.params.items():
+            console.print(escape(f"  {name}: {value}"), highlight=False, soft_wrap=True)
+    for note in result.notes:
+        console.print(f"[yellow]{escape(note)}[/]", highlight=False)
+    if result.champion is not None:
+        model = result.champion
+        console.print(
+            f"[bold]Registered[/] {escape(model.name)} version {model.version} as "
+            f"{escape(model.alias)}: {escape(model.artifact)} of run {model.run_id}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if result.problem is not None:
+        console.print(
+            f"[yellow]{escape(str(result.problem))} The repeats are kept: run the same command "
+            "again to continue.[/]",
+            highlight=False,
+        )
+
+
+def retrain_table(result: RetrainResult) -> Table:
+    """Return the configurations that were trained again, the best mean first."""
+    metric = result.plan.source.metrics[0]
+    table = Table()
+    for heading in ("configuration", f"{metric} in the study", "mean", "95 % interval"):
+        table.add_column(escape(heading), justify="left" if heading == "configuration" else "right")
+    for heading in ("repeats", "failed"):
+        table.add_column(heading, justify="right")
+    for row in result.ranking:
+        interval = row.interval
+        table.add_row(
+            row.configuration.label,
+            f"{row.configuration.value:.6g}",
+            "" if row.mean is None else f"{row.mean:.6g}",
+            "" if interval is None else f"{interval[0]:.6g} to {interval[1]:.6g}",
+            str(len(row.values)),
+            str(row.n_failed),
+        )
+    return table
+
+
+def trials_table(data: StudyData, width: int = 10_000) -> Table:
+    """Return the trials as a table; of many, the newest, the best and every improvement.
+
+    Args:
+        data: The study.
+        width: Columns of the terminal. Parameters that do not fit are named below the table rather
+            than squeezed until nothing can be read.
+    """
+    improved = improvements(data)
+    newest = {record.number for record in data.trials[-MAX_RESULT_ROWS:]}
+    kept_numbers = newest | data.best_numbers | improved
+    shown = [record for record in data.trials if record.number in kept_numbers]
+    columns = [
+        ("trial", [f"{_mark(data, improved, r)}{r.number}" for r in shown]),
+        *(
+            (metric, [f"{r.values[i]:.6g}" if r.values else "" for r in shown])
+            for i, metric in enumerate(data.metrics)
+        ),
+        ("state", [describe_state(r) for r in shown]),
+        ("took", [_took(r) for r in shown]),
+    ]
+    n_fixed = len(columns)
+    columns += [
+        (name, [value_text(r.params[name]) if name in r.params else "" for r in shown])
+        for name in data.space
+        if any(name in r.params for r in shown)
+    ]
+    is_whole = len(shown) == len(data.trials)
+    table = Table(title=None if is_whole else f"{len(shown)} of {len(data.trials)} trials")
+    used, kept, left_out = 1, [], []
+    for position, (heading, texts) in enumerate(columns):
+        cells = [one_line(text, MAX_CELL_CHARS) for text in (heading, *texts)]
+        used += max(cell_len(cell) for cell in cells) + 3  # border and padding
+        if position >= n_fixed and used > width:
+            left_out.append(cells[0])
+            continue
+        kept.append(cells[1:])
+        justify: JustifyMethod = "left" if heading == "state" else "right"
+        table.add_column(escape(cells[0]), justify=justify, no_wrap=True)
+    for record, row in zip(shown, zip(*kept, strict=True), strict=True):
+        style = "bold green" if record.number in data.best_numbers else None
+        table.add_row(*(escape(cell) for cell in row), style=style)
+    legend = "★ best  ↑ best when it came"
+    if left_out:
+        legend += f"\nno room for {', '.join(left_out)}: widen the terminal, or see the report"
+    table.caption = escape(legend)
+    table.caption_justify = "left"
+    return table
+
+
+def _mark(data: StudyData, improved: frozenset[int], record: TrialRecord) -> str:
+    if record.number in data.best_numbers:
+        return "★ "
+    return "↑ " if record.number in improved else ""
+
+
+def _took(record: TrialRecord) -> str:
+    seconds = record.duration_seconds
+    return "" if seconds is None else seconds_text(seconds)

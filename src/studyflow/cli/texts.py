@@ -1,0 +1,76 @@
+"""Parameters, values, durations and trials as short texts on one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from studyflow.observers.observer import Progress
+from studyflow.spec import StudySpec
+from studyflow.trial import ParamValue
+from studyflow.trial.record import TrialRecord, TrialState
+
+
+def value_text(value: ParamValue) -> str:
+    """Return a parameter's value, short."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def params_text(params: Mapping[str, ParamValue]) -> str:
+    """Return parameters on one line."""
+    return " ".join(f"{name}={value_text(value)}" for name, value in params.items())
+
+
+def result_text(spec: StudySpec, record: TrialRecord) -> str:
+    """Return what a finished trial ended with, on one line."""
+    took = (
+        "" if record.duration_seconds is None else f" after {seconds_text(record.duration_seconds)}"
+    )
+    if record.state is TrialState.COMPLETE:
+        infeasible = "" if record.is_feasible else " (breaks a constraint)"
+        return f"{values_text(spec, record)}{infeasible}{took}"
+    if record.state is TrialState.PRUNED:
+        return f"pruned{took}: {record.reason}"
+    return f"failed ({record.cause}){took}: {record.reason}"
+
+
+def values_text(spec: StudySpec, record: TrialRecord) -> str:
+    """Return the objectives of a complete trial."""
+    values = record.values or ()
+    return " ".join(f"{o.metric}={v:.6g}" for o, v in zip(spec.objectives, values, strict=False))
+
+
+def best_text(spec: StudySpec, best: Sequence[TrialRecord]) -> str:
+    """Return the best trial, or how many share the Pareto front."""
+    if not best:
+        return "none yet"
+    if len(spec.objectives) > 1:
+        return f"{len(best)} trials on the Pareto front"
+    return f"{values_text(spec, best[0])} (trial {best[0].number}: {params_text(best[0].params)})"
+
+
+def progress_text(spec: StudySpec, progress: Progress) -> str:
+    """Return a study's progress on one line."""
+    note = f"; {progress.note}" if progress.note else ""
+    return (
+        f"{progress.n_finished} of {progress.n_trials} trials, {len(progress.running)} running, "
+        f"{time_left_text(progress)}, best {best_text(spec, progress.best)}{note}"
+    )
+
+
+def time_left_text(progress: Progress) -> str:
+    """Return the time left if trials finish at the rate so far."""
+    if progress.n_finished >= progress.n_trials:
+        return "done"
+    if progress.remaining_seconds is None:
+        return "time left unknown"
+    return f"about {seconds_text(progress.remaining_seconds)} left"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration as people say it: `4.2 s`, `3 min 20 s`, `5 h 10 min`."""
+    if round(seconds) < 60:
+        return f"{seconds:.1f} s" if round(seconds, 1) < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

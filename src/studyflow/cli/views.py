@@ -1,0 +1,175 @@
+"""What a running study looks like: live in a terminal, plain lines in a log or a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from studyflow.cli.texts import best_text, params_text, progress_text, result_text, time_left_text
+from studyflow.observers.observer import Observer
+from studyflow.observers.observer import Progress as StudyProgress
+from studyflow.spec import StudySpec
+from studyflow.trial import MetricPoint
+from studyflow.trial.record import TrialRecord, TrialState
+
+MAX_RUNNING_ROWS = 8
+"""Running trials shown one by one; the others are counted."""
+
+
+def make_view(spec: StudySpec, stream: TextIO | None = None) -> StudyView:
+    """Return the view that fits the stream (standard error by default)."""
+    stream = stream or sys.stderr
+    return LiveView(spec, stream) if stream.isatty() else PlainView(spec, _printer(stream))
+
+
+class StudyView(Observer):
+    """A view; entered for the time that the study runs."""
+
+    def shown(self) -> AbstractContextManager[object]:
+        """Return a context within which the view is on the screen."""
+        return nullcontext()
+
+
+class PlainView(StudyView):
+    """One line per event, trial number first; for logs.
+
+    Args:
+        spec: The study.
+        write: Takes one line without its end.
+        clock: Seconds, monotonic; lines about progress come at most every ten.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        write: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._spec = spec
+        self._write = write
+        self._clock = clock
+        self._best: tuple[int, ...] = ()
+        self._next_progress = 0.0
+
+    def launched(self, record: TrialRecord) -> None:
+        """Write that an attempt started, and its parameters."""
+        attempt = f" (attempt {record.attempt})" if record.attempt > 1 else ""
+        self._write(f"trial {record.number} started{attempt}: {params_text(record.params)}")
+
+    def attempt_lost(self, record: TrialRecord, message: str) -> None:
+        """Write why an attempt was lost."""
+        self._write(f"trial {record.number} lost attempt {record.attempt}: {message}")
+
+    def recorded(self, record: TrialRecord) -> None:
+        """Write what a trial ended with."""
+        self._write(f"trial {record.number} {result_text(self._spec, record)}")
+
+    def progressed(self, progress: StudyProgress) -> None:
+        """Write where the study stands: when the best changes, else every ten seconds."""
+        best = tuple(record.number for record in progress.best)
+        now = self._clock()
+        if best == self._best and now < self._next_progress:
+            return
+        self._best, self._next_progress = best, now + 10.0
+        self._write(progress_text(self._spec, progress))
+
+    def noted(self, message: str) -> None:
+        """Write a note."""
+        self._write(message)
+
+
+class LiveView(StudyView):
+    """A progress bar, the best so far, the running trials and the time left, redrawn in place."""
+
+    def __init__(self, spec: StudySpec, stream: TextIO) -> None:
+        self._spec = spec
+        self._console = Console(file=stream)
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+        )
+        self._task = self._bar.add_task(
+            escape(spec.name), total=spec.budget.n_trials, left="starting"
+        )
+        self._progress: StudyProgress | None = None
+        self._latest: dict[int, MetricPoint] = {}
+        self._live = Live(
+            get_renderable=self._draw, console=self._console, refresh_per_second=4, transient=True
+        )
+
+    def shown(self) -> AbstractContextManager[object]:
+        """Return a context within which the view is on the screen."""
+        return self._live
+
+    def reported(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        """Show the newest value of the objective beside its trial."""
+        metric = self._spec.objectives[0].metric
+        for point in points:
+            if point.name == metric:
+                self._latest[record.number] = point
+
+    def attempt_lost(self, record: TrialRecord, message: str) -> None:
+        """Print why an attempt was lost, above the view."""
+        self._say(f"[yellow]trial {record.number} lost attempt {record.attempt}:[/] ", message)
+
+    def recorded(self, record: TrialRecord) -> None:
+        """Print what a trial ended with, above the view."""
+        self._latest.pop(record.number, None)
+        colour = {TrialState.COMPLETE: "green", TrialState.PRUNED: "cyan"}.get(record.state, "red")
+        self._say(f"[{colour}]trial {record.number}[/] ", result_text(self._spec, record))
+
+    def progressed(self, progress: StudyProgress) -> None:
+        """Redraw the bar and the trials."""
+        self._progress = progress
+        self._bar.update(
+            self._task,
+            completed=progress.n_finished,
+            total=progress.n_trials,
+            left=time_left_text(progress),
+        )
+
+    def noted(self, message: str) -> None:
+        """Print a note, above the view."""
+        self._say("", message)
+
+    def _say(self, prefix: str, text: str) -> None:
+        self._console.print(prefix + escape(text), highlight=False, soft_wrap=True)
+
+    def _draw(self) -> RenderableType:
+        rows: list[RenderableType] = [self._bar]
+        progress = self._progress
+        if progress is not None:
+            best = escape(best_text(self._spec, progress.best))
+            rows.append(f"  best  {best}")
+            shown = progress.running[:MAX_RUNNING_ROWS]
+            rows.extend(f"  [dim]trial {r.number}[/]  {self._running_text(r)}" for r in shown)
+            if len(progress.running) > len(shown):
+                rows.append(f"  [dim]and {len(progress.running) - len(shown)} more running[/]")
+            if progress.note:
+                rows.append(f"  [yellow]{escape(progress.note)}[/]")
+        return Group(*rows)
+
+    def _running_text(self, record: TrialRecord) -> str:
+        point = self._latest.get(record.number)
+        if point is None:
+            return f"[dim]{escape(params_text(record.params))}[/]"
+        return escape(f"step {point.step}  {point.name}={point.value:.6g}")
+
+
+def _printer(stream: TextIO) -> Callable[[str], None]:
+    def write(line: str) -> None:
+        stream.write(f"{line}\n")
+        stream.flush()
+
+    return write

@@ -1,0 +1,117 @@
+"""What a terminal shows of a study that has ended."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from tests.unit.cli.shown import BROKEN, DONE, RUNNING, SPEC
+
+from studyflow.cli.results import MAX_RESULT_ROWS, print_result, trials_table
+from studyflow.reports import StudyData
+from studyflow.runner import StudyResult
+from studyflow.trial.record import TrialRecord
+from studyflow.tuner import TunerResult
+
+
+def table_text(records: list[TrialRecord]) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=160).print(trials_table(StudyData(SPEC, tuple(records)), 160))
+    return stream.getvalue()
+
+
+def test_the_table_shows_every_trial_and_marks_the_best() -> None:
+    text = table_text([DONE, RUNNING, BROKEN])
+
+    assert "★ 3" in text
+    assert "lo[/]ss" in text
+    assert "x[bold]" in text
+    assert "[blue]" in text
+    assert "failed (user-error)" in text
+    assert "running" in text
+
+
+def test_a_long_table_keeps_the_newest_the_best_and_the_improvements() -> None:
+    records = [replace(DONE, number=n, values=(abs(n - 5.0),)) for n in range(100)]
+    text = table_text(records)
+
+    assert f"{MAX_RESULT_ROWS + 6} of 100 trials" in text
+    assert "★ 5" in text
+    assert "↑ 4" in text
+    assert " 99 " in text
+    assert " 30 " not in text
+
+
+def test_parameters_without_room_are_named_below_the_table_instead_of_squeezed() -> None:
+    stream = io.StringIO()
+    table = trials_table(StudyData(SPEC, (DONE, BROKEN)), width=60)
+    Console(file=stream, width=60).print(table)
+
+    lines = stream.getvalue().splitlines()
+    assert max(cell_len(line) for line in lines) <= 60
+    assert "4.2 s" in stream.getvalue()
+    assert "no room for kind" in stream.getvalue()
+
+
+def result(**changes: Any) -> StudyResult:
+    data = StudyData(SPEC, (DONE, BROKEN), optuna.create_study())
+    known: dict[str, Any] = {
+        "data": data,
+        "outcome": TunerResult("All [5] trials are finished.", is_finished=True),
+        "report": None,
+        "tracking_uri": "sqlite:///home/mlflow.db",
+        "run_url": None,
+    }
+    return StudyResult(**{**known, **changes})
+
+
+def printed(shown: StudyResult) -> str:
+    stream = io.StringIO()
+    print_result(shown, Console(file=stream, width=160), ui_hint="studyflow ui")
+    return stream.getvalue()
+
+
+def test_the_result_says_what_is_best_and_where_to_look() -> None:
+    text = printed(result())
+
+    assert "All [5] trials are finished." in text
+    assert "Best: trial 3" in text
+    assert "lo[/]ss=1.5" in text
+    assert "x[bold]: 0.123456" in text
+    assert "MLflow  sqlite:///home/mlflow.db  (open it: studyflow ui)" in text
+    assert "sync" not in text
+
+
+def test_the_result_names_the_run_and_what_mlflow_lacks() -> None:
+    text = printed(result(run_url="http://mlflow/#/runs/[1]", n_unsent=3))
+
+    assert "MLflow  http://mlflow/#/runs/[1]" in text
+    assert "MLflow does not have everything yet (3 parts are left)" in text
+    assert "studyflow sync" in text
+
+
+def test_a_server_that_is_away_is_named_without_the_way_to_the_embedded_pages() -> None:
+    text = printed(result(tracking_uri="http://mlflow:5000"))
+
+    assert "MLflow  http://mlflow:5000\n" in text
+    assert "open it" not in text
+
+
+@pytest.mark.fault("F78")
+def test_without_mlflow_no_address_is_named() -> None:
+    text = printed(result(tracking_uri="memory:"))
+
+    assert "MLflow  not installed: pip install 'studyflow[mlflow]', then: studyflow sync" in text
+    assert "memory:" not in text
+
+
+def test_a_study_without_a_best_trial_prints_too(tmp_path: Path) -> None:
+    data = StudyData(SPEC, (BROKEN,), optuna.create_study())
+
+    assert "Best" not in printed(result(data=data))
