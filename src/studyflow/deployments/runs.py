@@ -15,9 +15,9 @@ from studyflow.study import find_study, load_records, study_names
 from studyflow.study.allowance import trials_to_reach
 
 EachRun = Literal["finish", "continue", "fresh", "warm"]
-"""What a run does: `finish` runs the study to its budget, `continue` adds its budget's trials anew,
-`fresh` makes a new study, named with the date, and `warm` makes a new study that takes over the
-trials of the last one."""
+"""What a run does: `finish` runs the study to its budget, `continue` runs the budget once more on
+the same study, `fresh` makes a new study, named with the date, and `warm` makes a new study that
+takes over the trials of the last one."""
 
 _DATE: Final = "%Y-%m-%d-%H%M%S"
 _DATED: Final = re.compile(r"-\d{4}-\d{2}-\d{2}-\d{6}")
