@@ -12,7 +12,7 @@ from tests.unit.tuner.rig import (
     parallel,
 )
 
-from studyflow.executors import AttemptId
+from studyflow.executors import AttemptId, ExecutorTraits
 from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.trial import Cause, Outcome
 from studyflow.trial.record import TrialState
@@ -240,7 +240,7 @@ def test_a_curve_that_a_script_logs_straight_to_mlflow_is_judged_at_its_end_at_t
 def test_reports_that_went_straight_to_mlflow_are_in_the_study_when_a_trial_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(FakeExecutor, "brings_points", False)
+    monkeypatch.setattr(FakeExecutor, "traits", ExecutorTraits(brings_points=False))
     rig = Rig(make_spec(budget={"n_trials": 1}))
     rig.picture.logged = {"loss": [3.0, 2.0]}
     rig.drive()
