@@ -25,7 +25,7 @@ from studyflow.study.earlier import (
     take_over,
 )
 from studyflow.study.earlier import without_known as new_trials
-from studyflow.study.study import check_identity
+from studyflow.study.identity import check_identity
 from studyflow.study.table import read_table
 
 MAX_MISFITS = 20

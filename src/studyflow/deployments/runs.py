@@ -12,7 +12,7 @@ import optuna
 
 from studyflow.spec import StudySpec
 from studyflow.study import find_study, load_records, study_names
-from studyflow.study.allowance import trials_to_reach
+from studyflow.study.run_budget import trials_to_reach
 
 EachRun = Literal["finish", "continue", "fresh", "warm"]
 """What a run does: `finish` runs the study to its budget, `continue` runs the budget once more on

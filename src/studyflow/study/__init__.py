@@ -1,13 +1,17 @@
 """One study over Optuna's storage: ask, report, tell; the only writer of it."""
 
+from studyflow.study.attributes import is_paused, load_beats, seed_of, set_paused
+from studyflow.study.budget import is_counted, n_trials_to_finish
 from studyflow.study.canary import Canary
 from studyflow.study.curve import (
     Curve,
     apply_curve,
     last_step_of,
+    last_step_reported,
     why_diverged,
 )
 from studyflow.study.heartbeat import heartbeat, is_from, this_machine, this_runner
+from studyflow.study.index import TrialIndex
 from studyflow.study.leases import (
     BEAT_SECONDS,
     LEASE_SECONDS,
@@ -16,28 +20,17 @@ from studyflow.study.leases import (
     shows_life,
 )
 from studyflow.study.nodes import NodeRecord, judge_nodes, nodes_to_avoid
-from studyflow.study.study import (
-    Study,
-    find_study,
-    is_paused,
-    load_beats,
-    load_records,
-    seed_of,
-    set_paused,
-    study_names,
-)
-from studyflow.study.verdict import (
+from studyflow.study.stop_rules import (
     StopReason,
-    Verdict,
     describe_time_limit,
     failure_signature,
-    is_counted,
-    judge,
-    n_trials_to_finish,
     needs_no_runner,
     stop_reason,
     why_fruitless,
 )
+from studyflow.study.stored import find_study, load_records, study_names
+from studyflow.study.study import Study
+from studyflow.study.verdict import Verdict, judge
 
 __all__ = [
     "BEAT_SECONDS",
@@ -48,6 +41,7 @@ __all__ = [
     "NodeRecord",
     "StopReason",
     "Study",
+    "TrialIndex",
     "Verdict",
     "apply_curve",
     "beats_elsewhere",
@@ -61,6 +55,7 @@ __all__ = [
     "judge",
     "judge_nodes",
     "last_step_of",
+    "last_step_reported",
     "load_beats",
     "load_records",
     "n_trials_to_finish",

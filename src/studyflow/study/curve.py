@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from studyflow.reasons import Code, Reason
@@ -68,7 +68,15 @@ class Curve:
         return self.last_step >= (budget - 1 if self.first_step == 0 else budget)
 
 
-def last_step_of(spec: StudySpec, records: Sequence[TrialRecord]) -> int | None:
+def last_step_reported(records: Iterable[TrialRecord]) -> int | None:
+    """Return the highest step that a complete one of some trials has reported; `None` without."""
+    return max(
+        (max(r.intermediate) for r in records if r.state is TrialState.COMPLETE and r.intermediate),
+        default=None,
+    )
+
+
+def last_step_of(spec: StudySpec, last_reported: int | None) -> int | None:
     """Return the step from which a trial is left to finish; `None` while that is not known.
 
     The last step of `trial.budget`, or the last one that a complete trial ever reported if that is
@@ -76,15 +84,10 @@ def last_step_of(spec: StudySpec, records: Sequence[TrialRecord]) -> int | None:
 
     Args:
         spec: The study.
-        records: Its trials in any state.
+        last_reported: See `last_step_reported`.
     """
-    steps = [
-        max(record.intermediate)
-        for record in records
-        if record.state is TrialState.COMPLETE and record.intermediate
-    ]
-    budget = spec.trial.budget
-    known = [*([max(steps)] if steps else []), *([] if budget is None else [budget - 1])]
+    last_of_budget = None if spec.trial.budget is None else spec.trial.budget - 1
+    known = [step for step in (last_of_budget, last_reported) if step is not None]
     return min(known, default=None)
 
 

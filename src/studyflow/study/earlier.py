@@ -29,7 +29,8 @@ from studyflow.spec.space import (
     show_scalar,
 )
 from studyflow.study import storage_form as form
-from studyflow.study.study import Study, check_identity
+from studyflow.study.identity import check_identity
+from studyflow.study.study import Study
 from studyflow.study.table import Flaw, refusal
 from studyflow.trial import Cause, ParamValue
 

@@ -4,19 +4,20 @@ An attempt that failed by its node is repeated elsewhere. A node where that happ
 for all that follows, and so is one where trials fail alike while the rest of the study works: that
 is the node, not the script.
 
-Everything is read from the trials, so the next runner decides the same. Only a pardon is kept
-beside them: how many failures of a node no longer count, because there was no place without it.
+Everything is read from the trials, so the next runner decides the same. Only resets are kept
+beside them: how many failures of a node no longer count, because no other node had room.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+import bisect
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from studyflow.spec import StudySpec
-from studyflow.study.verdict import failure_signature, is_counted
+from studyflow.study.budget import by_end, is_counted
+from studyflow.study.stop_rules import failure_signature
 from studyflow.trial import Cause, Consequence
 from studyflow.trial.record import LostAttempt, TrialRecord
 
@@ -36,20 +37,20 @@ class NodeRecord:
 
     node: str
     n_failures: int
-    """All of them, pardoned ones too."""
-    n_pardoned: int
+    """All of them, those that were reset too."""
+    n_reset: int
     example: str
     """What the newest failure was, in words."""
 
     @property
     def is_suspect(self) -> bool:
         """Whether an attempt that failed there is repeated elsewhere."""
-        return self.n_failures > self.n_pardoned
+        return self.n_failures > self.n_reset
 
     @property
     def is_barred(self) -> bool:
         """Whether no attempt of the study goes there."""
-        return self.n_failures - self.n_pardoned >= FAILURES_TO_BAR
+        return self.n_failures - self.n_reset >= FAILURES_TO_BAR
 
     @property
     def message(self) -> str:
@@ -61,36 +62,113 @@ class NodeRecord:
         )
 
 
+class NodeFailures:
+    """What a study has against nodes, kept up to date trial by trial.
+
+    Args:
+        spec: The study.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._n_alike = max(spec.stop.alike_failures, FAILURES_TO_BAR)
+        self._lost: dict[str, list[tuple[int, LostAttempt]]] = {}
+        """By node, the attempts that were lost by it, and the number of the trial of each."""
+        self._finished: dict[str, list[TrialRecord]] = {}
+        """By node, the trials that ended there, in the order in which they did."""
+        self._streaks: dict[str, list[TrialRecord]] = {}
+        """By node, the latest of them as far back as they failed alike."""
+        self._nodes_of: dict[str, set[str | None]] = {}
+        """By signature of a failure, where trials failed so."""
+        self._working: set[str] = set()
+        """Nodes on which a trial has come out."""
+
+    def add_lost(self, number: int, lost: LostAttempt) -> None:
+        """Take in an attempt that was lost.
+
+        Args:
+            number: Number of the trial.
+            lost: The attempt.
+        """
+        if lost.node is not None and lost.cause in _BY_NODE:
+            self._lost.setdefault(lost.node, []).append((number, lost))
+
+    def add_finished(self, record: TrialRecord) -> None:
+        """Take in a finished trial that counts towards the budget."""
+        if _is_failure(record):
+            self._nodes_of.setdefault(failure_signature(record), set()).add(record.node)
+        elif record.node is not None:
+            self._working.add(record.node)
+        if record.node is None:
+            return
+        there = self._finished.setdefault(record.node, [])
+        if not there or by_end(there[-1]) <= by_end(record):
+            there.append(record)
+            self._streaks[record.node] = _extended(self._streaks.get(record.node, []), record)
+            return
+        bisect.insort(there, record, key=by_end)
+        streak: list[TrialRecord] = []
+        for known in there:
+            streak = _extended(streak, known)
+        self._streaks[record.node] = streak
+
+    def judge(
+        self, resets: Mapping[str, int], nodes_in_use: Collection[str] = ()
+    ) -> tuple[NodeRecord, ...]:
+        """Return what the study has against nodes, by name; nothing about those that are fine.
+
+        Args:
+            resets: By node, how many of its failures no longer count.
+            nodes_in_use: Nodes on which attempts of the study run now.
+        """
+        working = self._working | set(nodes_in_use)
+        alike = {node: s for node, s in self._streaks.items() if self._is_tied(node, s, working)}
+        return tuple(
+            NodeRecord(
+                node,
+                n_failures=_n_incidents([lost for _, lost in self._lost.get(node, ())])
+                + len(alike.get(node, ())),
+                n_reset=resets.get(node, 0),
+                example=alike[node][-1].message if node in alike else _describe(self._lost[node]),
+            )
+            for node in sorted({*self._lost, *alike})
+        )
+
+    def _is_tied(self, node: str, streak: Sequence[TrialRecord], working: set[str]) -> bool:
+        """Return whether the failures that ended all latest trials of a node are tied to it.
+
+        They are when as many trials in a row as would stop the study have failed alike there, none
+        has failed alike elsewhere, and elsewhere trials run or have come out.
+        """
+        return (
+            len(streak) >= self._n_alike
+            and self._nodes_of[failure_signature(streak[-1])] == {node}
+            and any(other != node for other in working)
+        )
+
+
 def judge_nodes(
     spec: StudySpec,
-    records: Sequence[TrialRecord],
-    pardons: Mapping[str, int],
+    records: Iterable[TrialRecord],
+    resets: Mapping[str, int],
     nodes_in_use: Collection[str] = (),
 ) -> tuple[NodeRecord, ...]:
     """Return what a study has against nodes, by name; nothing about those that are fine.
 
     Args:
         spec: The study.
-        records: Its trials in any order and state.
-        pardons: Failures of each node that no longer count.
+        records: Its trials by number, in any state.
+        resets: By node, how many of its failures no longer count.
         nodes_in_use: Nodes on which attempts of the study run now.
     """
-    lost_there: dict[str, list[tuple[int, LostAttempt]]] = {}
+    known, finished = NodeFailures(spec), []
     for record in records:
         for lost in record.lost_attempts:
-            if lost.node is not None and lost.cause in _BY_NODE:
-                lost_there.setdefault(lost.node, []).append((record.number, lost))
-    alike = _alike_failures_by_node(spec, records, nodes_in_use)
-    return tuple(
-        NodeRecord(
-            node,
-            n_failures=_n_incidents([lost for _, lost in lost_there.get(node, ())])
-            + len(alike.get(node, ())),
-            n_pardoned=pardons.get(node, 0),
-            example=alike[node][-1].message if node in alike else _describe(lost_there[node]),
-        )
-        for node in sorted({*lost_there, *alike})
-    )
+            known.add_lost(record.number, lost)
+        if is_counted(record):
+            finished.append(record)
+    for record in sorted(finished, key=by_end):
+        known.add_finished(record)
+    return known.judge(resets, nodes_in_use)
 
 
 def nodes_to_avoid(record: TrialRecord, nodes: Sequence[NodeRecord]) -> tuple[str, ...]:
@@ -116,52 +194,13 @@ def _n_incidents(lost_attempts: Sequence[LostAttempt]) -> int:
     return n_failures
 
 
-def _alike_failures_by_node(
-    spec: StudySpec, records: Sequence[TrialRecord], nodes_in_use: Collection[str]
-) -> dict[str, list[TrialRecord]]:
-    """Return, for each node that they are tied to, the failures that ended all its latest trials.
-
-    They are tied to a node when as many trials in a row as would stop the study have failed alike
-    there, none has failed alike elsewhere, and elsewhere trials run or have come out.
-    """
-    if all(record.node is None for record in records):
-        return {}
-    finished = sorted(
-        (record for record in records if is_counted(record)),
-        key=lambda record: (record.finished_at or 0.0, record.number),
-    )
-    on_node: dict[str, list[TrialRecord]] = {}
-    signatures: dict[str, set[str | None]] = {}
-    for record in finished:
-        if record.node is not None:
-            on_node.setdefault(record.node, []).append(record)
-        if _is_failure(record):
-            signatures.setdefault(failure_signature(record), set()).add(record.node)
-    working = Counter(r.node for r in finished if not _is_failure(r) and r.node is not None)
-    working.update(nodes_in_use)
-    found: dict[str, list[TrialRecord]] = {}
-    for node, there in on_node.items():
-        streak = _streak(there)
-        is_tied = (
-            len(streak) >= max(spec.stop.alike_failures, FAILURES_TO_BAR)
-            and signatures[failure_signature(streak[-1])] == {node}
-            and any(other != node for other in working)
-        )
-        if is_tied:
-            found[node] = streak
-    return found
-
-
-def _streak(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the latest trials as far back as they failed alike."""
-    streak: list[TrialRecord] = []
-    for record in reversed(records):
-        if not _is_failure(record):
-            break
-        if streak and failure_signature(record) != failure_signature(streak[-1]):
-            break
-        streak.append(record)
-    return streak[::-1]
+def _extended(streak: list[TrialRecord], record: TrialRecord) -> list[TrialRecord]:
+    """Return the latest trials of a node that failed alike, after another one has ended there."""
+    if not _is_failure(record):
+        return []
+    if streak and failure_signature(record) != failure_signature(streak[-1]):
+        return [record]
+    return [*streak, record]
 
 
 def _is_failure(record: TrialRecord) -> bool:

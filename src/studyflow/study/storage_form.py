@@ -79,7 +79,7 @@ PAUSED: Final = "studyflow:paused"
 """Study attribute: whether no trial may start until someone resumes the study."""
 BEAT: Final = "studyflow:beat:"
 """Study attribute, followed by a site: changes again and again while a runner works there."""
-PARDONS: Final = "studyflow:pardoned-nodes"
+RESETS: Final = "studyflow:pardoned-nodes"
 """Study attribute: by node, how many of its failures no longer count; see `study.nodes`."""
 FORKED_FROM: Final = "studyflow:forked-from"
 """Study attribute: name of the study whose trials were taken over."""
@@ -111,6 +111,18 @@ _NOTHING: Final[Mapping[str, Any]] = {
 def ownership(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes that change when a trial goes on: with another attempt or holder."""
     return {key: attrs.get(key) for key in (ATTEMPT, HOLDER, ATTEMPTS)}
+
+
+def has_gone_on(frozen: optuna.trial.FrozenTrial, seen: TrialRecord) -> bool:
+    """Return whether a trial has another attempt, holder or loss than a record of it."""
+    attrs = frozen.user_attrs
+    now = (int(attrs.get(ATTEMPT, 0)), attrs.get(HOLDER), lost_attempts(attrs))
+    return now != (seen.attempt, seen.holder, seen.lost_attempts)
+
+
+def is_cancelled(frozen: optuna.trial.FrozenTrial) -> bool:
+    """Return whether a trial was cancelled: its point was never evaluated."""
+    return frozen.state.is_finished() and frozen.user_attrs.get(CAUSE) == Cause.CANCELLED
 
 
 def end_of_attempt(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observers.observer import Observer
-from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.study import Study
 from studyflow.trial.record import TrialRecord
@@ -184,5 +183,5 @@ class Effects:
     def _withdraw(self, record: TrialRecord, *, is_cancelling: bool) -> None:
         if is_cancelling:
             self.recorder.cancel(record)
-        else:
-            self.recorder.block(record, self._notes.blocked or Reason(Code.EXECUTOR_BLOCKED, ""))
+        elif self._notes.blocked is not None:
+            self.recorder.block(record, self._notes.blocked)

@@ -10,7 +10,7 @@ from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observers.observer import Observer
 from studyflow.spec import StudySpec
-from studyflow.study import Canary, Study, Verdict
+from studyflow.study import Canary, Study, TrialIndex, Verdict
 from studyflow.trial import Cause, Trial
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner.attempts import Attempts
@@ -77,16 +77,22 @@ class Launcher:
         """Let launches be tried again."""
         self.is_refused = False
 
-    def limits(self) -> Limits:
-        """Return how much may run at once, and how much may be asked for."""
+    def limits(self, room: int) -> Limits:
+        """Return how much may run at once.
+
+        Args:
+            room: How many trials may still be asked for.
+        """
         return Limits(
             max_parallel_trials=self._spec.budget.max_parallel_trials,
             slots=self._executor.traits.slots,
-            room=self._study.room(),
+            room=room,
             is_script_proven=self._canary.is_proven,
         )
 
-    def look_at_canary(self, statuses: Mapping[AttemptId, AttemptStatus]) -> None:
+    def look_at_canary(
+        self, trials: TrialIndex, statuses: Mapping[AttemptId, AttemptStatus]
+    ) -> None:
         """Find out whether the study's script is known to run here."""
         if self._canary.is_proven:
             return
@@ -95,12 +101,11 @@ class Launcher:
             for attempt, status in statuses.items()
             if status.state is AttemptState.RUNNING
         }
-        self._canary.look(self._study.records(), running, self._clock())
+        self._canary.look(trials.records, running, self._clock())
 
-    def note_canary(self) -> None:
+    def note_canary(self, limits: Limits) -> None:
         """Tell why other trials wait, if they wait for the first one."""
-        is_parallel = self._spec.budget.max_parallel_trials > 1
-        if is_parallel and not self._canary.is_proven and self._study.room() > 0:
+        if limits.max_parallel_trials > 1 and not limits.is_script_proven and limits.room > 0:
             self._notes.add(
                 "One trial goes ahead alone; others follow once its script has run for "
                 f"{self._executor.traits.canary_seconds:g} s or has reported a value."

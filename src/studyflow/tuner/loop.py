@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Final
 
 from studyflow import interrupt
@@ -17,7 +16,7 @@ from studyflow.errors import ExecutorUnavailable, StudyflowError
 from studyflow.executors import AttemptId, Executor
 from studyflow.observers.observer import Observer, Observers
 from studyflow.spec import StudySpec
-from studyflow.study import Study
+from studyflow.study import Study, TrialIndex
 from studyflow.tuner.effects import Effects, Turn
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.other_runners import OtherRunners
@@ -135,7 +134,7 @@ class Tuner:
         self._take_notices(turn)
         snapshot = self._reconcile(turn)
         if turn.ending is None and not snapshot.is_paused:
-            self._effects.launcher.note_canary()
+            self._effects.launcher.note_canary(snapshot.limits)
         is_over = turn.ending is not None and not self._is_awaiting(snapshot)
         if is_over and turn.ending is not None and turn.ending.is_finished:
             self._effects.launcher.keep_spec(is_new=True)
@@ -152,7 +151,7 @@ class Tuner:
                 f"Hint: studyflow resume {self._study.name}"
             )
         self._others.look(notices.beats, self._study.running())
-        self._effects.nodes.take_resets(notices.pardons)
+        self._effects.nodes.take_resets(notices.resets)
         turn.is_leaving = self._leaves()
         if turn.is_leaving:
             self._notes.add("Paused: this runner leaves when its running trials have finished.")
@@ -169,17 +168,18 @@ class Tuner:
 
     def _look(self, turn: Turn) -> Snapshot:
         """Return what is there now."""
+        trials = self._study.look()
         if turn.is_settled and not turn.is_cancelling:
-            self._effects.nodes.judge(turn.attempts.values())
-            self._effects.launcher.look_at_canary(turn.attempts)
-            turn.ending = self._ending(turn)
-        running = self._study.running()
-        limits = self._effects.launcher.limits()
+            self._effects.nodes.judge(trials, turn.attempts.values())
+            self._effects.launcher.look_at_canary(trials, turn.attempts)
+            turn.ending = self._ending(trials, turn)
+        running = trials.running
+        room = 0 if turn.has_asked_in_vain else trials.room
         return Snapshot(
             site=self._executor.site,
             running=running,
             attempts=turn.attempts,
-            limits=replace(limits, room=0) if turn.has_asked_in_vain else limits,
+            limits=self._effects.launcher.limits(room),
             now=self._clock(),
             held_elsewhere=self._others.held_elsewhere(running),
             retry_at=self._effects.recorder.retry_at,
@@ -189,16 +189,16 @@ class Tuner:
             handled=frozenset(turn.handled),
             tried=frozenset(turn.tried),
             is_refused=self._effects.launcher.is_refused,
-            blocked=None if self._notes.blocked is None else str(self._notes.blocked),
+            is_blocked=self._notes.blocked is not None,
             is_paused=self._progress.stopwatch.is_paused,
             is_leaving=turn.is_leaving,
             is_ending=turn.ending is not None,
             is_cancelling=turn.is_cancelling,
         )
 
-    def _ending(self, turn: Turn) -> TunerResult | None:
+    def _ending(self, trials: TrialIndex, turn: Turn) -> TunerResult | None:
         """Return why no further trial is asked for; `None` to go on."""
-        ending = self._progress.ending(self._effects.nodes.barred)
+        ending = self._progress.ending(trials, self._effects.nodes.barred)
         if ending is None and turn.is_leaving:
             return TunerResult("The runner was paused.", is_finished=False, has_left=True)
         return ending
@@ -208,13 +208,13 @@ class Tuner:
         if snapshot.awaited or self._effects.attempts.unforgotten(snapshot.attempts):
             return True
         stale = self._effects.attempts.stale(snapshot)
-        if not stale or snapshot.blocked is not None:
+        if not stale or snapshot.is_blocked:
             return False
         if not self._effects.attempts.has_waited_for_stale:
             return True
         numbers = tuple(sorted({attempt.number for attempt in stale}))
         live = snapshot.live & stale
-        self._observer.noted(str(Leftover(numbers, _reason_left(snapshot, live))))
+        self._observer.noted(str(Leftover(numbers, self._reason_left(snapshot, live))))
         return False
 
     # ---- being cancelled --------------------------------------------------------------------
@@ -255,7 +255,7 @@ class Tuner:
         left = {attempt.number for attempt in snapshot.live | ended}
         left.update(record.number for record in snapshot.running if snapshot.is_own(record))
         if left:
-            reason = _reason_left(snapshot, snapshot.live)
+            reason = self._reason_left(snapshot, snapshot.live)
             return Leftover(tuple(sorted(left)), reason, CANCEL_PAUSE_SECONDS)
         if snapshot.running:
             holders = sorted({record.holder or "another runner" for record in snapshot.running})
@@ -268,13 +268,12 @@ class Tuner:
         if left is not None:
             self._observer.noted(str(left))
 
-
-def _reason_left(snapshot: Snapshot, live: Collection[AttemptId]) -> str:
-    """Return why a runner that leaves has not ended everything, one sentence."""
-    if not live:
-        return "Ended, but not recorded or not cleaned up."
-    if snapshot.blocked is not None:
-        return snapshot.blocked
-    if snapshot.stopping.issuperset(live):
-        return "Told to end, but not ended yet."
-    return "Could not be told to end."
+    def _reason_left(self, snapshot: Snapshot, live: Collection[AttemptId]) -> str:
+        """Return why a runner that leaves has not ended everything, one sentence."""
+        if not live:
+            return "Ended, but not recorded or not cleaned up."
+        if self._notes.blocked is not None:
+            return str(self._notes.blocked)
+        if snapshot.stopping.issuperset(live):
+            return "Told to end, but not ended yet."
+        return "Could not be told to end."

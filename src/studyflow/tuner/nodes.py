@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 from studyflow.executors import AttemptState, AttemptStatus
 from studyflow.observers.observer import Observer
-from studyflow.study import NodeRecord, Study, judge_nodes, nodes_to_avoid
+from studyflow.study import NodeRecord, Study, TrialIndex, nodes_to_avoid
 from studyflow.trial.record import TrialRecord
-from studyflow.tuner.progress import Notes
+from studyflow.tuner.progress import Notes, enumerated
 
 
 class Nodes:
@@ -31,15 +31,11 @@ class Nodes:
         """Take in how many failures of each node no longer count, as the storage has it."""
         self._resets = resets
 
-    def judge(self, statuses: Iterable[AttemptStatus]) -> None:
+    def judge(self, trials: TrialIndex, statuses: Iterable[AttemptStatus]) -> None:
         """Find out which nodes to keep away from, and tell which no trial goes to any more."""
         running = [s for s in statuses if s.state is AttemptState.RUNNING]
-        self._known = judge_nodes(
-            self._study.spec,
-            self._study.records(),
-            self._resets,
-            nodes_in_use={status.node for status in running if status.node is not None},
-        )
+        in_use = {status.node for status in running if status.node is not None}
+        self._known = trials.judge_nodes(self._resets, in_use)
         for known in self._known:
             if known.is_barred:
                 self._notes.add(known.message)
@@ -55,7 +51,9 @@ class Nodes:
 
     def reset(self, nodes: Collection[str]) -> None:
         """Let nodes be used again that a trial cannot do without."""
-        known = judge_nodes(self._study.spec, self._study.records(), self._resets)
+        known = self._study.look().judge_nodes(self._resets)
         failures = {k.node: k.n_failures for k in known if k.node in nodes}
-        self._resets = self._study.pardon(failures)
-        self._observer.noted(f"There is no place without {', '.join(sorted(nodes))}: used again.")
+        self._resets = self._study.reset_node_failures(failures)
+        names = enumerated(sorted(nodes))
+        noun, verb = ("Nodes", "are") if len(nodes) > 1 else ("Node", "is")
+        self._observer.noted(f"{noun} {names} {verb} used again: no other node has room.")

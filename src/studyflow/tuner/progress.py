@@ -11,12 +11,11 @@ from studyflow.observers.observer import Observer, Progress
 from studyflow.reasons import Reason
 from studyflow.study import (
     Study,
+    TrialIndex,
     describe_time_limit,
     is_counted,
-    stop_reason,
     why_fruitless,
 )
-from studyflow.trial.record import TrialState, best_records
 
 PROGRESS_SECONDS: Final = 2.0
 """Longest silence between two calls of `Observer.progressed`."""
@@ -135,17 +134,17 @@ class ProgressView:
         if not force and now < self._shown_at + PROGRESS_SECONDS:
             return
         self._shown_at = now
-        records = self._study.records()
-        n_finished = sum(is_counted(record) for record in records)
-        n_new, elapsed = n_finished - len(self._finished_before), self.stopwatch.elapsed_seconds
-        left = self._study.n_trials - n_finished
+        trials = self._study.look()
+        n_new = trials.n_counted - len(self._finished_before)
+        elapsed = self.stopwatch.elapsed_seconds
+        left = trials.n_trials - trials.n_counted
         self._observer.progressed(
             Progress(
                 study=self._study.name,
-                n_finished=n_finished,
-                n_trials=self._study.n_trials,
-                running=tuple(r for r in records if r.state is TrialState.RUNNING),
-                best=best_records(records, self._study.spec.directions),
+                n_finished=trials.n_counted,
+                n_trials=trials.n_trials,
+                running=trials.running,
+                best=trials.best,
                 elapsed_seconds=elapsed,
                 remaining_seconds=elapsed / n_new * left if n_new > 0 else None,
                 note=self._notes.summary,
@@ -153,33 +152,31 @@ class ProgressView:
             )
         )
 
-    def ending(self, barred_nodes: Collection[str]) -> TunerResult | None:
+    def ending(self, trials: TrialIndex, barred_nodes: Collection[str]) -> TunerResult | None:
         """Return why no further trial is to be asked for; `None` to go on.
 
         Args:
+            trials: The study's trials.
             barred_nodes: Nodes where no further trial goes.
         """
         if self._notes.blocked is not None:
             return TunerResult(str(self._notes.blocked), is_finished=False, is_failure=True)
-        spec, records = self._study.spec, self._study.records()
-        early = stop_reason(spec, records, self._finished_before, barred_nodes)
+        early = trials.stop_reason(self._finished_before, barred_nodes)
         if early is not None:
             return TunerResult(early.message, is_finished=True, is_failure=early.is_failure)
-        n_counted = sum(map(is_counted, records))
-        if n_counted >= self._study.n_trials:
-            if not best_records(records, spec.directions):
-                fruitless = why_fruitless(spec, records)
-                return TunerResult(str(fruitless), is_finished=True, is_failure=True)
-            n_taken = sum(record.is_taken_over for record in records)
-            new, taken = (" new", f" ({n_taken} were taken over)") if n_taken else ("", "")
-            return TunerResult(f"All {n_counted}{new} trials are finished{taken}.", True)
-        limit = spec.budget.timeout_seconds
-        if limit is not None and self.stopwatch.worked_seconds >= limit:
-            if not best_records(records, spec.directions):
-                fruitless = why_fruitless(spec, records, time_is_up=True)
-                return TunerResult(str(fruitless), is_finished=False, is_failure=True)
+        spec, limit = self._study.spec, self._study.spec.budget.timeout_seconds
+        is_spent = trials.n_counted >= trials.n_trials
+        is_late = limit is not None and self.stopwatch.worked_seconds >= limit
+        if not is_spent and not is_late:
+            return None
+        if not trials.best:
+            fruitless = why_fruitless(spec, trials.records, time_is_up=not is_spent)
+            return TunerResult(str(fruitless), is_finished=is_spent, is_failure=True)
+        if not is_spent:
             return TunerResult(f"{describe_time_limit(spec)}.", is_finished=False)
-        return None
+        n_taken = trials.n_taken_over
+        new, taken = (" new", f" ({n_taken} were taken over)") if n_taken else ("", "")
+        return TunerResult(f"All {trials.n_counted}{new} trials are finished{taken}.", True)
 
 
 @dataclass(frozen=True, slots=True)

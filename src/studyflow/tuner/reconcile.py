@@ -91,7 +91,7 @@ def next_actions(snapshot: Snapshot) -> tuple[Action, ...]:
         return tuple(_settle(snapshot))
     if snapshot.is_cancelling:
         return tuple(_withdraw_cancelled(snapshot))
-    if snapshot.blocked is not None:
+    if snapshot.is_blocked:
         return tuple(_withdraw_blocked(snapshot))
     if snapshot.is_paused or snapshot.is_leaving:
         return ()

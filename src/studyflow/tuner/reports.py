@@ -109,7 +109,7 @@ class Reports:
     def _has_last_step(self, record: TrialRecord) -> bool:
         """Return whether a running trial has reported its last step: its result comes next."""
         reported = (*record.intermediate, self.curve(record).last_step or 0)
-        last = last_step_of(self._spec, self._study.records())
+        last = last_step_of(self._spec, self._study.look().last_step)
         return last is not None and max(reported) >= last
 
     def _read_tracker_at_times(self, record: TrialRecord, status: AttemptStatus) -> None:

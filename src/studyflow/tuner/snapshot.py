@@ -63,8 +63,8 @@ class Snapshot:
     is_refused: bool = False
     """Whether the executor has refused a launch in this turn."""
 
-    blocked: str | None = None
-    """Why no attempt of the study can start; `None` if one can."""
+    is_blocked: bool = False
+    """Whether no attempt of the study can start, whatever its parameters."""
     is_paused: bool = False
     """Whether a person has paused the study."""
     is_leaving: bool = False
@@ -109,5 +109,5 @@ class Snapshot:
         return frozenset(
             record.number
             for record in self.running
-            if self.blocked is None or record.number not in self.held_elsewhere
+            if not self.is_blocked or record.number not in self.held_elsewhere
         )

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.study.studies import make_spec
 
 from studyflow.spec import StudySpec
-from studyflow.study import Curve, apply_curve, last_step_of
+from studyflow.study import Curve, apply_curve, last_step_of, last_step_reported
 from studyflow.trial import Cause, MetricPoint, Outcome
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -154,4 +154,4 @@ def test_the_last_step_is_the_budget_s_or_that_of_complete_trials(
 ) -> None:
     spec = make_spec() if budget is None else trial_of(budget=budget)
 
-    assert last_step_of(spec, records) == last
+    assert last_step_of(spec, last_step_reported(records)) == last

@@ -41,10 +41,10 @@ def broken(number: int, message: str = "no such file") -> TrialRecord:
 
 def barred(
     records: Sequence[TrialRecord],
-    pardons: Mapping[str, int] | None = None,
+    resets: Mapping[str, int] | None = None,
     nodes_in_use: Sequence[str] = (),
 ) -> list[str]:
-    found = judge_nodes(SPEC, records, pardons or {}, nodes_in_use)
+    found = judge_nodes(SPEC, records, resets or {}, nodes_in_use)
     return [known.node for known in found if known.is_barred]
 
 
@@ -91,7 +91,7 @@ def test_a_trial_avoids_the_node_that_it_failed_by_and_others_do_not_yet() -> No
 
 
 @pytest.mark.fault("F12")
-def test_pardoned_failures_count_no_longer_and_new_ones_do() -> None:
+def test_failures_that_were_reset_count_no_longer_and_new_ones_do() -> None:
     two = [lost(0, fault()), lost(1, fault())]
     nodes = judge_nodes(SPEC, two, {"n1": 2})
     assert barred(two, {"n1": 2}) == []
@@ -154,8 +154,8 @@ def test_what_nodes_did_is_kept_for_the_next_runner() -> None:
     study.end_attempt(0, 1, refused, None, "n1", 12.5)
     study.begin_attempt(0, 2)
     study.tell(0, Verdict(Cause.OK, TrialState.COMPLETE, values=(1.0,)), {}, 3.0, "n2")
-    study.pardon({"n1": 2})
-    study.pardon({"n1": 1, "n3": 1})
+    study.reset_node_failures({"n1": 2})
+    study.reset_node_failures({"n1": 1, "n3": 1})
 
     found = study.record(0)
     told = "no healthy devices"
@@ -163,7 +163,7 @@ def test_what_nodes_did_is_kept_for_the_next_runner() -> None:
         LostAttempt(1, Cause.NODE_FAULT, told, node="n1", ended_at=12.5),
     )
     assert found.node == "n2"
-    assert study.notices().pardons == {"n1": 2, "n3": 1}
+    assert study.notices().resets == {"n1": 2, "n3": 1}
 
 
 def test_attempts_of_an_older_or_a_later_version_are_read_as_far_as_they_go() -> None:

@@ -19,8 +19,17 @@ from studyflow.reasons import Code, Reason
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.spec import StudySpec
 from studyflow.storage import ForwardingStorage
-from studyflow.study import Study, Verdict, find_study, is_counted, load_records, study_names
-from studyflow.study.study import MAX_INTERMEDIATE_VALUES, spec_to_keep
+from studyflow.study import (
+    Study,
+    TrialIndex,
+    Verdict,
+    find_study,
+    is_counted,
+    load_records,
+    study_names,
+)
+from studyflow.study.attributes import spec_to_keep
+from studyflow.study.trial_writes import MAX_INTERMEDIATE_VALUES
 from studyflow.trial import Cause, MetricPoint
 from studyflow.trial.record import LostAttempt, TrialState
 
@@ -257,7 +266,7 @@ def test_a_fork_takes_over_the_trials_that_fit_and_keeps_its_whole_budget() -> N
     ]
     assert all(r.is_taken_over and r.run_id is None for r in taken)
     assert (fork.room(), fork.n_trials) == (5, 5)
-    assert [r.number for r in fork.best()] == [0]
+    assert [r.number for r in fork.look().best] == [0]
     assert len(run_all(fork)) == 5
     assert len(source.records()) == 5
 
@@ -443,7 +452,9 @@ def test_a_cancelled_trial_makes_room_for_another() -> None:
 
 @pytest.mark.parametrize("n_used", [0, 1, 4])
 @pytest.mark.fault("F24")
-def test_two_runners_that_both_saw_room_never_exceed_the_budget(n_used: int) -> None:
+def test_two_runners_that_both_saw_room_never_exceed_the_budget(
+    n_used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = storage()
     spec = make_spec()
     first, second = open_study(spec, kept), open_study(spec, kept)
@@ -456,7 +467,7 @@ def test_two_runners_that_both_saw_room_never_exceed_the_budget(n_used: int) -> 
         return sum(r.state is TrialState.RUNNING or is_counted(r) for r in first.records())
 
     # Both have looked and found room; the looks are stale by the time they ask.
-    first.room = second.room = lambda: 1  # type: ignore[method-assign]
+    monkeypatch.setattr(TrialIndex, "room", 1)
 
     for _ in range(6):
         for study in (first, second):
@@ -483,23 +494,24 @@ def test_two_runners_that_began_together_do_not_try_each_point_twice(sampler: st
     assert len({record.params["x"] for record in runners[0].records()}) == 12
 
 
-def test_two_runners_inside_ask_at_the_same_moment_keep_exactly_one_trial() -> None:
+@pytest.mark.parametrize("is_late", [False, True])
+def test_two_runners_inside_ask_at_the_same_moment_keep_exactly_one_trial(is_late: bool) -> None:
     kept = storage()
     spec = make_spec(budget={"n_trials": 1})
     first, second = open_study(spec, kept), open_study(spec, kept)
-    suggest = first._space.suggest
+    ask = first.optuna_study.ask
     given_to_second = []
 
-    def interrupted(trial: optuna.Trial) -> Any:
-        second.room = lambda: 1  # type: ignore[method-assign]
+    def interrupted() -> optuna.Trial:
+        """Let the other runner ask when this one has seen that there is room."""
+        trial = ask() if is_late else None
         given_to_second.append(second.ask())
-        return suggest(trial)
+        return trial or ask()
 
-    first._space.suggest = interrupted  # type: ignore[method-assign]
+    first.optuna_study.ask = interrupted  # type: ignore[method-assign, assignment]
     given_to_first = first.ask()
 
-    assert given_to_first is not None
-    assert given_to_second == [None]
+    assert [given_to_first is None, given_to_second == [None]] == [not is_late, is_late]
     assert [r.number for r in second.running()] == [0]
 
 
@@ -699,7 +711,7 @@ def test_finished_records_are_made_once_and_running_ones_every_time() -> None:
     told = study.tell(0, complete(2.0))
 
     assert study.records()[0] is told is study.record(0)
-    assert study.best() == (told,)
+    assert study.look().best == (told,)
 
 
 # ---- reporting --------------------------------------------------------------------------------

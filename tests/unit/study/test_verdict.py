@@ -17,7 +17,7 @@ from studyflow.study import (
     stop_reason,
     why_fruitless,
 )
-from studyflow.study.verdict import failure_signature
+from studyflow.study.stop_rules import failure_signature
 from studyflow.trial import Cause, Consequence
 from studyflow.trial.record import TrialState
 

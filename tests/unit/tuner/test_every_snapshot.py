@@ -92,8 +92,8 @@ STATES: Final[dict[str, dict[str, Any]]] = {
     "leaving": {"is_leaving": True},
     "ending": {"is_ending": True},
     "refused": {"is_refused": True},
-    "blocked": {"blocked": "403 forbidden", "is_ending": True},
-    "blocked by a refusal": {"blocked": "403 forbidden", "is_ending": True, "is_refused": True},
+    "blocked": {"is_blocked": True, "is_ending": True},
+    "blocked by a refusal": {"is_blocked": True, "is_ending": True, "is_refused": True},
     "cancelling": {"is_cancelling": True},
 }
 
@@ -292,7 +292,7 @@ def what_no_longer_counts_is_stopped_once_and_forgotten_when_it_has_ended(turn: 
 def nothing_is_launched_while_the_study_stands_still(turn: Turn) -> None:
     seen = turn.seen
     is_still = seen.is_paused or seen.is_leaving or seen.is_refused or seen.is_cancelling
-    if is_still or seen.blocked is not None:
+    if is_still or seen.is_blocked:
         assert not any(isinstance(action, Launch | Ask) for action in turn.done)
 
 

@@ -212,7 +212,7 @@ def test_an_attempt_that_a_dead_runner_began_needs_no_further_slot() -> None:
         {"is_leaving": True},
         {"is_refused": True},
         {"is_cancelling": True, "tried": frozenset({0})},
-        {"blocked": "no", "tried": frozenset({0})},
+        {"is_blocked": True, "tried": frozenset({0})},
     ],
     ids=lambda state: next(iter(state)),
 )
@@ -285,7 +285,7 @@ def test_a_blocked_study_withdraws_what_waits_in_the_turn_after_its_last_launch(
         trial(2, holder="there"),
         attempts={AttemptId(1, 1): "running"},
         held_elsewhere=frozenset({2}),
-        blocked="403 forbidden",
+        is_blocked=True,
     )
     assert next_actions(settled(seen)) == (Withdraw(0),)
     assert next_actions(settled(replace(seen, is_refused=True))) == ()

@@ -7,10 +7,10 @@ from typing import Final
 import optuna
 
 from studyflow.spec import StudySpec
-from studyflow.study.study import load_records
-from studyflow.study.verdict import is_counted
+from studyflow.study.budget import is_counted
+from studyflow.study.stored import load_records
 
-ALLOWANCE: Final = "studyflow:allowance"
+RUN_BUDGET: Final = "studyflow:allowance"
 """Study attribute, followed by a run's id: the number of trials that this run is to reach."""
 
 
@@ -32,7 +32,7 @@ def trials_to_reach(spec: StudySpec, storage: optuna.storages.BaseStorage, run: 
         load_if_exists=True,
         sampler=optuna.samplers.RandomSampler(),  # nothing is asked here
     )
-    key = f"{ALLOWANCE}:{run}"
+    key = f"{RUN_BUDGET}:{run}"
     if key not in study.user_attrs:
         _, records = load_records(study)
         n_finished = sum(is_counted(record) for record in records)

@@ -1,0 +1,146 @@
+"""What is kept with a study and not with one of its trials: notices, limits, seed and image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from studyflow.spec import StudySpec, find_problems
+from studyflow.study import storage_form as form
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """What people and runners have left with a study for its runners."""
+
+    is_paused: bool
+    """Whether no trial may start for now."""
+    beats: Mapping[str, Mapping[str, Any]]
+    """The newest heartbeat of every site that ever worked on the study."""
+    resets: Mapping[str, int]
+    """By node, how many of its failures no longer count."""
+
+
+class StudyAttributes:
+    """Reads and writes a stored study's own attributes.
+
+    Args:
+        spec: The study file of this run.
+        optuna_study: The stored study.
+    """
+
+    def __init__(self, spec: StudySpec, optuna_study: optuna.Study) -> None:
+        self._spec = spec
+        self._study = optuna_study
+
+    def notices(self) -> Notices:
+        """Return what people and runners have left with the study, by one read."""
+        attrs = self._study.user_attrs
+        return Notices(
+            is_paused=bool(attrs.get(form.PAUSED, False)),
+            beats=_beats_in(attrs),
+            resets=dict(attrs.get(form.RESETS, {})),
+        )
+
+    def kept_spec(self) -> StudySpec:
+        """Return the study file that trials were last started by, by whichever run."""
+        text = self._study.user_attrs.get(form.SPEC)
+        return (None if text is None else find_problems(text)[0]) or self._spec
+
+    def keep_spec(self, n_used: int, *, is_shared: bool, is_new: bool) -> StudySpec | None:
+        """Keep this run's study file; see `Study.keep_spec`.
+
+        Args:
+            n_used: Trials that are finished and count, or run.
+            is_shared: Whether other runs may be at work.
+            is_new: Whether this run has not kept it before.
+        """
+        kept = self.kept_spec()
+        if not is_new and _covers(kept, self._spec):
+            return None
+        wanted = spec_to_keep(self._spec, kept if is_shared else None, n_used)
+        text = wanted.to_yaml()
+        if text == self._study.user_attrs.get(form.SPEC):
+            return None
+        self._study.set_user_attr(form.SPEC, text)
+        return wanted
+
+    def pinned_image(self) -> str | None:
+        """Return the study file's image by its digest; `None` while it is not known."""
+        image, pinned = self._study.user_attrs.get(form.IMAGE, (None, None))
+        return pinned if image == self._spec.trial.image else None
+
+    def pin_image(self, pinned: str) -> None:
+        """Keep the study file's image by its digest."""
+        self._study.set_user_attr(form.IMAGE, [self._spec.trial.image, pinned])
+
+    def reset_node_failures(self, failures: Mapping[str, int]) -> Mapping[str, int]:
+        """Keep how many failures of each node no longer count; return that of all nodes."""
+        known = self.notices().resets
+        merged = {**known, **{node: max(n, known.get(node, 0)) for node, n in failures.items()}}
+        if merged != known:
+            self._study.set_user_attr(form.RESETS, merged)
+        return merged
+
+
+def spec_to_keep(own: StudySpec, other: StudySpec | None, n_used: int) -> StudySpec:
+    """Return a run's study file as the study keeps it: with limits that hold for all its trials.
+
+    Args:
+        own: The run's study file, with the run's own numbers.
+        other: The one that another run at work was started by; `None` when this run is alone.
+        n_used: Trials that are finished and count, or run: the budget is no smaller.
+    """
+    budgets = [own.budget] if other is None else [own.budget, other.budget]
+    limits = {
+        "n_trials": max(n_used, *(budget.n_trials for budget in budgets)),
+        "max_parallel_trials": max(budget.max_parallel_trials for budget in budgets),
+    }
+    if limits == {name: getattr(own.budget, name) for name in limits}:
+        return own
+    document = own.model_dump(mode="json", exclude_unset=True)
+    document["budget"] |= limits
+    return StudySpec.from_mapping(document)
+
+
+def _covers(kept: StudySpec, own: StudySpec) -> bool:
+    """Return whether the limits of a kept study file allow what a run may do."""
+    return (
+        kept.budget.n_trials >= own.budget.n_trials
+        and kept.budget.max_parallel_trials >= own.budget.max_parallel_trials
+    )
+
+
+def seed_of(spec: StudySpec, study: optuna.Study) -> int:
+    """Return the seed of a stored study's sampler: the file's, or the one drawn when it began."""
+    seed = spec.sampler.seed
+    return int(study.user_attrs.get(form.SEED, 0) if seed is None else seed)
+
+
+def is_paused(study: optuna.Study) -> bool:
+    """Return whether a stored study is paused."""
+    return bool(study.user_attrs.get(form.PAUSED, False))
+
+
+def set_paused(study: optuna.Study, paused: bool) -> None:
+    """Pause a stored study or resume it: every runner sees it in its next turn."""
+    study.set_user_attr(form.PAUSED, paused)
+
+
+def load_beats(study: optuna.Study) -> Mapping[str, Mapping[str, Any]]:
+    """Return the newest heartbeat of every site that ever worked on a stored study.
+
+    See `studyflow.study.heartbeat` for what is in it.
+    """
+    return _beats_in(study.user_attrs)
+
+
+def _beats_in(attrs: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    return {
+        key.removeprefix(form.BEAT): beat
+        for key, beat in attrs.items()
+        if key.startswith(form.BEAT)
+    }

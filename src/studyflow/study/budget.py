@@ -1,0 +1,37 @@
+"""What counts towards a study's budget of trials. Pure."""
+
+from __future__ import annotations
+
+from studyflow.spec import StudySpec
+from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
+
+
+def is_counted(record: TrialRecord) -> bool:
+    """Return whether a trial is finished and uses up one of `budget.n_trials`.
+
+    Cancelled trials and those taken over from another study do not.
+    """
+    return (
+        record.state.is_finished
+        and record.cause is not Cause.CANCELLED
+        and not record.is_taken_over
+    )
+
+
+def uses_budget(record: TrialRecord) -> bool:
+    """Return whether a trial uses up one of `budget.n_trials`, or will if it goes on."""
+    return record.state is TrialState.RUNNING or is_counted(record)
+
+
+def n_trials_to_finish(spec: StudySpec) -> int:
+    """Return how many trials end a study: the budget, or a grid's size if that is less."""
+    budget = spec.budget.n_trials
+    if spec.sampler.type != "grid":
+        return budget
+    return min(budget, spec.space.cardinality or budget)
+
+
+def by_end(record: TrialRecord) -> tuple[float, int]:
+    """Return the key that sorts finished trials by when they ended."""
+    return record.finished_at or 0.0, record.number

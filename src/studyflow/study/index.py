@@ -1,0 +1,198 @@
+"""All trials of a study and what follows from them, kept up to date by each look at the storage.
+
+A finished trial never changes, and a storage gives a new object after each write: so a look costs
+what has changed, not what has ever run.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import compress, count
+
+from optuna.trial import FrozenTrial
+
+from studyflow.spec import StudySpec
+from studyflow.study import storage_form as form
+from studyflow.study.budget import by_end, is_counted, n_trials_to_finish, uses_budget
+from studyflow.study.curve import last_step_reported
+from studyflow.study.front import Front
+from studyflow.study.nodes import NodeFailures, NodeRecord
+from studyflow.study.stop_rules import StopReason, StopRules
+from studyflow.trial.record import TrialRecord, TrialState
+
+
+class TrialIndex:
+    """What the last look at the storage has shown. `refresh` looks again.
+
+    Args:
+        spec: The study.
+        read: Returns all trials by number, as the storage has them now.
+    """
+
+    def __init__(self, spec: StudySpec, read: Callable[[], list[FrozenTrial]]) -> None:
+        self._spec = spec
+        self._read = read
+        self._given: list[FrozenTrial] = []
+        """What the storage gave last."""
+        self._records: list[TrialRecord] = []
+        self._all: tuple[TrialRecord, ...] | None = ()
+        """The same as a tuple; `None` once that is outdated."""
+        self._running: dict[int, TrialRecord] = {}
+        self._waiting: set[int] = set()
+        self._n_trials = n_trials_to_finish(spec)
+        self._n_counted = 0
+        self._n_taken_over = 0
+        self._last_step: int | None = None
+        self._best = Front(spec.directions)
+        self._rules = StopRules(spec)
+        self._nodes = NodeFailures(spec)
+
+    # ---- looking ----------------------------------------------------------------------------
+
+    def refresh(self) -> TrialIndex:
+        """Look at the storage, take in what has changed, and return this index."""
+        given = self._read()
+        changed = [
+            number
+            for number in compress(count(), map(operator.is_not, given, self._given))
+            if not self._records[number].state.is_finished
+        ]
+        numbers = [*changed, *range(len(self._given), len(given))]
+        renewed = [form.to_record(given[number], self._spec.fixed) for number in numbers]
+        self._given = given
+        for record in renewed:
+            self._replace(record)
+        for record in sorted((r for r in renewed if r.state.is_finished), key=by_end):
+            self._finish(record)
+        return self
+
+    def _replace(self, record: TrialRecord) -> None:
+        """Take in a trial as it is now."""
+        number, n_lost_before = record.number, 0
+        if number < len(self._records):
+            n_lost_before = len(self._records[number].lost_attempts)
+            self._records[number] = record
+        else:
+            self._records.append(record)
+        self._all = None
+        for lost in record.lost_attempts[n_lost_before:]:
+            self._nodes.add_lost(number, lost)
+        self._running.pop(number, None)
+        self._waiting.discard(number)
+        if record.state is TrialState.RUNNING:
+            self._running[number] = record
+        elif record.state is TrialState.WAITING:
+            self._waiting.add(number)
+
+    def _finish(self, record: TrialRecord) -> None:
+        """Take in that a trial has come to its end."""
+        self._best.add(record)
+        self._n_taken_over += record.is_taken_over
+        steps = (self._last_step, last_step_reported([record]))
+        self._last_step = max((step for step in steps if step is not None), default=None)
+        if is_counted(record):
+            self._n_counted += 1
+            self._rules.add(record)
+            self._nodes.add_finished(record)
+
+    # ---- what it shows ----------------------------------------------------------------------
+
+    @property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Every trial, by number. A turn of the loop needs the properties below, not this."""
+        if self._all is None:
+            self._all = tuple(self._records)
+        return self._all
+
+    def record(self, number: int) -> TrialRecord:
+        """Return one trial.
+
+        Raises:
+            IndexError: There is no trial of that number.
+        """
+        return self._records[number]
+
+    def frozen(self, number: int) -> FrozenTrial:
+        """Return one trial as the storage gave it.
+
+        Raises:
+            IndexError: There is no trial of that number.
+        """
+        return self._given[number]
+
+    @property
+    def frozen_trials(self) -> Sequence[FrozenTrial]:
+        """Every trial as the storage gave it, by number."""
+        return self._given
+
+    @property
+    def running(self) -> tuple[TrialRecord, ...]:
+        """The trials that were asked for and not told, by number."""
+        return tuple(self._running[number] for number in sorted(self._running))
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials the study is to finish: the budget, or a grid's size if that is less."""
+        return self._n_trials
+
+    @property
+    def n_counted(self) -> int:
+        """How many finished trials count towards the budget."""
+        return self._n_counted
+
+    @property
+    def n_used(self) -> int:
+        """How many trials count towards the budget, or run."""
+        return self._n_counted + len(self._running)
+
+    @property
+    def room(self) -> int:
+        """How many trials may still be asked for; those that run use up budget."""
+        return max(self._n_trials - self.n_used, 0)
+
+    @property
+    def n_begun(self) -> int:
+        """How many trials are more than an enqueued point: the next one's number."""
+        return len(self._records) - len(self._waiting)
+
+    @property
+    def n_taken_over(self) -> int:
+        """How many trials were copied from another study."""
+        return self._n_taken_over
+
+    @property
+    def best(self) -> tuple[TrialRecord, ...]:
+        """The best trial, or the Pareto front of several objectives; empty without any."""
+        return self._best.records
+
+    @property
+    def last_step(self) -> int | None:
+        """The highest step that a complete trial has reported; `None` before the first."""
+        return self._last_step
+
+    def rank(self, number: int) -> int:
+        """Return how many trials before this one count or run."""
+        return self.n_used - sum(map(uses_budget, self._records[number:]))
+
+    def stop_reason(
+        self, finished_before: Collection[int] = (), barred_nodes: Collection[str] = ()
+    ) -> StopReason | None:
+        """Return why no further trial should be started, or `None` to go on.
+
+        Args:
+            finished_before: See `StopRules.reason`.
+            barred_nodes: See `StopRules.reason`.
+        """
+        return self._rules.reason(finished_before, barred_nodes)
+
+    def judge_nodes(
+        self, resets: Mapping[str, int], nodes_in_use: Collection[str] = ()
+    ) -> tuple[NodeRecord, ...]:
+        """Return what the study has against nodes, by name.
+
+        Args:
+            resets: By node, how many of its failures no longer count.
+            nodes_in_use: Nodes on which attempts of the study run now.
+        """
+        return self._nodes.judge(resets, nodes_in_use)

@@ -1,0 +1,133 @@
+"""Asks for new trials: enqueued points first, then what the sampler suggests.
+
+Trial numbers decide who may run when several runners ask at once: a trial is inside the budget when
+fewer than `n_trials` trials with lower numbers count or run. Both runners see the same numbers, so
+they agree without talking, and the surplus trial is withdrawn before anything of it has started.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+
+from studyflow.errors import TrialTaken
+from studyflow.spec import StudySpec
+from studyflow.storage import TrialChange
+from studyflow.study import storage_form as form
+from studyflow.study.attempt_storage import AttemptStorage
+from studyflow.study.index import TrialIndex
+from studyflow.study.trial_writes import TrialWrites
+from studyflow.study.verdict import Verdict
+from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
+
+_log = logging.getLogger(__name__)
+
+_WITHDRAWN = Verdict(Cause.CANCELLED, TrialState.FAILED, "Withdrawn: another runner was first.")
+
+
+class Suggestions:
+    """Makes trials with all their parameters.
+
+    Args:
+        spec: The study file.
+        optuna_study: The stored study, with its sampler.
+        storage: Where it is.
+        index: The trials that are known.
+        writes: Claims and withdraws trials.
+        renew_sampler: Makes the sampler anew for a trial's number; `None` to keep it.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        optuna_study: optuna.Study,
+        storage: AttemptStorage,
+        index: TrialIndex,
+        writes: TrialWrites,
+        renew_sampler: Callable[[int], optuna.samplers.BaseSampler] | None,
+    ) -> None:
+        self._spec = spec
+        self._space = spec.space
+        self._study = optuna_study
+        self._storage = storage
+        self._index = index
+        self._writes = writes
+        self._renew_sampler = renew_sampler
+        self._next_number = index.refresh().n_begun
+        """Number of the trial that the sampler's stream of random numbers has come to."""
+
+    def ask(self, holder: str | None) -> TrialRecord | None:
+        """Return a new running trial with all its parameters; see `Study.ask`."""
+        index = self._index.refresh()
+        if index.room == 0:
+            return None
+        self._follow_stream(index.n_begun)
+        try:
+            with self._storage.asking(holder):
+                trial = self._study.ask()
+                self._follow_stream(trial.number)
+                self._next_number = trial.number + 1
+                self._space.suggest(trial)
+        except TrialTaken as error:
+            _log.info("%s", error)
+            return None
+        index.refresh()
+        asked = index.record(trial.number)
+        if index.rank(trial.number) < index.n_trials:
+            return asked
+        self._writes.tell(trial.number, _WITHDRAWN, seen=asked)
+        return None
+
+    def complete(self, number: int, holder: str | None, seen: TrialRecord | None) -> TrialRecord:
+        """Return a running trial with all its parameters; see `Study.complete_suggestion`.
+
+        Raises:
+            TrialTaken: Another runner has gone on with the trial since.
+        """
+        index = self._index.refresh()
+        if not self._space.problems(index.frozen(number).params):
+            return index.record(number)
+        claim = TrialChange({form.HOLDER: holder})
+        if holder is not None and not self._writes.change(number, lambda _: claim, seen):
+            raise TrialTaken(f"Another runner looks after trial {number} now.")
+        frozen = index.refresh().frozen(number)
+        with self._storage.fenced(frozen):
+            self._space.suggest(optuna.trial.Trial(self._study, frozen._trial_id))
+        return index.refresh().record(number)
+
+    def enqueue(self) -> None:
+        """Queue the points to try first that no trial stands for.
+
+        A cancelled trial does not: its point was never evaluated.
+        """
+        known = [
+            frozen.system_attrs.get(form.POINT, frozen.params)
+            for frozen in self._index.refresh().frozen_trials
+            if not form.is_cancelled(frozen)
+        ]
+        for given in self._spec.enqueue:
+            point = self._space.on_grid(given)
+            if not any(_is_same_point(point, self._space.on_grid(other)) for other in known):
+                self._study.enqueue_trial(point)
+                known.append(point)
+
+    def _follow_stream(self, number: int) -> None:
+        """Start the sampler's random numbers anew when another runner asked for trials between.
+
+        Both runners began with the same seed: without this, each draws what the other has drawn.
+        """
+        if number != self._next_number and self._renew_sampler is not None:
+            self._study.sampler = self._renew_sampler(number)
+            self._next_number = number
+
+
+def _is_same_point(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    # `True` equals 1 in Python, yet they are two choices; a float written as 1 comes back as 1.0.
+    return a.keys() == b.keys() and all(
+        isinstance(value, bool) is isinstance(b[name], bool) and value == b[name]
+        for name, value in a.items()
+    )

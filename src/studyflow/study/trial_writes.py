@@ -1,0 +1,301 @@
+"""Writes what becomes of a study's trials, each on a condition.
+
+The condition is that the trial's attempt, its holder and its lost attempts are still those that the
+writer saw. A runner that stood still, for however long and wherever, finds its late write refused
+when another has taken the trial over.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from studyflow.errors import TrialTaken
+from studyflow.spec import StudySpec
+from studyflow.storage import TrialChange
+from studyflow.study import storage_form as form
+from studyflow.study.attempt_storage import AttemptStorage
+from studyflow.study.index import TrialIndex
+from studyflow.study.verdict import Verdict
+from studyflow.trial import MetricPoint
+from studyflow.trial.record import LostAttempt, TrialRecord
+
+_log = logging.getLogger(__name__)
+
+MAX_INTERMEDIATE_VALUES: Final = 1000
+"""Most reported values kept per trial in the study's storage; MLflow has all of them. A pruner and
+a plot need no more, and each one is a write."""
+
+MAX_STEP: Final = 2**31 - 1
+"""Largest step kept: Optuna's column for it has 32 bits, and PostgreSQL refuses more."""
+
+_MOST_TRIES: Final = 8
+"""How often a write is decided anew because another runner has changed its trial meanwhile. Each
+time that one has gone on, so two in a row are rare."""
+
+
+class TrialWrites:
+    """Begins, ends and tells attempts and trials. Each write can be repeated after a crash.
+
+    Args:
+        spec: The study file.
+        optuna_study: The stored study.
+        storage: Where it is.
+        index: The trials that are known.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        optuna_study: optuna.Study,
+        storage: AttemptStorage,
+        index: TrialIndex,
+    ) -> None:
+        self._spec = spec
+        self._study = optuna_study
+        self._storage = storage
+        self._index = index
+
+    def begin_attempt(
+        self,
+        number: int,
+        attempt: int,
+        holder: str | None = None,
+        seen: TrialRecord | None = None,
+    ) -> TrialRecord:
+        """Note that an attempt is about to be launched; repeating it changes nothing.
+
+        Args:
+            number: Number of the trial.
+            attempt: Number of the attempt.
+            holder: Site where it is launched.
+            seen: The trial as it was when that was decided; as it is now by default.
+
+        Returns:
+            The trial as it is then: of another attempt or holder if another runner was first.
+        """
+
+        def begin(frozen: FrozenTrial) -> TrialChange | None:
+            begun, held = frozen.user_attrs.get(form.ATTEMPT, 0), frozen.user_attrs.get(form.HOLDER)
+            is_anothers = begun == attempt and None not in (held, holder) and held != holder
+            if begun > attempt or is_anothers:
+                return None
+            return TrialChange(
+                {form.ATTEMPT: attempt, **({} if holder is None else {form.HOLDER: holder})}
+            )
+
+        self.change(number, begin, seen)
+        return self._record(number)
+
+    def withdraw_attempt(self, number: int, attempt: int, seen: TrialRecord | None = None) -> None:
+        """Note that an attempt, the newest of its trial, is not launched after all.
+
+        Args:
+            number: Number of the trial.
+            attempt: Number of the attempt.
+            seen: The trial as it was when that was decided; as it is now by default.
+        """
+
+        def withdraw(frozen: FrozenTrial) -> TrialChange | None:
+            is_newest = frozen.user_attrs.get(form.ATTEMPT) == attempt
+            return TrialChange({form.ATTEMPT: attempt - 1}) if is_newest else None
+
+        self.change(number, withdraw, seen)
+
+    def end_attempt(
+        self,
+        number: int,
+        attempt: int,
+        verdict: Verdict,
+        trained_seconds: float | None = None,
+        node: str | None = None,
+        ended_at: float | None = None,
+        seen: TrialRecord | None = None,
+    ) -> bool:
+        """Note an attempt that was lost and will be followed by another; return whether it was.
+
+        It is noted once, and only while it is the newest: else another runner has gone on.
+
+        Args:
+            number: Number of the trial.
+            attempt: Number of the attempt.
+            verdict: What ended it.
+            trained_seconds: How long its script ran, for nothing, if that is known.
+            node: Node that ran it or was to, if there are several.
+            ended_at: When it ended, in seconds since the epoch, if that is known.
+            seen: The trial as it was when that was judged; as it is now by default.
+        """
+        lost = LostAttempt(
+            attempt,
+            verdict.cause,
+            verdict.message,
+            verdict.hint,
+            trained_seconds=trained_seconds,
+            node=node,
+            ended_at=ended_at,
+        )
+
+        def end(frozen: FrozenTrial) -> TrialChange | None:
+            known = form.lost_attempts(frozen.user_attrs)
+            is_newest = frozen.user_attrs.get(form.ATTEMPT, 0) == attempt
+            if not is_newest or any(other.attempt == attempt for other in known):
+                return None
+            documents = [*frozen.user_attrs.get(form.ATTEMPTS, []), form.to_document(lost)]
+            return TrialChange({form.ATTEMPTS: documents})
+
+        return self.change(number, end, seen)
+
+    def set_run_id(self, number: int, run_id: str, seen: TrialRecord | None = None) -> None:
+        """Note which MLflow run shows a trial.
+
+        Args:
+            number: Number of the trial.
+            run_id: MLflow's id of the run.
+            seen: The trial as it was when the run was opened; one that has gone on keeps its own.
+        """
+
+        def note(frozen: FrozenTrial) -> TrialChange | None:
+            is_known = frozen.user_attrs.get(form.RUN_ID) == run_id
+            return None if is_known else TrialChange({form.RUN_ID: run_id})
+
+        self.change(number, note, seen)
+
+    def report(
+        self, number: int, points: Sequence[MetricPoint], seen: TrialRecord | None = None
+    ) -> None:
+        """Keep the reported values of the first objective, for pruners and plots.
+
+        Other metrics are ignored, and steps that this attempt has reported already. What an earlier
+        attempt reported for a step is replaced.
+
+        Args:
+            number: Number of the trial.
+            points: What was reported.
+            seen: The trial of the attempt that reported it; one that has gone on ignores it.
+        """
+        metric = self._spec.objectives[0].metric
+        wanted: dict[int, float] = {}
+        for point in points:
+            if point.name == metric and 0 <= point.step <= MAX_STEP:
+                wanted.setdefault(point.step, point.value)
+        if not wanted:
+            return
+
+        def keep(frozen: FrozenTrial) -> TrialChange | None:
+            if frozen.state is not OptunaState.RUNNING:
+                return None
+            new, attrs = form.with_points(frozen, wanted, MAX_INTERMEDIATE_VALUES)
+            return TrialChange(attrs, intermediate=new) if new else None
+
+        self.change(number, keep, seen)
+
+    def first_step(self, number: int) -> int | None:
+        """Return the lowest step that any attempt of a trial reported; `None` without one."""
+        return min(self._stored(number).intermediate_values, default=None)
+
+    def should_prune(self, number: int) -> bool:
+        """Return whether the pruner gives up a running trial after its newest reported value.
+
+        An attempt that has reported nothing yet is not judged by what an earlier one reported.
+        """
+        stored = self._stored(number)
+        if stored.state is not OptunaState.RUNNING or not form.has_reported(stored):
+            return False
+        frozen = form.of_one_attempt(stored)
+        try:
+            with self._storage.fenced(stored):
+                return self._study.pruner.prune(self._study, frozen)
+        except TrialTaken:
+            return False
+
+    def tell(
+        self,
+        number: int,
+        verdict: Verdict,
+        metrics: Mapping[str, float] | None = None,
+        trained_seconds: float | None = None,
+        node: str | None = None,
+        seen: TrialRecord | None = None,
+    ) -> TrialRecord:
+        """Finish a trial and return it; a trial that is finished already is left as it is.
+
+        Args:
+            number: Number of the trial.
+            verdict: What became of it; its state must be final.
+            metrics: Every metric that the trial finished with.
+            trained_seconds: How long the script of the last attempt ran, if that is known.
+            node: Node that the last attempt ran on, if there are several.
+            seen: The trial as it was when that was judged; when it has come to another attempt,
+                holder or loss since, by another runner, it goes on.
+        """
+        assert verdict.state is not None, "a trial between attempts cannot be told"
+        end = {
+            form.CAUSE: verdict.cause.value,
+            form.MESSAGE: verdict.message,
+            form.HINT: verdict.hint,
+            form.CODE: verdict.code,
+            form.METRICS: {k: v for k, v in (metrics or {}).items() if math.isfinite(v)},
+            form.SECONDS: trained_seconds,
+            form.NODE: node,
+        }
+        for _ in range(_MOST_TRIES):
+            frozen = self._stored(number)
+            if frozen.state.is_finished() or (seen is not None and form.has_gone_on(frozen, seen)):
+                break
+            change = TrialChange(
+                form.end_of_attempt(frozen.user_attrs, verdict.constraints, **end),
+                {f"{form.CONSTRAINT}{name}": v for name, v in verdict.constraints.items()},
+            )
+            try:
+                with self._storage.fenced(frozen, end=change):
+                    self._study.tell(
+                        number,
+                        verdict.values,
+                        state=form.OPTUNA_STATES[verdict.state],
+                        skip_if_finished=True,
+                    )
+            except TrialTaken:
+                _log.info("trial=%d was changed by another runner", number)
+        return self._record(number)
+
+    def change(
+        self,
+        number: int,
+        decide: Callable[[FrozenTrial], TrialChange | None],
+        seen: TrialRecord | None = None,
+    ) -> bool:
+        """Write what is decided about a trial; return whether anything was.
+
+        When another runner changes the trial between the look and the write, it is looked at again.
+
+        Args:
+            number: Number of the trial.
+            decide: Returns what to write about a trial that is not finished, if anything.
+            seen: The trial when its writer decided to write; once it has gone on, nothing is.
+        """
+        for _ in range(_MOST_TRIES):
+            frozen = self._stored(number)
+            if frozen.state.is_finished() or (seen is not None and form.has_gone_on(frozen, seen)):
+                return False
+            change = decide(frozen)
+            if change is None:
+                return False
+            expected = form.ownership(frozen.user_attrs)
+            if self._storage.change_trial(frozen._trial_id, expected, change):
+                return True
+        return False
+
+    def _stored(self, number: int) -> FrozenTrial:
+        """Return a trial with whatever is stored of it now."""
+        if number >= len(self._index.frozen_trials):
+            self._index.refresh()
+        return self._storage.stored_trial(self._index.frozen(number)._trial_id)
+
+    def _record(self, number: int) -> TrialRecord:
+        return self._index.refresh().record(number)
