@@ -66,8 +66,7 @@ faults: $(READY) ## Run the tests of the fault table, and write docs/reliability
 	$(BIN)/python -m pytest -p tests.faults.report -m "fault and not cluster and not long" --write-reliability docs/reliability.md
 
 test-ui: $(READY) ## Run the tests in a browser: Chromium with chromedriver; pictures in build/screenshots
-	STUDYFLOW_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/ui/test_daily_life.py tests/ui/test_trials_in_mlflow.py \
-		$(SIDE_BY_SIDE) $(PYTEST)
+	STUDYFLOW_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/ui -m browser $(SIDE_BY_SIDE) $(PYTEST)
 
 test-cluster: $(READY) ## Run the tests that need a cluster: the one of KUBECONFIG, with the images there
 	STUDYFLOW_CLUSTER_TESTS=1 STUDYFLOW_TEST_REGISTRY=$(REGISTRY) STUDYFLOW_TEST_TAG=$(TAG) \

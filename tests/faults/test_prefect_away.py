@@ -24,7 +24,13 @@ from studyflow.trial.record import TrialState
 
 ROOT = Path(__file__).parents[2]
 
+HASTY = Path(__file__).with_name("hasty_flow.py")
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500), pytest.mark.fault("F36")]
+
+hasty_or_not = pytest.mark.parametrize(
+    "is_hasty", [True, pytest.param(False, marks=pytest.mark.long)], ids=["short", "real"]
+)
 
 
 class Server:
@@ -112,9 +118,10 @@ class Flow:
         folder: The folder.
         server: Prefect's.
         program: The flow's file, and its arguments but the study file.
+        is_hasty: Whether it waits for its server only a few seconds at a time.
     """
 
-    def __init__(self, folder: Path, server: Server, *program: str) -> None:
+    def __init__(self, folder: Path, server: Server, *program: str, is_hasty: bool = True) -> None:
         self.folder = folder
         self.home = folder / "home"
         lay_out(folder)
@@ -122,12 +129,16 @@ class Flow:
         name, *arguments = program or ("run_study",)
         with (folder / "flow.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "flows" / f"{name}.py"), "study.yaml", *arguments],
+                [
+                    *(sys.executable, *([str(HASTY)] if is_hasty else [])),
+                    *(str(ROOT / "flows" / f"{name}.py"), "study.yaml", *arguments),
+                ],
                 cwd=folder,
                 env={
                     **server.environment,
                     "PREFECT_API_URL": server.url,
                     "STUDYFLOW_HOME": str(self.home),
+                    **({"PREFECT_CLIENT_MAX_RETRIES": "1"} if is_hasty else {}),
                 },
                 stdout=log,
                 stderr=log,
@@ -148,11 +159,12 @@ class Flow:
             time.sleep(0.1)
 
 
+@hasty_or_not
 def test_a_study_that_ends_while_prefect_is_away_is_shown_when_it_is_back(
-    tmp_path: Path, server: Server
+    tmp_path: Path, server: Server, is_hasty: bool
 ) -> None:
     server.start()
-    flow = Flow(tmp_path, server)
+    flow = Flow(tmp_path, server, is_hasty=is_hasty)
     try:
         flow.wait_for("trial 1")
         server.kill()
@@ -179,6 +191,7 @@ def test_a_study_that_ends_while_prefect_is_away_is_shown_when_it_is_back(
         time.sleep(0.5)
 
 
+@hasty_or_not
 @pytest.mark.parametrize(
     ("program", "shown"),
     [
@@ -191,14 +204,14 @@ def test_a_study_that_ends_while_prefect_is_away_is_shown_when_it_is_back(
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_what_follows_a_study_outlives_an_outage_too(
-    tmp_path: Path, server: Server, program: tuple[str, ...], shown: set[str]
+    tmp_path: Path, server: Server, program: tuple[str, ...], shown: set[str], is_hasty: bool
 ) -> None:
     server.start()
     if program[0] == "retrain_best":
         lay_out(tmp_path)
         command = [sys.executable, "-m", "studyflow", "run", "study.yaml", "--home", "home"]
         subprocess.run(command, cwd=tmp_path, env=server.environment, check=True, timeout=200)
-    flow = Flow(tmp_path, server, *program)
+    flow = Flow(tmp_path, server, *program, is_hasty=is_hasty)
     try:
         flow.wait_for("trial 1")
         server.kill()
@@ -219,7 +232,7 @@ def test_what_follows_a_study_outlives_an_outage_too(
 def test_a_server_that_is_not_there_at_the_start_is_named_with_the_way_out(
     tmp_path: Path, server: Server
 ) -> None:
-    flow = Flow(tmp_path, server)
+    flow = Flow(tmp_path, server, is_hasty=False)
 
     assert flow.process.wait(120) == 3, flow.log
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from tests.faults.hasty_runner import SHORT_LEASE_SECONDS
 from tests.faults.place import Place, wait_until
 
 from studyflow.study import LEASE_SECONDS, is_counted
@@ -16,7 +18,21 @@ from studyflow.trial.record import TrialState
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.fault("F24")]
 
 
-def test_the_trials_of_a_machine_that_dies_run_on_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "lease_seconds"),
+    [
+        (["tests.faults.hasty_runner"], SHORT_LEASE_SECONDS),
+        pytest.param(["studyflow"], LEASE_SECONDS, marks=pytest.mark.long),
+    ],
+    ids=["short", "real"],
+)
+def test_the_trials_of_a_machine_that_dies_run_on_another(
+    program: list[str],
+    lease_seconds: float,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property("did", f"a machine of two dies, leases of {lease_seconds:.0f} s")
     storage_url = f"journal:///{tmp_path}/shared.journal"
     machines = []
     for name in ("one", "two"):
@@ -27,9 +43,9 @@ def test_the_trials_of_a_machine_that_dies_run_on_another(tmp_path: Path) -> Non
         machines.append(Place(tmp_path / name, seconds, storage_url, budget=budget))
     one, two = machines
     try:
-        first = one.start()
+        first = one.start(program)
         wait_until(lambda: one.n_folders() == 3, first)
-        second = two.start()
+        second = two.start(program)
         wait_until(lambda: "works on this study too" in two.log, second)
         assert two.n_folders() == 0, "the limit is the study's"
 
@@ -40,7 +56,7 @@ def test_the_trials_of_a_machine_that_dies_run_on_another(tmp_path: Path) -> Non
         wait_until(lambda: two.n_folders() > 0, second)
         assert "Nothing more was heard of" in two.log
         taken_over_at = min(f.stat().st_ctime for f in two.trials_folder.glob("*/attempt-*"))
-        assert taken_over_at - died_at > LEASE_SECONDS - 10
+        assert taken_over_at - died_at > lease_seconds * 2 / 3
         assert second.wait(120) == 0, two.log
 
         records = two.records()

@@ -10,17 +10,19 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import pytest
 from tests.ports import free_port
 from tests.prepared import put_mlflow_database, put_prefect_database
 from tests.ui.browser import is_installed, until
+
+_Test = TypeVar("_Test", bound=Callable[..., None])
 
 NEEDS_BROWSER = [
     pytest.mark.slow,
@@ -31,11 +33,26 @@ NEEDS_BROWSER = [
         reason="needs Chromium with chromedriver, and minutes: make test-ui",
     ),
 ]
-"""Marks of a module of browser tests."""
+"""Marks of a module of browser tests, or of one case."""
+
+
+def in_browser(test: _Test) -> _Test:
+    """Give one test the marks of those in a browser."""
+    for mark in NEEDS_BROWSER:
+        test = mark(test)
+    return test
+
 
 ROOT = Path(__file__).parents[2]
 
 START_SECONDS = 180.0
+
+_QUICK = {
+    "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
+    # Prefect's runner asks for runs to start every ten seconds by default.
+    "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -62,9 +79,9 @@ class Site:
                 with urllib.request.urlopen(request, timeout=60) as answer:
                     return (json.load(answer),)
             except (ConnectionError, urllib.error.URLError) as error:
-                if isinstance(error, urllib.error.HTTPError):
+                if isinstance(error, urllib.error.HTTPError) and error.code != 503:
                     raise
-                return None  # the way to it is being mended
+                return None  # it is busy, or the way to it is being mended
 
         (found,) = until(answer, f"an answer of {self.prefect}", 30) or (None,)
         return found
@@ -120,7 +137,7 @@ def _environment() -> dict[str, str]:
     """Return an environment without places of its own, in which only the folder decides."""
     places = ("PREFECT_", "MLFLOW_", "STUDYFLOW_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(places)}
-    return {**kept, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    return {**kept, **_QUICK}
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""The daily life of a study, in a browser: form, run, links, cancel, pause and resume, schedule.
+"""The daily life of a study on Prefect's page: form, run, links, cancel, pause, schedule.
 
-Run by `make test-ui`, left out by `make test`: it needs Chromium and takes minutes. Prefect, MLflow
-and the served deployments are the commands that a person types. Pictures of the pages are kept.
+Prefect, MLflow and the served deployments are the commands that a person types. What a person does
+with a run is done by the requests that the page sends, and in the long form by clicks in a browser;
+pictures of the pages are kept.
 """
 
 from __future__ import annotations
@@ -13,20 +14,14 @@ from typing import Any
 import pytest
 from tests.docs.pages import ROOT, commands
 from tests.ui.browser import Browser, until
-from tests.ui.form import (
-    ENDS,
-    RUN_SECONDS,
-    choose,
-    confirm,
-    field,
-    open_form,
-    submit,
-    tab,
-    wait_for_state,
-)
-from tests.ui.site import NEEDS_BROWSER, Site, opened_site, serving, started
+from tests.ui.form import ENDS, RUN_SECONDS, field, open_form, submit, tab, wait_for_state
+from tests.ui.person import Clicks, Person, Requests
+from tests.ui.site import NEEDS_BROWSER, Site, in_browser, opened_site, serving, started
 
-pytestmark = NEEDS_BROWSER
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+TRIAL_SECONDS = 4
+"""Long enough to interfere: a study's trials take longer than Prefect does to tell its run."""
 
 STUDY = """
 name: {name}
@@ -54,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site").resolve()
     (folder / "train.py").write_text(TRAIN)
     (folder / "studies").mkdir()
-    for name, seconds in (("quick", 0.1), ("long", 8)):
+    for name, seconds in (("quick", 0.1), ("long", TRIAL_SECONDS)):
         (folder / f"{name}.yaml").write_text(STUDY.format(name=name, seconds=seconds))
     (folder / "studies" / "listed.yaml").write_text(STUDY.format(name="listed", seconds=0.1))
     (folder / "studies" / "train.py").write_text(TRAIN)
@@ -83,6 +78,16 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
+@pytest.fixture(
+    params=["requests", pytest.param("clicks", marks=[pytest.mark.long, *NEEDS_BROWSER])]
+)
+def person(request: pytest.FixtureRequest, site: Site) -> Person:
+    if request.param == "requests":
+        return Requests(site)
+    return Clicks(request.getfixturevalue("browser"), site)
+
+
+@in_browser
 @pytest.mark.usefixtures("quick")
 def test_a_study_is_run_from_the_form_and_its_page_leads_to_its_trials_in_mlflow(
     browser: Browser, site: Site
@@ -113,6 +118,7 @@ def test_a_study_is_run_from_the_form_and_its_page_leads_to_its_trials_in_mlflow
     browser.picture("mlflow-report")
 
 
+@in_browser
 @pytest.mark.usefixtures("quick")
 def test_the_form_offers_the_study_files_and_the_samplers_of_the_folder_that_serves(
     browser: Browser, site: Site
@@ -135,6 +141,7 @@ def test_the_form_offers_the_study_files_and_the_samplers_of_the_folder_that_ser
     assert run["parameters"]["sampler"] == "qmc"
 
 
+@in_browser
 @pytest.mark.usefixtures("quick")
 def test_a_pasted_study_with_mistakes_ends_at_once_with_all_of_them(
     browser: Browser, site: Site
@@ -152,6 +159,7 @@ def test_a_pasted_study_with_mistakes_ends_at_once_with_all_of_them(
     browser.picture("pasted-with-mistakes")
 
 
+@in_browser
 @pytest.mark.usefixtures("quick")
 def test_a_number_that_no_study_takes_does_not_leave_the_form(browser: Browser, site: Site) -> None:
     open_form(browser, site, "quick")
@@ -168,15 +176,12 @@ def test_a_number_that_no_study_takes_does_not_leave_the_form(browser: Browser, 
 
 @pytest.mark.usefixtures("long")
 def test_a_cancelled_run_leaves_no_process_and_keeps_what_is_finished(
-    browser: Browser, site: Site
+    person: Person, site: Site
 ) -> None:
-    open_form(browser, site, "long")
-    run_id = submit(browser, site, "long")
-    browser.read(site.page(run_id), "trial 2 started", RUN_SECONDS)
+    run_id = person.start("long")
+    person.see(run_id, "trial 2 started")
     assert site.trials()
-    choose(browser, "Cancel")
-    browser.picture("cancel")
-    confirm(browser, "Cancel Flow Run")
+    person.cancel(run_id)
 
     run = wait_for_state(site, run_id, *ENDS)
     assert run["state"]["name"] == "Cancelled"
@@ -184,58 +189,51 @@ def test_a_cancelled_run_leaves_no_process_and_keeps_what_is_finished(
     status = site.status(run["name"])
     assert status["n_running"] == 0
     assert 2 <= status["n_finished"] < 8, "those that ended before, and no more"
-    browser.read(site.page(run_id), "Cancelled")
-    browser.picture("cancelled")
+    person.see(run_id, "Cancelled")
+    person.picture("cancelled")
 
 
 @pytest.mark.usefixtures("long")
 def test_a_run_that_is_paused_on_its_page_finishes_its_trials_and_goes_on_when_resumed(
-    browser: Browser, site: Site
+    person: Person, site: Site
 ) -> None:
-    open_form(browser, site, "long")
-    run_id = submit(browser, site, "long")
-    browser.read(site.page(run_id), "trial 1 started", RUN_SECONDS)
-    choose(browser, "Pause")
-    confirm(browser, "Pause Flow Run")
-    browser.wait_for("Suspended")
+    run_id = person.start("long")
+    person.see(run_id, "trial 1 started")
+    person.pause(run_id)
     leaves = "Paused: this runner leaves when its running trials have finished."
     until(lambda: leaves in site.log(run_id), "the run to hear of it")
     name = site.run(run_id)["name"]
-    until(lambda: site.status(name)["n_running"] == 0, "the running trials to finish")
+    until(lambda: not site.trials(), "the running trials to finish")
+    until(lambda: site.status(name)["n_running"] == 0, "their results to be recorded")
     paused = site.status(name)
     assert paused["n_finished"] < 8  # Prefect tells the run within ten seconds
     assert (paused["n_running"], paused["problems"]) == (0, {})
-    assert not site.trials()
     assert site.run(run_id)["state"]["name"] == "Suspended"
 
     # The page of a paused run does not bring itself up to date.
-    browser.read(site.page(run_id), "Suspended")
-    browser.wait_for(leaves)
-    browser.picture("paused")
-    choose(browser, "Resume")
-    confirm(browser, "Resume")
+    person.see(run_id, "Suspended")
+    person.see(run_id, leaves)
+    person.picture("paused")
+    person.resume(run_id)
     run = wait_for_state(site, run_id, *ENDS)
     assert (run["name"], run["state"]["name"]) == (name, "Completed")
     status = site.status(name)
     assert (status["n_finished"], status["problems"]) == (8, {})
-    browser.picture("resumed")
+    person.picture("resumed")
 
 
 @pytest.mark.usefixtures("long")
 def test_a_study_that_is_paused_by_command_says_so_on_its_runs_page(
-    browser: Browser, site: Site
+    person: Person, site: Site
 ) -> None:
-    open_form(browser, site, "long")
-    browser.click(tab("n_trials", "int"))
-    browser.write(field("n_trials"), "4")
-    run_id = submit(browser, site, "long")
-    browser.read(site.page(run_id), "trial 1 started", RUN_SECONDS)
+    run_id = person.start("long", n_trials=4)
+    person.see(run_id, "trial 1 started")
     name = site.run(run_id)["name"]
     site.studyflow("pause", name)
     wait_for_state(site, run_id, "Study Paused")
     until(lambda: not site.trials(), "the running trials to finish")
-    browser.read(site.page(run_id), "Study Paused")
-    browser.picture("study-paused")
+    person.see(run_id, "Study Paused")
+    person.picture("study-paused")
     assert site.status(name)["is_paused"]
 
     site.studyflow("resume", name)
@@ -247,31 +245,29 @@ def test_a_study_that_is_paused_by_command_says_so_on_its_runs_page(
 @pytest.mark.parametrize(
     ("flow", "parameters"),
     [
-        ("compare_samplers", {"samplers": ["random", "qmc"], "seeds": 1, "n_trials": 8}),
+        ("compare_samplers", {"samplers": ["random", "qmc"], "seeds": 1, "n_trials": 4}),
         ("retrain_best", {"top": 1, "repeats": 6, "register_model": False}),
     ],
     ids=["compare", "retrain"],
 )
 def test_what_follows_a_study_is_paused_and_resumed_on_its_page(
-    browser: Browser, site: Site, flow: str, parameters: dict[str, Any]
+    person: Person, site: Site, flow: str, parameters: dict[str, Any]
 ) -> None:
     name = flow.replace("_", "-")
     file = site.folder / f"{flow}.yaml"
-    file.write_text(STUDY.format(name=name, seconds=6) + "fixed: {seed: 0}\n")
+    file.write_text(STUDY.format(name=name, seconds=TRIAL_SECONDS) + "fixed: {seed: 0}\n")
     if flow == "retrain_best":
         site.studyflow("run", file.name, "--n-trials", "2")
     with serving(site, flow, {"study": str(file), **parameters}):
         deployment = site.deployment(name, name)
         run_id = site.ask(f"/deployments/{deployment}/create_flow_run", {})["id"]
-        browser.read(site.page(run_id), "trial 1", RUN_SECONDS)
-        choose(browser, "Pause")
-        confirm(browser, "Pause Flow Run")
+        person.see(run_id, "trial 1")
+        person.pause(run_id)
         until(lambda: "Paused" in site.log(run_id), "the run to hear of it")
         until(lambda: not site.trials(), "the running trials to finish")
-        browser.read(site.page(run_id), "Suspended")
-        browser.picture(f"{name}-paused")
-        choose(browser, "Resume")
-        confirm(browser, "Resume")
+        person.see(run_id, "Suspended")
+        person.picture(f"{name}-paused")
+        person.resume(run_id)
         assert wait_for_state(site, run_id, *ENDS)["state"]["name"] == "Completed"
 
 
@@ -285,10 +281,8 @@ def test_a_study_is_scheduled_by_the_command_of_the_page(site: Site) -> None:
         assert schedule["schedule"]["timezone"] == "Europe/Berlin"
 
 
-def test_a_schedule_starts_a_study_and_adds_trials_in_each_run(
-    browser: Browser, site: Site
-) -> None:
-    flags = ["--serve", "--name", "scheduled", "--interval", "20s", "--n-trials", "1"]
+def test_a_schedule_starts_a_study_and_adds_trials_in_each_run(person: Person, site: Site) -> None:
+    flags = ["--serve", "--name", "scheduled", "--interval", "10s", "--n-trials", "1"]
     with started(site.folder, "deploy", "studies/listed.yaml", *flags, until_line="serving it"):
         deployment = site.deployment("scheduled")
 
@@ -302,8 +296,6 @@ def test_a_schedule_starts_a_study_and_adds_trials_in_each_run(
 
         runs = until(completed, "two scheduled runs", RUN_SECONDS)
         assert all("auto-scheduled" in run["tags"] for run in runs)
-        browser.read(
-            f"{site.prefect}/v2/deployments/deployment/{deployment}?tab=Runs", "auto-scheduled"
-        )
-        browser.picture("scheduled")
+        person.see_runs(deployment, "auto-scheduled")
+        person.picture("scheduled")
     assert site.ask(f"/deployments/{deployment}")["paused"], "nobody would start its runs"

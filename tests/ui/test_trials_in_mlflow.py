@@ -1,7 +1,4 @@
-"""The trials of a study on MLflow's pages: of a small one that was run, and of one of a thousand.
-
-Run by `make test-ui`, left out by `make test`.
-"""
+"""The trials of studies on MLflow's pages: of a small one that was run, and of a large one."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from tests.prepared import put_mlflow_database
 from tests.ui.browser import Browser, until
 from tests.ui.site import NEEDS_BROWSER, Site, opened_site
 
@@ -41,16 +39,16 @@ if trial.params["width"] > 400:
 sdk.finish(loss=trial.params["lr"] + trial.params["width"] / 1000, accuracy=0.5)
 """
 
-N_LARGE = 1000
+N_MANY, N_LARGE = 60, 1000
 FEW_SECONDS = 30.0
 """Longest time for a page of the large study, on a busy machine."""
 
 
-def large_study() -> tuple[StudyCard, tuple[TrialRecord, ...]]:
-    """Return a study of a thousand trials, of which those of width 512 ran out of memory."""
+def large_study(n_trials: int) -> tuple[StudyCard, tuple[TrialRecord, ...]]:
+    """Return a study of many trials, of which those of width 512 ran out of memory."""
     numbers = random.Random(0)
     records = []
-    for number in range(N_LARGE):
+    for number in range(n_trials):
         width = numbers.choice((64, 128, 256, 512))
         value = width / 1000 + numbers.random() + 0.001
         begin = 1.79e9 + 60 * number
@@ -65,7 +63,9 @@ def large_study() -> tuple[StudyCard, tuple[TrialRecord, ...]]:
             finished_at=begin + 50,
         )
         records.append(record)
-    card = StudyCard("large", ("minimize",), ("loss",), "name: large\n", parameters=("lr", "width"))
+    text = f"name: large-{n_trials}\n"
+    name = f"large-{n_trials}"
+    card = StudyCard(name, ("minimize",), ("loss",), text, parameters=("lr", "width"))
     return card, tuple(records)
 
 
@@ -74,9 +74,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("trials").resolve()
     (folder / "study.yaml").write_text(STUDY)
     (folder / "train.py").write_text(TRAIN)
+    put_mlflow_database(folder / ".studyflow")
     Site(folder, "", "").studyflow("run", "study.yaml")
-    card, records = large_study()
-    tracker = MLflowTracker(embedded_uri(folder / ".studyflow"), card.name)
+    with opened_site(folder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    with Browser() as opened:
+        yield opened
+
+
+@pytest.fixture(params=[N_MANY, pytest.param(N_LARGE, marks=pytest.mark.long)])
+def large(request: pytest.FixtureRequest, site: Site) -> tuple[StudyCard, tuple[TrialRecord, ...]]:
+    """A study whose trials were sent to the site's MLflow."""
+    card, records = large_study(request.param)
+    tracker = MLflowTracker(embedded_uri(site.folder / ".studyflow"), card.name)
     best = best_records(records, card.directions)
     sync_study(
         tracker,
@@ -86,14 +100,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         summary=lambda: StudySummary(True, best, records, note_markdown="# A large study"),
     )
     tracker.close()
-    with opened_site(folder) as opened:
-        yield opened
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with Browser() as opened:
-        yield opened
+    return card, records
 
 
 class TrialsPage:
@@ -196,28 +203,29 @@ def test_the_report_and_the_failed_trials_are_one_link_away(browser: Browser, si
     browser.picture("report")
 
 
-def test_a_thousand_trials_open_sorted_and_are_filtered_by_cause(
-    browser: Browser, site: Site
+def test_many_trials_open_sorted_and_are_filtered_by_cause(
+    browser: Browser, site: Site, large: tuple[StudyCard, tuple[TrialRecord, ...]]
 ) -> None:
-    _, records = large_study()
+    card, records = large
     ranked = sorted(
         (record for record in records if record.values), key=lambda record: record.values or ()
     )
-    page = TrialsPage(browser, site, "large")
+    page = TrialsPage(browser, site, card.name)
     page.open_study()
     browser.picture("large-study")
     page.follow("Trials, best first")
     first = [f"trial-{record.number:04d}" for record in ranked[:5]]
     browser.wait(lambda: page.names()[:5] == first, "the best trials", FEW_SECONDS)
     browser.picture("large-best-first")
+    few = str(len(records) - 1)[:-1]  # the numbers that begin so are about ten
     search = "//input[contains(@placeholder, 'metrics.')]"
     browser.write(
-        search, "tags.`studyflow.cause` = 'cuda-oom' and tags.`studyflow.trial` LIKE '99%'\n"
+        search, f"tags.`studyflow.cause` = 'cuda-oom' and tags.`studyflow.trial` LIKE '{few}%'\n"
     )
     wanted = {
         f"trial-{record.number:04d}"
         for record in records
-        if record.cause is Cause.CUDA_OOM and str(record.number).startswith("99")
+        if record.cause is Cause.CUDA_OOM and str(record.number).startswith(few)
     }
     browser.wait(lambda: set(page.names()) == wanted, "those out of memory", FEW_SECONDS)
     browser.picture("large-out-of-memory")
