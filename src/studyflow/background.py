@@ -100,7 +100,7 @@ class DaemonWorker:
 def result_of(future: Future[T], timeout_seconds: float) -> T:
     """Return a future's result, or raise its error.
 
-    Unlike `Future.result`, it tells a call that takes too long from one that raised `TimeoutError`.
+    Unlike `Future.result`, it does not confuse a slow call with one that raised `TimeoutError`.
 
     Raises:
         NoAnswer: There is no result in time; the call goes on.

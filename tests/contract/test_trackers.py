@@ -515,7 +515,7 @@ def test_a_server_killed_in_mid_study_misses_nothing_and_has_nothing_twice(
     assert refs == [None] * 4
     assert time.monotonic() - begin < 10.0
     assert mirror.flush(0.5) == 5
-    assert mirror.status.away_since is not None
+    assert mirror.status.unavailable_since is not None
 
     server.start()
     everything = tuple(records.values())

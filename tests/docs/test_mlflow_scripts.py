@@ -240,7 +240,7 @@ def test_a_run_of_another_trial_is_no_stranger(place: Place) -> None:
         place.client.log_metric(run.info.run_id, "loss", 0.25)
 
     ended = place.run(script)
-    assert ended.logged.strangers == ()
+    assert ended.logged.unrelated == ()
     assert ended.value is None
 
 

@@ -100,7 +100,7 @@ def _tell(data: StudyData, report: SyncReport, where: str) -> str:
     refused = "".join(f"\n  trial {n}: {reason}" for n, reason in report.failed.items())
     if report.failed:
         told += f"; {len(report.failed)} {'was' if len(report.failed) == 1 else 'were'} refused"
-    if report.is_away:
+    if report.is_retryable:
         raise TrackingUnavailable(
             f"{told}; {len(report.left)} {'is' if len(report.left) == 1 else 'are'} left: "
             f"{report.error}{refused}",

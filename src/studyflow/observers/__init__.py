@@ -1,1 +1,1 @@
-"""Who hears of a study's events: the protocol, and messages to a webhook."""
+"""Observers of a study's events: the base class, and messages to a webhook."""

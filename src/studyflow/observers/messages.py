@@ -1,7 +1,7 @@
-"""What a webhook is told of a study. Pure functions.
+"""Messages to a webhook. Pure functions.
 
-A message is JSON that holds `text`, so that Slack, Mattermost and others show it as it is, and the
-same facts as fields for programs.
+A message is JSON. Its field `text` is what Slack, Mattermost and others show; further fields hold
+the same for programs.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def make_message(
         spec: The study.
         event: What happened.
         reason: Why the run ended; empty for a new best.
-        progress: Where the study stands; `None` when it never began.
-        run_url: The study's run in a browser.
+        progress: The study's progress; `None` when it never began.
+        run_url: Page of the study's run; `None` without a web server.
     """
     best = () if progress is None else progress.best
     found = _best_text(spec, best)

@@ -1,8 +1,7 @@
-"""Tells a webhook that a study ended, with or without a result, and of every new best trial.
+"""Notifications: a webhook gets a message for the study's end and for each new best trial.
 
-A daemon thread sends the messages, at most `QUEUE_LIMIT` waiting, each with a time limit and a few
-tries: whatever the webhook does, no study waits for it longer than `CLOSE_SECONDS` at its end, and
-none fails because of it.
+A daemon thread sends the messages. Each has a time limit and a few tries, and at most `QUEUE_LIMIT`
+wait. So a slow webhook delays the end of a study by `CLOSE_SECONDS` at most, and never fails it.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ CLOSE_SECONDS: Final = 15.0
 """How long a study that ended waits for its last messages."""
 
 INTERRUPTED_SECONDS: Final = 1.0
-"""How long an interrupted runner waits for them: whoever interrupts it does not wait long."""
+"""How long an interrupted runner waits for them: it may be killed soon."""
 
 
 class Notifier(Observer):
@@ -121,9 +120,9 @@ def notified(spec: StudySpec, observer: Observer) -> Iterator[Observers]:
     try:
         url = read_url(spec.notify)
     except StudyflowError as error:
-        told = Observers(observer)
-        told.noted(str(error))
-        yield told
+        observers = Observers(observer)
+        observers.noted(str(error))
+        yield observers
         return
     notifier, patience = Notifier(spec, url), INTERRUPTED_SECONDS
     try:

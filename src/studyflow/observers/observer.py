@@ -1,4 +1,4 @@
-"""What a runner tells those who watch a study: terminals, Prefect, notifications."""
+"""A study's events, for terminals, Prefect and notifications."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a study stands at one moment."""
+    """A study's progress at one moment."""
 
     study: str
     n_finished: int
@@ -25,27 +25,27 @@ class Progress:
     running: tuple[TrialRecord, ...]
     best: tuple[TrialRecord, ...]
     elapsed_seconds: float
-    """Since this runner took over the study."""
+    """Since this runner took the study over."""
     remaining_seconds: float | None
-    """Time left at the pace so far; `None` until a trial has finished."""
+    """Time left at the throughput so far; `None` until a trial has finished."""
     note: str = ""
-    """What keeps the study from going on at full speed, one sentence; empty when all is well."""
+    """What slows the study down, one sentence; empty when nothing does."""
     is_paused: bool = False
     """Whether someone paused the study: running trials finish, none starts."""
 
 
 class Observer:
-    """Hears of everything that happens to a study; subclasses override what they care for.
+    """Base of observers, which do nothing; a subclass overrides the events that it needs.
 
-    Called from the runner's thread, so an observer returns quickly. Whatever it raises is logged
-    and never stops a study.
+    Observers are called from the runner's thread, so they must return quickly. What they raise is
+    logged and never stops a study.
     """
 
     def tracked(self, url: str) -> None:
         """The study's run in MLflow can be opened at this address."""
 
     def launched(self, record: TrialRecord) -> None:
-        """An attempt of a trial was started or, after a restart of the runner, found running."""
+        """An attempt of a trial was started, or found running after a restart of the runner."""
 
     def reported(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         """A running trial reported metrics."""
@@ -57,26 +57,29 @@ class Observer:
         """A trial's outcome is in the study's storage."""
 
     def progressed(self, progress: Progress) -> None:
-        """A look at the whole study: after every change, at the latest every few seconds."""
+        """The study's progress: after every change, and at least every few seconds."""
 
     def noted(self, message: str) -> None:
-        """Something a person should know, once."""
+        """A message for people, sent once."""
 
     def ended(self, reason: str, is_failure: bool, run_url: str | None) -> None:
-        """The run is over, and not because someone ended or paused it; nothing follows.
+        """The study finished or failed; nobody cancelled or paused it. No event follows.
 
-        `run_url` is the study's run in MLflow, where a browser can open it.
+        Args:
+            reason: Why it ended, one or more sentences.
+            is_failure: Whether it ended without a result.
+            run_url: Page of the study's run in MLflow; `None` without a web server.
         """
 
 
 class AnyThreadNotes(Observer):
-    """Takes notes from any thread and passes them on to an observer in the runner's own.
+    """Takes notes from any thread and passes them to an observer in the runner's thread.
 
-    A suggestion is computed in a thread of its own; when the storage goes away there, that thread
-    has something to say. Made in the runner's thread, and told of progress like any observer.
+    The thread that computes a suggestion needs this: it may find that the storage does not answer.
+    Create it in the runner's thread, and send it progress like any observer.
 
     Args:
-        observer: Hears the notes.
+        observer: Receives the notes.
     """
 
     def __init__(self, observer: Observer) -> None:
@@ -85,7 +88,7 @@ class AnyThreadNotes(Observer):
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def take(self, message: str) -> None:
-        """Pass a note on: at once in the runner's thread, else when that thread comes by."""
+        """Pass a note on: at once in the runner's thread, else with its next progress."""
         self._waiting.put(message)
         if threading.get_ident() == self._runner:
             self._pass_on()

@@ -78,7 +78,7 @@ def send(post: Post, url: str, body: bytes, pause: Callable[[float], object]) ->
 
     Raises:
         OSError: Nothing answers in time, or the webhook refuses.
-        http.client.HTTPException: What answers does not speak HTTP.
+        http.client.HTTPException: The answer is no HTTP.
     """
     for seconds in PAUSES_SECONDS:
         try:
@@ -96,7 +96,7 @@ def post_json(url: str, body: bytes) -> None:
 
     Raises:
         OSError: It does not answer in time, or refuses.
-        http.client.HTTPException: What answers does not speak HTTP.
+        http.client.HTTPException: The answer is no HTTP.
     """
     request = urllib.request.Request(
         url, data=body, headers={"Content-Type": "application/json; charset=utf-8"}, method="POST"

@@ -1,4 +1,4 @@
-"""What people see of a study in MLflow, behind one protocol.
+"""A study as people see it in MLflow, behind one protocol.
 
 Importing this package is cheap: MLflow itself is imported by the first call of an `MLflowTracker`.
 """

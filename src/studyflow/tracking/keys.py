@@ -1,8 +1,8 @@
-"""MLflow keys for names that a study may use, and nothing else.
+"""MLflow's keys for a study's names of metrics, parameters and artifacts.
 
-MLflow accepts word characters of any script, `_-./: ` and no more; a study's names may hold
-anything printable. Whoever writes a metric or parameter to MLflow, runner or trial, asks here for
-its key, so that both mean the same. Standard library only.
+A study's names may hold anything printable; MLflow accepts word characters of any script and
+`_-./: `. Runner and trials both take the keys from here, so that they use the same ones. Standard
+library only, as trials need it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEY_LIMIT_CHARS: Final = 250
 NAMES_TAG: Final = "studyflow.names"
 """Tag of a run: the names behind keys that are not the name itself; see `json_tags`."""
 TAG_PIECE_BYTES: Final = 5000
-"""Longest tag that every database of MLflow's keeps, whether it counts characters or bytes."""
+"""Longest tag that every database below MLflow keeps, whether it counts characters or bytes."""
 
 _REFUSED: Final = re.compile(r"[^/\w.\- :]")
 _UNSAFE_IN_PATH: Final = re.compile(r"""[#?%&;:*<>|"'\x00-\x1f\x7f]""")
@@ -32,7 +32,7 @@ _COMPARISONS: Final = ((" <= ", " le "), (" >= ", " ge "), (" < ", " lt "), (" >
 
 
 def key_for(name: str, *, limit: int = KEY_LIMIT_CHARS) -> str:
-    """Return `name` when MLflow takes it as a key, else a readable key that no other name has.
+    """Return `name` when MLflow accepts it as a key, else a readable key that no other name has.
 
     A changed name keeps its accepted characters and ends in a digest of the original; trackers keep
     the original beside it in a tag.
@@ -55,7 +55,7 @@ def constraint_key(name: str) -> str:
 
 
 def artifact_path(path: str) -> str:
-    """Return where a file goes within a run's artifacts: relative, and safe within a URL.
+    """Return the path of a file within a run's artifacts: relative, and safe within a URL.
 
     MLflow's HTTP client does not quote paths, so `#` or `?` would silently cut a file's name.
     """
@@ -64,9 +64,9 @@ def artifact_path(path: str) -> str:
 
 
 def digest_of(text: str) -> str:
-    """Return a stand-in for `text` that needs no escaping in a search filter.
+    """Return a digest of `text`, for search filters.
 
-    MLflow's filter language has no escape for quotes, so runs are searched by this digest.
+    MLflow's filter language has no escape for quotes, so runs are searched by digests.
     """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -74,8 +74,8 @@ def digest_of(text: str) -> str:
 def json_tags(key: str, value: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
     """Return a mapping or list as tags, each of them JSON: `key`, `key.1`, `key.2` and so on.
 
-    A tag has a limit, and what is cut off in its middle is no JSON any more. An entry that is too
-    long by itself is left out.
+    A tag has a limit, and JSON that is cut off is no JSON any more. An entry that is too long for
+    one tag is left out.
     """
     entries = value.items() if isinstance(value, Mapping) else value
     pieces: list[list[str]] = [[]]
@@ -100,7 +100,7 @@ def json_tags(key: str, value: Mapping[str, str] | Sequence[str]) -> dict[str, s
 def names_in(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the names behind a run's keys, from its tags.
 
-    Of a tag that an earlier studyflow has cut off, what is whole of it.
+    An earlier version of studyflow cut long tags off; of these, the whole entries are read.
     """
     names: dict[str, str] = {}
     for number in count():

@@ -1,10 +1,10 @@
-"""Which of the values that a script logged by itself stand for its trial, and why others do not.
+"""The trial's value of each metric, from the runs that its script logged to by itself.
 
 Pure: the runs come from a tracker, and a gap is data; only `why_no_value` writes sentences.
 
-The rule for one metric: a run speaks for the runs nested in it, so of a run that has the metric and
-those below it, the run counts. All that are left must say the same. Values that an earlier attempt
-logged do not count.
+The rule for one metric: of a run that has it and the runs nested in that run, only the outer one
+counts. All runs that count must have the same value. Values that an earlier attempt logged do not
+count.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SHOWN_LIMIT: Final = 4
 """How many runs or metrics a message names."""
 
 _MADE_UP: Final = re.compile(r"[a-z]+-[a-z]+-[0-9]+")
-"""A run's name that MLflow made up. It is in no message: failures for one reason, trial by trial,
-must read alike to be known as such."""
+"""A run's name that MLflow made up. No message holds one: messages of failures for the same reason
+must be equal, so that the failures are known as alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +46,28 @@ class LoggedRun:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRuns:
-    """All that a tracker knows of what an attempt's script logged."""
+    """What an attempt's script logged to a tracker, or why that is not known."""
 
     uri: str | None = None
     """Where the runs are; `None` for a tracker that scripts cannot log to."""
     runs: tuple[LoggedRun, ...] = ()
     """The trial's own run first, then others that the script started."""
-    strangers: tuple[LoggedRun, ...] = ()
-    """Runs that began meanwhile and have a wanted metric, and that nothing ties to any trial."""
-    trouble: str | None = None
+    unrelated: tuple[LoggedRun, ...] = ()
+    """Runs that began meanwhile and have every wanted metric, but no tag of a trial. They never
+    count; a message names one."""
+    failure: str | None = None
     """Why the runs could not be read; `None` when they were."""
-    is_away: bool = False
-    """Whether another try may succeed."""
+    is_retryable: bool = False
+    """Whether they could not be read now, and may be later."""
 
 
 class Gap(enum.Enum):
-    """Why no value of a metric stands for a trial."""
+    """Why a trial has no value of a metric."""
 
     UNREADABLE = "unreadable"
     """The tracker did not answer, or refused."""
     AMBIGUOUS = "ambiguous"
-    """Several runs give different values, and none of them speaks for the others."""
+    """Several runs that count have different values."""
     OUTDATED = "outdated"
     """Only an earlier attempt logged it."""
     ABSENT = "absent"
@@ -75,25 +76,25 @@ class Gap(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What runs say of one metric."""
+    """One metric of a trial, as its runs have it."""
 
     name: str
     value: float | None = None
     gap: Gap | None = None
     """`None` with a value."""
     runs: tuple[LoggedRun, ...] = ()
-    """The runs that have it, without those that others speak for."""
+    """The runs that have it and count."""
 
 
 def read_metrics(
     names: Sequence[str], logged: LoggedRuns, reported: Mapping[str, float]
 ) -> tuple[Reading, ...]:
-    """Return for each metric the value that stands for the trial, or why there is none.
+    """Return the trial's value of each metric, or why there is none.
 
     Args:
         names: The metrics that the study needs.
-        logged: What the tracker knows.
-        reported: Last values that came by the SDK. They count before all others.
+        logged: What the script logged to the tracker.
+        reported: Last values reported by the SDK. They count before all others.
     """
     return tuple(
         Reading(name, reported[name]) if name in reported else _read(name, logged) for name in names
@@ -103,15 +104,15 @@ def read_metrics(
 def why_no_value(
     said: Reason, number: int, readings: Sequence[Reading], logged: LoggedRuns
 ) -> Reason:
-    """Return why a script that gave its study nothing has no value in its runs either.
+    """Return why a script that finished without a result has none in its runs either.
 
     Args:
-        said: What is known without the runs.
+        said: The reason as it is without the runs.
         number: The trial.
         readings: One for each metric that the study needs, of which one or more have a gap.
-        logged: What the tracker knows.
+        logged: What the script logged to the tracker.
     """
-    if logged.uri is None and logged.trouble is None:
+    if logged.uri is None and logged.failure is None:
         return said
     gaps = [reading for reading in readings if reading.gap is not None]
     reading = min(gaps, key=lambda gap: list(Gap).index(gap.gap or Gap.ABSENT))
@@ -121,9 +122,9 @@ def why_no_value(
         case Gap.UNREADABLE:
             return Reason(
                 Code.TRACKER_UNAVAILABLE,
-                f"{ended}, and what it logged to MLflow is not known: {logged.trouble}",
-                "see to MLflow and run the study again, or call sdk.finish(...), which does not "
-                "need it.",
+                f"{ended}, and what it logged to MLflow is not known: {logged.failure}",
+                "make MLflow available and run the study again, or call sdk.finish(...), which "
+                "does not need it.",
             )
         case Gap.AMBIGUOUS:
             return Reason(
@@ -152,8 +153,8 @@ def _why_absent(said: Reason, ended: str, name: str, logged: LoggedRuns) -> Reas
             "the study file and the script must use the same name: "
             f'mlflow.log_metric("{name}", ...) or sdk.finish({_call(name)}).',
         )
-    if logged.strangers:
-        run = logged.strangers[0]
+    if logged.unrelated:
+        run = logged.unrelated[0]
         value = run.metrics[keys.key_for(name)]
         return Reason(
             Code.OUTCOME_MISSING,
@@ -163,10 +164,7 @@ def _why_absent(said: Reason, ended: str, name: str, logged: LoggedRuns) -> Reas
             f"MlflowClient().create_run(...) does not; or call sdk.finish({_call(name)}).",
         )
     if not logged.runs:
-        also = (
-            "There is no MLflow run of this trial to look at either: MLflow did not answer when "
-            "it started."
-        )
+        also = "There is no MLflow run of this trial either: MLflow did not answer when it started."
         return replace(said, message=f"{said.message} {also}")
     other = "script that logs by MLflow must log there, so it must set no other tracking URI."
     return replace(
@@ -177,33 +175,33 @@ def _why_absent(said: Reason, ended: str, name: str, logged: LoggedRuns) -> Reas
 
 
 def _read(name: str, logged: LoggedRuns) -> Reading:
-    if logged.trouble is not None:
+    if logged.failure is not None:
         return Reading(name, gap=Gap.UNREADABLE)
     values = {run.run_id: value for run in logged.runs if (value := _value(run, name)) is not None}
     parents = {run.run_id: run.parent_id for run in logged.runs}
-    heard = tuple(
+    counting = tuple(
         run
         for run in logged.runs
-        if run.run_id in values and not _is_spoken_for(run.run_id, parents, values)
+        if run.run_id in values and not _is_inside_one_with_a_value(run.run_id, parents, values)
     )
-    if not heard:
+    if not counting:
         is_outdated = any({name, keys.key_for(name)} & run.outdated for run in logged.runs)
         return Reading(name, gap=Gap.OUTDATED if is_outdated else Gap.ABSENT)
-    first = values[heard[0].run_id]
-    if all(_are_same(values[run.run_id], first) for run in heard):
-        return Reading(name, first, runs=heard)
-    return Reading(name, gap=Gap.AMBIGUOUS, runs=heard)
+    first = values[counting[0].run_id]
+    if all(_are_same(values[run.run_id], first) for run in counting):
+        return Reading(name, first, runs=counting)
+    return Reading(name, gap=Gap.AMBIGUOUS, runs=counting)
 
 
-def _is_spoken_for(
+def _is_inside_one_with_a_value(
     run_id: str, parents: Mapping[str, str | None], values: Mapping[str, float]
 ) -> bool:
-    """Return whether a run around this one has the metric, at any distance."""
+    """Return whether any run around this one has the metric."""
     around: list[str] = []
     parent = parents.get(run_id)
     while parent is not None:
         if parent == run_id or parent in around:
-            return False  # tags may say anything: in a circle none is the outer one
+            return False  # tags may hold anything: of runs in a circle, none is the outer one
         around.append(parent)
         parent = parents.get(parent)
     return any(outer in values for outer in around)

@@ -1,4 +1,4 @@
-"""A tracker that keeps everything in this process, for tests and for runs without any tracking."""
+"""A tracker that keeps everything in this process: for tests, and for runs without MLflow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ URI = "memory:"
 
 @dataclass
 class MemoryRun:
-    """One run. Inspect it freely; change it only to play somebody else's part."""
+    """One run. Tests may read it freely, and change it to act as another process would."""
 
     run_id: str
     name: str
@@ -65,7 +65,7 @@ class MemoryTracker:
 
     @property
     def uri(self) -> str:
-        """A word in place of an address."""
+        """`memory:`, which is no address."""
         return URI
 
     @property
@@ -164,7 +164,7 @@ class MemoryTracker:
         metrics: Sequence[str],  # noqa: ARG002
         began_at: float | None,
     ) -> LoggedRuns:
-        """Return the trial's run: no script can log here, and start others."""
+        """Return the trial's run; no script can log here, so there are no others."""
         with self._lock:
             run = self.runs.get(record.number)
             if run is None:
@@ -192,11 +192,11 @@ class MemoryTracker:
         *,
         artifact: str | None = None,  # noqa: ARG002
     ) -> str | None:
-        """Return `None`: there is nothing to look at."""
+        """Return `None`: there are no pages."""
         return None
 
     def close(self) -> None:
-        """Do nothing: what was tracked stays inspectable."""
+        """Do nothing; the runs can still be read."""
 
     def _trial_run(self, record: TrialRecord) -> MemoryRun:
         return self._run(record.number, f"trial-{record.number:04d}")

@@ -1,8 +1,8 @@
-"""Where MLflow's pages show a study: addresses, and the views of its trials.
+"""MLflow's pages of a study: their addresses, and the views of its trials. Pure functions.
 
-An MLflow server shows an experiment as what it guesses it to be, its runs by age and without their
-parameters and metrics. A view is a tag of the experiment in which MLflow's page keeps filter, order
-and columns: the page lists it under "Views", and a link can name it. Pure functions.
+By default MLflow's page lists an experiment's runs by age, without their parameters and metrics. A
+view is a tag of the experiment that holds a filter, an order and columns: the page lists it under
+"Views", and a link can name it.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from studyflow.tracking import keys
 from studyflow.tracking.protocol import StudyCard
 
 VIEW_TAG: Final = "mlflow.sharedViewState."
-"""What the tag of a view begins with; its key follows."""
+"""Beginning of a view's tag; the view's key follows."""
 
 MOST_COLUMNS: Final = 12
-"""Objectives and parameters that a view shows: more fit on no screen, and MLflow takes tags of
-experiments of up to 5000 characters."""
+"""Most objectives and parameters that a view shows: a screen holds no more, and a tag of an
+experiment at most 5000 characters."""
 
 _TRAINING: Final = "workflowType=machine_learning"
-"""Without it MLflow shows a run amid its pages for language models."""
+"""Without it MLflow shows a run among its pages for language models."""
 
 
 def run_page(experiment_id: str, run_id: str, artifact: str | None = None) -> str:
-    """Return where a run, or one of its artifacts, is shown, relative to the server's address."""
+    """Return the page of a run, or of one of its artifacts, relative to the server's address."""
     shown = "" if artifact is None else f"/artifacts/{keys.artifact_path(artifact)}"
     return f"#/experiments/{experiment_id}/runs/{run_id}{shown}?{_TRAINING}"
 
 
 def trials_page(experiment_id: str, view: str | None = None) -> str:
-    """Return where an experiment's runs are listed, relative to the server's address.
+    """Return the page that lists an experiment's runs, relative to the server's address.
 
     Args:
         experiment_id: MLflow's id of the experiment.
-        view: Key of the view to show them in.
+        view: Key of the view to show them in; `None` for MLflow's default.
     """
     shown = "" if view is None else f"&viewStateShareKey={view}"
     return f"#/experiments/{experiment_id}/runs?{_TRAINING}{shown}"
 
 
 def study_page(experiment_id: str, tags: Mapping[str, str]) -> str:
-    """Return where an experiment shows its study's trials, relative to the server's address.
+    """Return the page of an experiment's trials, best first, relative to the server's address.
 
-    An experiment without a study of ours, or with several, shows all its runs.
+    For an experiment of no study, or of several, it is the page of all its runs.
 
     Args:
         experiment_id: MLflow's id of the experiment.
@@ -87,7 +87,7 @@ def views(card: StudyCard, study_key: str, now_ms: int) -> dict[str, str]:
 def study_links(experiment_id: str, study_key: str, run_id: str, reports: Sequence[str]) -> str:
     """Return links from the study's run to its trials and reports, as one line of Markdown.
 
-    Relative, so that they hold whatever address a browser reaches the server by.
+    They are relative, so they work by any address of the server.
     """
     links = {
         "Trials, best first": trials_page(experiment_id, _best_first(study_key)),

@@ -1,14 +1,14 @@
 """What every tracker guarantees. `studyflow.testing.tracker_contract` tests it.
 
-A tracker shows a study to people; it is never the truth. Every method brings the tracker's
-picture of one study or trial up to date with what it is given: calling it again with the same
-record changes nothing, and after an outage one call with the newest record mends everything missed.
-Every method may block for some seconds; `studyflow.tracking.mirror` keeps them away from the
-runner's loop. Two threads may use one tracker at once, as long as they write about different
-trials.
+A tracker shows a study to people. The study's storage is the single source of truth; a tracker
+mirrors it and catches up. Each method brings the runs of one study or trial up to date with what it
+is given: calling it again with the same record changes nothing, and after an outage one call with
+the newest record sends everything that was missed. Each method may block for some seconds, so the
+runner's loop calls trackers only through `studyflow.tracking.mirror`. Two threads may use one
+tracker at once, as long as they write about different trials.
 
-One parent run stands for the study and one child run for each trial, whatever its attempts. Runs
-are found again by tags, so no process has to remember an id.
+The study has one run, the parent, and each trial one child run, however many attempts it takes.
+Runs are found again by tags, so no process has to remember an id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from studyflow.trial.record import TrialRecord
 
 @dataclass(frozen=True, slots=True)
 class StudyCard:
-    """What a tracker shows of a study from its first moment."""
+    """A study as a tracker shows it from the start."""
 
     name: str
     directions: tuple[str, ...]
@@ -39,15 +39,16 @@ class StudyCard:
     parameters: tuple[str, ...] = ()
     """Searched parameters, in the study file's order."""
     source: str = ""
-    """What a person started, such as the path of the study file; `studyflow` when empty."""
+    """What was run, such as the path of the study file; MLflow shows `studyflow` when empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudySummary:
-    """What a tracker shows of a study at its end, or at the end of one runner."""
+    """A study as a tracker shows it at its end, or at the end of one runner."""
 
     finished: bool
-    """Whether the study spent its budget or stopped early; False when a runner was interrupted."""
+    """Whether the study spent its budget or stopped early; False when its runner was
+    interrupted."""
     best: tuple[TrialRecord, ...]
     """The best trial, or the Pareto front; empty when nothing feasible finished."""
     records: tuple[TrialRecord, ...]
@@ -56,14 +57,15 @@ class StudySummary:
     files: Mapping[str, Path] = field(default_factory=dict)
     """Artifact path within the parent run → local file: figures, report, best configuration."""
     is_driven: bool = False
-    """Whether a runner is at work on the study, so that its run goes on."""
+    """Whether another runner goes on with the study, so that its run stays running."""
 
 
 class Tracker(Protocol):
-    """Mirrors one study. See the module's text for what all trackers guarantee.
+    """Mirrors one study. The module's docstring says what all trackers guarantee.
 
-    Every method raises `TrackingUnavailable` when the server does not answer in time and
-    `TrackingError` when it refuses for good.
+    Raises:
+        TrackingUnavailable: By every method that calls the server, when it does not answer in time.
+        TrackingError: By every method that calls the server, when it refuses for good.
     """
 
     @property
@@ -76,7 +78,7 @@ class Tracker(Protocol):
     def open_trial(self, record: TrialRecord) -> TrackingRef:
         """Create the trial's child run, or find it and set it to running; return it.
 
-        The run holds the parameters and tags for state, attempt and number.
+        The run holds the parameters, and tags for state, attempt and number.
         """
 
     def log_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
@@ -99,7 +101,7 @@ class Tracker(Protocol):
         """Bring the parent run up to date: best trial, configuration, table of trials, files."""
 
     def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
-        """Return one metric of a trial's run by step, oldest first, whoever logged it."""
+        """Return one metric of a trial by step, oldest first, whoever logged it."""
 
     def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
         """Return the last value of every metric of a trial's run; empty when it has none."""
@@ -111,10 +113,9 @@ class Tracker(Protocol):
 
         Args:
             record: The trial.
-            metrics: What is looked for.
+            metrics: Metrics that the study needs.
             began_at: When the attempt's script began, in seconds since the epoch; `None` when it is
-                not known. Of a run that is older than the attempt, what was logged before does not
-                count.
+                not known. Of a run that is older than the attempt, earlier values do not count.
         """
 
     def finished_trials(self) -> frozenset[int]:
@@ -123,7 +124,7 @@ class Tracker(Protocol):
     def run_url(
         self, record: TrialRecord | None = None, *, artifact: str | None = None
     ) -> str | None:
-        """Return where a person sees the study's or a trial's run, or one of the run's artifacts.
+        """Return the web page of the study's or a trial's run, or of one of the run's artifacts.
 
         `None` without a web server.
         """

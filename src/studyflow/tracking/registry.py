@@ -1,8 +1,8 @@
-"""MLflow's model registry: a trial's artifact under a name, a version and an alias.
+"""MLflow's model registry: a trial's artifact under a name, with a version and an alias.
 
-No MLflow model is needed: a version points at the artifact as the trial left it. MLflow downloads
-versions as folders, so the version of a single file is the folder that holds it, and a tag names
-the file:
+A version points at the artifact as the trial left it; it need not be an MLflow model. MLflow
+downloads versions as folders, so the version of a single file is the folder that holds it, and a
+tag names the file:
 
     mlflow.artifacts.download_artifacts("models:/NAME@champion/model.pt")
 """
@@ -36,21 +36,21 @@ _NO_MODELS: Final = frozenset(
         ".txt",
     )
 )
-"""Endings of what people look at, the trial's log among them."""
+"""Endings of pictures, tables and texts, such as the trial's log."""
 
 _REFUSED: Final = re.compile(r"[/:]+")
 
 
 def choose_artifact(names: Sequence[str], wanted: str | None = None) -> str | None:
-    """Return which of a trial's artifacts is its model; `None` when none of them can be one.
+    """Return the artifact of a trial that is its model; `None` when none of them can be one.
 
     Args:
         names: The artifacts at the top of a run.
-        wanted: The one that a person named, a path within the run; `None` for the only one that is
-            no table, picture or text, or the one called `model` with any ending.
+        wanted: The user's choice, a path within the run. `None` for the one called `model` with
+            any ending, or else the only one that is no table, picture or text.
 
     Raises:
-        TrackingError: Several may be it.
+        TrackingError: Several artifacts can be the model.
     """
     if wanted is not None:
         return wanted
@@ -59,22 +59,19 @@ def choose_artifact(names: Sequence[str], wanted: str | None = None) -> str | No
     ]
     if len(candidates) > 1:
         raise TrackingError(
-            f"The trial has several artifacts, and any may be the model: {', '.join(candidates)}.",
+            f"The trial has several artifacts that can be the model: {', '.join(candidates)}.",
             hint="name it by --artifact.",
         )
     return candidates[0] if candidates else None
 
 
 def model_name(name: str) -> str:
-    """Return a name as the registry takes it: without slashes and colons."""
+    """Return a name that the registry accepts: without slashes and colons."""
     return _REFUSED.sub("-", name).strip()
 
 
 class ModelRegistry:
-    """The registry of one MLflow.
-
-    Every method raises `TrackingUnavailable` when MLflow does not answer in time and
-    `TrackingError` when it refuses.
+    """The model registry of one MLflow. Nothing is contacted before the first call.
 
     Args:
         uri: Tracking URI, which is the registry's too.
@@ -84,7 +81,12 @@ class ModelRegistry:
         self._mlflow = Connection(uri)
 
     def artifacts(self, run_id: str) -> tuple[str, ...]:
-        """Return the files and folders at the top of a run's artifacts, by name."""
+        """Return the files and folders at the top of a run's artifacts, by name.
+
+        Raises:
+            TrackingUnavailable: MLflow does not answer in time.
+            TrackingError: MLflow refuses.
+        """
         with self._mlflow.client() as client:
             return tuple(sorted(entry.path for entry in client.list_artifacts(run_id)))
 
@@ -98,11 +100,20 @@ class ModelRegistry:
         description: str,
         tags: Mapping[str, str],
     ) -> str:
-        """Give a run's artifact a version and the alias, and return the version.
+        """Register a run's artifact under a name, and return its version.
 
         An artifact that has a version already keeps it, with the new description and tags.
 
+        Args:
+            run_id: The run.
+            artifact: Path of the model within the run.
+            name: Name of the registered model; created when it is new.
+            alias: Given to this version, and taken from any other.
+            description: Description of the version.
+            tags: Tags of the version.
+
         Raises:
+            TrackingUnavailable: MLflow does not answer in time.
             TrackingError: The run has no such artifact, or MLflow refuses.
         """
         with self._mlflow.client() as client:

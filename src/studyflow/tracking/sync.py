@@ -23,7 +23,7 @@ class SyncReport:
     """Trials that the tracker did not answer about, or that were not tried any more."""
     error: str | None = None
     """What the tracker said when it did not answer, or when it refused the study's own summary."""
-    is_away: bool = False
+    is_retryable: bool = False
     """Whether it did not answer, so that the same may succeed later."""
 
     @property
@@ -74,20 +74,20 @@ def sync_study(
             left[record.number] = str(error)
             if not _answers(tracker):
                 left |= {other.number: str(error) for other in todo[index + 1 :]}
-                return SyncReport(tuple(sent), failed, tuple(left), str(error), is_away=True)
+                return SyncReport(tuple(sent), failed, tuple(left), str(error), is_retryable=True)
         except (StudyflowError, OSError) as error:
             failed[record.number] = str(error)
         if progress is not None:
             progress(index + 1, len(todo))
     error_text = next(iter(left.values()), None)
-    is_away = error_text is not None
+    is_retryable = error_text is not None
     if summary is not None:
         try:
             tracker.close_study(summary())
         except TrackingError as error:
             error_text = error_text or str(error)
-            is_away = is_away or error.retryable
-    return SyncReport(tuple(sent), failed, tuple(left), error_text, is_away)
+            is_retryable = is_retryable or error.retryable
+    return SyncReport(tuple(sent), failed, tuple(left), error_text, is_retryable)
 
 
 def _answers(tracker: Tracker) -> bool:

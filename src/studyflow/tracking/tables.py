@@ -1,4 +1,4 @@
-"""Pure functions from trial records to what trackers show: tables, tags, summaries."""
+"""Tables, counts and files of trials, as trackers show them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def trials_table(
     """Return columns and one row per trial, ordered by number.
 
     Parameters, other metrics and constraints get a column each in order of first appearance, with
-    a prefix where names could meet. Cells without a value are `None`; a parameter that is null, and
-    a text that would be taken for something else, are written as `studyflow.spec.cells` has it.
+    a prefix that keeps their names apart. Cells without a value are `None`. A parameter that is
+    null, and a text that could be read as another value, are written as by `studyflow.spec.cells`.
     """
     ordered = sorted(records, key=lambda record: record.number)
     params = _names(record.params for record in ordered)
@@ -63,7 +63,7 @@ def trials_table(
 def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """Return the table as CSV text; a missing cell is empty.
 
-    Text that a spreadsheet would run as a formula is quoted by an apostrophe: messages come from
+    Text that a spreadsheet would run as a formula begins with an apostrophe: messages come from
     user code.
     """
     text = io.StringIO()
@@ -89,21 +89,22 @@ def run_status(state: TrialState, cause: Cause | None) -> str:
 
 
 def state_counts(records: Iterable[TrialRecord]) -> dict[str, int]:
-    """Return how many trials were asked for, and how many are in each final state."""
-    asked = [record for record in records if record.state is not TrialState.WAITING]
+    """Return how many trials were suggested, and how many are in each final state."""
+    suggested = [record for record in records if record.state is not TrialState.WAITING]
     return {
-        "n_trials": len(asked),
-        "n_complete": sum(record.state is TrialState.COMPLETE for record in asked),
-        "n_pruned": sum(record.state is TrialState.PRUNED for record in asked),
-        "n_failed": sum(record.state is TrialState.FAILED for record in asked),
+        "n_trials": len(suggested),
+        "n_complete": sum(record.state is TrialState.COMPLETE for record in suggested),
+        "n_pruned": sum(record.state is TrialState.PRUNED for record in suggested),
+        "n_failed": sum(record.state is TrialState.FAILED for record in suggested),
     }
 
 
 def artifact_files(artifacts: Sequence[Path]) -> Gathered:
-    """Return each file with its place among the artifacts: files by name, folders as a tree.
+    """Return each file with its path among the artifacts: files by name, folders as a tree.
 
-    What is no file of its artifact folder is left out; see `studyflow.trial.user_files`. An
-    artifact that is gone counts as a file: whoever uploads it fails, and a later sync tries again.
+    Pipes, broken links and links that lead out of an artifact's folder are left out; see
+    `studyflow.trial.user_files`. An artifact that is gone counts as a file: its upload fails, and a
+    later sync tries again.
     """
     found = gather((path, path.name, path.parent) for path in artifacts if os.path.lexists(path))
     found.files += [Artifact(path, path.name, 0) for path in artifacts if not os.path.lexists(path)]

@@ -179,9 +179,9 @@ class Recorder:
         reported, logged = self._reports.latest(record), LoggedRuns()
         if not all(name in reported for name in names):
             logged = self._mirror.read_runs(record, names, status.started_at)
-        if logged.is_away and is_cancelling:
+        if logged.is_retryable and is_cancelling:
             return replace(outcome, cause=Cause.CANCELLED, message=_CANCELLED.message)
-        if logged.is_away:
+        if logged.is_retryable:
             since = self._unread_since.setdefault(attempt, self._clock())
             if self._clock() - since < self._patience_seconds:
                 self._notes.add(

@@ -87,7 +87,7 @@ def test_nan_agrees_with_nan() -> None:
 
 def test_what_came_by_the_sdk_comes_first() -> None:
     assert read(run("own", loss=0.5), run("x", loss=0.4), reported={"loss": 0.3}).value == 0.3
-    away = read(trouble="MLflow does not answer.", is_away=True, reported={"loss": 0.3})
+    away = read(failure="MLflow does not answer.", is_retryable=True, reported={"loss": 0.3})
     assert away.value == 0.3
 
 
@@ -108,7 +108,7 @@ def test_why_there_is_no_value_is_data() -> None:
     assert read(run("own", other=1.0)).gap is Gap.ABSENT
     assert read(run("own", loss=0.5), run("x", loss=0.4)).gap is Gap.AMBIGUOUS
     assert read(LoggedRun("own", "", outdated=frozenset({"loss"}))).gap is Gap.OUTDATED
-    assert read(trouble="MLflow does not answer.").gap is Gap.UNREADABLE
+    assert read(failure="MLflow does not answer.").gap is Gap.UNREADABLE
 
 
 @pytest.mark.parametrize(
@@ -131,18 +131,18 @@ def test_why_there_is_no_value_is_data() -> None:
             "the loss in its MLflow run is older than this attempt: an earlier one logged it.",
         ),
         (
-            say(trouble="MLflow at http://mlflow:5000 does not answer."),
+            say(failure="MLflow at http://mlflow:5000 does not answer."),
             "what it logged to MLflow is not known: MLflow at http://mlflow:5000 does not answer.",
         ),
         (
-            say(run("own"), strangers=(LoggedRun("s", "a-b-1", {"loss": 0.4}, experiment="mine"),)),
+            say(run("own"), unrelated=(LoggedRun("s", "a-b-1", {"loss": 0.4}, experiment="mine"),)),
             "A run of experiment 'mine' began meanwhile and has loss=0.4, but nothing ties it to",
         ),
         (
             say(run("own")),
             "Its MLflow run at http://mlflow:5000 has no metric either. Hint: a script",
         ),
-        (say(), "It said nothing. There is no MLflow run of this trial to look at either"),
+        (say(), "It said nothing. There is no MLflow run of this trial either"),
     ],
 )
 def test_a_message_says_what_was_found_and_what_to_change(message: str, words: str) -> None:

@@ -29,7 +29,7 @@ def test_the_model_is_the_only_artifact_or_the_one_of_that_name(
 
 @pytest.mark.parametrize("names", [("a.pt", "b.pt"), ("model.pt", "model.onnx")])
 def test_of_several_that_may_be_it_none_is_guessed(names: tuple[str, ...]) -> None:
-    with pytest.raises(TrackingError, match=r"any may be the model: .*--artifact"):
+    with pytest.raises(TrackingError, match=r"can be the model: .*--artifact"):
         choose_artifact(names)
 
     assert choose_artifact(names, names[1]) == names[1]

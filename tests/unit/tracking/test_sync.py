@@ -46,7 +46,7 @@ def test_sync_says_what_an_outage_left(runner: FakeRunner) -> None:
     report = sync_study(runner.tracker, card(), records, runner.files)
     assert report.sent == (0, 3), "it answers, only not about trial 2"
     assert report.failed == {1: "artifact gone"}
-    assert (report.left, report.error, report.is_away) == ((2,), "away", True)
+    assert (report.left, report.error, report.is_retryable) == ((2,), "away", True)
     assert not report.is_complete
 
 
@@ -61,7 +61,7 @@ def test_sync_ends_when_the_tracker_answers_no_more(runner: FakeRunner) -> None:
     report = sync_study(
         runner.tracker, card(), records, runner.files, summary=lambda: StudySummary(True, (), ())
     )
-    assert (report.sent, report.left, report.is_away) == ((0,), (1, 2, 3), True)
+    assert (report.sent, report.left, report.is_retryable) == ((0,), (1, 2, 3), True)
     assert runner.tracker.calls["close_trial"] == 2
     assert runner.tracker.calls["close_study"] == 0
 
@@ -78,4 +78,4 @@ def test_a_refused_summary_is_no_outage(runner: FakeRunner) -> None:
         runner.files,
         summary=lambda: StudySummary(True, (), ()),
     )
-    assert (report.sent, report.error, report.is_away) == ((0,), "no", False)
+    assert (report.sent, report.error, report.is_retryable) == ((0,), "no", False)

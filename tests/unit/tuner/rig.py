@@ -83,7 +83,7 @@ class Picture:
         self, record: TrialRecord, metrics: Sequence[str], began_at: float | None
     ) -> LoggedRuns:
         if self.is_away:
-            return LoggedRuns(trouble="MLflow does not answer.", is_away=True)
+            return LoggedRuns(failure="MLflow does not answer.", is_retryable=True)
         latest = {name: values[-1] for name, values in self.logged.items()}
         if record.attempt > 1 and began_at is not None and self.logged_at_ms < 1000 * began_at:
             latest = {}  # all attempts share the run: these are an earlier one's

@@ -21,7 +21,7 @@ class Availability:
         self._first_seconds, self._longest_seconds = retry_seconds
         self._pause_seconds = self._first_seconds
         self._next_at = 0.0
-        self.away_since: float | None = None
+        self.unavailable_since: float | None = None
         """When it did not answer first, on the mirror's clock; `None` while it answers."""
         self.last_error: str | None = None
         """What it said when it last failed; `None` when it never did."""
@@ -33,20 +33,20 @@ class Availability:
         """Callers that wait for everything to be sent: pauses stay short."""
 
     @property
-    def is_away(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Whether it did not answer when it was last called."""
-        return self.away_since is not None
+        return self.unavailable_since is not None
 
     @property
     def seconds_to_wait(self) -> float:
         """Seconds until it may be called again; 0 while it answers."""
-        return max(self._next_at - self._clock(), 0.0) if self.is_away else 0.0
+        return max(self._next_at - self._clock(), 0.0) if self.is_unavailable else 0.0
 
     def failed(self, error: Exception) -> None:
         """Take note that it did not answer, and wait before the next try."""
         self.last_error = str(error)
-        if self.away_since is None:
-            self.away_since = self._clock()
+        if self.unavailable_since is None:
+            self.unavailable_since = self._clock()
             _log.warning("The tracker does not answer; the study goes on without it. %s", error)
         self._next_at = self._clock() + self._pause_seconds
         longest = self._first_seconds if self.n_hurried else self._longest_seconds
@@ -55,10 +55,10 @@ class Availability:
     def answered(self) -> None:
         """Take note that a call succeeded."""
         self.n_successes += 1
-        if self.away_since is not None:
-            seconds = self._clock() - self.away_since
+        if self.unavailable_since is not None:
+            seconds = self._clock() - self.unavailable_since
             _log.info("The tracker answers again, after %.0f s.", seconds)
-        self.away_since = None
+        self.unavailable_since = None
         self.refusal = None
         self._pause_seconds = self._first_seconds
 

@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 
 FAILURES_BEFORE_REFUSED: Final = 8
 """Failures of one trial, each after a success of something else, until only a later sync tries it.
-With pauses doubling from 1 second to 60 that is about 3 minutes of, say, an artifact store away."""
+With pauses doubling from 1 second to 60 that is about 3 minutes, as of an artifact store that does
+not answer."""
 
 
 class CatchUp:
@@ -63,7 +64,7 @@ class CatchUp:
         return not (self._is_working or self._backlog.is_waiting)
 
     def wake(self) -> None:
-        """Have the thread look at the backlog; it is started by the first task."""
+        """Have the thread check the backlog; the first task starts it."""
         with self._changed:
             has_work = not self._is_stopped and self._seconds_to_wait() is not None
             if has_work and self._thread is None:

@@ -41,7 +41,7 @@ class MirrorStatus:
     """Trials among them that are not tried again by this process; `studyflow sync` does."""
     last_error: str | None
     """What the tracker said when it last failed; `None` when it never did."""
-    away_since: float | None
+    unavailable_since: float | None
     """When it first did not answer, on the mirror's clock; `None` while it answers."""
 
 
@@ -106,7 +106,7 @@ class Mirror:
                 pending=self._backlog.n_pending,
                 refused=self._backlog.refused,
                 last_error=self._availability.last_error,
-                away_since=self._availability.away_since,
+                unavailable_since=self._availability.unavailable_since,
             )
 
     def open_study(self, card: StudyCard, patience_seconds: float = 10.0) -> TrackingRef | None:
@@ -184,8 +184,8 @@ class Mirror:
             return found
         with self._changed:
             return LoggedRuns(
-                trouble=self._availability.last_error or "it did not answer.",
-                is_away=self._availability.is_away,
+                failure=self._availability.last_error or "it did not answer.",
+                is_retryable=self._availability.is_unavailable,
             )
 
     def read_points(
@@ -276,7 +276,7 @@ class Mirror:
 
     def _take_turn(self, subject: int | None, patience_seconds: float) -> bool:
         with self._changed:
-            may_call = not (self._availability.is_away or self._is_closed)
+            may_call = not (self._availability.is_unavailable or self._is_closed)
             return may_call and self._turns.take(subject, patience_seconds)
 
     def _make(self, call: Callable[[], _T], timeout_seconds: float, subject: int | None) -> _T:
@@ -315,7 +315,7 @@ class Mirror:
         found = self._call(call, patience_seconds)
         if found is None:
             with self._changed:
-                if self._availability.is_away and self._backlog.probe is None:
+                if self._availability.is_unavailable and self._backlog.probe is None:
                     self._backlog.probe = call
             self._wake()
         return found

@@ -36,7 +36,7 @@ def batches(
 ) -> list[Batch]:
     """Return one or more batches that hold everything, each as small as MLflow wants it.
 
-    Tags go last: `studyflow.synced` must not be there before what it speaks of.
+    Tags go last: `studyflow.synced` must not be there before what it is about.
     """
     room = METRICS_PER_BATCH
     if params or tags:
@@ -113,7 +113,7 @@ class RunLog:
         """Log metrics and tags to a trial's run, and its parameters if they are not there yet.
 
         MLflow never lets a parameter change. One that is there with another value was logged by
-        the training script itself, and stands.
+        the training script itself, and is kept.
 
         Raises:
             TrackingUnavailable: MLflow does not answer in time; some may be stored.

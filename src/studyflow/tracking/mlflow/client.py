@@ -160,7 +160,7 @@ def connect(uri: str) -> Any:
         MissingExtra: MLflow is not installed.
         TrackingError: The database was written by another version of MLflow.
     """
-    # MLflow starts its telemetry on import and knows no other way to be told.
+    # MLflow starts its telemetry on import; only this variable prevents that.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What an MLflow shows of a study: names, tags, metrics and files. Pure functions."""
+"""What MLflow shows of a study: names, tags, metrics and files. Pure functions."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def closing_metrics(
     """Return the points that make each final value the latest of its metric.
 
     MLflow's latest value is the one with the highest step, then time, then value; so a final value
-    goes to the last step known for its metric, and after whatever stands there. A value that is the
+    goes to the last step known for its metric, after all points of that step. A value that is the
     latest already is left alone, so that closing twice adds nothing.
 
     Args:

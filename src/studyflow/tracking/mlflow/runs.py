@@ -1,7 +1,7 @@
 """The runs of one study: found by their tags, created, and replaced when somebody deleted them.
 
-No process has to remember an id. A run is looked for before it is created, and of several that
-stand for one trial the fullest is kept. A call that MLflow refuses is made once more if the run, or
+No process has to remember an id. A run is searched for before it is created, and of several runs
+for one trial the most complete is used. A call that MLflow refuses is made once more if the run, or
 its experiment, was deleted meanwhile.
 """
 
@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class TrialRun:
-    """The run that stands for a trial."""
+    """The run of a trial."""
 
     run_id: str
     is_new: bool = False
@@ -49,7 +49,7 @@ class TrialRun:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What of a run decides whether it stands for a trial: of thousands, no more is kept."""
+    """What decides whether a run is used for its trial: no more is kept of thousands of runs."""
 
     run_id: str
     start_ms: int
@@ -78,7 +78,7 @@ class Candidate:
 
 
 def ranked(candidates: Iterable[Candidate], known: str | None) -> list[Candidate]:
-    """Return runs for one trial, the one that stands for it first.
+    """Return runs for one trial, the one to use first.
 
     Args:
         candidates: Runs that name the trial.
@@ -129,7 +129,7 @@ class StudyRuns:
         self._search = search
         self._study = study
         self._lock = threading.RLock()
-        """Held while a run is looked for or created, so that two threads create one. Uploads and
+        """Held while a run is searched for or created, so that two threads create one. Uploads and
         other work on a known run do not hold it."""
         self._parent_id: str | None = None
         self._trial_ids: dict[int, str] = {}
@@ -213,7 +213,7 @@ class StudyRuns:
 
     def _create_parent(self, experiment: str) -> str:
         created = self._new_parent()
-        # Another runner of this study may have created one just now: the first stands.
+        # Another runner of this study may have created one just now: the first is used.
         first = self._first_parent(experiment) or created
         if first != created:
             with self._mlflow.client() as client:
@@ -255,7 +255,7 @@ class StudyRuns:
             return self._trial_ids[record.number]
 
     def choose_all(self) -> dict[int, Candidate]:
-        """Return for each trial that has runs the one that stands for it.
+        """Return the run to use for each trial that has one or more.
 
         Runs that a lost answer left behind empty beside the trial's real one are deleted.
         """
@@ -305,7 +305,7 @@ class StudyRuns:
             return self._create_trial(record) if found is None else TrialRun(found)
 
     def _replace_trial(self, record: TrialRecord, gone: str) -> TrialRun:
-        """Return the run that stands for a trial whose run was deleted."""
+        """Return another run for a trial whose run was deleted; created when there is none."""
         with self._lock:
             if self._trial_ids.get(record.number) == gone:
                 del self._trial_ids[record.number]
@@ -332,15 +332,15 @@ class StudyRuns:
         return TrialRun(run_id, is_new=True)
 
     def _choose(self, number: int, candidates: Sequence[Candidate]) -> Candidate:
-        """Return the run that stands for a trial, and delete empty twins of it.
+        """Return the run to use for a trial, and delete empty duplicates of it.
 
-        A twin is left behind by a request whose answer was lost, so that it was made again.
+        A duplicate comes from a request that was made again because its answer was lost.
         """
-        chosen, *twins = ranked(candidates, self._trial_ids.get(number))
-        for twin in twins:
-            if twin.is_empty:
+        chosen, *duplicates = ranked(candidates, self._trial_ids.get(number))
+        for duplicate in duplicates:
+            if duplicate.is_empty:
                 with self._mlflow.client() as client:
-                    client.delete_run(twin.run_id)
+                    client.delete_run(duplicate.run_id)
         return chosen
 
     # Both

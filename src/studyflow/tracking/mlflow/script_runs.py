@@ -38,7 +38,8 @@ class ScriptRuns:
     def points(self, record: TrialRecord, run_id: str, metric: str) -> tuple[MetricPoint, ...]:
         """Return one metric of a trial's run by step, oldest first.
 
-        Where that run has none, and one other that the script started has, it is that one's.
+        When that run has none and exactly one other run of the script has it, it is read from
+        there.
         """
         key = keys.key_for(metric)
         with self._mlflow.client() as client:
@@ -74,7 +75,7 @@ class ScriptRuns:
         Args:
             record: The trial.
             run_id: The trial's run.
-            metrics: What is looked for.
+            metrics: Metrics that the study needs.
             began_at: When the attempt's script began, in seconds since the epoch; `None` when it is
                 not known.
         """
@@ -90,15 +91,15 @@ class ScriptRuns:
                 for run in self._search.of_attempt(record, run_id, since_ms)
                 if run.info.run_id != run_id
             ]
-            strangers: list[LoggedRun] = []
+            unrelated: list[LoggedRun] = []
             if began_at is not None and not any(run.metrics or run.outdated for run in runs):
-                strangers = [
+                unrelated = [
                     self._logged(run, wanted, since_ms, home)
                     for run in self._search.everywhere(since_ms)
                     if wanted <= run.data.metrics.keys()
                     and not any(tag.startswith("studyflow.") for tag in run.data.tags)
                 ]
-        return tuple(runs), tuple(strangers)
+        return tuple(runs), tuple(unrelated)
 
     def _logged(self, run: Any, wanted: Collection[str], since_ms: int, home: str) -> LoggedRun:
         """Return what a run holds of metrics, without what is older than `since_ms`.

@@ -15,7 +15,7 @@ EXPERIMENTS_PER_SEARCH: Final = 500
 """A search names each experiment, and a database bounds how long a statement may be."""
 
 Role = Literal["study", "trial"]
-"""What a run of ours stands for."""
+"""Whose run it is: the study's own, or a trial's."""
 
 
 class RunSearch:

@@ -29,7 +29,7 @@ from studyflow.tracking.protocol import StudyCard, StudySummary
 
 
 class StudyRun:
-    """Writes to the run that stands for the study, the parent of its trials' runs.
+    """Writes to the study's own run, the parent of its trials' runs.
 
     Every method raises `TrackingUnavailable` when MLflow or its artifact store does not answer in
     time and `TrackingError` when it refuses.

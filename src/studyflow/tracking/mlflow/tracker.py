@@ -246,9 +246,10 @@ class MLflowTracker:
             )
 
     def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
-        """Return one metric of a trial's run by step, oldest first, whoever logged it.
+        """Return one metric of a trial by step, oldest first, whoever logged it.
 
-        Where that run has none, and one other that the script started has, it is that one's.
+        When the trial's run has none and exactly one other run of the script has it, it is read
+        from that run.
 
         Raises:
             TrackingUnavailable: MLflow does not answer in time.
@@ -274,7 +275,7 @@ class MLflowTracker:
 
         Args:
             record: The trial.
-            metrics: What is looked for.
+            metrics: Metrics that the study needs.
             began_at: When the attempt's script began, in seconds since the epoch; `None` when it is
                 not known.
 
@@ -320,7 +321,7 @@ class MLflowTracker:
     def run_url(
         self, record: TrialRecord | None = None, *, artifact: str | None = None
     ) -> str | None:
-        """Return where a person sees the study's or a trial's run, or one of the run's artifacts.
+        """Return the web page of the study's or a trial's run, or of one of the run's artifacts.
 
         `None` without a web server, and while the run is not known to this process: nothing is
         contacted.

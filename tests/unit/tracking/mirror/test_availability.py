@@ -27,9 +27,9 @@ def test_pauses_double_to_the_longest_and_begin_anew_after_an_answer() -> None:
     clock = Clock()
     availability = Availability(clock, (1.0, 5.0))
     assert failing(availability, clock, 5) == [1.0, 2.0, 4.0, 5.0, 5.0]
-    assert availability.away_since == 100.0
+    assert availability.unavailable_since == 100.0
     availability.answered()
-    assert not availability.is_away
+    assert not availability.is_unavailable
     assert availability.seconds_to_wait == 0.0
     assert failing(availability, clock, 1) == [1.0]
 
@@ -46,7 +46,7 @@ def test_trying_now_ends_the_pause_and_forgets_a_refusal() -> None:
     availability.failed(TrackingUnavailable("no answer"))
     availability.refusal = "no such scheme"
     availability.try_now()
-    assert availability.is_away
+    assert availability.is_unavailable
     assert availability.seconds_to_wait == 0.0
     assert not availability.refusal
 

@@ -26,7 +26,7 @@ def drain(mirror: Mirror, limit: int = 200) -> int:
 
 
 def is_away(mirror: Mirror) -> bool:
-    return mirror.status.away_since is not None
+    return mirror.status.unavailable_since is not None
 
 
 def test_a_whole_study_reaches_the_tracker(runner: FakeRunner) -> None:
@@ -62,7 +62,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(runner: FakeRunner) -> None
     runner.now += 61.0
     drain(mirror)
     assert mirror.status.pending == 0
-    assert mirror.status.away_since is None
+    assert mirror.status.unavailable_since is None
     assert len(runner.memory.runs[0].points) == 3
     assert [runner.memory.runs[n].status for n in (0, 1)] == ["FINISHED", "FINISHED"]
     assert runner.memory.created == 3
@@ -120,10 +120,13 @@ def test_why_a_scripts_runs_cannot_be_read_is_told(runner: FakeRunner) -> None:
     assert run.metrics == {"loss": 1 / 3}
     runner.tracker.fail_next(error=TrackingError("No such run."))
     refused = mirror.read_runs(runner.records[0], ("loss",), None)
-    assert (refused.trouble, refused.is_away) == ("No such run.", False)
+    assert (refused.failure, refused.is_retryable) == ("No such run.", False)
     runner.tracker.fail_next()
     away = mirror.read_runs(runner.records[0], ("loss",), None)
-    assert (away.trouble, away.is_away) == ("MLflow at http://test does not answer: planned", True)
+    assert (away.failure, away.is_retryable) == (
+        "MLflow at http://test does not answer: planned",
+        True,
+    )
 
 
 def test_pauses_double_up_to_the_longest(runner: FakeRunner) -> None:
@@ -242,7 +245,7 @@ def test_a_refused_trial_holds_nobody_up_and_counts_as_missing(
         mirror.finish_trial(runner.end(number))
     drain(mirror)
     status = mirror.status
-    assert (status.pending, status.refused, status.away_since) == (1, (0,), None)
+    assert (status.pending, status.refused, status.unavailable_since) == (1, (0,), None)
     assert "Trial 0: not tracked: no such key" in caplog.text
     assert runner.memory.finished_trials() == {1}
     assert mirror.flush(0.0) == 1
@@ -288,7 +291,7 @@ def test_files_that_are_away_are_asked_for_later(runner: FakeRunner) -> None:
     runner.file_errors = [ExecutorUnavailable("the disk is away")]
     mirror.finish_trial(runner.end(0))
     assert mirror.step() == 1.0
-    assert mirror.status.away_since is None
+    assert mirror.status.unavailable_since is None
     runner.now += 1.0
     drain(mirror)
     assert runner.memory.finished_trials() == {0}
