@@ -215,5 +215,5 @@ def clear(study: Study) -> None:
 
 def check_invariants(study: Study) -> None:
     assert [record.leftovers for record in study.records() if record.leftovers] == []
-    broken = [f for f in check(Evidence(study.spec, study.records())) if f.is_broken]
+    broken = [f for f in check(Evidence(study.spec, study.records())) if f.is_problem]
     assert broken == []

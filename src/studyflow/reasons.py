@@ -1,5 +1,8 @@
 """Why something is as it is: a code for programs, a sentence for people, and the way out.
 
+`Reason` is that; `Finding` is one that was looked for, with how much it matters and what it is
+concluded from.
+
 Whoever has to decide looks at the code. A message is for people: it may be worded anew at any time,
 and `tests/unit/test_architecture.py` sees to it that no line of this package reads one.
 
@@ -9,6 +12,7 @@ Standard library only: this module is part of every trial image.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -97,6 +101,66 @@ class Code(enum.StrEnum):
     NOTHING_FEASIBLE = "nothing-feasible"
     """The budget is spent and no trial gave a feasible value."""
 
+    # ---- why a study is stuck or slow ------------------------------------------------------------
+
+    PAUSED = "paused"
+    RUNNER_MISSING = "runner-missing"
+    """No runner drives the study."""
+    RUNNER_UNSEEN = "runner-unseen"
+    """No runner is seen from here; one elsewhere may drive the study."""
+    RUNNER_SUSPENDED = "runner-suspended"
+    RUNNER_STANDS_BY = "runner-stands-by"
+    """A second runner only waits to take over."""
+    FLOW_RUN_LATE = "flow-run-late"
+    """No worker has taken the flow run up."""
+    FLOW_RUN_QUEUED = "flow-run-queued"
+    """The flow run waits for another run of its deployment."""
+    FLOW_RUN_PENDING = "flow-run-pending"
+    """The flow run was submitted and has not begun."""
+    FLOW_RUN_PAUSED = "flow-run-paused"
+    FLOW_RUN_ENDED = "flow-run-ended"
+    """The last flow run crashed, failed or was cancelled."""
+    STORAGE_SLOW = "storage-slow"
+    TRACKER_BEHIND = "tracker-behind"
+    """MLflow lacks finished trials."""
+    ORCHESTRATOR_UNAVAILABLE = "orchestrator-unavailable"
+    """Prefect's server does not answer."""
+    ATTEMPTS_LOST = "attempts-lost"
+    """Many attempts were lost to the infrastructure."""
+    MEMORY_SHORT = "memory-short"
+    """Many trials ran out of memory."""
+    STRAGGLER = "straggler"
+    """A trial takes much longer than the others did."""
+    SUGGESTIONS_SLOW = "suggestions-slow"
+    STARTS_SLOW = "starts-slow"
+    """Trials spend most of their time before their script begins."""
+    NEVER_PRUNED = "never-pruned"
+    """The pruner has nothing to judge by."""
+    PARALLELISM_LIMITED = "parallelism-limited"
+
+    # ---- what a preflight, or a check of results, finds ------------------------------------------
+
+    PACKAGE_UNSUITABLE = "package-unsuitable"
+    """Python, or a package, is of a version that studyflow is not made for."""
+    NOT_INSTALLED = "not-installed"
+    """studyflow itself is only imported."""
+    FOLDER_READ_ONLY = "folder-read-only"
+    DISK_SPACE_SHORT = "disk-space-short"
+    GPUS_SHORT = "gpus-short"
+    """Fewer GPUs than a trial asks for."""
+    TRACKER_OUT_OF_REACH = "tracker-out-of-reach"
+    """Pods do not reach MLflow."""
+    RIGHTS_MISSING = "rights-missing"
+    RIGHTS_SURPLUS = "rights-surplus"
+    NO_ANSWER = "no-answer"
+    """A server took longer than it was given."""
+    CHECK_BROKEN = "check-broken"
+    """A check ended with an error of its own."""
+    PROMISE_BROKEN = "promise-broken"
+    """An invariant does not hold."""
+    PROMISE_UNCHECKED = "promise-unchecked"
+    """What an invariant is about could not be seen."""
+
     # ---- errors: one for each class of `studyflow.errors`, and finer ones ------------------------
 
     UNSPECIFIED = "unspecified"
@@ -140,3 +204,70 @@ class Reason:
 
     def __str__(self) -> str:
         return f"{self.message} Hint: {self.hint}".lstrip() if self.hint else self.message
+
+
+class Level(enum.StrEnum):
+    """How much a finding matters, the first the most."""
+
+    FINISHED = "finished"
+    """Nothing more is to come: the budget is spent, or a stop rule holds."""
+    PROBLEM = "problem"
+    """A study does not run, or does not go on, until something is done."""
+    WARNING = "warning"
+    """A study runs, slower or worse than it could."""
+    NOTE = "note"
+    """Worth knowing for who expected something else."""
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at, and how it stands."""
+
+    code: Code
+    level: Level
+    subject: str
+    """What it is about, a word or two that do not change: for scripts."""
+    message: str
+    """What was seen."""
+    hint: str | None = None
+    """The way out, without a capital at its beginning; `None` when there is nothing to do."""
+    evidence: tuple[str, ...] = ()
+    """What it is concluded from, a sentence each, for who doubts it."""
+
+    @classmethod
+    def ok(cls, subject: str, message: str) -> Finding:
+        """Return the finding that all is well."""
+        return cls(Code.OK, Level.OK, subject, message)
+
+    @classmethod
+    def because(
+        cls,
+        level: Level,
+        subject: str,
+        reason: Reason,
+        *,
+        hint: str | None = None,
+        evidence: Iterable[str] = (),
+    ) -> Finding:
+        """Return the finding that a reason makes.
+
+        Args:
+            level: How much it matters.
+            subject: What it is about.
+            reason: Code, message and way out.
+            hint: The way out when the reason has none.
+            evidence: What it is concluded from.
+        """
+        way_out = reason.hint or hint
+        return cls(reason.code, level, subject, reason.message, way_out, tuple(evidence))
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether something has to be done about it."""
+        return self.level is Level.PROBLEM
+
+    @property
+    def reason(self) -> Reason:
+        """Code, message and way out."""
+        return Reason(self.code, self.message, self.hint)

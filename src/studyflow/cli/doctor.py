@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -13,7 +13,8 @@ from rich.markup import escape
 
 from studyflow.cli import exits
 from studyflow.cli.options import json_option, settings_options
-from studyflow.diagnostics.preflight import Level, examine
+from studyflow.diagnostics.preflight import examine
+from studyflow.reasons import Finding, Level
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import quiet_optuna
@@ -32,22 +33,32 @@ def doctor(
 ) -> None:
     """Look whether a study (or the one of a file) can run here, and say how to mend what is wrong.
 
-    Packages, storage, MLflow, Prefect, disk, cards, and with --executor kubernetes the cluster and
+    Packages, storage, MLflow, Prefect, disk, GPUs, and with --executor kubernetes the cluster and
     the rights there. Nothing is started. Exit code 1 when there is a problem; warnings are none.
     """
     spec = None if study is None else StudySpec.from_yaml(study)
     quiet_optuna()
     findings = examine(settings, spec)
     if as_json:
-        rows = [dataclasses.asdict(finding) for finding in findings]
+        rows = [_document(finding) for finding in findings]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
-        console, width = Console(), max(len(finding.what) for finding in findings)
+        console, width = Console(), max(len(finding.subject) for finding in findings)
         for found in findings:
-            line = f"[{_COLOURS[found.level]}]{found.level:<8}[/] {found.what:<{width}}  "
-            console.print(line + escape(found.text), highlight=False, soft_wrap=True)
+            line = f"[{_COLOURS[found.level]}]{found.level:<8}[/] {found.subject:<{width}}  "
+            console.print(line + escape(found.message), highlight=False, soft_wrap=True)
             if found.hint:
                 hint = f"{'':<{10 + width}} [dim]Hint: {escape(found.hint)}[/]"
                 console.print(hint, highlight=False, soft_wrap=True)
     has_problem = any(finding.level is Level.PROBLEM for finding in findings)
     sys.exit(exits.FAILED if has_problem else 0)
+
+
+def _document(finding: Finding) -> dict[str, Any]:
+    return {
+        "level": finding.level.value,
+        "what": finding.subject,
+        "code": finding.code.value,
+        "text": finding.message,
+        "hint": finding.hint or "",
+    }

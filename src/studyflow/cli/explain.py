@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -16,14 +15,11 @@ from studyflow.cli import exits
 from studyflow.cli.options import json_option, settings_options
 from studyflow.cli.studies import load_study
 from studyflow.reports import StudyData
-from studyflow.reports.wording import number, one_line, plural, seconds, value
+from studyflow.reports.wording import number, one_line, percent, plural, value
 from studyflow.samplers.levels import FALLBACK_LEVELS, MODEL_LEVELS, SuggestionLevel
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.trial.record import TrialRecord, TrialState
-
-if TYPE_CHECKING:
-    from studyflow.diagnostics import Facts, Obstacle, Pace
 
 _LEVELS: Final = {
     SuggestionLevel.MODEL: "suggested by the full model, with one lengthscale for each parameter",
@@ -72,7 +68,7 @@ def explain(
         document, lines = _explain_suggestions(load_study(study, settings), trial_number)
         code = 0
     else:
-        document, lines, code = _explain_pace(study, settings)
+        document, lines, code = _explain_blockers(study, settings)
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
@@ -90,19 +86,21 @@ def _explain_suggestions(
     return document, list(trial_lines(document))
 
 
-def _explain_pace(study: str, settings: Settings) -> tuple[dict[str, Any], list[str], int]:
-    from studyflow.diagnostics import Level, Named, find_obstacles, look, pace
+def _explain_blockers(study: str, settings: Settings) -> tuple[dict[str, Any], list[str], int]:
+    from studyflow.cli.blockers import blocker_lines, blockers_document
+    from studyflow.diagnostics import Level, Named, find_blockers, take_snapshot, throughput
     from studyflow.storage import quiet_optuna
 
     quiet_optuna()
     path = Path(study)
     spec = StudySpec.from_yaml(path) if path.suffix in (".yaml", ".yml") else None
-    facts = look(Named(study, spec), settings, lambda: load_study(study, settings))
-    found, speed = find_obstacles(facts), pace(facts)
-    code = exits.FAILED if any(one.level is Level.STUCK for one in found) else 0
-    if facts.storage.absence is not None:
+    snapshot = take_snapshot(Named(study, spec), settings, lambda: load_study(study, settings))
+    found, speed = find_blockers(snapshot), throughput(snapshot)
+    code = exits.FAILED if any(one.level is Level.PROBLEM for one in found) else 0
+    if snapshot.storage.absence is not None:
         code = exits.UNAVAILABLE
-    return obstacles_document(facts, found, speed), list(obstacle_lines(facts, found, speed)), code
+    document = blockers_document(snapshot, found, speed)
+    return document, list(blocker_lines(snapshot, found, speed)), code
 
 
 def _find(data: StudyData, wanted: int) -> TrialRecord:
@@ -161,80 +159,6 @@ def calibration_document(data: StudyData) -> dict[str, Any]:
         "objectives": objectives,
         "summary": " ".join([head, *sentences]) + f"\n{tail}",
     }
-
-
-_HEADLINES: Final = {
-    "finished": "{name} is finished: {text}",
-    "stuck": "{name} is stuck: {text}",
-    "slow": "{name} is held up: {text}",
-}
-_SHARES: Final = {
-    "training": "training",
-    "failing": "trials that failed",
-    "lost": "lost attempts",
-    "suggestions": "suggestions",
-    "waiting": "waiting and starting",
-}
-
-
-def obstacles_document(
-    facts: Facts, found: Sequence[Obstacle], speed: Pace | None
-) -> dict[str, Any]:
-    """Return what stands in a study's way and how fast it is, as JSON values."""
-    return {
-        "study": facts.name,
-        "state": next((one.level.value for one in found if one.level.value in _HEADLINES), "well"),
-        "is_driven": facts.is_driven,
-        "n_finished": len(facts.counted),
-        "n_running": len(facts.running),
-        "n_left": facts.n_left,
-        "obstacles": [dataclasses.asdict(one) for one in found],
-        "pace": None if speed is None else dataclasses.asdict(speed),
-        "unseen": dict(facts.unseen),
-    }
-
-
-def obstacle_lines(facts: Facts, found: Sequence[Obstacle], speed: Pace | None) -> Iterator[str]:
-    """Yield the lines that tell a person what stands in a study's way, the gravest first."""
-    name, rest = one_line(facts.name), list(found)
-    if rest and rest[0].level.value in _HEADLINES:
-        first = rest.pop(0)
-        yield _HEADLINES[first.level.value].format(name=name, text=first.text)
-        yield from _obstacle_details(first, "")
-    else:
-        yield f"Nothing stands in the way of {name}."
-    for one in rest:
-        yield f"- {one.text}"
-        yield from _obstacle_details(one, "  ")
-    if facts.storage.absence is None:
-        yield (
-            f"Trials: {len(facts.counted)} finished, {len(facts.running)} running, "
-            f"{facts.n_left} left."
-        )
-    if speed is not None:
-        yield from _pace_lines(facts, speed)
-    for what, why in facts.unseen.items():
-        yield f"{what} was not looked at: {why}."
-
-
-def _obstacle_details(obstacle: Obstacle, indent: str) -> Iterator[str]:
-    if obstacle.hint:
-        yield f"{indent}Hint: {obstacle.hint}"
-    for seen in obstacle.evidence:
-        yield f"{indent}  {seen}"
-
-
-def _pace_lines(facts: Facts, speed: Pace) -> Iterator[str]:
-    left = f"; about {seconds(speed.seconds_left)} left" if speed.seconds_left is not None else ""
-    of = "the one that has" if speed.n_trials == 1 else f"the last {speed.n_trials}"
-    yield (
-        f"Pace: {_rate(speed.trials_per_hour)} trials per hour ({of} finished), "
-        f"{number(speed.parallel, 2)} of {facts.allowed} at once{left}."
-    )
-    spent = ", ".join(
-        f"{_percent(share)} {_SHARES[part]}" for part, share in speed.shares.items() if share > 0
-    )
-    yield f"Their time: {spent}."
 
 
 def trial_document(data: StudyData, record: TrialRecord) -> dict[str, Any]:
@@ -391,7 +315,7 @@ def _objective_lines(objective: dict[str, Any], n_data: Any) -> Iterator[str]:
         hope = f"better than {number(objective['best_before'])}, the best known then"
         if objective["chance_to_improve"] is not None:
             hope += (
-                f": a chance of {_percent(objective['chance_to_improve'])}, on average "
+                f": a chance of {percent(objective['chance_to_improve'])}, on average "
                 f"{number(objective['expected_improvement'], 2)} gained"
             )
         yield _line("hoped for", f"{hope}.")
@@ -416,7 +340,7 @@ def _acquisition_text(document: dict[str, Any]) -> str:
         gain = number(math.exp(min(found, 700.0)), 2)
         text += f": on average a gain of {gain} of the values' spread so far"
     elif name == "log-probability-of-feasibility":
-        text += f": nothing feasible is known; a chance of {_percent(math.exp(min(found, 0.0)))}"
+        text += f": nothing feasible is known; a chance of {percent(math.exp(min(found, 0.0)))}"
     return f"{text}."
 
 
@@ -429,14 +353,6 @@ def _basis_text(document: dict[str, Any]) -> str:
     if (milliseconds := document["milliseconds"]) is not None:
         parts.append(f"{milliseconds:.0f} ms")
     return f"{', '.join(parts) or 'unknown'}."
-
-
-def _rate(per_hour: float) -> str:
-    return f"{per_hour:.0f}" if per_hour >= 100 else number(per_hour, 2)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
 
 
 def _line(label: str, text: str) -> str:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from studyflow.cli.options import json_option, settings_options
 from studyflow.cli.studies import load_study
-from studyflow.diagnostics.invariants import Evidence, Finding, check, discarded_gpu_seconds, gather
+from studyflow.diagnostics.invariants import Evidence, check, discarded_gpu_seconds, gather
+from studyflow.reasons import Code, Finding, Level
 from studyflow.settings import Settings
+
+_WORDS: Final = {
+    Code.OK: "holds",
+    Code.PROMISE_BROKEN: "BROKEN",
+    Code.PROMISE_UNCHECKED: "unseen",
+}
 
 
 @click.command()
@@ -33,7 +40,7 @@ def verify(
         click.echo(json.dumps(_document(evidence, findings), indent=2, ensure_ascii=False))
     else:
         _print(evidence, findings)
-    sys.exit(1 if any(finding.is_broken for finding in findings) else 0)
+    sys.exit(1 if any(finding.level is Level.PROBLEM for finding in findings) else 0)
 
 
 def _gather(study: str, settings: Settings) -> Evidence:
@@ -54,10 +61,9 @@ def _gather(study: str, settings: Settings) -> Evidence:
 
 def _print(evidence: Evidence, findings: tuple[Finding, ...]) -> None:
     for finding in findings:
-        word = "BROKEN" if finding.is_broken else "unseen" if finding.unchecked else "holds"
-        click.echo(f"{finding.invariant:<4} {word:<7} {finding.promise}")
-        for problem in finding.problems or filter(None, [finding.unchecked]):
-            click.echo(f"             {problem}")
+        click.echo(f"{finding.subject:<4} {_WORDS[finding.code]:<7} {finding.message}")
+        for seen in finding.evidence:
+            click.echo(f"             {seen}")
     n_lost = sum(len(record.lost_attempts) for record in evidence.records)
     if n_lost:
         seconds = sum(record.lost_seconds for record in evidence.records)
@@ -75,14 +81,16 @@ def _document(evidence: Evidence, findings: tuple[Finding, ...]) -> dict[str, An
         "is_driven": evidence.is_driven,
         "n_lost_attempts": sum(len(record.lost_attempts) for record in evidence.records),
         "discarded_gpu_seconds": discarded_gpu_seconds(evidence),
-        "invariants": [
-            {
-                "invariant": finding.invariant,
-                "promise": finding.promise,
-                "holds": None if finding.unchecked else not finding.is_broken,
-                "problems": list(finding.problems),
-                "unchecked": finding.unchecked,
-            }
-            for finding in findings
-        ],
+        "invariants": [_invariant(finding) for finding in findings],
+    }
+
+
+def _invariant(finding: Finding) -> dict[str, Any]:
+    is_unchecked = finding.code is Code.PROMISE_UNCHECKED
+    return {
+        "invariant": finding.subject,
+        "promise": finding.message,
+        "holds": None if is_unchecked else finding.code is Code.OK,
+        "problems": [] if is_unchecked else list(finding.evidence),
+        "unchecked": " ".join(finding.evidence) if is_unchecked else "",
     }

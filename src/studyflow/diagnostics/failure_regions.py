@@ -1,4 +1,4 @@
-"""Which parameters the trials of one fate have in common: one bound of one parameter."""
+"""Which parameters the trials of one failure kind have in common: one bound of one parameter."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from studyflow.reports.wording import value
 from studyflow.trial import ParamValue
 
 MIN_TRIALS: Final = 2
-"""Trials of a fate from which a region is told: one has all of its parameters in common."""
+"""Failed trials from which a region is told: one has all of its parameters in common."""
 MIN_SEPARATION: Final = 0.75
-"""Share of the fate inside the region, less that of the others, from which it is told."""
+"""Share of the kind inside the region, less that of the others, from which it is told."""
 
 Params = Mapping[str, ParamValue]
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class FailureRegion:
     """A part of the search space that one bound cuts off."""
 
     condition: str
     """Such as `batch_size ≥ 96`."""
     n_inside: int
-    """Trials of the fate in it."""
+    """Failed trials in it."""
     n_others: int
     """Other trials in it."""
 
 
-def common_region(fated: Sequence[Params], others: Sequence[Params]) -> Region | None:
-    """Return the bound that best tells trials of one fate from the others.
+def common_region(failed: Sequence[Params], others: Sequence[Params]) -> FailureRegion | None:
+    """Return the bound that best tells trials of one failure kind from the others.
 
     `None` when no single bound does, or when there is too little to compare.
 
     Args:
-        fated: Parameters of the trials of the fate.
+        failed: Parameters of the trials of the kind.
         others: Parameters of the trials that went otherwise.
     """
-    if len(fated) < MIN_TRIALS or not others:
+    if len(failed) < MIN_TRIALS or not others:
         return None
-    best: tuple[float, Region] | None = None
-    for bound in _bounds(fated):
-        inside = sum(bound.holds(params) for params in fated)
+    best: tuple[float, FailureRegion] | None = None
+    for bound in _bounds(failed):
+        inside = sum(bound.holds(params) for params in failed)
         beside = sum(bound.holds(params) for params in others)
-        separation = inside / len(fated) - beside / len(others)
+        separation = inside / len(failed) - beside / len(others)
         if best is None or separation > best[0]:
-            best = separation, Region(str(bound), inside, beside)
+            best = separation, FailureRegion(str(bound), inside, beside)
     return best[1] if best is not None and best[0] >= MIN_SEPARATION else None
 
 
@@ -71,10 +71,10 @@ class _Bound:
         return f"{self.name} {self.relation} {value(self.limit)}"
 
 
-def _bounds(fated: Sequence[Params]) -> Iterator[_Bound]:
-    """Yield the bounds that some trial of the fate lies on."""
-    for name in dict.fromkeys(key for params in fated for key in params):
-        for one in dict.fromkeys(params[name] for params in fated if name in params):
+def _bounds(failed: Sequence[Params]) -> Iterator[_Bound]:
+    """Yield the bounds that some failed trial lies on."""
+    for name in dict.fromkeys(key for params in failed for key in params):
+        for one in dict.fromkeys(params[name] for params in failed if name in params):
             if _is_number(one):
                 yield _Bound(name, "≥", one)
                 yield _Bound(name, "≤", one)

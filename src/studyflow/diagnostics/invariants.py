@@ -13,6 +13,7 @@ from typing import Final
 
 from studyflow.errors import ExecutorError, TrackingError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
+from studyflow.reasons import Code, Finding, Level
 from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
 from studyflow.study import is_counted, n_trials_to_finish
@@ -37,25 +38,6 @@ class Evidence:
     """Finds what must not stand in anything that is kept."""
     unseen: Mapping[str, str] = field(default_factory=dict)
     """Why there are no `attempts` or nothing `shown`, by these names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One invariant, and whether it holds."""
-
-    invariant: str
-    """Its number, such as `I2`."""
-    promise: str
-    """What it says, one sentence."""
-    problems: tuple[str, ...] = ()
-    """What breaks it, a sentence each."""
-    unchecked: str = ""
-    """Why it could not be checked; empty when it was."""
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether something breaks it."""
-        return bool(self.problems)
 
 
 def gather(
@@ -123,8 +105,11 @@ def _find(
 ) -> Finding:
     if needs and getattr(evidence, needs) is None:
         why = evidence.unseen.get(needs, "nobody was asked.")
-        return Finding(invariant, promise, unchecked=why)
-    return Finding(invariant, promise, tuple(problems(evidence)))
+        return Finding(Code.PROMISE_UNCHECKED, Level.NOTE, invariant, promise, evidence=(why,))
+    found = tuple(problems(evidence))
+    if not found:
+        return Finding.ok(invariant, promise)
+    return Finding(Code.PROMISE_BROKEN, Level.PROBLEM, invariant, promise, evidence=found)
 
 
 def discarded_gpu_seconds(evidence: Evidence) -> float:

@@ -1,4 +1,4 @@
-"""What is known of a study at one moment, wherever it was learned."""
+"""What is known of a study at one moment, wherever it was learned. Nothing is asked here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from studyflow.executors.kubernetes.survey import Survey
+from studyflow.reasons import Reason
 from studyflow.settings import ExecutorName
 from studyflow.spec import StudySpec
 from studyflow.study import is_counted, n_trials_to_finish, shows_life
@@ -14,17 +15,7 @@ from studyflow.trial.record import TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True)
-class Absence:
-    """Why something could not be seen."""
-
-    message: str
-    hint: str = ""
-    is_refusal: bool = False
-    """Whether it answered and refused, so that waiting does not help."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerFacts:
+class RunnerState:
     """The study's runner on this machine, as its lock file and the processes tell."""
 
     is_there: bool = False
@@ -37,12 +28,13 @@ class RunnerFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class StorageFacts:
+class StorageState:
     """The study's storage."""
 
-    place: str
+    url: str
     """Its URL without password."""
-    absence: Absence | None = None
+    absence: Reason | None = None
+    """Why it could not be read; `None` when it was."""
     read_seconds: float = 0.0
     """How long one small read took."""
     is_file: bool = True
@@ -50,18 +42,19 @@ class StorageFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class TrackingFacts:
+class TrackingState:
     """MLflow."""
 
-    place: str
+    url: str
     """Its address without password; empty for the embedded database."""
-    absence: Absence | None = None
+    absence: Reason | None = None
+    """Why it could not be asked; `None` when it was."""
     n_unsent: int | None = None
     """Finished trials that it does not have completely; `None` when nobody counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class FlowRunFacts:
+class FlowRun:
     """The newest of the study's flow runs that Prefect knows."""
 
     name: str
@@ -75,7 +68,7 @@ class FlowRunFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Snapshot:
     """What is known of a study at one moment. What nobody asked for, or nobody told, is `None`."""
 
     name: str
@@ -83,24 +76,24 @@ class Facts:
     """Seconds since the epoch."""
     spec: StudySpec | None
     """`None` while the storage is away and no study file was named."""
-    storage: StorageFacts
+    storage: StorageState
     called: str = ""
     """What the person who asks called it: a study file, or its name."""
     records: tuple[TrialRecord, ...] = ()
     """The trials by number; none while the storage is away."""
     is_paused: bool = False
-    runner: RunnerFacts = RunnerFacts()
+    runner: RunnerState = RunnerState()
     beats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """How a runner last showed itself in the storage, by its site; this machine's own, which
     `runner` is about, is left out."""
     executor: ExecutorName = "local"
     slots: int | None = None
-    """How many trials find cards on this machine at once; `None` where cards are no limit."""
-    tracking: TrackingFacts | None = None
+    """How many trials find GPUs on this machine at once; `None` where GPUs are no limit."""
+    tracking: TrackingState | None = None
     cluster: Survey | None = None
-    cluster_absence: Absence | None = None
-    flow_run: FlowRunFacts | None = None
-    prefect_absence: Absence | None = None
+    cluster_absence: Reason | None = None
+    flow_run: FlowRun | None = None
+    prefect_absence: Reason | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
     """What was not looked at, and why."""
 
@@ -127,6 +120,19 @@ class Facts:
         """Whether a runner is known to be at work, here or elsewhere."""
         is_flow = self.flow_run is not None and self.flow_run.kind == "RUNNING"
         return self.runner.is_there or is_flow or shows_life(self.beats.values(), self.now)
+
+    @property
+    def run_command(self) -> str:
+        """The command by which a person goes on with the study."""
+        is_file = self.called.endswith((".yaml", ".yml"))
+        return f"studyflow run {self.called if is_file else 'FILE'}"
+
+    @property
+    def quiet_seconds(self) -> float | None:
+        """How long ago a runner last showed itself, or asked for a trial or told one."""
+        times = [t for r in self.records for t in (r.started_at, r.finished_at) if t is not None]
+        times += [beat["at"] for beat in self.beats.values()]
+        return max(self.now - max(times), 0.0) if times else None
 
     @property
     def allowed(self) -> int:

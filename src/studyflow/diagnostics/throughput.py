@@ -6,14 +6,15 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from studyflow.diagnostics.snapshot import Snapshot
 from studyflow.trial.record import TrialRecord, TrialState
 
 RECENT_TRIALS = 20
-"""Finished trials that tell today's pace and troubles: what was slow last week says little."""
+"""Finished trials that tell how it goes today: what was slow last week says little."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Throughput:
     """The recent trials of a study, in numbers."""
 
     n_trials: int
@@ -23,17 +24,17 @@ class Pace:
     parallel: float
     """Trials under way at once, on average over the same time."""
     seconds_left: float | None
-    """Until the budget is spent, at this pace; `None` with nothing left to do."""
+    """Until the budget is spent, at this rate; `None` with nothing left to do."""
     shares: dict[str, float]
     """What the trials' time went to, from being asked for to being told; sums to 1. `training` of
     trials that ended well, `failing` of those that did not, `lost` attempts, `suggestions`, and
     `waiting` for a place and for the script's start."""
 
 
-def pace_of(
+def throughput_of(
     counted: Sequence[TrialRecord], running: Sequence[TrialRecord], n_left: int, now: float
-) -> Pace | None:
-    """Return the pace of a study; `None` before a trial has finished whose times are known.
+) -> Throughput | None:
+    """Return the throughput of a study; `None` before a trial has finished whose times are known.
 
     Args:
         counted: Finished trials that cost budget, in the order in which they ended.
@@ -54,13 +55,19 @@ def pace_of(
     if busy <= 0:
         return None
     per_hour = 3600 * len(recent) / busy
-    return Pace(
+    return Throughput(
         n_trials=len(recent),
         trials_per_hour=per_hour,
         parallel=sum(end - start for start, end in spans) / busy,
         seconds_left=3600 * n_left / per_hour if n_left else None,
         shares=_shares(recent),
     )
+
+
+def throughput(snapshot: Snapshot) -> Throughput | None:
+    """Return a study's throughput; `None` before a trial has finished whose times are known."""
+    running = snapshot.running if snapshot.is_driven else ()
+    return throughput_of(snapshot.counted, running, snapshot.n_left, snapshot.now)
 
 
 def suggestion_seconds(record: TrialRecord) -> float | None:

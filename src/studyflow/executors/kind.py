@@ -5,12 +5,12 @@ Nobody outside this package compares names of executors: what differs between th
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from studyflow.executors.protocol import ExecutorWithLogs
+from studyflow.reasons import Finding
 from studyflow.redaction import Redactor
 from studyflow.settings import ExecutorName, Settings
 from studyflow.spec import StudySpec
@@ -49,29 +49,6 @@ class ExecutorSetup:
         return self.settings.study_folder(self.spec.name)
 
 
-class Standing(enum.StrEnum):
-    """How something stands that an executor needs."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """Attempts run, yet something is missing or dearer than need be."""
-    PROBLEM = "problem"
-    """No attempt runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreflightResult:
-    """One thing that an executor needs, and how it stands."""
-
-    standing: Standing
-    subject: str
-    """What it is, a word or two that do not change."""
-    message: str
-    """What was seen."""
-    hint: str | None = None
-    """The way out, without a capital at its beginning; `None` when all is well."""
-
-
 @dataclass(frozen=True, slots=True)
 class ExecutorKind:
     """One executor, as far as it is known before it is opened."""
@@ -86,7 +63,7 @@ class ExecutorKind:
     open_reader: Callable[[ExecutorSetup], ExecutorWithLogs]
     """Return an executor that reads what attempts left behind, and starts none. Whether the command
     could run here does not matter: a study is read from any folder."""
-    preflight: Callable[[Settings, StudySpec | None], Sequence[PreflightResult]]
+    preflight: Callable[[Settings, StudySpec | None], Sequence[Finding]]
     """Return how what this executor needs stands here. May ask servers, and changes nothing."""
     requests: Callable[[StudySpec, Settings], Mapping[str, str]]
     """Return what each attempt of a study asks for, by resource."""

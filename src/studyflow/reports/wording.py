@@ -91,3 +91,8 @@ def columns(text: str) -> int:
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
+
+
+def percent(share: float) -> str:
+    """Return a share of 0 to 1 in percent, without decimals."""
+    return f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"

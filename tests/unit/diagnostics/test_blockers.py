@@ -1,4 +1,4 @@
-"""Each finding from the facts that it is made of, in the words that a person reads."""
+"""Each finding from the snapshot that it is made of, in the words that a person reads."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from typing import Any
 import pytest
 from tests.unit.study.studies import make_spec, record
 
-from studyflow.diagnostics.blockers import Level, Obstacle, find_obstacles
+from studyflow.diagnostics.blockers import find_blockers
 from studyflow.diagnostics.snapshot import (
-    Absence,
-    Facts,
-    FlowRunFacts,
-    RunnerFacts,
-    StorageFacts,
-    TrackingFacts,
+    FlowRun,
+    RunnerState,
+    Snapshot,
+    StorageState,
+    TrackingState,
 )
 from studyflow.executors import AttemptId
 from studyflow.executors.kubernetes.observation import Wait
 from studyflow.executors.kubernetes.survey import FullQuota, PendingAttempt, Survey
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Code, Finding, Level, Reason
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
 NOW = 1_000_000.0
-FILE = StorageFacts("journal:///home/studies.log")
-DATABASE = StorageFacts("postgresql://db/studies", is_file=False)
-DRIVEN = RunnerFacts(is_there=True, pid=77)
+FILE = StorageState("journal:///home/studies.log")
+DATABASE = StorageState("postgresql://db/studies", is_file=False)
+DRIVEN = RunnerState(is_there=True, pid=77)
 SPEC = make_spec(budget={"n_trials": 30, "max_parallel_trials": 4})
 GPU = {"nvidia.com/gpu": "1"}
 
 
-def facts(*records: TrialRecord, spec: StudySpec = SPEC, **changes: Any) -> Facts:
-    """Return the facts of a study that is driven and well, with changes."""
+def taken(*records: TrialRecord, spec: StudySpec = SPEC, **changes: Any) -> Snapshot:
+    """Return the snapshot of a study that is driven and well, with changes."""
     usual: dict[str, Any] = {"storage": FILE, "runner": DRIVEN, "called": "study.yaml"}
-    return Facts("demo", NOW, spec, records=records, **{**usual, **changes})
+    return Snapshot("demo", NOW, spec, records=records, **{**usual, **changes})
 
 
 def finished(number: int, seconds: float = 60.0, **changes: Any) -> TrialRecord:
@@ -72,64 +71,73 @@ def pending(
     return PendingAttempt(AttemptId(number, 1), wait, reason, 90.0, requests=GPU, **changes)
 
 
-def waiting(*attempts: PendingAttempt, running: int = 0, **changes: Any) -> Facts:
+def away(message: str, hint: str | None = None) -> Reason:
+    return Reason(Code.UNSPECIFIED, message, hint)
+
+
+def waiting(*attempts: PendingAttempt, running: int = 0, **changes: Any) -> Snapshot:
     busy = tuple(AttemptId(number, 1) for number in range(100, 100 + running))
-    return facts(
+    return taken(
         executor="kubernetes", cluster=Survey("trials", busy, attempts, **changes), storage=DATABASE
     )
 
 
-def unschedulable(reasons: str) -> Facts:
+def unschedulable(reasons: str) -> Snapshot:
     message = f"Unschedulable: 0/3 nodes are available: {reasons}"
     return waiting(pending(0, Wait.ROOM, message), pending(1, Wait.ROOM, message))
 
 
-def flow_run(state: str, kind: str, since: float = 300.0, message: str = "") -> Facts:
-    run = FlowRunFacts("demo", state, kind, message, since)
-    return facts(runner=RunnerFacts(), storage=DATABASE, flow_run=run)
+def flow_run(state: str, kind: str, since: float = 300.0, message: str = "") -> Snapshot:
+    run = FlowRun("demo", state, kind, message, since)
+    return taken(runner=RunnerState(), storage=DATABASE, flow_run=run)
 
 
-def only(found: Facts) -> Obstacle:
-    (obstacle,) = find_obstacles(found)
-    return obstacle
+def only(found: Snapshot) -> Finding:
+    (finding,) = find_blockers(found)
+    return finding
 
 
 def test_a_study_that_goes_well_has_none() -> None:
-    assert find_obstacles(facts(*map(finished, range(5)), running(5))) == ()
+    assert find_blockers(taken(*map(finished, range(5)), running(5))) == ()
 
 
 WELL = [finished(number) for number in range(10)]
 OOM = [ended_by(n, Cause.CUDA_OOM, params={"batch_size": 100 + n}) for n in range(10, 15)]
 
-CASES: list[tuple[str, Facts, Level, str, str]] = [
+CASES: list[tuple[str, Snapshot, Level, str, str]] = [
     (
         "storage away",
-        facts(
+        taken(
             spec=SPEC,
-            storage=replace(FILE, absence=Absence("The study storage X does not answer.", "up?")),
-            runner=RunnerFacts(),
+            storage=replace(
+                FILE,
+                absence=Reason(
+                    Code.STORAGE_UNAVAILABLE, "The study storage X does not answer.", "up?"
+                ),
+            ),
+            runner=RunnerState(),
         ),
-        Level.STUCK,
+        Level.PROBLEM,
         "The study storage X does not answer.",
         "up?",
     ),
     (
         "storage slow",
-        facts(storage=replace(DATABASE, read_seconds=2.5)),
-        Level.SLOW,
+        taken(storage=replace(DATABASE, read_seconds=2.5)),
+        Level.WARNING,
         "One small read of the study storage postgresql://db/studies takes 2.5 s",
         "is the database overloaded",
     ),
     (
         "budget spent",
-        facts(*map(finished, range(3)), spec=make_spec(budget={"n_trials": 3})),
+        taken(*map(finished, range(3)), spec=make_spec(budget={"n_trials": 3})),
         Level.FINISHED,
         "Its budget is spent: all 3 trials are finished.",
         "studyflow run study.yaml --n-trials 6 goes on.",
     ),
     (
         "budget spent for nothing",
-        facts(
+        taken(
             *(ended_by(n, Cause.NAN, "The training diverged.") for n in range(2)),
             spec=make_spec(budget={"n_trials": 2}),
         ),
@@ -139,10 +147,10 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     ),
     (
         "stop rule",
-        facts(
+        taken(
             *map(finished, range(3)),
             spec=make_spec(budget={"n_trials": 9}, stop={"target": 0.6}),
-            runner=RunnerFacts(),
+            runner=RunnerState(),
         ),
         Level.FINISHED,
         "Target 0.6 reached: trial 0 has loss=0.5.",
@@ -150,7 +158,7 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     ),
     (
         "no trial could start",
-        facts(
+        taken(
             ended_by(
                 0,
                 Cause.CANCELLED,
@@ -158,52 +166,52 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
                 hint="create it.",
                 code=Code.COULD_NOT_START,
             ),
-            runner=RunnerFacts(),
+            runner=RunnerState(),
         ),
-        Level.STUCK,
+        Level.PROBLEM,
         "No trial of the study can start: No Secret 'data'.",
         "create it.",
     ),
     (
         "paused",
-        facts(is_paused=True),
-        Level.STUCK,
+        taken(is_paused=True),
+        Level.PROBLEM,
         "It is paused: running trials finish, none starts.",
         "studyflow resume demo",
     ),
     (
         "runner suspended",
-        facts(runner=replace(DRIVEN, is_suspended=True)),
-        Level.STUCK,
+        taken(runner=replace(DRIVEN, is_suspended=True)),
+        Level.PROBLEM,
         "Its runner (process 77) was stopped, as by Ctrl-Z, and does nothing.",
         "kill -CONT 77",
     ),
     (
         "runner stands by",
-        facts(runner=replace(DRIVEN, standing_by=(78,))),
+        taken(runner=replace(DRIVEN, standing_by=(78,))),
         Level.NOTE,
         "Process 77 drives it; 1 runner (78) only stands by to take over when it ends.",
         "--max-parallel-trials",
     ),
     (
         "no runner",
-        facts(runner=RunnerFacts()),
-        Level.STUCK,
+        taken(runner=RunnerState()),
+        Level.PROBLEM,
         "No runner drives it: 30 trials of its budget are left and nobody starts them.",
         "studyflow run study.yaml goes on where it was.",
     ),
     (
         "no runner any more",
-        facts(
-            running(0), runner=RunnerFacts(), storage=DATABASE, beats={"gpu1/ab": {"at": NOW - 100}}
+        taken(
+            running(0), runner=RunnerState(), storage=DATABASE, beats={"gpu1/ab": {"at": NOW - 100}}
         ),
-        Level.STUCK,
+        Level.PROBLEM,
         "No runner drives it: 30 trials of its budget are left and nobody starts them.",
         "studyflow run study.yaml goes on where it was.",
     ),
     (
         "no runner seen",
-        facts(running(0), runner=RunnerFacts(), storage=DATABASE),
+        taken(running(0), runner=RunnerState(), storage=DATABASE),
         Level.NOTE,
         "No runner is seen from here; one elsewhere may drive it.",
         "PREFECT_API_URL",
@@ -211,49 +219,59 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     (
         "flow run late",
         flow_run("Late", "SCHEDULED"),
-        Level.STUCK,
+        Level.PROBLEM,
         "Its flow run demo is late: no worker has taken it up for 5 min.",
         "is a worker of its work pool up",
     ),
     (
         "flow run waits for a slot",
         flow_run("AwaitingConcurrencySlot", "SCHEDULED"),
-        Level.STUCK,
+        Level.PROBLEM,
         "Its flow run demo has waited for 5 min for a slot",
         "--concurrency-limit",
     ),
     (
         "flow run submitted",
         flow_run("Pending", "PENDING"),
-        Level.STUCK,
+        Level.PROBLEM,
         "Its flow run demo was submitted 5 min ago and has not begun.",
         "kubectl get pods",
     ),
     (
         "flow run paused",
         flow_run("Suspended", "PAUSED"),
-        Level.STUCK,
+        Level.PROBLEM,
         "Its flow run demo was paused on its page (Suspended).",
         "Resume",
     ),
     (
         "flow run crashed",
         flow_run("Crashed", "CRASHED", message="The pod was evicted."),
-        Level.STUCK,
+        Level.PROBLEM,
         "Its last flow run, demo, crashed: The pod was evicted.",
         "or a new run of its deployment",
     ),
     (
         "Prefect away",
-        facts(prefect_absence=Absence("Prefect's server does not answer: refused.", "start it")),
+        taken(
+            prefect_absence=Reason(
+                Code.ORCHESTRATOR_UNAVAILABLE,
+                "Prefect's server does not answer: refused.",
+                "start it",
+            )
+        ),
         Level.NOTE,
         "Prefect's server does not answer: refused.",
         "start it",
     ),
     (
         "cluster away",
-        facts(cluster_absence=Absence("The Kubernetes API at X does not answer.", "is it up?")),
-        Level.STUCK,
+        taken(
+            cluster_absence=Reason(
+                Code.EXECUTOR_UNAVAILABLE, "The Kubernetes API at X does not answer.", "is it up?"
+            )
+        ),
+        Level.PROBLEM,
         "The Kubernetes API at X does not answer.",
         "is it up?",
     ),
@@ -270,7 +288,7 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
             ),
             running=3,
         ),
-        Level.SLOW,
+        Level.WARNING,
         (
             "1 trial waits for room in the quota team: of 8 requests.nvidia.com/gpu, 8 are used "
             "and a trial asks for 1."
@@ -280,21 +298,21 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     (
         "quota of Jobs",
         waiting(full_quotas=(FullQuota("team", "count/jobs.batch", "20", "20"),)),
-        Level.STUCK,
+        Level.PROBLEM,
         "The quota team leaves no room for one more trial: of 20 count/jobs.batch, 20 are used.",
         "raise the quota",
     ),
     (
         "GPUs",
         unschedulable("3 Insufficient nvidia.com/gpu."),
-        Level.STUCK,
+        Level.PROBLEM,
         "2 pods ask for nvidia.com/gpu: 1 and no node has that free.",
         "trial.resources",
     ),
     (
         "memory",
         unschedulable("1 Insufficient memory, 2 node(s) didn't match Pod's node affinity."),
-        Level.STUCK,
+        Level.PROBLEM,
         "2 pods ask for memory and no node has that free.",
         "kubectl describe nodes",
     ),
@@ -304,7 +322,7 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
             "1 node(s) had untolerated taint {nvidia.com/gpu: present}, 2 Insufficient "
             "nvidia.com/gpu. preemption: 0/3 nodes are available: 3 No preemption victims found."
         ),
-        Level.STUCK,
+        Level.PROBLEM,
         (
             "2 pods find no node: those that could take them keep other pods away by the taint "
             "nvidia.com/gpu."
@@ -314,28 +332,28 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     (
         "affinity",
         unschedulable("3 node(s) didn't match node selector."),
-        Level.STUCK,
+        Level.PROBLEM,
         "2 pods find no node that has what its affinity asks for.",
         "--show-labels",
     ),
     (
         "volume",
         unschedulable("3 pod has unbound immediate PersistentVolumeClaims."),
-        Level.STUCK,
+        Level.PROBLEM,
         "2 pods wait for a volume",
         "kubectl get pvc",
     ),
     (
         "cordoned",
         unschedulable("3 node(s) were unschedulable."),
-        Level.STUCK,
+        Level.PROBLEM,
         "2 pods find no node that is ready",
         "kubectl uncordon",
     ),
     (
         "image",
         waiting(pending(0, Wait.IMAGE, "The image r/demo:1 cannot be pulled: manifest unknown")),
-        Level.STUCK,
+        Level.PROBLEM,
         "The image r/demo:1 cannot be pulled: manifest unknown",
         "trial.kubernetes.image_pull_secrets",
     ),
@@ -344,14 +362,14 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
         waiting(
             pending(0, Wait.QUEUE, "Suspended: its queue has not admitted it yet.", queue="team")
         ),
-        Level.STUCK,
+        Level.PROBLEM,
         "1 Job is suspended: Kueue's queue team has not admitted it yet.",
         "kubectl describe localqueue team",
     ),
     (
         "suspended by hand",
         waiting(pending(0, Wait.QUEUE, "Suspended: its queue has not admitted it yet.")),
-        Level.STUCK,
+        Level.PROBLEM,
         "1 Job is suspended, and no queue is named that would start it.",
         "kubectl patch job",
     ),
@@ -360,7 +378,7 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
         waiting(
             pending(0, Wait.POD, 'FailedCreate: pods "x" is forbidden: violates PodSecurity "r"')
         ),
-        Level.STUCK,
+        Level.PROBLEM,
         "The cluster refuses to make the pods of 1 trial: FailedCreate: pods",
         "trial.kubernetes.pod_template",
     ),
@@ -369,20 +387,20 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
         waiting(
             pending(0, Wait.POD, 'FailedCreate: admission webhook "a.b" denied the request: no')
         ),
-        Level.STUCK,
+        Level.PROBLEM,
         "The cluster refuses to make the pods of 1 trial: FailedCreate: admission webhook",
         "or the policy.",
     ),
     (
         "other wait",
         waiting(pending(0, Wait.CONTAINER, "FailedMount: timed out")),
-        Level.STUCK,
+        Level.PROBLEM,
         "1 pod does not start: FailedMount: timed out",
         "kubectl describe pod",
     ),
     (
         "lost attempts",
-        facts(
+        taken(
             replace(
                 finished(0),
                 lost_attempts=tuple(
@@ -391,7 +409,7 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
             ),
             executor="kubernetes",
         ),
-        Level.SLOW,
+        Level.WARNING,
         (
             "3 attempts were lost to the infrastructure, beside 1 finished trial; 3 of them as "
             "preempted."
@@ -400,15 +418,15 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     ),
     (
         "alike failures",
-        facts(*(ended_by(n, Cause.USER_ERROR, f"No file run-{n}.csv") for n in range(4))),
-        Level.SLOW,
+        taken(*(ended_by(n, Cause.USER_ERROR, f"No file run-{n}.csv") for n in range(4))),
+        Level.WARNING,
         "4 of the last 4 trials failed alike (user-error): No file run-3.csv",
         "studyflow logs demo 3",
     ),
     (
         "memory of trials",
-        facts(*(replace(r, params={"batch_size": 16 + r.number}) for r in WELL), *OOM),
-        Level.SLOW,
+        taken(*(replace(r, params={"batch_size": 16 + r.number}) for r in WELL), *OOM),
+        Level.WARNING,
         (
             "5 of the last 15 trials ran out of memory; 5 of the 5 in all had batch_size ≥ 110, as "
             "none of the others."
@@ -417,22 +435,22 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     ),
     (
         "time limit",
-        facts(*(ended_by(number, Cause.TIMEOUT) for number in range(4))),
-        Level.SLOW,
+        taken(*(ended_by(number, Cause.TIMEOUT) for number in range(4))),
+        Level.WARNING,
         "Every one of the last 4 trials ran into trial.timeout_seconds.",
         "raise trial.timeout_seconds",
     ),
     (
         "diverged",
-        facts(*WELL[:3], *(ended_by(number, Cause.NAN) for number in range(3, 6))),
-        Level.SLOW,
+        taken(*WELL[:3], *(ended_by(number, Cause.NAN) for number in range(3, 6))),
+        Level.WARNING,
         "3 of the last 6 trials diverged (nan).",
         "narrow the search space",
     ),
     (
         "MLflow away",
-        facts(tracking=TrackingFacts("http://m", Absence("MLflow at http://m is away.", "up?"))),
-        Level.SLOW,
+        taken(tracking=TrackingState("http://m", away("MLflow at http://m is away.", "up?"))),
+        Level.WARNING,
         (
             "MLflow at http://m is away; trials go on, and their metrics by step, their pages and "
             "pruning wait for it."
@@ -441,43 +459,43 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     ),
     (
         "MLflow refuses",
-        facts(tracking=TrackingFacts("http://m", Absence("MLflow says 403.", "", is_refusal=True))),
-        Level.SLOW,
+        taken(tracking=TrackingState("http://m", away("MLflow says 403."))),
+        Level.WARNING,
         "MLflow says 403; trials go on",
         "studyflow sync demo sends what it lacks when it is back.",
     ),
     (
         "MLflow lacks trials",
-        facts(tracking=TrackingFacts("http://m", n_unsent=7)),
+        taken(tracking=TrackingState("http://m", n_unsent=7)),
         Level.NOTE,
         "MLflow lacks 7 finished trials of it, in whole or in part.",
         "studyflow sync demo sends what it lacks.",
     ),
     (
         "straggler",
-        facts(*WELL[:3], running(3, age=7200.0)),
-        Level.SLOW,
+        taken(*WELL[:3], running(3, age=7200.0)),
+        Level.WARNING,
         "Trial 3 is under way for 2 h; the others took 1 min.",
         "studyflow logs demo 3 -f shows what it does; no trial.timeout_seconds would end it.",
     ),
     (
         "parallelism",
-        facts(*(running(number) for number in range(4))),
+        taken(*(running(number) for number in range(4))),
         Level.NOTE,
         "It runs 4 trials at once, as many as budget.max_parallel_trials allows, and 30 are left.",
         "--max-parallel-trials 8",
     ),
     (
-        "cards",
-        facts(slots=2, spec=make_spec(budget={"n_trials": 9, "max_parallel_trials": 4})),
+        "GPUs",
+        taken(slots=2, spec=make_spec(budget={"n_trials": 9, "max_parallel_trials": 4})),
         Level.NOTE,
-        "2 of 4 trials at once find cards on this machine",
+        "2 of 4 trials at once find GPUs on this machine",
         "CUDA_VISIBLE_DEVICES",
     ),
     (
         "suggestions",
-        facts(*(finished(n, 6.0, suggestion={"milliseconds": 4000.0}) for n in range(3))),
-        Level.SLOW,
+        taken(*(finished(n, 6.0, suggestion={"milliseconds": 4000.0}) for n in range(3))),
+        Level.WARNING,
         (
             "A suggestion takes 4.0 s and a trial 6.0 s: suggested one after another, 1.5 of 4 "
             "trials at once can be kept running."
@@ -486,15 +504,15 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
     ),
     (
         "slow starts",
-        facts(*(finished(n, 60.0, trained_seconds=10.0) for n in range(3)), executor="kubernetes"),
-        Level.SLOW,
+        taken(*(finished(n, 60.0, trained_seconds=10.0) for n in range(3)), executor="kubernetes"),
+        Level.WARNING,
         "Of the 1 min from asking for a trial to its result, 50 s pass without its script running.",
         "image_pull_policy",
     ),
     (
         "pruning",
-        facts(*WELL[:3], spec=make_spec(budget={"n_trials": 9}, pruner={"type": "median"})),
-        Level.SLOW,
+        taken(*WELL[:3], spec=make_spec(budget={"n_trials": 9}, pruner={"type": "median"})),
+        Level.WARNING,
         "The pruner median never prunes: no trial reported loss while it ran.",
         "call sdk.report(step, loss=...)",
     ),
@@ -504,50 +522,52 @@ CASES: list[tuple[str, Facts, Level, str, str]] = [
 @pytest.mark.parametrize(
     ("found", "level", "text", "hint"), [pytest.param(*case[1:], id=case[0]) for case in CASES]
 )
-def test_each_obstacle_is_one_sentence_and_one_way_out(
-    found: Facts, level: Level, text: str, hint: str
+def test_each_finding_is_one_sentence_and_one_way_out(
+    found: Snapshot, level: Level, text: str, hint: str
 ) -> None:
-    obstacle = only(found)
+    finding = only(found)
 
-    assert obstacle.level is level
-    assert obstacle.text.startswith(text)
-    assert hint in obstacle.hint
+    assert finding.level is level
+    assert finding.message.startswith(text)
+    assert hint in (finding.hint or "")
 
 
 def test_the_gravest_comes_first() -> None:
-    away = TrackingFacts("http://m", Absence("MLflow is away."))
-    found = find_obstacles(
-        facts(*WELL[:3], tracking=away, is_paused=True, runner=replace(DRIVEN, standing_by=(78,)))
+    tracking = TrackingState("http://m", away("MLflow is away."))
+    found = find_blockers(
+        taken(
+            *WELL[:3], tracking=tracking, is_paused=True, runner=replace(DRIVEN, standing_by=(78,))
+        )
     )
 
-    assert [obstacle.what for obstacle in found] == ["pause", "MLflow", "runner"]
+    assert [finding.subject for finding in found] == ["pause", "MLflow", "runner"]
 
 
 def test_a_finished_study_needs_no_runner() -> None:
     spec = make_spec(budget={"n_trials": 3})
 
-    assert only(facts(*WELL[:3], spec=spec, runner=RunnerFacts())).level is Level.FINISHED
+    assert only(taken(*WELL[:3], spec=spec, runner=RunnerState())).level is Level.FINISHED
 
 
 def test_a_flow_run_that_ended_before_others_worked_tells_nothing() -> None:
-    crashed = FlowRunFacts("demo", "Crashed", "CRASHED", since_seconds=90_000.0)
+    crashed = FlowRun("demo", "Crashed", "CRASHED", since_seconds=90_000.0)
 
-    assert find_obstacles(facts(*WELL, flow_run=crashed)) == ()
-    later = facts(*WELL, flow_run=crashed, runner=RunnerFacts(), storage=DATABASE)
-    assert only(later).text.startswith("No runner drives it")
+    assert find_blockers(taken(*WELL, flow_run=crashed)) == ()
+    later = taken(*WELL, flow_run=crashed, runner=RunnerState(), storage=DATABASE)
+    assert only(later).message.startswith("No runner drives it")
 
 
 def test_a_flow_run_at_work_is_a_runner() -> None:
-    assert find_obstacles(flow_run("Running", "RUNNING")) == ()
+    assert find_blockers(flow_run("Running", "RUNNING")) == ()
 
 
 def test_a_few_trials_on_their_way_to_mlflow_are_no_news() -> None:
-    assert find_obstacles(facts(tracking=TrackingFacts("http://m", n_unsent=2))) == ()
-    assert find_obstacles(facts(tracking=TrackingFacts("http://m", n_unsent=0))) == ()
+    assert find_blockers(taken(tracking=TrackingState("http://m", n_unsent=2))) == ()
+    assert find_blockers(taken(tracking=TrackingState("http://m", n_unsent=0))) == ()
 
 
 def test_a_container_that_is_being_made_is_no_news() -> None:
-    assert find_obstacles(waiting(pending(0, Wait.CONTAINER, ""))) == ()
+    assert find_blockers(waiting(pending(0, Wait.CONTAINER, ""))) == ()
 
 
 def test_evidence_names_the_trials_and_what_the_cluster_says() -> None:
@@ -557,7 +577,14 @@ def test_evidence_names_the_trials_and_what_the_cluster_says() -> None:
     )
 
 
+def test_a_finding_tells_scripts_what_it_is_about_by_its_code() -> None:
+    assert only(taken(is_paused=True)).code is Code.PAUSED
+    assert only(taken(runner=RunnerState())).code is Code.RUNNER_MISSING
+    stuck = only(waiting(pending(0, Wait.POD, "Quota: exceeded quota: team.", Code.QUOTA)))
+    assert (stuck.code, stuck.subject) == (Code.QUOTA, "quota")
+
+
 def test_a_message_cannot_move_the_cursor() -> None:
     trials = [ended_by(n, Cause.USER_ERROR, "\x1b[2J wiped") for n in range(3)]
 
-    assert "\x1b" not in only(facts(*trials)).text
+    assert "\x1b" not in only(taken(*trials)).message

@@ -14,6 +14,7 @@ from tests.unit.study.studies import make_spec, record
 from studyflow.cli import main
 from studyflow.diagnostics.invariants import Evidence, check, discarded_gpu_seconds, gather
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
+from studyflow.reasons import Code
 from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
 from studyflow.testing.failing_tracker import FailingTracker
@@ -46,7 +47,7 @@ def problems(
     spec: StudySpec = SPEC,
 ) -> dict[str, tuple[str, ...]]:
     evidence = Evidence(spec, records, attempts, shown, is_driven=is_driven, redact=redact)
-    return {f.invariant: f.problems for f in check(evidence) if f.is_broken}
+    return {f.subject: f.evidence for f in check(evidence) if f.is_problem}
 
 
 def test_a_study_that_went_well_breaks_nothing() -> None:
@@ -210,10 +211,10 @@ def test_who_does_not_answer_is_named_and_the_rest_is_checked() -> None:
 
     findings = check(gather(SPEC, [DONE], executor=executor, tracker=tracker))
 
-    unchecked = {f.invariant: f.unchecked for f in findings if f.unchecked}
+    unchecked = {f.subject: f.evidence for f in findings if f.code is Code.PROMISE_UNCHECKED}
     assert unchecked.keys() == {"I5", "I6", "I7"}
-    assert unchecked["I7"] == "MLflow at http://test does not answer: away"
-    assert not any(f.is_broken for f in findings)
+    assert unchecked["I7"] == ("MLflow at http://test does not answer: away",)
+    assert not any(f.is_problem for f in findings)
 
 
 def test_time_of_gpus_for_nothing_is_their_number_times_the_seconds() -> None:

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 from tests.unit.cli.test_cli import invoke, write_study
 
-from studyflow.diagnostics import preflight as doctor
-from studyflow.diagnostics.preflight import (
-    Finding,
-    Level,
+from studyflow.diagnostics.preflight import examine, needed_extras
+from studyflow.diagnostics.preflight.machine import (
     check_folder,
-    check_mlflow,
     check_packages,
+    check_webhook,
+)
+from studyflow.diagnostics.preflight.servers import (
+    check_mlflow,
     check_prefect,
     check_storage,
-    check_webhook,
-    examine,
-    needed_extras,
 )
+from studyflow.diagnostics.probes.storage import write_and_remove
+from studyflow.reasons import Finding, Level
 from studyflow.settings import Settings
 from studyflow.spec import NotifySpec
 
@@ -47,7 +47,7 @@ def versions(**installed: str) -> Any:
 
 
 def by_what(findings: list[Finding]) -> dict[str, Finding]:
-    return {finding.what: finding for finding in findings}
+    return {finding.subject: finding for finding in findings}
 
 
 def test_a_wrong_version_is_a_problem_and_a_missing_extra_only_where_it_is_needed() -> None:
@@ -62,17 +62,17 @@ def test_a_wrong_version_is_a_problem_and_a_missing_extra_only_where_it_is_neede
     assert found["packages: base"].level is Level.OK
     wrong = found["packages: study"]
     assert (wrong.level, wrong.hint) == (Level.PROBLEM, "pip install 'studyflow[study]'")
-    assert wrong.text == "wrong versions: optuna 4.9 (needs <6,>=5)"
+    assert wrong.message == "wrong versions: optuna 4.9 (needs <6,>=5)"
     assert found["packages: mlflow"].level is Level.WARNING
     assert found["packages: kubernetes"].level is Level.PROBLEM
-    assert not any("ruff" in finding.text for finding in found.values())
+    assert not any("ruff" in finding.message for finding in found.values())
 
 
 def test_what_is_installed_here_fits() -> None:
     findings = check_packages(frozenset({"study"}))
 
     assert [f for f in findings if f.level is Level.PROBLEM] == []
-    assert findings[0].what == "Python"
+    assert findings[0].subject == "Python"
 
 
 def test_what_a_study_needs_follows_from_where_it_runs() -> None:
@@ -101,8 +101,8 @@ def test_little_space_is_a_warning_and_next_to_none_a_problem(
 def test_a_home_below_a_file_that_cannot_be_written_is_a_problem() -> None:
     (found,) = check_folder(Path("/proc/studyflow"))
 
-    assert (found.level, found.what) == (Level.PROBLEM, "home folder")
-    assert "STUDYFLOW_HOME" in found.hint
+    assert (found.level, found.subject) == (Level.PROBLEM, "home folder")
+    assert "STUDYFLOW_HOME" in str(found.reason)
 
 
 def test_a_database_is_written_to_and_left_as_it_was(tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_a_database_is_written_to_and_left_as_it_was(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
     storage = optuna.storages.RDBStorage(url)
     optuna.create_study(study_name="mine", storage=storage)
-    doctor._write_and_remove(storage)
+    write_and_remove(storage)
 
     (found,) = check_storage(url)
 
-    assert (found.level, found.text) == (Level.OK, f"{url} with 1 study")
+    assert (found.level, found.message) == (Level.OK, f"{url} with 1 study")
     assert optuna.get_all_study_names(storage) == ["mine"]
 
 
@@ -123,8 +123,8 @@ def test_a_storage_that_is_away_is_a_problem_without_its_password() -> None:
     (found,) = check_storage("postgresql://me:s3cret@127.0.0.1:1/x")
 
     assert found.level is Level.PROBLEM
-    assert "does not answer" in found.text
-    assert "s3cret" not in found.text + found.hint
+    assert "does not answer" in found.message
+    assert "s3cret" not in str(found.reason)
 
 
 def test_an_embedded_storage_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_an_embedded_storage_that_is_not_there_yet_is_not_made(tmp_path: Path) -
     (found,) = check_storage(settings.storage_url)
 
     assert found.level is Level.OK
-    assert "with 0 studies" in found.text
+    assert "with 0 studies" in found.message
     assert not settings.home.exists()
 
 
@@ -158,13 +158,13 @@ def test_prefect_is_asked_where_a_variable_or_a_profile_says(tmp_path: Path) -> 
     (named,) = check_prefect(settings, {"PREFECT_API_URL": "http://127.0.0.1:1/api"})
     (profile,) = check_prefect(settings, {"PREFECT_HOME": str(tmp_path)})
 
-    assert (none.level, none.text) == (
+    assert (none.level, none.message) == (
         Level.OK,
         "no server configured: each flow starts its own",
     )
     assert named.level is profile.level is Level.PROBLEM
-    assert named.text.startswith("http://127.0.0.1:1/api does not answer")
-    assert profile.text.startswith("http://127.0.0.1:2/api does not answer")
+    assert named.message.startswith("Prefect's server http://127.0.0.1:1/api does not answer")
+    assert profile.message.startswith("Prefect's server http://127.0.0.1:2/api does not answer")
 
 
 def test_a_webhook_without_its_address_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_a_webhook_without_its_address_is_a_warning(monkeypatch: pytest.MonkeyPa
     (there,) = check_webhook(NotifySpec(url_env="HOOK"))
 
     assert (missing.level, there.level) == (Level.WARNING, Level.OK)
-    assert "s3cret" not in there.text
+    assert "s3cret" not in there.message
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_servers_that_hang_are_named_and_hold_up_nothing(
     found = by_what(examine(settings, patience_seconds=0.3))
 
     assert found["Prefect"].level is Level.PROBLEM
-    assert found["Prefect"].text == "no answer within 0.3 s"
+    assert found["Prefect"].message == "no answer within 0.3 s"
     assert found["home folder"].level is Level.OK
 
 

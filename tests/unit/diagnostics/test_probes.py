@@ -18,9 +18,9 @@ from tests.unit.cli.test_cli import invoke, write_study
 from tests.unit.executors.kubernetes.test_executor import a_spec, a_trial
 from tests.unit.study.studies import complete, open_study
 
-from studyflow.diagnostics import Facts, Level, Named, find_obstacles, look
-from studyflow.diagnostics.flow_runs import choose_flow_run, newest_flow_run
+from studyflow.diagnostics import Level, Named, Snapshot, find_blockers, take_snapshot
 from studyflow.diagnostics.probes import find_runner
+from studyflow.diagnostics.probes.prefect import choose_flow_run, newest_flow_run
 from studyflow.errors import StorageUnavailable, StudyNotFound
 from studyflow.executors import AttemptId
 from studyflow.executors.kubernetes import KubernetesExecutor
@@ -58,12 +58,14 @@ def stored(spec: StudySpec) -> StudyData:
     return StudyData(spec, study.records(), study.optuna_study)
 
 
-def seen(folder: Path, load: Any, patience_seconds: float = 60.0, **options: Any) -> Facts:
+def seen(folder: Path, load: Any, patience_seconds: float = 60.0, **options: Any) -> Snapshot:
     spec = a_spec()
     named = Named("demo", spec)
     open_cluster = options.pop("open_cluster", None)
     more = {} if open_cluster is None else {"open_cluster": open_cluster}
-    return look(named, settings(folder, **options), load, patience_seconds=patience_seconds, **more)
+    return take_snapshot(
+        named, settings(folder, **options), load, patience_seconds=patience_seconds, **more
+    )
 
 
 def test_a_study_in_a_cluster_is_joined_from_storage_and_pods(tmp_path: Path) -> None:
@@ -75,11 +77,11 @@ def test_a_study_in_a_cluster_is_joined_from_storage_and_pods(tmp_path: Path) ->
     cluster.unschedulable(job_name("demo", AttemptId(1, 1)))
     api = FakeClusterApi(cluster)
 
-    facts = seen(
+    snapshot = seen(
         tmp_path, lambda: stored(spec), executor="kubernetes", open_cluster=lambda namespace: api
     )
 
-    found = {obstacle.what: obstacle.text for obstacle in find_obstacles(facts)}
+    found = {finding.subject: finding.message for finding in find_blockers(snapshot)}
     assert found["node"] == "1 pod asks for nvidia.com/gpu: 1 and no node has that free."
     assert found["runner"].startswith("No runner drives it: 2 trials")
     assert api.is_closed
@@ -92,7 +94,7 @@ def test_servers_that_are_away_are_findings(
     api = FakeClusterApi(FakeCluster())
     api.go_away()
 
-    facts = seen(
+    snapshot = seen(
         tmp_path,
         lambda: stored(a_spec()),
         executor="kubernetes",
@@ -100,19 +102,19 @@ def test_servers_that_are_away_are_findings(
         tracking=NOBODY,
     )
 
-    texts = {obstacle.what: obstacle.text for obstacle in find_obstacles(facts)}
+    texts = {finding.subject: finding.message for finding in find_blockers(snapshot)}
     assert texts["cluster"] == "The fake cluster was told to be away (list jobs)."
     assert texts["MLflow"].startswith(f"MLflow at {NOBODY} does not answer: ")
-    assert texts["Prefect"].startswith("Prefect's server does not answer: ")
+    assert texts["Prefect"].startswith(f"Prefect's server {NOBODY}/api does not answer: ")
 
 
 def test_a_storage_that_is_away_is_the_finding(tmp_path: Path) -> None:
     def fail() -> StudyData:
         raise StorageUnavailable("The study storage does not answer.", hint="is it up?")
 
-    (obstacle,) = find_obstacles(seen(tmp_path, fail))
+    (finding,) = find_blockers(seen(tmp_path, fail))
 
-    assert (obstacle.level, obstacle.what, obstacle.hint) == (Level.STUCK, "storage", "is it up?")
+    assert (finding.level, finding.subject, finding.hint) == (Level.PROBLEM, "storage", "is it up?")
 
 
 def test_a_storage_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
@@ -122,10 +124,10 @@ def test_a_storage_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
         never.wait(30)
         raise StudyNotFound("none")
 
-    (obstacle,) = find_obstacles(seen(tmp_path, hang, patience_seconds=0.0))
+    (finding,) = find_blockers(seen(tmp_path, hang, patience_seconds=0.0))
     never.set()
 
-    assert "gives no answer within 0 s" in obstacle.text
+    assert "gives no answer within 0 s" in finding.message
 
 
 def test_a_study_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
@@ -164,9 +166,9 @@ def test_a_runner_of_another_folder_or_machine_of_the_same_name_drives_the_study
 
     data.optuna_study.set_user_attr(f"{key}/2b", {"at": time.time(), "machine": "another"})
 
-    facts = seen(tmp_path, lambda: data)
-    assert facts.is_driven
-    assert "No runner drives it" not in str(find_obstacles(facts))
+    snapshot = seen(tmp_path, lambda: data)
+    assert snapshot.is_driven
+    assert "No runner drives it" not in str(find_blockers(snapshot))
 
 
 # ---- Prefect ------------------------------------------------------------------------------------
@@ -238,14 +240,17 @@ def prefect() -> Iterator[tuple[str, Asked]]:
     server.server_close()
 
 
-def test_prefect_is_asked_by_http_for_runs_that_were_to_begin_by_now(prefect: Any) -> None:
+def test_prefect_is_asked_by_http_for_runs_that_were_to_begin_by_now(
+    prefect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api, asked = prefect
-    found = newest_flow_run(api, "demo", "demo", 90.0, {"Authorization": "Basic x"}, timeout=10)
+    monkeypatch.setenv("PREFECT_API_KEY", "x")
+    found = newest_flow_run(api, "demo", "demo", 90.0)
 
     assert found is not None
     assert (found.state, found.kind, found.since_seconds) == ("Late", "SCHEDULED", 30.0)
     path, authorization, body = asked[0]
-    assert (path, authorization) == ("/api/flow_runs/filter", "Basic x")
+    assert (path, authorization) == ("/api/flow_runs/filter", "Bearer x")
     assert body["flow_runs"]["expected_start_time"]["before_"] == "1970-01-01T00:01:30+00:00"
 
 

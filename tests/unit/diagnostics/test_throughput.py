@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.unit.study.studies import record
 
-from studyflow.diagnostics.failure_regions import Region, common_region
-from studyflow.diagnostics.scheduler_messages import Shortage, Want, shortage
-from studyflow.diagnostics.throughput import pace_of
+from studyflow.diagnostics.cluster_messages import Shortage, Want, shortage
+from studyflow.diagnostics.failure_regions import FailureRegion, common_region
+from studyflow.diagnostics.throughput import throughput_of
 from studyflow.trial import Cause
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
@@ -21,27 +21,27 @@ def trial(number: int, start: float, end: float, **changes: Any) -> TrialRecord:
 
 
 def test_a_study_without_finished_trials_has_no_pace() -> None:
-    assert pace_of([], [], 5, now=0.0) is None
+    assert throughput_of([], [], 5, now=0.0) is None
 
 
 def test_two_at_once_are_counted_as_two_and_a_night_between_as_nothing() -> None:
     first = [trial(0, 0, 100), trial(1, 0, 100)]
     second = [trial(2, 50_000, 50_100), trial(3, 50_000, 50_100)]
 
-    pace = pace_of(first + second, [], n_left=4, now=90_000)
+    found = throughput_of(first + second, [], n_left=4, now=90_000)
 
-    assert pace is not None
-    assert (pace.n_trials, pace.trials_per_hour, pace.parallel) == (4, 72.0, 2.0)
-    assert pace.seconds_left == 200.0
+    assert found is not None
+    assert (found.n_trials, found.trials_per_hour, found.parallel) == (4, 72.0, 2.0)
+    assert found.seconds_left == 200.0
 
 
 def test_a_running_trial_takes_time_and_a_place() -> None:
     running = replace(record(1, state=TrialState.RUNNING), started_at=0.0)
 
-    pace = pace_of([trial(0, 0, 100)], [running], n_left=0, now=200)
+    found = throughput_of([trial(0, 0, 100)], [running], n_left=0, now=200)
 
-    assert pace is not None
-    assert (pace.trials_per_hour, pace.parallel, pace.seconds_left) == (18.0, 1.5, None)
+    assert found is not None
+    assert (found.trials_per_hour, found.parallel, found.seconds_left) == (18.0, 1.5, None)
 
 
 def test_time_is_told_apart_by_what_it_went_to() -> None:
@@ -50,10 +50,10 @@ def test_time_is_told_apart_by_what_it_went_to() -> None:
     ill = trial(1, 0, 100, trained_seconds=90.0, state=TrialState.FAILED, values=None)
     thought = replace(well, suggestion={"milliseconds": 5000.0})
 
-    pace = pace_of([thought, ill], [], 0, now=100)
+    found = throughput_of([thought, ill], [], 0, now=100)
 
-    assert pace is not None
-    assert pace.shares == pytest.approx(
+    assert found is not None
+    assert found.shares == pytest.approx(
         {"training": 0.25, "failing": 0.45, "lost": 0.1, "suggestions": 0.025, "waiting": 0.175}
     )
 
@@ -61,17 +61,17 @@ def test_time_is_told_apart_by_what_it_went_to() -> None:
 @pytest.mark.parametrize(
     ("fated", "others", "region"),
     [
-        ([{"b": 96}, {"b": 128}], [{"b": 16}, {"b": 64}], Region("b ≥ 96", 2, 0)),
-        ([{"lr": 0.5}, {"lr": 0.1}], [{"lr": 0.7}, {"lr": 1.0}], Region("lr ≤ 0.5", 2, 0)),
-        ([{"o": "sgd"}, {"o": "sgd"}], [{"o": "adam"}], Region("o = sgd", 2, 0)),
-        ([{"o": True}, {"o": True}], [{"o": 1}], Region("o = true", 2, 0)),
+        ([{"b": 96}, {"b": 128}], [{"b": 16}, {"b": 64}], FailureRegion("b ≥ 96", 2, 0)),
+        ([{"lr": 0.5}, {"lr": 0.1}], [{"lr": 0.7}, {"lr": 1.0}], FailureRegion("lr ≤ 0.5", 2, 0)),
+        ([{"o": "sgd"}, {"o": "sgd"}], [{"o": "adam"}], FailureRegion("o = sgd", 2, 0)),
+        ([{"o": True}, {"o": True}], [{"o": 1}], FailureRegion("o = true", 2, 0)),
         ([{"b": 1}, {"b": 9}], [{"b": 1}, {"b": 9}], None),
         ([{"b": 9}], [{"b": 1}], None),
         ([{"b": 9}, {"b": 8}], [], None),
     ],
 )
 def test_a_region_is_told_when_one_bound_tells_the_trials_apart(
-    fated: list[Any], others: list[Any], region: Region | None
+    fated: list[Any], others: list[Any], region: FailureRegion | None
 ) -> None:
     assert common_region(fated, others) == region
 

@@ -200,8 +200,8 @@ def test_what_an_older_version_left_half_told_is_no_part_of_the_next_attempt() -
     (told,) = load_records(stored)[1]
     assert told.leftovers == ("size >= 0",)
     assert told.constraints == {"size <= 1": -0.5}
-    (found,) = [f for f in check(Evidence(study.spec, (told,))) if f.is_broken]
-    assert (found.invariant, found.problems) == (
+    (found,) = [f for f in check(Evidence(study.spec, (told,))) if f.is_problem]
+    assert (found.subject, found.evidence) == (
         "I11",
         ("Trial 0 is of attempt 2, but another attempt left size >= 0 with it.",),
     )

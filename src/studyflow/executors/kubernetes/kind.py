@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from studyflow.executors.kind import ExecutorKind, ExecutorSetup, PreflightResult
+from studyflow.executors.kind import ExecutorKind, ExecutorSetup
 from studyflow.executors.kubernetes.executor import KubernetesExecutor
 from studyflow.executors.kubernetes.preflight import check_cluster
 from studyflow.executors.kubernetes.preview import pod_requests
+from studyflow.reasons import Finding
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 
@@ -38,7 +39,7 @@ def _executor(setup: ExecutorSetup) -> KubernetesExecutor:
     )
 
 
-def _preflight(settings: Settings, study: StudySpec | None) -> tuple[PreflightResult, ...]:  # noqa: ARG001
+def _preflight(settings: Settings, study: StudySpec | None) -> tuple[Finding, ...]:  # noqa: ARG001
     return check_cluster(settings.namespace)
 
 

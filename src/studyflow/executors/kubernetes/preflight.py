@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from studyflow.errors import StudyflowError
-from studyflow.executors.kind import PreflightResult, Standing
 from studyflow.executors.kubernetes import rights
+from studyflow.reasons import Code, Finding, Level
 
 _ROLE: Final = "k8s/base/servers/rbac.yaml"
 
 
-def check_cluster(namespace: str | None) -> tuple[PreflightResult, ...]:
+def check_cluster(namespace: str | None) -> tuple[Finding, ...]:
     """Return whether the cluster answers, and whether this user has the rights of the Role.
 
     Args:
@@ -33,30 +33,32 @@ def check_cluster(namespace: str | None) -> tuple[PreflightResult, ...]:
     finally:
         api.close()
     where = f"namespace {api.namespace!r}"
-    answers = PreflightResult(Standing.OK, "cluster", f"{api.host} answers, {where}")
+    answers = Finding.ok("cluster", f"{api.host} answers, {where}")
     return (answers, *_judge_rights(missing, more, where))
 
 
 def _judge_rights(
     missing: Sequence[rights.Right], more: Sequence[rights.Right], where: str
-) -> Iterator[PreflightResult]:
+) -> Iterator[Finding]:
     if missing:
-        yield PreflightResult(
-            Standing.PROBLEM,
+        yield Finding(
+            Code.RIGHTS_MISSING,
+            Level.PROBLEM,
             "rights",
             f"missing in {where}: {rights.describe(missing)}",
             f"apply the Role of {_ROLE} and bind it to this user",
         )
     if more:
-        yield PreflightResult(
-            Standing.WARNING,
+        yield Finding(
+            Code.RIGHTS_SURPLUS,
+            Level.WARNING,
             "rights",
             f"more than a runner needs in {where}: {rights.describe(more)}",
             f"run studies with the Role of {_ROLE} alone",
         )
     if not missing and not more:
-        yield PreflightResult(Standing.OK, "rights", f"exactly those of the Role in {where}")
+        yield Finding.ok("rights", f"exactly those of the Role in {where}")
 
 
-def _refused(error: StudyflowError) -> PreflightResult:
-    return PreflightResult(Standing.PROBLEM, "cluster", error.message, error.hint)
+def _refused(error: StudyflowError) -> Finding:
+    return Finding.because(Level.PROBLEM, "cluster", error.reason)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from studyflow.executors.kind import ExecutorKind, ExecutorSetup, PreflightResult
+from studyflow.executors.kind import ExecutorKind, ExecutorSetup
 from studyflow.executors.local.executor import LocalExecutor
 from studyflow.executors.local.preflight import check_gpus
+from studyflow.reasons import Finding
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 
@@ -34,7 +35,7 @@ def _open_reader(setup: ExecutorSetup) -> LocalExecutor:
     )
 
 
-def _preflight(settings: Settings, study: StudySpec | None) -> tuple[PreflightResult, ...]:  # noqa: ARG001
+def _preflight(settings: Settings, study: StudySpec | None) -> tuple[Finding, ...]:  # noqa: ARG001
     return (check_gpus(0 if study is None else study.trial.resources.gpu),)
 
 

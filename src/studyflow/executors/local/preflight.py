@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from studyflow.executors.kind import PreflightResult, Standing
 from studyflow.executors.local.gpus import detect_gpus
+from studyflow.reasons import Code, Finding, Level
 
 
-def check_gpus(
-    gpus_per_trial: int, detect: Callable[[], Sequence[str]] = detect_gpus
-) -> PreflightResult:
+def check_gpus(gpus_per_trial: int, detect: Callable[[], Sequence[str]] = detect_gpus) -> Finding:
     """Return which GPUs local trials would get.
 
     Args:
@@ -20,9 +18,10 @@ def check_gpus(
     gpus = detect()
     seen = f"{len(gpus)} seen: {', '.join(gpus)}" if gpus else "none seen"
     if len(gpus) >= gpus_per_trial:
-        return PreflightResult(Standing.OK, "GPUs", seen)
-    return PreflightResult(
-        Standing.PROBLEM if gpus else Standing.WARNING,  # without any, trials run on the CPU
+        return Finding.ok("GPUs", seen)
+    return Finding(
+        Code.GPUS_SHORT,
+        Level.PROBLEM if gpus else Level.WARNING,  # without any, trials run on the CPU
         "GPUs",
         f"{seen}, but a trial asks for {gpus_per_trial}",
         "does nvidia-smi list the GPUs, and does CUDA_VISIBLE_DEVICES hide some?",

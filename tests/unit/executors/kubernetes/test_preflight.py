@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from studyflow.errors import ExecutorUnavailable
-from studyflow.executors.kind import Standing
 from studyflow.executors.kubernetes.preflight import check_cluster
 from studyflow.executors.kubernetes.rights import NEEDED, Right
+from studyflow.reasons import Level
 
 
 class FakeApi:
@@ -55,7 +55,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> type[FakeApi]:
 def test_exactly_the_rights_of_the_role_are_well(api: type[FakeApi]) -> None:
     cluster, rights = check_cluster("trials")
 
-    assert (cluster.standing, rights.standing) == (Standing.OK, Standing.OK)
+    assert (cluster.level, rights.level) == (Level.OK, Level.OK)
     assert rights.message == "exactly those of the Role in namespace 'trials'"
 
 
@@ -65,9 +65,9 @@ def test_missing_rights_are_a_problem_and_surplus_ones_a_warning(api: type[FakeA
 
     _, missing, surplus = check_cluster("trials")
 
-    assert missing.standing is Standing.PROBLEM
+    assert missing.level is Level.PROBLEM
     assert missing.message == "missing in namespace 'trials': events: list; jobs: patch"
-    assert surplus.standing is Standing.WARNING
+    assert surplus.level is Level.WARNING
     assert "secrets: get" in surplus.message
 
 
@@ -76,4 +76,4 @@ def test_a_cluster_that_is_away_is_one_problem(api: type[FakeApi]) -> None:
 
     (found,) = check_cluster("trials")
 
-    assert (found.standing, found.hint) == (Standing.PROBLEM, "is it up?")
+    assert (found.level, found.hint) == (Level.PROBLEM, "is it up?")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from studyflow.executors.kind import Standing
 from studyflow.executors.local.preflight import check_gpus
+from studyflow.reasons import Level
 
 
 @pytest.mark.parametrize(
-    ("gpus", "wanted", "standing"),
+    ("gpus", "wanted", "level"),
     [
-        ((), 0, Standing.OK),
-        ((), 1, Standing.WARNING),
-        (("0",), 1, Standing.OK),
-        (("0",), 2, Standing.PROBLEM),
+        ((), 0, Level.OK),
+        ((), 1, Level.WARNING),
+        (("0",), 1, Level.OK),
+        (("0",), 2, Level.PROBLEM),
     ],
 )
 def test_too_few_gpus_are_a_problem_and_none_means_the_cpu(
-    gpus: tuple[str, ...], wanted: int, standing: Standing
+    gpus: tuple[str, ...], wanted: int, level: Level
 ) -> None:
-    assert check_gpus(wanted, lambda: gpus).standing is standing
+    assert check_gpus(wanted, lambda: gpus).level is level

@@ -1,4 +1,8 @@
-"""What the scheduler says of a pod that found no node: which reason counts, and the way out."""
+"""What Kubernetes says of a pod that found no room, turned into data.
+
+Its scheduler and its API server give no codes for that: this module reads their words, and nobody
+else does.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,34 @@ class Shortage:
     want: Want
     what: str = ""
     """The resource, or the taint's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExceededQuota:
+    """What a ResourceQuota has against one more pod, in Kubernetes' quantities."""
+
+    name: str
+    resource: str
+    """Such as `requests.nvidia.com/gpu`."""
+    requested: str
+    used: str
+    limit: str
+
+
+_QUOTA: Final = re.compile(
+    r"exceeded quota: (?P<name>[^,]+), requested: (?P<resource>\S+?)=(?P<requested>[^,\s]+).*?"
+    r" used: .*?(?P=resource)=(?P<used>[^,\s]+).* limited: .*?(?P=resource)=(?P<limit>[^,\s]+)"
+)
+
+
+def exceeded_quota(message: str) -> ExceededQuota | None:
+    """Return which quota a pod exceeds; `None` when the message does not say it in this form.
+
+    Args:
+        message: Such as `exceeded quota: team, requested: pods=1, used: pods=8, limited: pods=8`.
+    """
+    match = _QUOTA.search(message)
+    return None if match is None else ExceededQuota(**match.groupdict())
 
 
 _REASON: Final = re.compile(r"(?:^|[,:] )(\d+) (?=\D)")
@@ -66,7 +98,7 @@ def shortage(message: str) -> Shortage:
         Want.HEALTHY_NODE,
         Want.OTHER,
     )
-    # The dearest resource: a pod that finds no card may find no memory either, and asks for both.
+    # The dearest resource: a pod that finds no GPU may find no memory either, and asks for both.
     return min(reasons, key=lambda r: (order.index(r.want), "/" not in r.what))
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from studyflow.diagnostics.snapshot import FlowRunFacts
+from studyflow.diagnostics.probes.answers import why_no_answer
+from studyflow.diagnostics.snapshot import FlowRun
+from studyflow.embedded import prefect_headers
+from studyflow.reasons import Code, Reason
 from studyflow.spec import find_problems
+from studyflow.storage import redacted
 
 FLOW_NAME: Final = "run-study"
 """The flow of `flows/run_study.py`."""
@@ -19,13 +22,62 @@ FLOW_NAME: Final = "run-study"
 _NOT_BEGUN: Final = ("SCHEDULED", "PENDING")
 """Types of a run's state before its code has named it."""
 
+PROBE_SECONDS: Final = 3.0
+"""How long a request may take: less than a probe is waited for, so that its own reason is told."""
+
 MAX_RUNS: Final = 50
 """Newest flow runs among which the study's is looked for."""
 
 
-def newest_flow_run(
-    api: str, study: str, called: str, now: float, headers: Mapping[str, str], timeout: float
-) -> FlowRunFacts | None:
+def ask(
+    api: str,
+    path: str,
+    body: Any = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = PROBE_SECONDS,
+) -> bytes:
+    """Return what Prefect's server answers.
+
+    Args:
+        api: Address of Prefect's API.
+        path: What is asked for, such as `health`.
+        body: What is sent, as JSON values; `None` for nothing.
+        environment: Variables that say how this user is let in; this process's by default.
+        timeout: Seconds that the server may take.
+
+    Raises:
+        OSError: The server does not answer, or refuses.
+        ValueError: The address is none.
+    """
+    headers = prefect_headers(environment)
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(
+        f"{api.rstrip('/')}/{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers=headers,
+    )
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        found: bytes = answer.read()
+        return found
+
+
+def why_away(api: str, error: Exception) -> Reason:
+    """Return what to tell of a server that did not answer, or answered with something else.
+
+    Args:
+        api: Address of Prefect's API.
+        error: What asking it raised.
+    """
+    return Reason(
+        Code.ORCHESTRATOR_UNAVAILABLE,
+        f"Prefect's server {redacted(api)} does not answer: {why_no_answer(error)}.",
+        "start it, or correct or unset PREFECT_API_URL; without it, flow runs are not seen.",
+    )
+
+
+def newest_flow_run(api: str, study: str, called: str, now: float) -> FlowRun | None:
     """Return the newest flow run of a study that was to have begun by now; `None` without any.
 
     Args:
@@ -33,8 +85,6 @@ def newest_flow_run(
         study: Name of the study.
         called: Study file or name, as a person gives it.
         now: Seconds since the epoch.
-        headers: How this user is let in.
-        timeout: Seconds that the server may take.
 
     Raises:
         OSError: The server does not answer, or refuses.
@@ -48,13 +98,7 @@ def newest_flow_run(
         "sort": "EXPECTED_START_TIME_DESC",
         "limit": MAX_RUNS,
     }
-    request = urllib.request.Request(
-        f"{api.rstrip('/')}/flow_runs/filter",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", **headers},
-    )
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        found = json.loads(answer.read())
+    found = json.loads(ask(api, "flow_runs/filter", body))
     if not isinstance(found, list):
         raise ValueError("no list of flow runs")
     return choose_flow_run(found, study, called, now)
@@ -62,7 +106,7 @@ def newest_flow_run(
 
 def choose_flow_run(
     runs: Sequence[Mapping[str, Any]], study: str, called: str, now: float
-) -> FlowRunFacts | None:
+) -> FlowRun | None:
     """Return the first of these flow runs that is one of the study's.
 
     A run gets the study's name when it begins; before, its parameters say which study it is of: by
@@ -71,7 +115,7 @@ def choose_flow_run(
     """
     own = [run for run in runs if _is_of(run, study, called)]
     own.sort(key=lambda run: _state(run).get("type") != "RUNNING")
-    return _facts(own[0], now) if own else None
+    return _flow_run(own[0], now) if own else None
 
 
 def _is_of(run: Mapping[str, Any], study: str, called: str) -> bool:
@@ -92,13 +136,13 @@ def _is_same_file(one: Path, other: Path) -> bool:
     return one.parts[-n:] == other.parts[-n:]
 
 
-def _facts(run: Mapping[str, Any], now: float) -> FlowRunFacts:
+def _flow_run(run: Mapping[str, Any], now: float) -> FlowRun:
     state = _state(run)
     try:
         since = now - datetime.fromisoformat(str(state.get("timestamp"))).timestamp()
     except ValueError:
         since = None
-    return FlowRunFacts(
+    return FlowRun(
         name=str(run.get("name") or ""),
         state=str(state.get("name") or run.get("state_name") or ""),
         kind=_kind(run),
@@ -114,10 +158,3 @@ def _kind(run: Mapping[str, Any]) -> str:
 def _state(run: Mapping[str, Any]) -> Mapping[str, Any]:
     state = run.get("state")
     return state if isinstance(state, Mapping) else {}
-
-
-def reason_of(error: Exception) -> str:
-    """Return why a request failed, in a few words."""
-    if isinstance(error, urllib.error.HTTPError):
-        return f"{error.code} {error.reason}"
-    return str(error.reason if isinstance(error, urllib.error.URLError) else error)
