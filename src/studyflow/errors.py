@@ -18,6 +18,8 @@
     │   └── ExecutorBlocked       no trial of the study can start there
     ├── TrackingError
     │   └── TrackingUnavailable   MLflow does not answer                              (retryable)
+    ├── PrefectError
+    │   └── PrefectUnavailable    Prefect's server does not answer                    (retryable)
     └── MissingExtra         an optional part of studyflow is not installed
 
 Nobody decides by reading a message: `retryable` says whether the same call may succeed later,
@@ -219,6 +221,20 @@ class TrackingUnavailable(TrackingError):
     """The tracking server does not answer."""
 
     code = Code.TRACKER_UNAVAILABLE
+
+    retryable = True
+
+
+class PrefectError(StudyflowError):
+    """Prefect refused a request and would refuse it again, or its own server does not start."""
+
+    code = Code.PREFECT_REFUSED
+
+
+class PrefectUnavailable(PrefectError):
+    """Prefect's server does not answer, or there is none."""
+
+    code = Code.PREFECT_UNAVAILABLE
 
     retryable = True
 

@@ -185,6 +185,8 @@ class Code(enum.StrEnum):
     EXECUTOR_BLOCKED = "executor-blocked"
     TRACKER_REFUSED = "tracker-refused"
     TRACKER_UNAVAILABLE = "tracker-unavailable"
+    PREFECT_REFUSED = "prefect-refused"
+    PREFECT_UNAVAILABLE = "prefect-unavailable"
     SCHEMA_OUTDATED = "schema-outdated"
     """A server's database is of another version than its client."""
     EXTRA_MISSING = "extra-missing"

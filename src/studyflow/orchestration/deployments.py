@@ -23,7 +23,7 @@ from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
 from studyflow.deployments.deployment import DEFAULT_POOL, Deployment
-from studyflow.errors import ExecutorUnavailable, StudyflowError
+from studyflow.errors import PrefectError, PrefectUnavailable
 from studyflow.spec import StudySpec
 
 FLOW: Final = "run_study.py:run_study"
@@ -106,12 +106,12 @@ def find_pool(prefect: SyncPrefectClient, name: str) -> WorkPool:
     """Return a work pool.
 
     Raises:
-        StudyflowError: The server has none of this name.
+        PrefectError: The server has none of this name.
     """
     try:
         return prefect.read_work_pool(name)
     except ObjectNotFound:
-        raise StudyflowError(
+        raise PrefectError(
             f"Prefect's server at {prefect.api_url} has no work pool {name!r}.",
             hint="on a cluster `make deploy` makes it; name another one by --pool, or run the "
             "study's deployment on this machine by --serve.",
@@ -122,10 +122,10 @@ def require_server() -> None:
     """Raise unless a server is configured that lives longer than this process.
 
     Raises:
-        ExecutorUnavailable: There is none.
+        PrefectUnavailable: There is none.
     """
     if get_current_settings().api.url is None:
-        raise ExecutorUnavailable(
+        raise PrefectUnavailable(
             "A deployment needs a Prefect server that keeps running: the temporary one of a single "
             "run never starts a scheduled run.",
             hint="start one on this machine with `studyflow ui` (in the same folder, or with the "
@@ -152,12 +152,12 @@ def deploy(deployment: Deployment, flows: Path) -> None:
         made = build(deployment, spec, pool, flows)
         page = url_for("deployment", obj_id=str(made.apply()))
     except (httpx.HTTPError, RuntimeError) as error:
-        raise ExecutorUnavailable(
+        raise PrefectUnavailable(
             f"Prefect's server at {get_current_settings().api.url} does not answer: {error}",
             hint="is it running? On this machine: studyflow ui.",
         ) from error
     except DeploymentApplyError as error:
-        raise StudyflowError(f"Prefect's server refuses the deployment: {error}") from error
+        raise PrefectError(f"Prefect's server refuses the deployment: {error}") from error
     print(f"deployed {made.full_name}: {describe(deployment)}\n  form  {page}")  # noqa: T201
     if pool is None:
         print("serving it; Ctrl-C ends that, and its schedule rests until it is served again")  # noqa: T201

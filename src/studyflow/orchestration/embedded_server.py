@@ -6,7 +6,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
-from studyflow.errors import StudyflowError
+from studyflow.errors import PrefectError
 from studyflow.interrupt import leaving_at_once
 from studyflow.orchestration.environment import is_embedded
 from studyflow.orchestration.outages import server_url
@@ -22,7 +22,7 @@ def start_embedded_server(settings: Settings) -> None:
     have sent it the last log lines.
 
     Raises:
-        StudyflowError: It did not start.
+        PrefectError: It did not start.
     """
     if not is_embedded(settings) or server_url() is not None:
         return
@@ -35,7 +35,7 @@ def start_embedded_server(settings: Settings) -> None:
         try:
             start.result()
         except RuntimeError as error:
-            raise StudyflowError(
+            raise PrefectError(
                 f"Prefect's temporary server did not start: {error}",
                 hint="is the machine very busy? Run it again, or without Prefect: studyflow run.",
             ) from error

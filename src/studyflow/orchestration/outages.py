@@ -15,7 +15,7 @@ from typing import Final, cast
 import httpx
 from prefect.settings import PREFECT_API_URL
 
-from studyflow.errors import StudyflowError
+from studyflow.errors import PrefectUnavailable
 
 PATIENCE_SECONDS: Final = 600.0
 """How long a finished study waits for the server, to show there how it ended."""
@@ -31,12 +31,6 @@ _REPEATED: Final = {
     "prefect._internal.concurrency": "Service %r failed to process",
 }
 """What Prefect logs for every event that it cannot send: the logger, and how the line begins."""
-
-
-class ServerUnavailable(StudyflowError):
-    """Prefect's server does not answer."""
-
-    retryable = True
 
 
 def quiet_outages() -> None:
@@ -76,10 +70,10 @@ def check_server() -> None:
     """Return if Prefect's server answers.
 
     Raises:
-        ServerUnavailable: It does not.
+        PrefectUnavailable: It does not.
     """
     if is_server_away():
-        raise ServerUnavailable(
+        raise PrefectUnavailable(
             f"Prefect's server {server_url()} does not answer.",
             hint="start it, or unset PREFECT_API_URL to use one for this run alone, or run without "
             "Prefect: studyflow run.",
