@@ -1,0 +1,116 @@
+"""What the Job controller and the garbage collector do."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from studyflow.testing.fake_cluster.kubelet import Kubelet
+from studyflow.testing.fake_cluster.store import ObjectStore, owner_of
+
+
+class JobController:
+    """Gives each Job the pods that it asks for.
+
+    Args:
+        store: The cluster's objects.
+        kubelet: Its nodes.
+        on_refusal: Is told the name of a Job whose pod admission refuses, and what it says.
+    """
+
+    def __init__(
+        self, store: ObjectStore, kubelet: Kubelet, on_refusal: Callable[[str, str], None]
+    ) -> None:
+        self._store = store
+        self._kubelet = kubelet
+        self._on_refusal = on_refusal
+        self.is_stopped = False
+        """Whether it does nothing for now."""
+        self.refusal: str | None = None
+        """Why admission refuses every new pod; `None` while it takes them."""
+
+    def reconcile(self) -> None:
+        """Make pods that are missing, end those that are too many, conclude Jobs."""
+        if self.is_stopped:
+            return
+        for pod in list(self._store.pods.values()):
+            owner = self._store.jobs.get(owner_of(pod).get("name", ""))
+            is_orphan = owner is None or owner["metadata"]["uid"] != owner_of(pod)["uid"]
+            if is_orphan and not pod["metadata"].get("deletionTimestamp"):
+                self._kubelet.tell_to_go(pod)
+        for job in list(self._store.jobs.values()):
+            self._reconcile_job(job)
+
+    def _reconcile_job(self, job: dict[str, Any]) -> None:
+        spec, status = job["spec"], dict(job["status"])
+        pods = [p for p in self._store.pods.values() if _is_owned(p, job)]
+        phases = [pod["status"]["phase"] for pod in pods]
+        active = [
+            pod
+            for pod in pods
+            if pod["status"]["phase"] in ("Pending", "Running")
+            and not pod["metadata"].get("deletionTimestamp")
+        ]
+        is_finished = any(
+            c["type"] in ("Complete", "Failed") for c in status.get("conditions") or ()
+        )
+        if not is_finished and "Succeeded" in phases:
+            self._conclude_job(status, "Complete", "")
+        elif not is_finished and phases.count("Failed") > spec.get("backoffLimit", 6):
+            self._conclude_job(status, "Failed", "BackoffLimitExceeded")
+        elif not is_finished:
+            wanted = 0 if spec.get("suspend") else int(spec.get("parallelism", 1))
+            for pod in active[wanted:]:
+                self._kubelet.tell_to_go(pod)
+            active = active[:wanted]
+            if len(active) < wanted and (made := self._new_pod(job)) is not None:
+                active.append(made)
+        status["active"] = len(active)
+        if status != job["status"]:
+            job["status"] = status
+            self._store.write("jobs", "MODIFIED", job)
+
+    def _conclude_job(self, status: dict[str, Any], kind: str, reason: str) -> None:
+        status["conditions"] = [
+            {
+                "type": kind,
+                "status": "True",
+                "reason": reason,
+                "lastTransitionTime": self._store.now(),
+            }
+        ]
+
+    def _new_pod(self, job: dict[str, Any]) -> dict[str, Any] | None:
+        name = job["metadata"]["name"]
+        if self.refusal is not None:
+            message = f'Error creating: pods "{name}-" is forbidden: {self.refusal}'
+            self._on_refusal(name, message)
+            return None
+        template = copy.deepcopy(job["spec"]["template"])
+        identity = self._store.new_identity()
+        owner = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "name": name,
+            "uid": job["metadata"]["uid"],
+            "controller": True,
+        }
+        made: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                **template.get("metadata", {}),
+                "name": f"{name}-{self._store.suffix()}",
+                "ownerReferences": [owner],
+                **identity,
+            },
+            "spec": template["spec"],
+            "status": {"phase": "Pending"},
+        }
+        self._store.write("pods", "ADDED", made)
+        return made
+
+
+def _is_owned(pod: Mapping[str, Any], job: Mapping[str, Any]) -> bool:
+    return bool(owner_of(pod)["uid"] == job["metadata"]["uid"])

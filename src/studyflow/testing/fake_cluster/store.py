@@ -1,0 +1,183 @@
+"""The objects of one namespace, each with its version, and the history of their changes."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from studyflow.executors.kubernetes.api import VersionTooOld
+from studyflow.testing.fake_clock import FakeClock
+
+_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
+"""What the suffixes of generated names are made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a cluster's history."""
+
+    version: int
+    kind: str
+    event: str
+    item: dict[str, Any]
+
+
+class ObjectStore:
+    """What an API server keeps of a namespace. Whoever changes several objects holds `changed`.
+
+    Args:
+        clock: Time of the API server.
+        namespace: Name of the namespace.
+    """
+
+    def __init__(self, clock: FakeClock, namespace: str) -> None:
+        self.clock = clock
+        self.namespace = namespace
+        self.changed = threading.Condition(threading.RLock())
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.pods: dict[str, dict[str, Any]] = {}
+        self._kinds = {"jobs": self.jobs, "pods": self.pods, "resourcequotas": {}}
+        self.events: list[dict[str, Any]] = []
+        self.workloads: dict[str, dict[str, Any]] = {}
+        """What Kueue keeps of Jobs, by their uid."""
+        self._history: list[Change] = []
+        self._version = 1000
+        self._compacted = 0
+        self._n_uids = 0
+
+    @property
+    def version(self) -> int:
+        """The newest resource version."""
+        return self._version
+
+    def pod(self, name: str) -> dict[str, Any]:
+        """Return a pod by its name, or the newest one of a Job.
+
+        Raises:
+            KeyError: There is none.
+        """
+        if name in self.pods:
+            return self.pods[name]
+        own = [pod for pod in self.pods.values() if owner_of(pod).get("name") == name]
+        if not own:
+            raise KeyError(f"there is no pod {name}, and no Job of that name that has one")
+        return own[-1]
+
+    def write(self, kind: str, event: str, item: dict[str, Any]) -> None:
+        """Store an object under the next version and tell the watchers."""
+        with self.changed:
+            self._version += 1
+            item["metadata"]["resourceVersion"] = str(self._version)
+            name = item["metadata"]["name"]
+            if event == "DELETED":
+                self._kinds[kind].pop(name, None)
+            else:
+                self._kinds[kind][name] = item
+            self._history.append(Change(self._version, kind, event, copy.deepcopy(item)))
+            self.changed.notify_all()
+
+    def remove(self, kind: str, name: str) -> None:
+        """Remove an object, if it is there."""
+        item = self._kinds[kind].get(name)
+        if item is not None:
+            self.write(kind, "DELETED", item)
+
+    def find(
+        self, kind: str, selector: str, version: str | None = None
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Return copies of the objects that carry a label, and the version that they are of.
+
+        Args:
+            kind: Such as `pods`.
+            selector: Label selector.
+            version: An older version to answer from; `None` for the newest.
+        """
+        with self.changed:
+            objects = self._kinds[kind] if version is None else self._as_of(kind, int(version))
+            found = [copy.deepcopy(o) for o in objects.values() if _matches(o, selector)]
+            return found, version or str(self._version)
+
+    def since(self, kind: str, selector: str, version: int) -> list[Change]:
+        """Return the changes of labelled objects after a version.
+
+        Raises:
+            VersionTooOld: That part of the history was forgotten.
+        """
+        with self.changed:
+            if version < self._compacted:
+                raise VersionTooOld(f"Cannot watch {kind}: too old resource version: {version}")
+            newer = [c for c in self._history if c.version > version and c.kind == kind]
+            return [change for change in newer if _matches(change.item, selector)]
+
+    def wait_for_change(self, version: int, seconds: float) -> bool:
+        """Wait, in real time, for a version after this one; return whether it came."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self._version > version, seconds)
+
+    def compact(self) -> None:
+        """Forget the history."""
+        with self.changed:
+            self._compacted = self._version
+            self._history.clear()
+
+    def new_identity(self) -> dict[str, Any]:
+        """Return the metadata that an API server gives a new object."""
+        self._n_uids += 1
+        uid = f"00000000-0000-4000-8000-{self._n_uids:012x}"
+        return {"uid": uid, "namespace": self.namespace, "creationTimestamp": self.now()}
+
+    def suffix(self) -> str:
+        """Return the suffix of a generated name, another one after each new identity."""
+        number, text = self._n_uids, ""
+        for _ in range(5):
+            number, digit = divmod(number, len(_LETTERS))
+            text = _LETTERS[digit] + text
+        return text
+
+    def now(self) -> str:
+        """Return the API server's time as the API writes it."""
+        return rfc3339(self.clock())
+
+    def _as_of(self, kind: str, version: int) -> dict[str, dict[str, Any]]:
+        objects: dict[str, dict[str, Any]] = {}
+        for change in self._history:
+            if change.kind == kind and change.version <= version:
+                name = change.item["metadata"]["name"]
+                objects.pop(name, None)
+                if change.event != "DELETED":
+                    objects[name] = change.item
+        return objects
+
+
+def owner_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a pod's reference to its Job."""
+    owner: Mapping[str, Any] = pod["metadata"]["ownerReferences"][0]
+    return owner
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a time in seconds since the epoch as the API writes it."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def merge_patch(base: Any, patch: Any) -> Any:
+    """Return `base` changed by a JSON merge patch (RFC 7396)."""
+    if not isinstance(patch, Mapping):
+        return copy.deepcopy(patch)
+    merged = dict(base) if isinstance(base, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
+
+
+def _matches(item: Mapping[str, Any], selector: str) -> bool:
+    labels = item["metadata"].get("labels") or {}
+    wanted = (term.partition("=") for term in selector.split(",") if term)
+    return all(labels.get(key) == value for key, _, value in wanted)
