@@ -117,10 +117,9 @@ class Comparison:
     @property
     def headline(self) -> str:
         """One clause: who was best."""
-        if not self.rows or self.rows[0].median is None:
+        first = self.rows[0] if self.rows else None
+        if first is None or first.median is None:
             return f"{self.name}: no run has a result yet"
-        first = self.rows[0]
-        assert first.median is not None
         return (
             f"{first.sampler} found the best {self.metric}: {wording.number(first.median)} in the "
             f"median of {wording.plural(first.n_runs, 'run')}"

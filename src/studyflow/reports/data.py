@@ -195,8 +195,13 @@ class StudyData:
         return {}
 
     def value(self, record: TrialRecord, objective: int) -> float:
-        """Return one objective's value of a complete trial."""
-        assert record.values is not None
+        """Return one objective's value of a complete trial.
+
+        Raises:
+            ValueError: The trial has no values.
+        """
+        if record.values is None:
+            raise ValueError(f"Trial {record.number} has no values: it is {record.state.value}.")
         return record.values[objective]
 
     def searched(self, record: TrialRecord) -> dict[str, ParamValue]:

@@ -207,7 +207,7 @@ def _context(
         "headline": headline(data),
         "steps": next_steps(data),
         "links": {title: address for title, address in links.items() if is_safe_link(address)},
-        "facts": _facts(data),
+        "key_figures": _key_figures(data),
         "best_yaml": tables.best_config_yaml(data),
         "figures": drawn,
         "replay": replay,
@@ -239,13 +239,13 @@ def _trusted(text: str) -> Any:
     return markupsafe.Markup(text)  # noqa: S704 - read from this package, holds nothing of the study
 
 
-def _facts(data: StudyData) -> list[tuple[str, str, str]]:
+def _key_figures(data: StudyData) -> list[tuple[str, str, str]]:
     """Return the key numbers: name, value, remark."""
     budget = data.spec.budget
-    facts = []
+    figures = []
     if data.best and not data.is_multi_objective:
         best = data.best[0]
-        facts.append(
+        figures.append(
             (
                 f"best {wording.one_line(data.metrics[0], 40)}",
                 wording.number((best.values or (0.0,))[0]),
@@ -253,18 +253,18 @@ def _facts(data: StudyData) -> list[tuple[str, str, str]]:
             )
         )
     elif data.best:
-        facts.append(("Pareto front", str(len(data.best)), "trials"))
+        figures.append(("Pareto front", str(len(data.best)), "trials"))
     wanted = n_trials_to_finish(data.spec)
-    facts.append(("finished", str(len(data.counted)), f"of {wanted} trials"))
+    figures.append(("finished", str(len(data.counted)), f"of {wanted} trials"))
     if n_taken_over := sum(record.is_taken_over for record in data.records):
-        facts.append(("taken over", str(n_taken_over), "they cost no budget"))
-    facts += [
+        figures.append(("taken over", str(n_taken_over), "they cost no budget"))
+    figures += [
         (state.value, str(count), "")
         for state, count in data.states.items()
         if state is not TrialState.COMPLETE
     ]
     if data.duration_seconds is not None:
-        facts.append(
+        figures.append(
             (
                 "duration",
                 wording.seconds(data.duration_seconds),
@@ -272,10 +272,10 @@ def _facts(data: StudyData) -> list[tuple[str, str, str]]:
             )
         )
     if data.peak_parallel_trials:
-        facts.append(
+        figures.append(
             ("at once", str(data.peak_parallel_trials), f"allowed {budget.max_parallel_trials}")
         )
-    return facts
+    return figures
 
 
 def _versions() -> dict[str, str]:

@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 
 def position(parameter: Parameter, given: ParamValue) -> float:
-    """Return where a value stands on its parameter's axis; categories are numbered."""
+    """Return where a value stands on its parameter's axis; categories are numbered.
+
+    Raises:
+        ValueError: The parameter is numeric and the value is no number.
+    """
     if isinstance(parameter, CategoricalParameter):
         return float(parameter.index(given))
-    assert isinstance(given, int | float)
+    if not isinstance(given, int | float):
+        raise ValueError(f"{given!r} is no number.")
     return parameter.to_unit(given) if _is_extreme(parameter) else float(given)
 
 

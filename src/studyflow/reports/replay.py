@@ -26,6 +26,8 @@ from studyflow.study import seed_of
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 if TYPE_CHECKING:
+    import optuna
+
     from studyflow.samplers.arrays import FloatArray
     from studyflow.samplers.botorch import BoTorchSampler
     from studyflow.samplers.model_surface import ModelSurface
@@ -86,7 +88,7 @@ def replay(data: StudyData) -> Replay | Omitted:
         return Omitted(f"the sampler {data.spec.sampler.type} has no such model")
     if data.optuna_study is None or not suggested:
         return Omitted("no trial was suggested by a model yet")
-    drawing = _Drawing(data, names)
+    drawing = _Drawing(data, names, data.optuna_study)
     frames = []
     for record in [*_chosen(suggested), None]:
         seen = drawing.surface(record)
@@ -113,12 +115,11 @@ def _chosen(suggested: Sequence[TrialRecord]) -> list[TrialRecord]:
 class _Drawing:
     """A figure that is drawn once and then changed from frame to frame."""
 
-    def __init__(self, data: StudyData, names: Sequence[str]) -> None:
-        assert data.optuna_study is not None
+    def __init__(self, data: StudyData, names: Sequence[str], study: optuna.Study) -> None:
         self._data, self._names = data, list(names)
         self._parameters: list[Parameter] = [data.space[name] for name in names]
-        self._study = data.optuna_study
-        self._sampler = _sampler(data)
+        self._study = study
+        self._sampler = _sampler(data, study)
         self._axes_units = [_units(p, CELLS[len(names)]) for p in self._parameters]
         self._points = list(self._grid())
         self._complete = frozenset(record.number for record in data.complete)
@@ -224,13 +225,12 @@ class _Drawing:
         )
 
 
-def _sampler(data: StudyData) -> BoTorchSampler:
+def _sampler(data: StudyData, study: optuna.Study) -> BoTorchSampler:
     from studyflow.samplers import make_sampler
     from studyflow.samplers.botorch import BoTorchSampler
 
-    assert data.optuna_study is not None
-    found = make_sampler(data.spec, seed_of(data.spec, data.optuna_study), 0)
-    assert isinstance(found, BoTorchSampler)
+    found = make_sampler(data.spec, seed_of(data.spec, study), 0)
+    assert isinstance(found, BoTorchSampler), "the study file names it"
     return found
 
 

@@ -72,8 +72,8 @@ def png(figure: Figure) -> bytes:
 
     installed = list(families())
     for text in figure.findobj(Text):
-        assert isinstance(text, Text)
-        text.set_fontfamily(installed)
+        if isinstance(text, Text):
+            text.set_fontfamily(installed)
     out = io.BytesIO()
     figure.savefig(
         out,

@@ -52,13 +52,12 @@ def headline(data: StudyData) -> str:
         verb = "is" if n == 1 else "are"
         return f"{wording.plural(n, 'trial')} of {total} {verb} on the Pareto front of {listed}."
     best = data.best[0]
-    assert best.values is not None
+    reached = wording.number(data.value(best, 0))
     if is_constant(data):
-        value = wording.number(best.values[0])
-        return f"All {len(data.complete)} complete trials returned the same {names[0]}: {value}."
-    place = f"at trial {best.number}" if total == 1 else f"at trial {best.number} of {total}"
+        return f"All {len(data.complete)} complete trials returned the same {names[0]}: {reached}."
+    when = f"at trial {best.number}" if total == 1 else f"at trial {best.number} of {total}"
     word = "Lowest" if data.spec.directions[0] == "minimize" else "Highest"
-    return f"{word} {names[0]}: {wording.number(best.values[0])}, {place}."
+    return f"{word} {names[0]}: {reached}, {when}."
 
 
 def is_constant(data: StudyData) -> bool:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
@@ -107,10 +107,8 @@ class BoTorchSampler(BaseSampler):
             raise ValueError(f"ask_seconds: must be more than 0, but is {ask_seconds}.")
         check_space(search_space, conditions)
         check_device(device)
-        drawn = np.random.SeedSequence().entropy if seed is None else seed
-        assert isinstance(drawn, int)
         self._strategy = Strategy(
-            seed=drawn % 2**63,
+            seed=secrets.randbits(63) if seed is None else seed % 2**63,
             n_startup_trials=n_startup_trials,
             search_space=None if search_space is None else dict(search_space),
             conditions=None if conditions is None else _frozen(conditions),

@@ -145,8 +145,7 @@ def perturb(encoding: Encoding, points: FloatArray, generator: np.random.Generat
         column = points[:, i]
         missing = np.isnan(column)
         if dimension.kind == "categorical":
-            assert dimension.size is not None
-            fresh = np.floor(unit[:, i] * dimension.size)
+            fresh = np.floor(unit[:, i] * len(dimension.grid))
             new = np.where(missing | changed[:, i], fresh, column)
         else:
             least = 1.0 / dimension.size if dimension.size else 0.0

@@ -34,7 +34,7 @@ class Dimension:
     """One parameter: its distribution and how it is laid out on an axis."""
 
     name: str
-    distribution: BaseDistribution
+    distribution: FloatDistribution | IntDistribution | CategoricalDistribution
     kind: Literal["continuous", "ordinal", "categorical"]
     size: int | None
     """Number of values; `None` for a continuous parameter."""
@@ -60,16 +60,16 @@ class Dimension:
         if isinstance(distribution, CategoricalDistribution):
             indices = np.array([self._choice_index(value) for value in values], dtype=np.float64)
             return indices if self.kind == "categorical" else (indices + 0.5) / self._count
-        assert isinstance(distribution, FloatDistribution | IntDistribution)
         numbers = np.array([_as_number(value) for value in values], dtype=np.float64)
         if self.grid_of_float is not None:
             return self._grid_codes(numbers, self.grid_of_float)
         with np.errstate(invalid="ignore"):
             inside = (numbers >= distribution.low) & (numbers <= distribution.high)
         numbers = np.where(inside, numbers, math.nan)
-        if self.size is not None and not distribution.log:
-            assert distribution.step is not None
-            return np.asarray(((numbers - distribution.low) / distribution.step + 0.5) / self.size)
+        if isinstance(distribution, IntDistribution) and not distribution.log:
+            return np.asarray(
+                ((numbers - distribution.low) / distribution.step + 0.5) / self._count
+            )
         low, high = self._edges
         if distribution.log:
             numbers = np.log(numbers)
@@ -98,12 +98,16 @@ class Dimension:
         except ValueError:
             return math.nan
 
+    @property
+    def _choices(self) -> Sequence[Any]:
+        distribution = self.distribution
+        return distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+
     @cached_property
     def _choice_indices(self) -> dict[Any, float]:
         """Index of each choice; of choices that are equal (1 and True) the first, as in Optuna."""
-        assert isinstance(self.distribution, CategoricalDistribution)
         indices: dict[Any, float] = {}
-        for index, choice in enumerate(self.distribution.choices):
+        for index, choice in enumerate(self._choices):
             try:
                 indices.setdefault(choice, float(index))
             except TypeError:  # Optuna tolerates unhashable choices
@@ -122,7 +126,6 @@ class Dimension:
             return distribution.choices[self.index(code)]
         if isinstance(distribution, IntDistribution):
             return distribution.low + self.index(code) * distribution.step
-        assert isinstance(distribution, FloatDistribution)
         if self.grid_of_float is not None:
             return self.grid_of_float.value(self.index(code))
         low, high = self._edges
@@ -180,7 +183,8 @@ class Dimension:
     def _edges(self) -> tuple[float, float]:
         """The ends of the axis, on the log scale if there is one; a grid has half-step margins."""
         distribution = self.distribution
-        assert isinstance(distribution, FloatDistribution | IntDistribution)
+        if isinstance(distribution, CategoricalDistribution):
+            return 0.0, 1.0
         low, high = float(distribution.low), float(distribution.high)
         if isinstance(distribution, IntDistribution):
             low, high = low - 0.5, high + 0.5
@@ -232,8 +236,13 @@ def _as_number(value: Any) -> float:
 
 
 def single_value(distribution: BaseDistribution) -> Any:
-    """Return the only value of a distribution for which `single()` holds."""
+    """Return the only value of a distribution for which `single()` holds.
+
+    Raises:
+        ValueError: The distribution's class is none of Optuna's.
+    """
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[0]
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return distribution.low
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return distribution.low
+    raise ValueError(f"No distribution of Optuna's: {type(distribution).__name__}.")

@@ -58,21 +58,24 @@ class FallbackSampler(ForwardingSampler):
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Return what the sampler suggests together; nothing when it fails."""
-        try:
-            return super().infer_relative_search_space(study, trial)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the study goes on
-            self._note(study, trial, error)
-            return {}
+
+        def ask() -> dict[str, BaseDistribution]:
+            return self.sampler.infer_relative_search_space(study, trial)
+
+        return self._result(study, trial, ask, otherwise=dict)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the sampler's suggestion, else a point of the sequence."""
-        try:
+
+        def ask() -> dict[str, Any]:
             return self._in_time(lambda: self.sampler.sample_relative(study, trial, search_space))
-        except Exception as error:  # noqa: BLE001 - logged; the study goes on
-            self._note(study, trial, error)
+
+        def otherwise() -> dict[str, Any]:
             return _sobol_point(search_space, trial.number, self._seed)
+
+        return self._result(study, trial, ask, otherwise)
 
     def sample_independent(
         self,
@@ -82,23 +85,23 @@ class FallbackSampler(ForwardingSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Return the sampler's value of one parameter, else that of a sequence of its own."""
-        try:
-            return self._in_time(
-                lambda: self.sampler.sample_independent(
-                    study, trial, param_name, param_distribution
-                )
-            )
-        except Exception as error:  # noqa: BLE001 - logged; the study goes on
-            self._note(study, trial, error)
+
+        def sample() -> Any:
+            return self.sampler.sample_independent(study, trial, param_name, param_distribution)
+
+        def otherwise() -> Any:
             seed = self._seed ^ zlib.crc32(param_name.encode())
             return _sobol_point({param_name: param_distribution}, trial.number, seed)[param_name]
 
+        return self._result(study, trial, lambda: self._in_time(sample), otherwise)
+
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Let the sampler prepare itself."""
-        try:
-            super().before_trial(study, trial)
-        except Exception as error:  # noqa: BLE001 - logged; the study goes on
-            self._note(study, trial, error)
+
+        def prepare() -> None:
+            self.sampler.before_trial(study, trial)
+
+        self._result(study, trial, prepare, otherwise=lambda: None)
 
     def after_trial(
         self,
@@ -114,6 +117,25 @@ class FallbackSampler(ForwardingSampler):
             raise
         except Exception as error:  # noqa: BLE001 - the result is told all the same
             self._say(f"The result of trial {trial.number} teaches nothing", error)
+
+    def _result(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        call: Callable[[], T],
+        otherwise: Callable[[], T],
+    ) -> T:
+        """Return what the sampler gives, else what replaces it: the study goes on.
+
+        Raises:
+            StudyflowError: Ours, such as a storage that is away.
+            optuna.exceptions.StorageInternalError: The storage's.
+        """
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - logged and stored; it costs one suggestion
+            self._note(study, trial, error)
+            return otherwise()
 
     def _in_time(self, call: Callable[[], T]) -> T:
         """Return what a call of the sampler returns; none begins beside one that was left behind.

@@ -90,9 +90,13 @@ def trials_before(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTria
     Args:
         trials: All trials of the study, any state.
         number: One of theirs, of a trial that has started.
+
+    Raises:
+        ValueError: No trial of this number has started.
     """
-    began = next(trial.datetime_start for trial in trials if trial.number == number)
-    assert began is not None, "the trial has started"
+    began = next((trial.datetime_start for trial in trials if trial.number == number), None)
+    if began is None:
+        raise ValueError(f"Trial {number} has not started.")
     return [_as_of(trial, began) for trial in trials if trial.number < number]
 
 

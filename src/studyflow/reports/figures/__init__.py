@@ -2,6 +2,10 @@
 
 A function returns `Omitted` where there is nothing to draw, and the reason. The figure's label
 (`Figure.get_label()`) says in words what it shows.
+
+Optuna has figures for many of the same questions; each module says why its figure is ours. In
+common: Optuna's change Matplotlib's global state, fail on names that hold a `$`, draw boxes for
+characters that the default font lacks, and have no words for those who cannot see them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Every trial's value in order, and the best so far."""
+"""Every trial's value in order, and the best so far.
+
+Optuna's `plot_optimization_history` shows complete trials only. This one shows pruned, failed and
+infeasible trials too, the target, and the hypervolume of several objectives; far outliers do not
+stretch its axis.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Where in the space the trials lie: histograms, and every pair of parameters."""
+"""Where in the space the trials lie: histograms, and every pair of parameters.
+
+Optuna's `plot_rank` draws every pair twice and no histograms; its labels cover each other from
+about four parameters on.
+"""
 
 from __future__ import annotations
 

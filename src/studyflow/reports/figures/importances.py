@@ -1,4 +1,9 @@
-"""How much each parameter explains of the objective."""
+"""How much each parameter explains of the objective.
+
+The bars are Optuna's fANOVA. Its own figure shows them alone; this one sets the main effects of a
+Gaussian process beside them, and says how well that process predicts: a bar means nothing where
+nothing can be predicted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Every trial as a line across all parameters to its objectives."""
+"""Every trial as a line across all parameters to its objectives.
+
+Optuna's `plot_parallel_coordinate` leaves out trials that lack a conditional parameter and does not
+mark the best trial; the labels of its axes cover each other.
+"""
 
 from __future__ import annotations
 

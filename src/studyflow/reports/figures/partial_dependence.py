@@ -1,4 +1,8 @@
-"""What a model of the trials expects along each parameter and each pair of parameters."""
+"""What a model of the trials expects along each parameter and each pair of parameters.
+
+Optuna's `plot_contour` interpolates between trials pair by pair as if there were no other
+parameters, and draws every pair twice. This one shows what a model of all parameters expects.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The objective against each parameter, coloured by the order of the trials."""
+"""The objective against each parameter, coloured by the order of the trials.
+
+Optuna's `plot_slice` puts all parameters in one row, which cannot be read from about six on, and
+leaves failed trials out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""When each trial ran, and how it ended."""
+"""When each trial ran, and how it ended.
+
+Optuna's `plot_timeline` has one row for each trial. This one has a row for each slot, so that idle
+slots are seen and a thousand trials fit, and names the causes of failures.
+"""
 
 from __future__ import annotations
 
