@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from studyflow.cli.results import print_retrain
+from studyflow.context import StudyContext
 from studyflow.errors import StudyStopped
 from studyflow.orchestration import form
 from studyflow.orchestration.artifacts import publish_retrain
@@ -123,7 +124,7 @@ def _retrain(parameters: RetrainParameters, registration: Registration | None) -
     """Train again and show it on the flow run's page."""
     settings = Settings.resolve()
     plan, folder = parameters.plan(settings)
-    with shown_on_page(plan.spec, settings, folder) as (observer, options):
+    with shown_on_page(StudyContext(plan.spec, settings), folder) as (observer, options):
         result = retrain(plan, settings, observer, options, registration=registration)
     leave_if_suspended(is_finished=result.is_complete)
     return result

@@ -113,8 +113,9 @@ def _run(parameters: StudyParameters) -> runner.StudyResult:
     """Run a study and show it on the flow run's page."""
     settings = Settings.resolve()
     spec, fork_from, folder = parameters.read_for(as_deployment_run(current_run()), settings)
-    with shown_on_page(spec, settings, folder, fork_from) as (observer, options):
-        result = runner.run_study(StudyContext(spec, settings), observer, options)
+    context = StudyContext(spec, settings)
+    with shown_on_page(context, folder, fork_from) as (observer, options):
+        result = runner.run_study(context, observer, options)
     leave_if_suspended(is_finished=result.outcome.is_finished)
     return result
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun
 
 from studyflow.comparison import DEFAULT_SAMPLERS, Contender, contenders
 from studyflow.deployments.runs import DeploymentRun, EachRun, study_name, study_of_run
 from studyflow.errors import SpecError
+from studyflow.orchestration.flow_runs import current_run
 from studyflow.reports.stored import stored_study
 from studyflow.retrain import RetrainPlan, plan_retrain
 from studyflow.settings import Settings
@@ -23,12 +25,28 @@ DEFAULT_SEEDS: Final = 3
 """Runs of each sampler of a comparison."""
 
 
+_read: dict[tuple[UUID, str], tuple[StudySpec, Path]] = {}
+"""What the flow runs of this process have read."""
+
+
 def read_spec(study: str) -> tuple[StudySpec, Path]:
     """Return a study from the path of its file or from YAML text, and the folder it lives in.
+
+    A flow run reads a file once: should somebody edit it meanwhile, the run's name, its work and
+    what follows are about the same study.
 
     Raises:
         SpecError: The file or the text is wrong; the message holds every problem.
     """
+    run = current_run()
+    if run is None:
+        return _read_spec(study)
+    if (run.id, study) not in _read:
+        _read[run.id, study] = _read_spec(study)
+    return _read[run.id, study]
+
+
+def _read_spec(study: str) -> tuple[StudySpec, Path]:
     if "\n" in study:
         return StudySpec.from_text(study), Path.cwd()
     path = Path(study)

@@ -26,8 +26,6 @@ from studyflow.orchestration.run_states import flow_options
 from studyflow.orchestration.screen import current_screen
 from studyflow.orchestration.trial_tasks import TrialTasks
 from studyflow.runner import RunOptions
-from studyflow.settings import Settings
-from studyflow.spec import StudySpec
 from studyflow.trial.record import TrialRecord
 
 LOG_TAIL_BYTES: Final = 16_384
@@ -42,21 +40,21 @@ QUIET_SECONDS: Final = 2.0
 
 @contextmanager
 def shown_on_page(
-    spec: StudySpec, settings: Settings, folder: Path, fork_from: str | None = None
+    context: StudyContext, folder: Path, fork_from: str | None = None
 ) -> Iterator[tuple[Observer, RunOptions]]:
     """Give a runner its observer and its options, and show its study on the flow run's page.
 
     Args:
-        spec: The study.
-        settings: Where the study is.
+        context: The study, and where it is.
         folder: Folder that relative paths in `trial.command` start from.
         fork_from: Study whose trials a new one takes over; `None` for none.
     """
     logger = get_run_logger()
+    spec = context.spec
     lines = PlainView(spec, lambda line: logger.info("%s", line))
-    view = PrefectView(spec, settings)
+    view = PrefectView(context)
     with view.closing(), current_screen().shown(spec) as screen_view:
-        options = flow_options(settings, folder, fork_from, view.take_over)
+        options = flow_options(context.settings, folder, fork_from, view.take_over)
         yield Observers(view, lines, screen_view), options
 
 
@@ -64,16 +62,13 @@ class PrefectView(Observer):
     """Shows a study on its flow run's page; nothing of the study depends on it.
 
     Args:
-        spec: The study.
-        settings: Where the study is.
+        context: The study, and where it is.
         tasks: Task runs of its trials; Prefect's by default.
     """
 
-    def __init__(
-        self, spec: StudySpec, settings: Settings, tasks: TrialTasks | None = None
-    ) -> None:
-        self._spec = spec
-        self._redact = StudyContext(spec, settings).redactor
+    def __init__(self, context: StudyContext, tasks: TrialTasks | None = None) -> None:
+        self._spec = spec = context.spec
+        self._redact = context.redactor
         self._logger = get_run_logger()
         self._tasks = tasks or TrialTasks(spec.name)
         self._logs: AttemptLogs | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 
@@ -35,6 +37,24 @@ def test_a_path_is_read_with_its_folder_and_a_text_in_the_working_folder(
 
     assert (from_file[0].budget.n_trials, from_file[2]) == (7, tmp_path / "a")
     assert (from_text[0], from_text[2]) == (from_file[0], tmp_path)
+
+
+def test_a_flow_run_reads_its_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from studyflow.orchestration import parameters
+
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY)
+    first, second = (SimpleNamespace(id=uuid4()) for _ in range(2))
+    monkeypatch.setattr(parameters, "current_run", lambda: first)
+    assert parameters.read_spec(str(file))[0].name == "asked"
+
+    file.write_text(STUDY.replace("asked", "edited"))
+
+    assert parameters.read_spec(str(file))[0].name == "asked"
+    monkeypatch.setattr(parameters, "current_run", lambda: second)
+    assert parameters.read_spec(str(file))[0].name == "edited"
+    monkeypatch.setattr(parameters, "current_run", lambda: None)
+    assert parameters.read_spec(str(file))[0].name == "edited"
 
 
 def test_a_fork_takes_over_the_files_study() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from studyflow.context import StudyContext
 from studyflow.observers.observer import Progress
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -59,7 +60,7 @@ def test_tasks_and_progress_are_waited_for_together_and_shorter_after_ctrl_c(
     )
     monkeypatch.setattr(view, "time", Clock())
     tasks: Any = Tasks()
-    shown = view.PrefectView(StudySpec.from_text(STUDY), Settings.resolve(), tasks)
+    shown = view.PrefectView(StudyContext(StudySpec.from_text(STUDY), Settings.resolve()), tasks)
     shown.progressed(Progress("flow-test", 1, 4, (), (), 1.0, None))
 
     with pytest.raises(error) if error else nullcontext(), shown.closing():
