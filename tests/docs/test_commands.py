@@ -12,6 +12,7 @@ import optuna
 import pytest
 from tests.docs.pages import ELSEWHERE, PAGES, ROOT, blocks, commands, where
 from tests.postgres import create_database, running_postgres
+from tests.prepared import put_mlflow_database
 
 LOCAL = {
     "README.md": (),
@@ -88,6 +89,7 @@ def prepare(request: pytest.FixtureRequest) -> Callable[[str, Path], dict[str, s
                 make_old_study(f"sqlite:///{folder}/old.db")
             case "docs/two-machines.md":
                 server = request.getfixturevalue("database")
+                put_mlflow_database(folder)
                 return {
                     "postgresql://ann:secret@db.example/studies": server,
                     "http://mlflow.example:5000": f"sqlite:///{folder}/mlflow.db",
@@ -110,6 +112,7 @@ def database(tmp_path: Path) -> object:
 def test_the_commands_of_a_page_do_as_they_stand(
     page: str, tmp_path: Path, prepare: Callable[[str, Path], dict[str, str]]
 ) -> None:
+    put_mlflow_database(tmp_path / ".studyflow")
     stand_ins = prepare(page, tmp_path)
     typed = [command for command in commands(ROOT / page) if where(command) is None]
     assert typed

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.docs.pages import ROOT, blocks
+from tests.prepared import Command, put_mlflow_database
 from tests.unit.cli.test_cli import invoke
 
 LOCAL = ("constraints", "several-objectives", "pruning", "two-machines")
@@ -45,11 +45,13 @@ def test_every_how_to_is_in_the_readme() -> None:
 @pytest.mark.parametrize("page", LOCAL)
 def test_the_study_of_a_how_to_runs_as_it_stands(page: str, tmp_path: Path) -> None:
     study = write(page, tmp_path)
-    command = [sys.executable, "-m", "studyflow", "run", str(study), "--n-trials", "4"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=170)
+    put_mlflow_database(tmp_path / ".studyflow")
+    log = tmp_path / "log"
+    command = ["run", str(study), "--n-trials", "4"]
+    run = Command("studyflow", command, cwd=tmp_path, env=os.environ, log=log)
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "All 4 trials are finished." in done.stdout
+    assert run.wait(170) == 0, log.read_text()
+    assert "All 4 trials are finished." in log.read_text()
 
 
 @pytest.mark.parametrize("page", IN_A_CLUSTER)

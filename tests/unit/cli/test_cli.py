@@ -15,6 +15,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from tests.prepared import put_mlflow_database
 
 from studyflow import errors
 from studyflow.cli import main
@@ -324,8 +325,10 @@ def test_a_grid_is_finished_with_its_last_point(tmp_path: Path) -> None:
     assert study_card(spec).n_trials == 2
 
 
+@pytest.mark.slow
 def test_a_terminal_without_utf_8_is_no_reason_to_fail(tmp_path: Path) -> None:
     write_study(tmp_path)
+    put_mlflow_database(tmp_path / "home")
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     for command in (["run", "study.yaml"], ["trials", "study.yaml"]):
         done = subprocess.run(

@@ -21,6 +21,13 @@ RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 MakeTrial = Callable[..., Trial]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that run a whole training as slow."""
+    for item in items:
+        if "run_python" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def images() -> Path:
     """The folder that holds one folder for each example."""

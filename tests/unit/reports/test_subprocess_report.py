@@ -12,6 +12,7 @@ from studyflow.reports import StudyData, build_report, subprocess_report
 from studyflow.reports.subprocess_report import build_report_in_subprocess, needs_subprocess
 
 
+@pytest.mark.slow
 def test_a_report_written_in_a_subprocess_has_the_same_bytes(tmp_path: Path) -> None:
     data = STUDIES["usual"]()
     links = {"MLflow": "http://mlflow:5000/x"}
