@@ -24,7 +24,7 @@ from pathlib import Path
 from studyflow.context import StudyContext
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.kubernetes import KubernetesExecutor
-from studyflow.executors.kubernetes.api import KubernetesApi
+from studyflow.executors.kubernetes.client import KubernetesApi
 from studyflow.executors.kubernetes.names import study_selector
 from studyflow.observers.observer import Observer
 from studyflow.runner import RunOptions, run_study

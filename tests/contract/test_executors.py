@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.executors.kubernetes.test_api import use_kubeconfig
+from tests.unit.executors.kubernetes.test_client import use_kubeconfig
 
 from studyflow.executors import (
     AttemptFiles,
@@ -21,7 +21,8 @@ from studyflow.executors import (
     ExecutorWithLogs,
 )
 from studyflow.executors.kubernetes import KubernetesExecutor
-from studyflow.executors.kubernetes.api import ClusterApi, KubernetesApi
+from studyflow.executors.kubernetes.api import ClusterApi
+from studyflow.executors.kubernetes.client import KubernetesApi
 from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.local import LocalExecutor
 from studyflow.spec import StudySpec

@@ -22,7 +22,7 @@ from studyflow.executors import (
     ExecutorWithLogs,
 )
 from studyflow.executors.kubernetes import KubernetesExecutor
-from studyflow.executors.kubernetes.api import KubernetesApi
+from studyflow.executors.kubernetes.client import KubernetesApi
 from studyflow.executors.kubernetes.names import job_name
 from studyflow.spec import StudySpec
 from studyflow.testing.executor_contract import (

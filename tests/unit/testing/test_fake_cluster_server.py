@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.executors.kubernetes.test_api import use_kubeconfig
+from tests.unit.executors.kubernetes.test_client import use_kubeconfig
 from tests.unit.executors.kubernetes.test_executor import FIRST, JOB, a_spec, a_trial, done
 
 from studyflow.errors import ExecutorBlocked, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.executors.kubernetes import KubernetesExecutor
-from studyflow.executors.kubernetes.api import Event, KubernetesApi
+from studyflow.executors.kubernetes.api import Event
+from studyflow.executors.kubernetes.client import KubernetesApi
 from studyflow.testing.fake_cluster import FakeCluster
 from studyflow.testing.fake_cluster_server import FakeClusterServer
 from studyflow.trial import Cause, Outcome

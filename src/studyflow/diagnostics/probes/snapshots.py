@@ -18,7 +18,8 @@ from studyflow.diagnostics.probes.storage import StoredStudy, read_study
 from studyflow.diagnostics.snapshot import FlowRun, Snapshot, StorageState, TrackingState
 from studyflow.embedded import prefect_api
 from studyflow.errors import StorageUnavailable, StudyflowError
-from studyflow.executors.kubernetes.api import ClusterApi, KubernetesApi
+from studyflow.executors.kubernetes.api import ClusterApi
+from studyflow.executors.kubernetes.client import KubernetesApi
 from studyflow.executors.kubernetes.manifest import trial_resources
 from studyflow.executors.kubernetes.survey import Survey
 from studyflow.executors.local import site_of

@@ -7,7 +7,9 @@ judging.py        from Job, pod and events to state, cause and reason; pure, wit
   objects.py        what a Job and a pod say, field by field
   waiting.py        what keeps an attempt from beginning
   disruption.py     what ended a pod that did not end by itself
-api.py            the requests, and the only import of the Kubernetes client
+api.py            the requests as a protocol
+client.py         made of a real cluster, over
+  connection.py     the only import of the Kubernetes client
 reflector.py      one list and one watch for all of a study's Jobs, and for its pods
 executor.py       `KubernetesExecutor`, with
   monitor.py        how attempts stand, ended where that is due

@@ -26,7 +26,7 @@ def _open(setup: ExecutorSetup) -> KubernetesExecutor:
 
 def _executor(setup: ExecutorSetup) -> KubernetesExecutor:
     # The client takes half a second to import, and most runners need none.
-    from studyflow.executors.kubernetes.api import KubernetesApi
+    from studyflow.executors.kubernetes.client import KubernetesApi
 
     return KubernetesExecutor(
         setup.spec,

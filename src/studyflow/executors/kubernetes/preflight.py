@@ -19,7 +19,7 @@ def check_cluster(namespace: str | None) -> tuple[Finding, ...]:
         namespace: Namespace of the trials; `None` for the configured one.
     """
     # The client takes half a second to import.
-    from studyflow.executors.kubernetes.api import KubernetesApi
+    from studyflow.executors.kubernetes.client import KubernetesApi
 
     try:
         api = KubernetesApi(namespace)

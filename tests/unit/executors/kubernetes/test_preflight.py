@@ -48,7 +48,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> type[FakeApi]:
     class Api(FakeApi):
         pass
 
-    monkeypatch.setattr("studyflow.executors.kubernetes.api.KubernetesApi", Api)
+    monkeypatch.setattr("studyflow.executors.kubernetes.client.KubernetesApi", Api)
     return Api
 
 

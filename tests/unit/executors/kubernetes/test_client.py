@@ -17,12 +17,12 @@ from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors.kubernetes.api import (
     AlreadyExists,
     ClusterApi,
-    KubernetesApi,
     NotFound,
     Refused,
     VersionTooOld,
-    _cluster_id,
 )
+from studyflow.executors.kubernetes.client import KubernetesApi
+from studyflow.executors.kubernetes.connection import cluster_id_of
 from studyflow.executors.kubernetes.rights import Right
 from studyflow.testing.fake_clock import FakeClock
 
@@ -148,10 +148,10 @@ def test_clusters_of_one_address_are_told_apart_by_their_certificates(tmp_path: 
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
 
-    ids = {_cluster_id("https://10.96.0.1", str(tmp_path / name)) for name in ("a", "b", "a")}
+    ids = {cluster_id_of("https://10.96.0.1", str(tmp_path / name)) for name in ("a", "b", "a")}
 
     assert len(ids) == 2
-    assert _cluster_id("https://10.96.0.1", None) not in ids
+    assert cluster_id_of("https://10.96.0.1", None) not in ids
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{", "current-context: nowhere\n"])
