@@ -22,6 +22,7 @@ from tests.mlflow_server import MlflowServer
 from tests.prepared import put_mlflow_database
 
 from studyflow.errors import TrackingError, TrackingUnavailable
+from studyflow.reasons import Code
 from studyflow.testing.tracker_contract import (
     NASTY,
     STUDY,
@@ -50,7 +51,7 @@ from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 class TestMemoryTracker(TrackerContract):
     @pytest.fixture(autouse=True)
-    def _place(self) -> None:
+    def _store(self) -> None:
         self.stores: dict[str, dict[int, MemoryRun]] = {}
 
     def make_tracker(self, study: str) -> Tracker:
@@ -72,7 +73,7 @@ def _seen_in_memory(run: MemoryRun) -> SeenRun:
 
 class TestMLflowTracker(TrackerContract):
     @pytest.fixture(autouse=True)
-    def _place(self, tmp_path: Path) -> None:
+    def _store(self, tmp_path: Path) -> None:
         self.folder = tmp_path / "embedded"
         put_mlflow_database(self.folder)
 
@@ -385,8 +386,9 @@ class TestMLflowTracker(TrackerContract):
         with contextlib.closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
             database.execute("update alembic_version set version_num = 'cc1f77228345'")
             database.commit()
-        with pytest.raises(TrackingError, match="mlflow db upgrade"):
+        with pytest.raises(TrackingError, match="mlflow db upgrade") as refused:
             self.opened()
+        assert refused.value.code is Code.SCHEMA_OUTDATED
 
 
 def runs_of(client: Any, study: str) -> list[Any]:

@@ -12,7 +12,6 @@ import json
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Final
 
 KEY_LIMIT_CHARS: Final = 250
@@ -92,7 +91,7 @@ def json_tags(key: str, value: Mapping[str, str] | Sequence[str]) -> dict[str, s
         size += n_bytes
     first, last = "{}" if isinstance(value, Mapping) else "[]"
     return {
-        key if number == 0 else f"{key}.{number}": f"{first}{', '.join(piece)}{last}"
+        _piece_key(key, number): f"{first}{', '.join(piece)}{last}"
         for number, piece in enumerate(pieces)
     }
 
@@ -103,12 +102,15 @@ def names_in(tags: Mapping[str, str]) -> dict[str, str]:
     An earlier version of studyflow cut long tags off; of these, the whole entries are read.
     """
     names: dict[str, str] = {}
-    for number in count():
-        text = tags.get(NAMES_TAG if number == 0 else f"{NAMES_TAG}.{number}")
-        if text is None:
-            return names
+    number = 0
+    while (text := tags.get(_piece_key(NAMES_TAG, number))) is not None:
         names |= _whole_entries(text)
-    raise AssertionError("unreachable")
+        number += 1
+    return names
+
+
+def _piece_key(key: str, number: int) -> str:
+    return key if number == 0 else f"{key}.{number}"
 
 
 def _whole_entries(text: str) -> dict[str, str]:

@@ -55,7 +55,7 @@ class LoggedRuns:
     unrelated: tuple[LoggedRun, ...] = ()
     """Runs that began meanwhile and have every wanted metric, but no tag of a trial. They never
     count; a message names one."""
-    failure: str | None = None
+    failure: Reason | None = None
     """Why the runs could not be read; `None` when they were."""
     is_retryable: bool = False
     """Whether they could not be read now, and may be later."""
@@ -120,11 +120,12 @@ def why_no_value(
     ended = f"Trial {number} ended without sdk.finish(...) (exit code 0)"
     match reading.gap:
         case Gap.UNREADABLE:
+            failure = logged.failure or Reason(Code.TRACKER_UNAVAILABLE, "it did not answer.")
+            way_out = failure.hint or "make MLflow available and run the study again."
             return Reason(
-                Code.TRACKER_UNAVAILABLE,
-                f"{ended}, and what it logged to MLflow is not known: {logged.failure}",
-                "make MLflow available and run the study again, or call sdk.finish(...), which "
-                "does not need it.",
+                failure.code,
+                f"{ended}, and what it logged to MLflow is not known: {failure.message}",
+                f"{way_out} Or call sdk.finish(...), which does not need MLflow.",
             )
         case Gap.AMBIGUOUS:
             return Reason(

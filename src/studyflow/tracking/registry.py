@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from studyflow.errors import TrackingError
-from studyflow.tracking.mlflow.client import RESOURCE_ALREADY_EXISTS, Connection, error_code
+from studyflow.tracking.mlflow.client import ALREADY_EXISTS, Accepting, Connection
 
 ARTIFACT_TAG: Final = "studyflow.artifact"
 """Tag of a version: path of the model within its run."""
@@ -160,8 +160,5 @@ def _source(client: Any, run_id: str, artifact: str) -> str:
 
 
 def _create_model(client: Any, name: str) -> None:
-    try:
+    with Accepting(ALREADY_EXISTS):
         client.create_registered_model(name)
-    except Exception as error:
-        if error_code(error) != RESOURCE_ALREADY_EXISTS:
-            raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from studyflow.errors import StudyflowError, TrackingError, TrackingUnavailable
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
@@ -61,33 +61,48 @@ def sync_study(
     """
     tracker.open_study(card)
     there = tracker.finished_trials()
-    todo = [r for r in records if r.number not in there and r.state is not TrialState.WAITING]
-    todo = [record for record in todo if record.state.is_finished or record.attempt > 0]
+    unsent = [record for record in records if record.number not in there and _has_run(record)]
+    report, answers = _send_trials(tracker, unsent, files, progress)
+    if summary is not None and answers:
+        try:
+            tracker.close_study(summary())
+        except TrackingError as error:
+            is_retryable = report.is_retryable or error.retryable
+            return replace(report, error=report.error or str(error), is_retryable=is_retryable)
+    return report
+
+
+def _has_run(record: TrialRecord) -> bool:
+    """Return whether a tracker shows a trial: it has begun, or has ended without an attempt."""
+    has_begun = record.state is not TrialState.WAITING and record.attempt > 0
+    return has_begun or record.state.is_finished
+
+
+def _send_trials(
+    tracker: Tracker,
+    records: Sequence[TrialRecord],
+    files: Callable[[TrialRecord], TrialFiles],
+    progress: Callable[[int, int], None] | None,
+) -> tuple[SyncReport, bool]:
+    """Bring trials up to date; return what was done, and whether the tracker answers still."""
     sent: list[int] = []
     failed: dict[int, str] = {}
     left: dict[int, str] = {}
-    for index, record in enumerate(todo):
+    for index, record in enumerate(records):
         try:
-            _sync_trial(tracker, record, files(record))
+            _send_trial(tracker, record, files(record))
             sent.append(record.number)
         except TrackingUnavailable as error:
             left[record.number] = str(error)
             if not _answers(tracker):
-                left |= {other.number: str(error) for other in todo[index + 1 :]}
-                return SyncReport(tuple(sent), failed, tuple(left), str(error), is_retryable=True)
+                numbers = (*left, *(other.number for other in records[index + 1 :]))
+                return SyncReport(tuple(sent), failed, numbers, str(error), True), False
         except (StudyflowError, OSError) as error:
             failed[record.number] = str(error)
         if progress is not None:
-            progress(index + 1, len(todo))
+            progress(index + 1, len(records))
     error_text = next(iter(left.values()), None)
-    is_retryable = error_text is not None
-    if summary is not None:
-        try:
-            tracker.close_study(summary())
-        except TrackingError as error:
-            error_text = error_text or str(error)
-            is_retryable = is_retryable or error.retryable
-    return SyncReport(tuple(sent), failed, tuple(left), error_text, is_retryable)
+    return SyncReport(tuple(sent), failed, tuple(left), error_text, bool(left)), True
 
 
 def _answers(tracker: Tracker) -> bool:
@@ -101,7 +116,7 @@ def _answers(tracker: Tracker) -> bool:
     return True
 
 
-def _sync_trial(tracker: Tracker, record: TrialRecord, files: TrialFiles) -> None:
+def _send_trial(tracker: Tracker, record: TrialRecord, files: TrialFiles) -> None:
     log, artifacts, metrics_file = files
     if not record.state.is_finished:
         tracker.open_trial(record)

@@ -1,4 +1,4 @@
-"""Which values of a script's runs stand for its trial, and what is said where none does."""
+"""The trial's values from its script's runs, and the reason where there is none."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from studyflow.tracking.logged import (
 pytestmark = pytest.mark.fault("F74")
 
 URI = "http://mlflow:5000"
+AWAY = Reason(Code.TRACKER_UNAVAILABLE, f"MLflow at {URI} does not answer.")
+REFUSED = Reason(Code.TRACKER_REFUSED, "MLflow refused.", "set MLFLOW_TRACKING_TOKEN.")
 SAID = Reason(Code.OUTCOME_MISSING, "It said nothing.")
 
 
@@ -87,7 +89,7 @@ def test_nan_agrees_with_nan() -> None:
 
 def test_what_came_by_the_sdk_comes_first() -> None:
     assert read(run("own", loss=0.5), run("x", loss=0.4), reported={"loss": 0.3}).value == 0.3
-    away = read(failure="MLflow does not answer.", is_retryable=True, reported={"loss": 0.3})
+    away = read(failure=AWAY, is_retryable=True, reported={"loss": 0.3})
     assert away.value == 0.3
 
 
@@ -108,7 +110,7 @@ def test_why_there_is_no_value_is_data() -> None:
     assert read(run("own", other=1.0)).gap is Gap.ABSENT
     assert read(run("own", loss=0.5), run("x", loss=0.4)).gap is Gap.AMBIGUOUS
     assert read(LoggedRun("own", "", outdated=frozenset({"loss"}))).gap is Gap.OUTDATED
-    assert read(failure="MLflow does not answer.").gap is Gap.UNREADABLE
+    assert read(failure=AWAY).gap is Gap.UNREADABLE
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_why_there_is_no_value_is_data() -> None:
             "the loss in its MLflow run is older than this attempt: an earlier one logged it.",
         ),
         (
-            say(failure="MLflow at http://mlflow:5000 does not answer."),
+            say(failure=AWAY),
             "what it logged to MLflow is not known: MLflow at http://mlflow:5000 does not answer.",
         ),
         (
@@ -147,6 +149,17 @@ def test_why_there_is_no_value_is_data() -> None:
 )
 def test_a_message_says_what_was_found_and_what_to_change(message: str, words: str) -> None:
     assert words in message
+
+
+def test_an_mlflow_that_refuses_has_another_code_than_one_that_does_not_answer() -> None:
+    why = [
+        why_no_value(SAID, 3, [Reading("loss", gap=Gap.UNREADABLE)], LoggedRuns(failure=failure))
+        for failure in (AWAY, REFUSED)
+    ]
+    assert [reason.code for reason in why] == [Code.TRACKER_UNAVAILABLE, Code.TRACKER_REFUSED]
+    assert why[1].hint == (
+        "set MLFLOW_TRACKING_TOKEN. Or call sdk.finish(...), which does not need MLflow."
+    )
 
 
 def test_without_mlflow_nothing_is_said_of_it() -> None:

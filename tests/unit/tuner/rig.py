@@ -12,6 +12,7 @@ from studyflow.diagnostics.invariants import check, gather
 from studyflow.errors import ExecutorBlocked, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.observers.observer import Observer, Progress
+from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.study import Study, is_counted
 from studyflow.testing.fake_clock import FakeClock
@@ -83,7 +84,10 @@ class Picture:
         self, record: TrialRecord, metrics: Sequence[str], began_at: float | None
     ) -> LoggedRuns:
         if self.is_away:
-            return LoggedRuns(failure="MLflow does not answer.", is_retryable=True)
+            return LoggedRuns(
+                failure=Reason(Code.TRACKER_UNAVAILABLE, "MLflow does not answer."),
+                is_retryable=True,
+            )
         latest = {name: values[-1] for name, values in self.logged.items()}
         if record.attempt > 1 and began_at is not None and self.logged_at_ms < 1000 * began_at:
             latest = {}  # all attempts share the run: these are an earlier one's

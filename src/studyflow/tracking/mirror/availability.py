@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from studyflow.errors import StudyflowError
+from studyflow.reasons import Code, Reason
+
 _log = logging.getLogger(__name__)
 
 
@@ -23,8 +26,8 @@ class Availability:
         self._next_at = 0.0
         self.unavailable_since: float | None = None
         """When it did not answer first, on the mirror's clock; `None` while it answers."""
-        self.last_error: str | None = None
-        """What it said when it last failed; `None` when it never did."""
+        self.last_failure: Reason | None = None
+        """Why it last failed; `None` when it never did."""
         self.refusal: str | None = None
         """Why it refuses the whole study; `None` when it does not."""
         self.n_successes = 0
@@ -44,10 +47,12 @@ class Availability:
 
     def failed(self, error: Exception) -> None:
         """Take note that it did not answer, and wait before the next try."""
-        self.last_error = str(error)
+        self.last_failure = _reason_of(error)
         if self.unavailable_since is None:
             self.unavailable_since = self._clock()
-            _log.warning("The tracker does not answer; the study goes on without it. %s", error)
+            _log.warning(
+                "The tracker does not answer; the study goes on without it. %s", self.last_failure
+            )
         self._next_at = self._clock() + self._pause_seconds
         longest = self._first_seconds if self.n_hurried else self._longest_seconds
         self._pause_seconds = min(self._pause_seconds * 2, longest)
@@ -62,11 +67,11 @@ class Availability:
         self.refusal = None
         self._pause_seconds = self._first_seconds
 
-    def note(self, text: str) -> None:
-        """Keep and log a failure that is no outage; one line for each that is news."""
-        if self.last_error != text:
-            _log.warning("%s", text)
-        self.last_error = text
+    def note(self, failure: Reason) -> None:
+        """Keep a failure that is no outage, and log it unless it was the last one too."""
+        if self.last_failure != failure:
+            _log.warning("%s", failure)
+        self.last_failure = failure
 
     def try_now(self) -> None:
         """End the pause, and forget a refusal."""
@@ -77,3 +82,9 @@ class Availability:
     def pause_after(self, n_failures: int) -> float:
         """Return seconds to wait with one trial after so many failures."""
         return min(self._first_seconds * 2.0**n_failures, self._longest_seconds)
+
+
+def _reason_of(error: Exception) -> Reason:
+    if isinstance(error, StudyflowError):
+        return error.reason
+    return Reason(Code.UNSPECIFIED, f"{type(error).__name__}: {error}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from studyflow.errors import StudyflowError, TrackingUnavailable
+from studyflow.reasons import Code, Reason
 from studyflow.tracking.mirror.availability import Availability
 from studyflow.tracking.mirror.backlog import (
     Backlog,
@@ -141,14 +143,15 @@ class CatchUp:
             case StudyflowError() if trial is not None and error.retryable:
                 self._postpone(trial)  # something else does not answer, not the tracker
             case StudyflowError() if trial is not None:
-                self._refuse(trial, str(error))
+                self._refuse(trial, error.reason)
             case StudyflowError():
                 self._availability.failed(error)
                 self._availability.refusal = None if error.retryable else str(error)
             case _:
                 _log.warning("Tracking failed for no reason that is known", exc_info=error)
                 if trial is not None:
-                    self._refuse(trial, f"{type(error).__name__}: {error}")
+                    text = f"{type(error).__name__}: {error}"
+                    self._refuse(trial, Reason(Code.UNSPECIFIED, text))
                 else:
                     self._availability.failed(error)
 
@@ -165,7 +168,7 @@ class CatchUp:
             self._postpone(trial)
         if trial.n_failures < FAILURES_BEFORE_REFUSED:
             return False
-        self._refuse(trial, str(error))
+        self._refuse(trial, error.reason)
         return True
 
     def _postpone(self, trial: TrialBacklog) -> None:
@@ -173,6 +176,7 @@ class CatchUp:
         trial.n_failures += 1
         self._backlog.put_last(trial)
 
-    def _refuse(self, trial: TrialBacklog, text: str) -> None:
+    def _refuse(self, trial: TrialBacklog, reason: Reason) -> None:
         trial.is_refused = True
-        self._availability.note(f"Trial {trial.record.number}: not tracked: {text}")
+        text = f"Trial {trial.record.number}: not tracked: {reason.message}"
+        self._availability.note(replace(reason, message=text))

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from studyflow.background import DaemonWorker, NoAnswer, result_of
 from studyflow.errors import TrackingError, TrackingUnavailable
+from studyflow.reasons import Code, Reason
 from studyflow.tracking.logged import LoggedRuns
 from studyflow.tracking.mirror.availability import Availability
 from studyflow.tracking.mirror.backlog import STUDY, Backlog
@@ -39,8 +40,8 @@ class MirrorStatus:
     """Trials of which something is unsent; the study itself counts too."""
     refused: tuple[int, ...]
     """Trials among them that are not tried again by this process; `studyflow sync` does."""
-    last_error: str | None
-    """What the tracker said when it last failed; `None` when it never did."""
+    last_failure: Reason | None
+    """Why the tracker last failed; `None` when it never did."""
     unavailable_since: float | None
     """When it first did not answer, on the mirror's clock; `None` while it answers."""
 
@@ -105,7 +106,7 @@ class Mirror:
             return MirrorStatus(
                 pending=self._backlog.n_pending,
                 refused=self._backlog.refused,
-                last_error=self._availability.last_error,
+                last_failure=self._availability.last_failure,
                 unavailable_since=self._availability.unavailable_since,
             )
 
@@ -184,7 +185,8 @@ class Mirror:
             return found
         with self._changed:
             return LoggedRuns(
-                failure=self._availability.last_error or "it did not answer.",
+                failure=self._availability.last_failure
+                or Reason(Code.TRACKER_UNAVAILABLE, "it did not answer."),
                 is_retryable=self._availability.is_unavailable,
             )
 
@@ -266,7 +268,7 @@ class Mirror:
                 self._availability.failed(error)
         except TrackingError as error:
             with self._changed:
-                self._availability.note(str(error))
+                self._availability.note(error.reason)
         else:
             with self._changed:
                 self._availability.answered()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.tracking.mirror.availability import Availability
@@ -118,7 +119,8 @@ class Sender:
         with self._changed:
             if refusal is not None:
                 # For good: shown, and left to `studyflow sync`.
-                self._availability.note(f"The study's summary was refused: {refusal}")
+                text = f"The study's summary was refused: {refusal.message}"
+                self._availability.note(replace(refusal.reason, message=text))
                 self._backlog.is_summary_refused = True
             if self._backlog.summary is summary:
                 self._backlog.summary = None
@@ -181,7 +183,8 @@ class Sender:
             raise
         except TrackingError as error:
             # These points will never be taken; the trial's end may be.
+            refused = f"Trial {record.number}: {len(points)} metric values were refused"
             with self._changed:
                 self._availability.note(
-                    f"Trial {record.number}: {len(points)} metric values were refused: {error}"
+                    replace(error.reason, message=f"{refused}: {error.message}")
                 )

@@ -21,11 +21,12 @@ import threading
 import time
 import urllib.parse
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from studyflow.errors import MissingExtra, StudyflowError, TrackingError, TrackingUnavailable
+from studyflow.reasons import Code
 
 _log = logging.getLogger(__name__)
 
@@ -36,9 +37,10 @@ CONNECT_ATTEMPTS: Final = 5
 ERROR_LIMIT_CHARS: Final = 1000
 """Longest text that is passed on of an error of MLflow's."""
 
-RESOURCE_ALREADY_EXISTS: Final = "RESOURCE_ALREADY_EXISTS"
+ALREADY_EXISTS: Final = frozenset({"RESOURCE_ALREADY_EXISTS"})
+"""MLflow's error code for what somebody has created already."""
 NOT_FOUND: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
-"""MLflow's error codes for what is not there."""
+"""MLflow's error codes for what does not exist."""
 
 _SQLITE: Final = "sqlite:///"
 _OUTAGES_OF_SQLALCHEMY: Final = frozenset({"OperationalError", "TimeoutError", "InterfaceError"})
@@ -180,6 +182,7 @@ def connect(uri: str) -> Any:
         raise TrackingError(
             f"MLflow's database at {where} was written by another version of MLflow.",
             hint=f"back it up, then run: mlflow db upgrade {where}",
+            code=Code.SCHEMA_OUTDATED,
         ) from error
 
 
@@ -277,8 +280,26 @@ def _creation_lock(database: Path) -> Iterator[None]:
 # Errors
 
 
-def error_code(error: Exception) -> str:
-    """Return MLflow's code of an error, such as `RESOURCE_DOES_NOT_EXIST`; empty without one."""
+class Accepting:
+    """A `with` block in which MLflow may refuse with some codes: the block ends there.
+
+    Args:
+        codes: MLflow's error codes, such as `RESOURCE_DOES_NOT_EXIST`.
+    """
+
+    def __init__(self, codes: Collection[str]) -> None:
+        self._codes = codes
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        """Return whether the error, if any, is one that may be raised."""
+        return error is not None and _error_code(error) in self._codes
+
+
+def _error_code(error: BaseException) -> str:
+    """Return MLflow's code of an error; empty without one."""
     return str(getattr(error, "error_code", ""))
 
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 from studyflow.errors import TrackingError
 from studyflow.tracking import keys
 from studyflow.tracking.mlflow.client import (
-    RESOURCE_ALREADY_EXISTS,
+    ALREADY_EXISTS,
+    Accepting,
     Connection,
     artifact_folder,
-    error_code,
 )
 from studyflow.tracking.mlflow.documents import TrackedStudy
 
@@ -118,18 +118,12 @@ class Experiment:
         location = None
         if folder is not None:
             location = (folder.absolute() / keys.artifact_path(self._name)).as_uri()
-        with self._mlflow.client() as client:
-            try:
-                return str(
-                    client.create_experiment(
-                        self._name,
-                        artifact_location=location,
-                        tags=self._study.experiment_tags,
-                    )
+        with self._mlflow.client() as client, Accepting(ALREADY_EXISTS):
+            return str(
+                client.create_experiment(
+                    self._name, artifact_location=location, tags=self._study.experiment_tags
                 )
-            except Exception as error:
-                if error_code(error) != RESOURCE_ALREADY_EXISTS:
-                    raise
+            )
         return None
 
     def _restore(self, client: Any, experiment_id: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.tracking.mlflow import documents, origin
-from studyflow.tracking.mlflow.client import NOT_FOUND, Connection, error_code
+from studyflow.tracking.mlflow.client import NOT_FOUND, Accepting, Connection
 from studyflow.tracking.mlflow.documents import (
     PARENT_TAG,
     SYNCED_TAG,
@@ -358,12 +358,11 @@ class StudyRuns:
 
     def _look_after(self, run_id: str) -> _Refused:
         """Return what became of a run that was refused a call. A deleted experiment is restored."""
+        run = None
         with self._mlflow.client() as client:
-            try:
+            with Accepting(NOT_FOUND):
                 run = client.get_run(run_id)
-            except Exception as error:
-                if error_code(error) not in NOT_FOUND:
-                    raise
+            if run is None:
                 self._experiment.forget()
                 return _Refused.GONE
             if run.info.lifecycle_stage == "active":

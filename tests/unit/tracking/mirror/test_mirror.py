@@ -12,6 +12,7 @@ import pytest
 from tests.unit.tracking.fake_runner import FakeRunner
 
 from studyflow.errors import ExecutorUnavailable, TrackingError, TrackingUnavailable
+from studyflow.reasons import Code, Reason
 from studyflow.testing.tracker_contract import card, points
 from studyflow.tracking import Mirror, StudySummary
 
@@ -120,13 +121,14 @@ def test_why_a_scripts_runs_cannot_be_read_is_told(runner: FakeRunner) -> None:
     assert run.metrics == {"loss": 1 / 3}
     runner.tracker.fail_next(error=TrackingError("No such run."))
     refused = mirror.read_runs(runner.records[0], ("loss",), None)
-    assert (refused.failure, refused.is_retryable) == ("No such run.", False)
+    assert refused.failure == Reason(Code.TRACKER_REFUSED, "No such run.")
+    assert not refused.is_retryable
     runner.tracker.fail_next()
     away = mirror.read_runs(runner.records[0], ("loss",), None)
-    assert (away.failure, away.is_retryable) == (
-        "MLflow at http://test does not answer: planned",
-        True,
+    assert away.failure == Reason(
+        Code.TRACKER_UNAVAILABLE, "MLflow at http://test does not answer: planned"
     )
+    assert away.is_retryable
 
 
 def test_pauses_double_up_to_the_longest(runner: FakeRunner) -> None:
@@ -280,7 +282,7 @@ def test_refused_points_do_not_keep_the_end_away(runner: FakeRunner) -> None:
     mirror.finish_trial(runner.end(0))
     drain(mirror)
     assert mirror.status.pending == 0
-    assert "bad metric" in str(mirror.status.last_error)
+    assert "bad metric" in str(mirror.status.last_failure)
     assert runner.memory.finished_trials() == {0}
 
 
@@ -306,7 +308,7 @@ def test_a_broken_callback_does_not_end_the_mirror(runner: FakeRunner) -> None:
     runner.file_errors = [ZeroDivisionError("bug")]
     drain(mirror)
     assert mirror.status.refused == (0,)
-    assert "ZeroDivisionError: bug" in str(mirror.status.last_error)
+    assert "ZeroDivisionError: bug" in str(mirror.status.last_failure)
     assert runner.memory.finished_trials() == {1}
 
 
@@ -324,7 +326,7 @@ def test_a_study_that_cannot_be_shown_for_a_bug_is_tried_again_after_a_pause(
     mirror.renew_study(card())
     runner.tracker.before = fail_once
     assert mirror.step() == 1.0
-    assert mirror.status.last_error == "bug"
+    assert mirror.status.last_failure == Reason(Code.UNSPECIFIED, "ZeroDivisionError: bug")
     runner.now += 1.0
     drain(mirror)
     assert mirror.status.pending == 0
@@ -373,8 +375,7 @@ def test_a_slow_tracker_is_not_waited_for_beyond_the_patience(
     assert threaded.open_trial(runner.start(0), patience_seconds=0.01) is None
     assert threaded.open_trial(runner.start(1), patience_seconds=3600.0) is None
     assert threaded.read_points(runner.records[0], "loss", patience_seconds=3600.0) == ()
-    assert threaded.status.last_error is not None
-    assert "0.01 s" in threaded.status.last_error
+    assert "0.01 s" in str(threaded.status.last_failure)
     runner.tracker.release.set()
     assert threaded.flush(50.0) == 0
     assert set(runner.memory.runs) == {-1, 0, 1}
@@ -410,7 +411,9 @@ def test_a_run_that_opens_too_late_opens_no_finished_trial_again(
     runner.tracker.release.set()
     assert threaded.flush(50.0) == 0
     assert runner.memory.runs[0].status == "FINISHED"
-    assert threaded.status.last_error == "The tracker did not answer in 0.01 s."
+    assert threaded.status.last_failure == Reason(
+        Code.TRACKER_UNAVAILABLE, "The tracker did not answer in 0.01 s."
+    )
 
 
 @pytest.mark.fault("F33")

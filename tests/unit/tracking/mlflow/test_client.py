@@ -11,6 +11,8 @@ import pytest
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.tracking import MLflowTracker, embedded_uri
 from studyflow.tracking.mlflow.client import (
+    NOT_FOUND,
+    Accepting,
     artifact_folder,
     connect,
     translate,
@@ -89,6 +91,23 @@ def test_credentials_stay_out_of_messages_and_references() -> None:
     assert "secret" not in str(error)
     assert "http://mlflow:5000" in str(error)
     assert without_credentials(URI) == "http://mlflow:5000"
+
+
+class Coded(Exception):
+    """An error as MLflow raises it, with its code."""
+
+    def __init__(self, error_code: str) -> None:
+        super().__init__("whatever it says")
+        self.error_code = error_code
+
+
+def test_a_refusal_that_is_no_problem_is_known_by_its_code() -> None:
+    with Accepting(NOT_FOUND):
+        raise Coded("RESOURCE_DOES_NOT_EXIST")
+    with pytest.raises(Coded), Accepting(NOT_FOUND):
+        raise Coded("PERMISSION_DENIED")
+    with pytest.raises(ValueError, match="odd"), Accepting(NOT_FOUND):
+        raise ValueError("odd")
 
 
 def test_an_embedded_database_has_an_absolute_address(tmp_path: Path) -> None:
