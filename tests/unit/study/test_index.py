@@ -1,0 +1,174 @@
+"""What a look at the storage costs, and that it shows the same as looking at everything anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import optuna
+import pytest
+from tests.unit.study.studies import complete, failed, make_spec, open_study
+from tests.unit.tuner.rig import Rig, parallel
+
+from studyflow.executors import AttemptId
+from studyflow.study import Study, TrialIndex, is_counted, stop_reason, storage_form
+from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState, best_records
+
+N_FINISHED = 2_000
+
+
+def add_finished(study: Study, n: int) -> None:
+    """Let a study have finished trials that it did not run, which is quicker."""
+    for number in range(n):
+        study.optuna_study.add_trial(
+            optuna.trial.create_trial(
+                params={"x": number / n},
+                distributions={"x": optuna.distributions.FloatDistribution(0.0, 1.0)},
+                value=1.0 + number,
+                user_attrs={"attempt": 1, "cause": "ok"},
+            )
+        )
+
+
+class Conversions:
+    """Counts how often each trial of a storage is made a record."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counts: Counter[int] = Counter()
+        to_record = storage_form.to_record
+
+        def counted(frozen: optuna.trial.FrozenTrial, *rest: Any) -> TrialRecord:
+            self.counts[frozen.number] += 1
+            return to_record(frozen, *rest)
+
+        monkeypatch.setattr(storage_form, "to_record", counted)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    rig = Rig(parallel(2, n_trials=N_FINISHED + 50), objective=None)
+    add_finished(rig.study(), N_FINISHED)
+    return rig
+
+
+def test_a_turn_of_a_long_study_makes_records_of_what_has_changed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    conversions = Conversions(monkeypatch)
+
+    rig.turns(tuner, 5)
+    assert conversions.counts == {}, "nothing has changed"
+
+    attempt = AttemptId(N_FINISHED, 1)
+    rig.executor.finish(attempt, 0.5)
+    rig.turns(tuner, 1)
+    assert set(conversions.counts) == {N_FINISHED, N_FINISHED + 2}, "one ended, one was asked for"
+    assert conversions.counts[N_FINISHED] == 1
+    assert conversions.counts.total() <= 6
+
+
+def test_no_turn_of_a_long_study_goes_through_all_trials(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    gone_through = []
+    monkeypatch.setattr(TrialIndex, "records", property(lambda index: gone_through.append(index)))
+
+    for _ in range(5):
+        for attempt in rig.machine.running():
+            rig.executor.finish(attempt, 0.5)
+        rig.turns(tuner, 1)
+
+    assert gone_through == []
+    assert rig.study().look().n_counted == N_FINISHED + 10
+
+
+def test_a_study_that_is_opened_again_makes_each_record_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversions = Conversions(monkeypatch)
+    study = rig.study()
+    for _ in range(3):
+        assert len(study.records()) == N_FINISHED
+    assert set(conversions.counts.values()) == {1}
+
+
+def test_a_look_shows_what_another_runner_has_written() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    spec = make_spec(budget={"n_trials": 3})
+    mine, others = open_study(spec, storage), open_study(spec, storage)
+    look = mine.look()
+    assert (look.room, look.n_begun, look.running, look.best) == (3, 0, (), ())
+
+    asked = others.ask()
+    assert asked is not None
+    look = mine.look()
+    assert (look.room, look.n_begun, look.n_used, look.n_counted) == (2, 1, 1, 0)
+    assert [record.number for record in look.running] == [0]
+
+    others.tell(0, complete(0.5))
+    look = mine.look()
+    assert (look.room, look.n_begun, look.n_used, look.n_counted) == (2, 1, 1, 1)
+    assert [record.values for record in look.best] == [(0.5,)]
+    assert look.running == ()
+
+
+def test_cancelled_trials_and_enqueued_points_use_up_no_budget() -> None:
+    spec = make_spec(budget={"n_trials": 3}, enqueue=[{"x": 0.25}, {"x": 0.75}])
+    study = open_study(spec)
+    assert (study.look().room, study.look().n_begun) == (3, 0)
+    asked = study.ask()
+    assert asked is not None
+    study.tell(0, failed(Cause.CANCELLED))
+
+    look = study.look()
+    assert (look.room, look.n_begun, look.n_counted) == (3, 1, 0)
+    assert [record.state for record in look.records] == [TrialState.FAILED, TrialState.WAITING]
+
+
+def test_a_trial_s_rank_is_how_many_before_it_count_or_run() -> None:
+    study = open_study(make_spec(budget={"n_trials": 9}))
+    for verdict in (complete(1.0), failed(Cause.CANCELLED), failed(), None):
+        asked = study.ask()
+        assert asked is not None
+        if verdict is not None:
+            study.tell(asked.number, verdict)
+    look = study.look()
+    assert [look.rank(number) for number in range(5)] == [0, 1, 1, 2, 3]
+
+
+def test_a_look_that_fails_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    spec = make_spec(budget={"n_trials": 3})
+    mine, others = open_study(spec, storage), open_study(spec, storage)
+    assert others.ask() is not None
+    others.tell(0, complete(0.5))
+
+    def refuse(*_: Any) -> TrialRecord:
+        raise ValueError("not readable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage_form, "to_record", refuse)
+        with pytest.raises(ValueError, match="not readable"):
+            mine.look()
+
+    assert mine.look().n_counted == 1
+    assert mine.look().records == others.look().records
+
+
+def test_the_index_agrees_with_the_rules_that_go_through_all_trials() -> None:
+    spec = make_spec(budget={"n_trials": 40}, stop={"no_improvement_trials": 12, "target": 0.01})
+    study = open_study(spec)
+    for number in range(30):
+        asked = study.ask()
+        assert asked is not None
+        value = float(str(asked.params["x"]))
+        study.tell(number, failed() if number % 5 == 4 else complete(value))
+        look = study.look()
+        assert look.best == best_records(look.records, spec.directions)
+        assert look.stop_reason() == stop_reason(spec, look.records)
+        assert look.n_counted == sum(map(is_counted, look.records)) == number + 1
