@@ -25,7 +25,7 @@ from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.spec.overrides import override
 from studyflow.storage import open_storage
-from studyflow.study import Study
+from studyflow.study import Study, find_study
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.trial import Cause
@@ -277,9 +277,10 @@ def test_a_study_is_not_shown_as_killed_while_another_machine_drives_it(
     monkeypatch.setattr(StudyContext, "write_report", lambda *_: (None, None))
     spec = tiny(tmp_path)
 
-    def interrupted(tuner: Tuner) -> None:
+    def interrupted(_tuner: Tuner) -> None:
         beat = {"at": time.time(), "machine": "another", "is_last": is_last}
-        tuner._study.optuna_study.set_user_attr("studyflow:beat:gpu-2/1a", beat)
+        stored = find_study(spec.name, open_storage(settings.storage_url))
+        stored.set_user_attr("studyflow:beat:gpu-2/1a", beat)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Tuner, "turn", interrupted)

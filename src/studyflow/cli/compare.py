@@ -52,7 +52,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairComparison:
     """Two studies of one question."""
 
     metric: str
@@ -102,7 +102,7 @@ def compare(
         console.print(escape(f"  differs: {line}"), highlight=False, soft_wrap=True)
 
 
-def compare_studies(a: StudyData, b: StudyData) -> Comparison:
+def compare_studies(a: StudyData, b: StudyData) -> PairComparison:
     """Return what can be said of two studies with the same objective.
 
     Raises:
@@ -128,7 +128,7 @@ def compare_studies(a: StudyData, b: StudyData) -> Comparison:
     best_of_a = _best(a)
     target = None if best_of_a is None else _value(best_of_a)
     left, right = _side(a, target), _side(b, target)
-    return Comparison(
+    return PairComparison(
         metric=a.metrics[0],
         direction=a.spec.directions[0],
         a=left,
@@ -195,7 +195,7 @@ def _value(record: TrialRecord) -> float:
     return record.values[0]
 
 
-def _table(found: Comparison) -> Table:
+def _table(found: PairComparison) -> Table:
     a, b = found.a, found.b
     table = Table()
     for heading in ("", a.name, b.name):
@@ -248,7 +248,7 @@ def _param_text(value: ParamValue) -> str:
     return "" if value is None else value_text(value)
 
 
-def _as_json(found: Comparison) -> dict[str, Any]:
+def _as_json(found: PairComparison) -> dict[str, Any]:
     def side(of: Side) -> dict[str, Any]:
         return {
             "study": of.name,

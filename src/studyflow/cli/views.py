@@ -105,7 +105,7 @@ class LiveView(StudyView):
         self._progress: StudyProgress | None = None
         self._latest: dict[int, MetricPoint] = {}
         self._live = Live(
-            get_renderable=self._draw, console=self._console, refresh_per_second=4, transient=True
+            get_renderable=self.draw, console=self._console, refresh_per_second=4, transient=True
         )
 
     def shown(self) -> AbstractContextManager[object]:
@@ -146,7 +146,8 @@ class LiveView(StudyView):
     def _say(self, prefix: str, text: str) -> None:
         self._console.print(prefix + escape(text), highlight=False, soft_wrap=True)
 
-    def _draw(self) -> RenderableType:
+    def draw(self) -> RenderableType:
+        """Return the view as it is now."""
         rows: list[RenderableType] = [self._bar]
         progress = self._progress
         if progress is not None:

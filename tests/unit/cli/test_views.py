@@ -56,7 +56,7 @@ def test_the_view_fits_the_stream() -> None:
 
 def drawn(view: LiveView) -> str:
     console = Console(file=io.StringIO(), width=200)
-    console.print(view._draw())
+    console.print(view.draw())
     output = console.file
     assert isinstance(output, io.StringIO)
     return output.getvalue()
