@@ -145,7 +145,7 @@ class TestFakeExecutor(ExecutorContract):
 
 
 class Kubelet:
-    """Runs the containers of a fake cluster as the scripts would run, one step a look."""
+    """Runs the containers of a fake cluster as the scripts would run, one step a poll."""
 
     def __init__(self, cluster: FakeCluster) -> None:
         self.cluster = cluster

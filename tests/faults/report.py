@@ -15,7 +15,11 @@ from tests.faults.catalogue import CONTRACT, FAULTS, Fault
 from tests.faults.long_run import Recorder, last_runs, section
 
 ROOT = Path(__file__).parents[2]
-SUITES = ("src/studyflow/testing/executor_contract.py", "src/studyflow/testing/tracker_contract.py")
+SUITES = (
+    "src/studyflow/testing/executor_contract/attempts.py",
+    "src/studyflow/testing/executor_contract/endings.py",
+    "src/studyflow/testing/tracker_contract.py",
+)
 
 HEAD = Path(__file__).with_name("reliability-head.md")
 """What stands above the table in docs/reliability.md."""

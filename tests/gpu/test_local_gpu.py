@@ -1,4 +1,4 @@
-"""Trials on real cards; skipped where there is none."""
+"""Trials on real GPUs; skipped where there is none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from studyflow.trial import Cause, Trial
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not detect_gpus(), reason="no NVIDIA card"),
+    pytest.mark.skipif(not detect_gpus(), reason="no NVIDIA GPU"),
     pytest.mark.timeout(300),
 ]
 
@@ -37,10 +37,10 @@ def test_a_trial_sees_exactly_its_cards(tmp_path: Path) -> None:
         tmp_path,
         "import torch\nfrom studyflow import sdk\n"
         "x = torch.ones(8, device='cuda')\n"
-        "sdk.finish(loss=x.sum(), cards=torch.cuda.device_count())\n",
+        "sdk.finish(loss=x.sum(), gpus=torch.cuda.device_count())\n",
     )
     assert cause is Cause.OK
-    assert metrics == {"loss": 8.0, "cards": 1.0}
+    assert metrics == {"loss": 8.0, "gpus": 1.0}
 
 
 @pytest.mark.parametrize("with_sdk", [True, False])

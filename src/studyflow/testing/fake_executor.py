@@ -182,7 +182,7 @@ class FakeExecutor:
         """Return every attempt that was submitted and not forgotten."""
         self._answer()
         return {
-            attempt: self._look(attempt, running)
+            attempt: self._status_of(attempt, running)
             for attempt, running in sorted(self.machine.attempts.items())
             if not running.is_forgotten
         }
@@ -319,7 +319,7 @@ class FakeExecutor:
     def _unseen_times(self, attempt: AttemptId, running: _Running) -> list[float]:
         return [at for at, _ in running.points[self._points_seen.get(attempt, 0) :]]
 
-    def _look(self, attempt: AttemptId, running: _Running) -> AttemptStatus:
+    def _status_of(self, attempt: AttemptId, running: _Running) -> AttemptStatus:
         now = self.machine.clock()
         seen = self._points_seen.get(attempt, 0)
         points = tuple(point for at, point in running.points[seen:] if at <= now)

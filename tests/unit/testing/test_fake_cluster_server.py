@@ -35,12 +35,12 @@ class Rig:
             is_threaded=False,
         )
 
-    def look(self) -> AttemptStatus:
+    def poll(self) -> AttemptStatus:
         return self.executor.poll()[FIRST]
 
     def outcome(self) -> Outcome:
         for _ in range(8):
-            status = self.look()
+            status = self.poll()
             if status.outcome is not None:
                 return status.outcome
         raise AssertionError(f"it has not ended: {status}")
@@ -64,9 +64,9 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 
 def test_a_trial_from_its_job_to_its_end(rig: Rig) -> None:
     rig.executor.submit(a_trial())
-    assert rig.look().state is AttemptState.PENDING
+    assert rig.poll().state is AttemptState.PENDING
     rig.cluster.start(JOB)
-    assert rig.look().state is AttemptState.RUNNING
+    assert rig.poll().state is AttemptState.RUNNING
     rig.cluster.write_log(JOB, "epoch 1\n")
     rig.cluster.finish(JOB, message=done())
     assert rig.outcome().metrics == {"loss": 0.25}
@@ -96,21 +96,21 @@ def test_retry_after_is_kept_and_no_job_is_made_twice(rig: Rig) -> None:
 def test_an_api_server_that_fails_for_a_minute_is_no_news(rig: Rig, status: int | None) -> None:
     rig.executor.submit(a_trial())
     rig.cluster.start(JOB)
-    rig.look()
+    rig.poll()
     for request in ("list jobs", "watch jobs", "list pods", "watch pods"):
         if status is None:
             rig.server.cut(request, times=6)
         else:
             rig.server.fail(request, status, times=6)
     for _ in range(5):
-        assert rig.look().state is AttemptState.RUNNING
+        assert rig.poll().state is AttemptState.RUNNING
         rig.cluster.advance(10)
     rig.cluster.advance(20)
     with pytest.raises(ExecutorUnavailable, match="Since 70 s"):
-        rig.look()
+        rig.poll()
     for _ in range(3):
         rig.executor.stop(AttemptId(99, 1), Cause.CANCELLED, "there is none")
-    assert rig.look().state is AttemptState.RUNNING
+    assert rig.poll().state is AttemptState.RUNNING
     assert rig.finish().cause is Cause.OK
 
 
@@ -134,7 +134,7 @@ def test_a_create_that_succeeded_without_an_answer_is_adopted(rig: Rig, status: 
 @pytest.mark.parametrize("how", ["torn", "compacted", "refused", "bookmarks only"])
 def test_a_watch_that_breaks_off_misses_nothing(rig: Rig, how: str) -> None:
     rig.executor.submit(a_trial())
-    rig.look()
+    rig.poll()
     rig.cluster.start(JOB)
     if how == "torn":
         rig.server.tear("watch pods")
@@ -144,10 +144,10 @@ def test_a_watch_that_breaks_off_misses_nothing(rig: Rig, how: str) -> None:
         rig.server.fail("watch pods", 410, "too old resource version", reason="Expired")
     else:
         rig.server.change_watch = lambda events: (e for e in events if e[0] == "BOOKMARK")
-        rig.look()
+        rig.poll()
         rig.server.change_watch = iter
         rig.cluster.advance(601)
-    states = [rig.look().state for _ in range(3)]
+    states = [rig.poll().state for _ in range(3)]
     assert states[-1] is AttemptState.RUNNING
     assert rig.finish().cause is Cause.OK
 
@@ -161,7 +161,7 @@ def test_events_that_come_twice_and_in_another_order_change_nothing(rig: Rig) ->
     rig.server.change_watch = shuffled
     rig.executor.submit(a_trial())
     rig.cluster.start(JOB)
-    assert rig.look().state is AttemptState.RUNNING
+    assert rig.poll().state is AttemptState.RUNNING
     assert rig.finish().metrics == {"loss": 0.25}
     rig.executor.forget(FIRST)
     assert dict(rig.executor.poll()) == {}
@@ -173,12 +173,12 @@ def test_nothing_is_taken_for_gone_by_a_stale_list(rig: Rig) -> None:
     before = rig.cluster.version
     rig.executor.submit(a_trial())
     rig.cluster.start(JOB)
-    assert rig.look().state is AttemptState.RUNNING
+    assert rig.poll().state is AttemptState.RUNNING
     rig.server.api.list_as_of(before)
     rig.server.change_watch = lambda events: iter(())  # nor does a watch say otherwise
     rig.cluster.advance(601)  # a full list is due
     for _ in range(3):
-        assert rig.look().state is AttemptState.RUNNING
+        assert rig.poll().state is AttemptState.RUNNING
     rig.server.api.list_as_of(None)
     rig.server.change_watch = iter
     rig.cluster.advance(601)
@@ -209,7 +209,7 @@ def test_a_namespace_that_is_gone_blocks_with_its_reason(rig: Rig) -> None:
 @pytest.mark.fault("F20")
 def test_a_job_deleted_by_hand_is_a_lost_attempt(rig: Rig) -> None:
     rig.executor.submit(a_trial())
-    rig.look()
+    rig.poll()
     rig.cluster.delete_job(JOB)
     assert rig.outcome().cause is Cause.LOST
     assert "deleted by someone else" in rig.outcome().message

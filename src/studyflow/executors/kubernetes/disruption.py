@@ -94,7 +94,7 @@ def taken_back(job: Object, pod: Object | None, *, pod_is_gone: bool) -> Fence |
     queue = queue_of(job)
     its = f"Its queue {queue}" if queue else "Its queue"
     return Fence.because(
-        Cause.EVICTED, _reason(Cause.EVICTED, f"{its} took its place back (Kueue).")
+        Cause.EVICTED, _reason(Cause.EVICTED, f"{its} took its admission back (Kueue).")
     )
 
 

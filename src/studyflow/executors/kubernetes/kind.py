@@ -1,4 +1,4 @@
-"""What is known of pods as a place for attempts."""
+"""Pods of a cluster as a kind of executor."""
 
 from __future__ import annotations
 

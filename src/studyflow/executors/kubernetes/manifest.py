@@ -44,7 +44,7 @@ CHECKPOINT_PATH: Final = "/var/run/studyflow/checkpoints"
 
 TTL_SECONDS: Final = 7 * 24 * 3600
 """A Job is deleted when its outcome is recorded. This is the net under a runner that never comes
-back; a week leaves time to look at what its trials ended with."""
+back; a week leaves time to see what its trials ended with."""
 
 START_ALLOWANCE_SECONDS: Final = 900
 """Added to the trial's time limit for the pod's own deadline, which counts from the moment the node

@@ -146,7 +146,7 @@ class LocalExecutor:
         with as_unavailable("submit to", self._folder.root):
             self._folder.restore()
             make_folder(self._folder.trial(trial.number))
-            # First the entry that makes poll look for it, then the attempt: the other way round,
+            # First the entry that makes poll ask for it, then the attempt: the other way round,
             # an attempt could exist that nobody sees.
             self._folder.open_entry(attempt)
             self._discard_if_damaged(attempt)
@@ -177,7 +177,7 @@ class LocalExecutor:
         """
         collect_children()
         statuses: dict[AttemptId, AttemptStatus] = {}
-        with as_unavailable("look at", self._folder.root):
+        with as_unavailable("read", self._folder.root):
             self._folder.restore()
             for attempt in self._open_attempts():
                 try:

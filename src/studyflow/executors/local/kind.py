@@ -1,4 +1,4 @@
-"""What is known of local processes as a place for attempts."""
+"""Processes of this machine as a kind of executor."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class FakeCluster:
     # What people and the cluster's parts do
 
     def delete_job(self, name: str) -> None:
-        """Delete a Job; its pods follow as soon as the garbage collector looks."""
+        """Delete a Job; its pods follow as soon as the garbage collector runs."""
         with self._store.changed:
             self._store.remove("jobs", name)
             self._controller.reconcile()
@@ -128,7 +128,7 @@ class FakeCluster:
             self._controller.reconcile()
 
     def preempt(self, name: str) -> None:
-        """Let the scheduler take a pod's place for another."""
+        """Let the scheduler take a pod's room for another."""
         self.delete_pod(name, disruption="PreemptionByScheduler")
 
     def schedule(self, name: str, node: str | None = None) -> None:
@@ -226,7 +226,7 @@ class FakeCluster:
         self._controller.refusal = message
 
     def allow_pods(self) -> None:
-        """Let pods be made again, as soon as the Job controller looks."""
+        """Let pods be made again, as soon as the Job controller runs."""
         with self._store.changed:
             self._controller.refusal = None
             self._controller.reconcile()
@@ -245,7 +245,7 @@ class FakeCluster:
             self._controller.reconcile()
 
     def suspend(self, job: str) -> None:
-        """Let a queue take back the place of a Job; its pods are told to go."""
+        """Let a queue take back the admission of a Job; its pods are told to go."""
         with self._store.changed:
             self._store.jobs[job]["spec"]["suspend"] = True
             self._store.write("jobs", "MODIFIED", self._store.jobs[job])
@@ -304,7 +304,7 @@ class FakeCluster:
             self._store.compact()
 
     def reconcile(self) -> None:
-        """Let the Job controller look; it does by itself after every change."""
+        """Let the Job controller run; it does by itself after every change."""
         with self._store.changed:
             self._controller.reconcile()
 

@@ -32,7 +32,7 @@ class Kubelet:
         """Names of the pods whose container really began, in order."""
         self._logs: dict[str, bytes] = {}
         self._excuses: dict[str, bytes] = {}
-        """What is said in the place of logs that are gone, by pod."""
+        """What is said instead of logs that are gone, by pod."""
         self._lost_nodes: set[str] = set()
 
     def schedule(self, name: str, node: str | None = None) -> None:

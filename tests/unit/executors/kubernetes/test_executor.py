@@ -72,7 +72,7 @@ class Runner:
         return self.executor.poll()[attempt]
 
     def outcome(self, attempt: AttemptId = FIRST) -> Outcome:
-        """Return how an attempt ended, which may take several looks."""
+        """Return how an attempt ended, which may take several polls."""
         for _ in range(5):
             status = self.poll(attempt)
             if status.outcome is not None:
@@ -127,7 +127,7 @@ def test_an_ordinary_trial_costs_few_requests_and_looking_costs_none(rig: Rig) -
 
     counts = Counter(runner.api.n_requests)
     lists = {kind: counts.pop(f"list {kind}") for kind in ("jobs", "pods")}
-    # Without threads every look is a watch; with them one stays open for a minute.
+    # Without threads every poll is a watch; with them one stays open for a minute.
     watches = counts.pop("watch jobs") + counts.pop("watch pods")
     per_trial = sum(counts.values()) / n_trials
     assert lists == {"jobs": 1, "pods": 1}
@@ -685,7 +685,7 @@ def test_a_trial_over_its_time_is_fenced_and_its_log_kept(slow: Rig) -> None:
     assert slow.cluster.job(JOB)["spec"]["parallelism"] == 0
     assert slow.fence().cause is Cause.TIMEOUT
     assert runner.api.n_requests["patch jobs"] == 1
-    assert runner.api.n_requests["log pods"] == 1, "not at every look until the pod goes"
+    assert runner.api.n_requests["log pods"] == 1, "not at every poll until the pod goes"
     slow.cluster.is_controller_stopped = False
     slow.cluster.reconcile()
     slow.cluster.advance(11)
@@ -801,7 +801,7 @@ def test_an_eviction_by_a_queue_ends_the_attempt_and_its_job_begins_no_second_on
 
     outcome = runner.outcome()
     assert outcome.cause is Cause.EVICTED
-    assert outcome.message == "Its queue team-a took its place back (Kueue)."
+    assert outcome.message == "Its queue team-a took its admission back (Kueue)."
     assert rig.cluster.job(JOB)["spec"]["parallelism"] == 0
     assert len(rig.cluster.started) == 1
     second = runner.executor.submit(a_trial(attempt=2))

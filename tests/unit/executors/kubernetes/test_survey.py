@@ -21,7 +21,7 @@ from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 REQUESTS = {"nvidia.com/gpu": "1"}
 
 
-class Place:
+class Bench:
     """Two trials, submitted to a cluster of their own."""
 
     def __init__(self, folder: Path, **kubernetes: Any) -> None:
@@ -40,22 +40,22 @@ class Place:
 
 
 def test_running_attempts_wait_for_nothing(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    for job in place.jobs:
-        place.cluster.start(job)
-    before = place.cluster.version
+    bench = Bench(tmp_path)
+    for job in bench.jobs:
+        bench.cluster.start(job)
+    before = bench.cluster.version
 
-    assert place.survey() == Survey("trials", running=(AttemptId(0, 1), AttemptId(1, 1)))
-    assert place.cluster.version == before
+    assert bench.survey() == Survey("trials", running=(AttemptId(0, 1), AttemptId(1, 1)))
+    assert bench.cluster.version == before
 
 
 def test_a_pod_without_a_node_says_what_it_asks_for_and_for_how_long(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    place.cluster.start(place.jobs[0])
-    place.cluster.unschedulable(place.jobs[1])
-    place.cluster.advance(90)
+    bench = Bench(tmp_path)
+    bench.cluster.start(bench.jobs[0])
+    bench.cluster.unschedulable(bench.jobs[1])
+    bench.cluster.advance(90)
 
-    (pending,) = place.survey().pending
+    (pending,) = bench.survey().pending
 
     assert (pending.attempt, pending.wait, pending.seconds) == (AttemptId(1, 1), Wait.ROOM, 90.0)
     assert pending.reason == Reason(
@@ -65,60 +65,60 @@ def test_a_pod_without_a_node_says_what_it_asks_for_and_for_how_long(tmp_path: P
 
 
 def test_a_job_without_a_pod_is_explained_by_its_events(tmp_path: Path) -> None:
-    place = Place(tmp_path, queue="team")
+    bench = Bench(tmp_path, queue="team")
 
-    assert {(p.wait, p.queue) for p in place.survey().pending} == {(Wait.QUEUE, "team")}
+    assert {(p.wait, p.queue) for p in bench.survey().pending} == {(Wait.QUEUE, "team")}
 
-    place.cluster.refuse_pods("exceeded quota: team, requested: pods=1, used: pods=1")
-    for job in place.jobs:
-        place.cluster.unsuspend(job)
-    place.cluster.advance(60)
-    waits = place.survey().pending
+    bench.cluster.refuse_pods("exceeded quota: team, requested: pods=1, used: pods=1")
+    for job in bench.jobs:
+        bench.cluster.unsuspend(job)
+    bench.cluster.advance(60)
+    waits = bench.survey().pending
 
     assert {p.wait for p in waits} == {Wait.POD}
     assert "exceeded quota: team" in str(waits[0].reason)
 
 
 def test_however_long_an_image_fails_to_be_pulled_the_attempt_is_not_ended(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    for job in place.jobs:
-        place.cluster.fail_pull(job)
-    place.cluster.advance(86_400)
-    before = place.cluster.version
+    bench = Bench(tmp_path)
+    for job in bench.jobs:
+        bench.cluster.fail_pull(job)
+    bench.cluster.advance(86_400)
+    before = bench.cluster.version
 
-    waits = place.survey().pending
+    waits = bench.survey().pending
 
     assert [p.wait for p in waits] == [Wait.IMAGE, Wait.IMAGE]
     assert waits[0].reason == Reason(
         Code.IMAGE_PULL, "The image registry.example/demo:1 cannot be pulled: manifest unknown"
     )
-    assert place.cluster.version == before
+    assert bench.cluster.version == before
 
 
 def test_a_quota_is_full_when_one_more_trial_does_not_fit(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    place.cluster.set_quota(
+    bench = Bench(tmp_path)
+    bench.cluster.set_quota(
         "team",
         hard={"requests.nvidia.com/gpu": "4", "pods": "10", "requests.memory": "1Gi"},
         used={"requests.nvidia.com/gpu": "4", "pods": "9", "requests.memory": "1Gi"},
     )
 
-    assert place.survey().full_quotas == (FullQuota("team", "requests.nvidia.com/gpu", "4", "4"),)
+    assert bench.survey().full_quotas == (FullQuota("team", "requests.nvidia.com/gpu", "4", "4"),)
 
 
 def test_without_the_right_to_see_quotas_none_is_full(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    place.api.interrupt("list resourcequotas", Refused("Cannot list resourcequotas: 403"))
+    bench = Bench(tmp_path)
+    bench.api.interrupt("list resourcequotas", Refused("Cannot list resourcequotas: 403"))
 
-    assert place.survey().full_quotas == ()
+    assert bench.survey().full_quotas == ()
 
 
 def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    place.api.go_away()
+    bench = Bench(tmp_path)
+    bench.api.go_away()
 
     with pytest.raises(ExecutorUnavailable):
-        place.survey()
+        bench.survey()
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from studyflow.errors import ExecutorError, ExecutorUnavailable
 from studyflow.testing.executor_contract import Watch
 from studyflow.trial import Cause
 
-SHOW_CARDS = "import os\nprint(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True)\n"
+SHOW_GPUS = "import os\nprint(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True)\n"
 
 
-def test_each_attempt_gets_cards_of_its_own_whoever_starts_it(bench: Bench) -> None:
-    bench.write(SHOW_CARDS + HANG)
+def test_each_attempt_gets_gpus_of_its_own_whoever_starts_it(bench: Bench) -> None:
+    bench.write(SHOW_GPUS + HANG)
     options: Mapping[str, Any] = {"gpus_per_trial": 2, "gpu_ids": ["0", "1", "2", "3"]}
     first, second = bench.executor(**options), bench.executor(**options)
     assert first.traits.slots == 2
@@ -36,7 +36,7 @@ def test_each_attempt_gets_cards_of_its_own_whoever_starts_it(bench: Bench) -> N
     until(lambda: bench.log(third) == "0,1\n")
 
 
-def test_a_submit_refused_for_want_of_cards_leaves_nothing(bench: Bench) -> None:
+def test_a_submit_refused_for_want_of_gpus_leaves_nothing(bench: Bench) -> None:
     bench.write(HANG)
     executor = bench.executor(gpus_per_trial=1, gpu_ids=["0"])
     attempt = executor.submit(a_trial(0))
@@ -45,11 +45,11 @@ def test_a_submit_refused_for_want_of_cards_leaves_nothing(bench: Bench) -> None
     assert list(executor.poll()) == [attempt]
 
 
-def test_without_any_card_a_study_runs_on_the_processor(
+def test_without_any_gpu_a_study_runs_on_the_processor(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    bench.write(SHOW_CARDS)
+    bench.write(SHOW_GPUS)
     executor = bench.executor(gpus_per_trial=1)
     assert executor.traits.slots is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -57,7 +57,7 @@ def test_without_any_card_a_study_runs_on_the_processor(
     assert bench.log() == "\n"
 
 
-def test_more_cards_than_there_are_are_refused(bench: Bench) -> None:
-    bench.write(SHOW_CARDS)
+def test_more_gpus_than_there_are_are_refused(bench: Bench) -> None:
+    bench.write(SHOW_GPUS)
     with pytest.raises(ExecutorError, match="needs 3 GPUs"):
         bench.executor(gpus_per_trial=3, gpu_ids=["0", "1"])

@@ -1,4 +1,4 @@
-"""Cards are found, counted and handed out."""
+"""GPUs are found, counted and handed out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from studyflow.executors.local.gpus import (
 
 
 @pytest.mark.parametrize(
-    ("value", "cards"),
+    ("value", "gpus"),
     [
         ("0,1,2", ("0", "1", "2")),
         (" 3 , 1 ", ("3", "1")),
@@ -28,11 +28,11 @@ from studyflow.executors.local.gpus import (
         ("1,1", ("1",)),
     ],
 )
-def test_visible_devices_are_read_as_cuda_reads_them(value: str, cards: tuple[str, ...]) -> None:
-    assert parse_visible(value) == cards
+def test_visible_devices_are_read_as_cuda_reads_them(value: str, gpus: tuple[str, ...]) -> None:
+    assert parse_visible(value) == gpus
 
 
-def test_the_listing_of_nvidia_smi_names_the_cards() -> None:
+def test_the_listing_of_nvidia_smi_names_the_gpus() -> None:
     listing = (
         "GPU 0: NVIDIA H200 (UUID: GPU-0f3b)\n"
         "  MIG 1g.18gb     Device  0: (UUID: MIG-77)\n"
@@ -46,7 +46,7 @@ def test_the_variable_comes_before_the_driver() -> None:
     assert detect_gpus({"CUDA_VISIBLE_DEVICES": "4,5"}) == ("4", "5")
 
 
-def test_a_machine_without_driver_has_no_cards(
+def test_a_machine_without_driver_has_no_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -62,19 +62,19 @@ def test_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("cards", "gpus_per_trial", "slots"),
+    ("gpus", "gpus_per_trial", "slots"),
     [("0123", 1, 4), ("0123", 2, 2), ("012", 2, 1), ("0123", 0, None), ("", 1, None)],
 )
-def test_cards_limit_the_trials_at_once(cards: str, gpus_per_trial: int, slots: int | None) -> None:
-    assert count_slots(tuple(cards), gpus_per_trial) == slots
+def test_gpus_limit_the_trials_at_once(gpus: str, gpus_per_trial: int, slots: int | None) -> None:
+    assert count_slots(tuple(gpus), gpus_per_trial) == slots
 
 
-def test_fewer_cards_than_one_trial_needs_are_refused() -> None:
+def test_fewer_gpus_than_one_trial_needs_are_refused() -> None:
     with pytest.raises(ExecutorError, match="needs 4 GPUs and this machine offers 2"):
         count_slots(("0", "1"), 4)
 
 
-def test_free_cards_are_chosen() -> None:
+def test_free_gpus_are_chosen() -> None:
     assert choose_gpus("0123", "02", 2) == ("1", "3")
     assert choose_gpus("0123", "02", 3) is None
     assert choose_gpus("01", (), 1) == ("0",)

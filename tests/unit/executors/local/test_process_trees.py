@@ -144,7 +144,7 @@ def test_daemons_without_environment_are_killed_with_a_killed_supervisor(bench: 
     assert has_group(bench)
     executor.close()
     os.kill(read_pids(bench)["supervisor"], signal.SIGKILL)
-    # Nobody looked at the moment of the end: the group alone tells.
+    # Nobody polled at the moment of the end: the group alone tells.
     status = Watch(bench.executor(), 10.0).until_ended(attempt)
     assert status.outcome is not None
     assert status.outcome.cause is Cause.LOST

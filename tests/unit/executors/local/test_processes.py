@@ -15,12 +15,12 @@ TREE = Tree(supervisor=50, script=60, script_start=1000, alive_at=2000)
 """A supervisor and its script; the supervisor was last seen alive at tick 2000."""
 
 
-def process(pid: int, **facts: Any) -> Process:
-    return Process(**{"pid": pid, "parent": 1, "group": 9, "session": 9, "started": 1500} | facts)
+def process(pid: int, **fields: Any) -> Process:
+    return Process(**{"pid": pid, "parent": 1, "group": 9, "session": 9, "started": 1500} | fields)
 
 
 @pytest.mark.parametrize(
-    ("facts", "belongs"),
+    ("fields", "belongs"),
     [
         ({"is_marked": True, "started": 9999}, True),
         ({"session": 50}, True),
@@ -33,9 +33,9 @@ def process(pid: int, **facts: Any) -> Process:
     ],
 )
 def test_a_process_belongs_to_the_attempt_by_what_no_stranger_can_share(
-    facts: dict[str, Any], belongs: bool
+    fields: dict[str, Any], belongs: bool
 ) -> None:
-    assert left_processes([process(70, **facts)], TREE) == ({70} if belongs else set())
+    assert left_processes([process(70, **fields)], TREE) == ({70} if belongs else set())
 
 
 def test_the_group_of_a_script_that_is_still_itself_is_the_attempt_s() -> None:
