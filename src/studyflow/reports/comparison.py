@@ -1,4 +1,4 @@
-"""Several samplers on one problem, each with several seeds: who found what, and how soon."""
+"""Several samplers on one problem, each with several seeds: what each found, and how soon."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SamplerRow:
     best: float | None
     worst: float | None
     mean_rank: float
-    """Place among the samplers with the same seed, from 1, averaged; ties share their places."""
+    """Rank among the samplers with the same seed, from 1, averaged; ties share a rank."""
     median_trials: int | None
     """Trials after which the median run was as good as the least successful sampler's at its end;
     `None` if it never was."""

@@ -33,7 +33,7 @@ class Prediction:
     trial: int
     mean: float
     sd: float
-    """Of the measurement: the model's doubt about the function and the noise together."""
+    """Of the measurement: of the function and of the noise together."""
     truth: float
 
     @property

@@ -1,4 +1,4 @@
-"""The search once more, suggestion by suggestion: what the model expected, and what it hoped for.
+"""The search once more, suggestion by suggestion: what the model expected, and why it chose.
 
 For studies with one or two parameters, which can be drawn whole. Each frame shows what the sampler
 knew when it suggested a trial: the model's expectation and the acquisition function over the space,

@@ -1,8 +1,9 @@
-"""The two panels of a replay's frame: what the model expects, and what it hopes for."""
+"""The two panels of a replay's frame: what the model expects, and the acquisition."""
 
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -64,7 +65,7 @@ class Marks:
     """The trial that was suggested then, if any."""
 
 
-class Panels:
+class Panels(ABC):
     """Two panels side by side or one above the other, with the marks of trials."""
 
     def __init__(
@@ -82,16 +83,16 @@ class Panels:
         self._marks: list[Any] = []
         self._has_layout = False
 
-    def _make(self) -> tuple[Figure, Axes, Axes]:
-        raise NotImplementedError
+    @abstractmethod
+    def _make(self) -> tuple[Figure, Axes, Axes]: ...
 
+    @abstractmethod
     def show(self, units: Sequence[FloatArray], seen: ModelSurface, promise: FloatArray) -> None:
         """Draw the model and the acquisition function of a moment over those of the last one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mark(self, marks: Marks) -> None:
         """Draw the trials of a moment instead of those of the last one."""
-        raise NotImplementedError
 
     def name_panels(self, seen: ModelSurface) -> None:
         """Write above each panel what it shows."""
@@ -196,7 +197,7 @@ class Maps(Panels):
 
 
 class Curves(Panels):
-    """One parameter: the expected value with its doubt above, the promise below."""
+    """One parameter: expected value and standard deviation above, acquisition below."""
 
     def _make(self) -> tuple[Figure, Axes, Axes]:
         self.model_title += ", with twice its standard deviation"

@@ -1,4 +1,4 @@
-"""Numbers, times and names as people read them, made safe for the place where they are shown."""
+"""Numbers, times and names as people read them, made safe for where they are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who suggests the next point: our BoTorch sampler, and Optuna's by name.
+"""Samplers and pruners: our BoTorch sampler, and Optuna's by name.
 
 `BoTorchSampler` and `explanation_of` also serve plain Optuna; they are imported when first used,
 because they need the extra `botorch`.

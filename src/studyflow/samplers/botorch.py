@@ -55,10 +55,11 @@ class BoTorchSampler(BaseSampler):
 
     Several objectives are searched by expected hypervolume improvement (more than four: ParEGO).
     Constraints set by `optuna.trial.Trial.set_constraint` are respected; trials without them are
-    tolerated. Pruned trials count with imputed values. A failed trial teaches where not to go if
-    its user attribute `cause` is one of `host-oom`, `cuda-oom`, `nan`, `timeout`, else nothing.
-    With one objective and no constraints a completed trial teaches the same if its value is a code
-    for failure: not finite, or far out and shared to the last digit with other trials.
+    tolerated. Pruned trials count with imputed values. A failed trial marks its point as infeasible
+    if its user attribute `cause` is one of `host-oom`, `cuda-oom`, `nan`, `timeout`; other failures
+    only keep their points from being repeated. With one objective and no constraints a completed
+    trial counts as failed if its value is a code for failure: not finite, or far out and shared to
+    the last digit with other trials.
 
     Args:
         seed: Decides everything random. `None` draws one now; it is then part of this sampler, so

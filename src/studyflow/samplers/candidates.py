@@ -32,7 +32,7 @@ _PERTURBATION_SCALES: Final = (0.3, 0.1, 0.03, 0.01, 0.003)
 
 @dataclass(frozen=True)
 class SearchEffort:
-    """How hard to look. The defaults cost some 20 ms in closed form."""
+    """How hard to search. The defaults cost some 20 ms in closed form."""
 
     n_sweep: int = 1024
     """Space-filling points."""
@@ -86,8 +86,8 @@ def search(
             from them if it can.
         fixed: Codes that are decided already, by index of the parameter.
         generator: Decides the sweep and the perturbations.
-        effort: How hard to look.
-        deadline: Looked at before each step of the local search.
+        effort: How hard to search.
+        deadline: Checked before each step of the local search.
     """
     if encoding.cardinality <= MAX_ENUMERATED:
         points = _fix(encoding, encoding.enumerate_points(), fixed)
@@ -314,9 +314,9 @@ def _single_moves(
             moved = indices[:, None] + np.array(_GRID_MOVES)
             useful = (moved >= 0) & (moved < dimension.size)
             # Starts have neighbours in common, and encoding is the costliest step of a move.
-            wanted, place = np.unique(moved.clip(0), return_inverse=True)
+            wanted, index = np.unique(moved.clip(0), return_inverse=True)
             codes = np.array([dimension.code_of_index(int(k)) for k in wanted])
-            targets = codes[place].reshape(moved.shape)
+            targets = codes[index].reshape(moved.shape)
         starts, columns = np.nonzero(useful)
         block = points[rows[starts]]
         block[:, i] = targets[starts, columns]

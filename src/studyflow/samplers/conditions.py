@@ -65,7 +65,7 @@ class _Explanation:
     """Why a parameter exists at some points only; of several the least is to be believed."""
 
     is_threshold: bool
-    doubt: float
+    uncertainty: float
     """Of a category, how many points have the parent; of a threshold, the log probability that
     chance alone would sort the points so."""
     n_values: int
@@ -115,7 +115,7 @@ def _explain(
 
 
 def _parent_values(distribution: BaseDistribution) -> Sequence[Any]:
-    """Return the values that other parameters may depend on; none where that is not looked for."""
+    """Return the values that other parameters may depend on; none for a continuum."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices
     if not isinstance(distribution, IntDistribution):

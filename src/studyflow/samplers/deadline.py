@@ -1,8 +1,8 @@
 """How long a suggestion may take.
 
-Nothing here interrupts: the steps of a suggestion look at the deadline between one another, and the
-dearest ones (the fit, the search) at each evaluation. One that has begun is finished, so an ask
-overruns its limit by one factored matrix, or one batch of candidates, at most.
+Nothing here interrupts. The steps of a suggestion check the deadline between one another, and the
+slowest steps (the fit, the search) before each evaluation. A step that has begun is finished, so a
+suggestion overruns its limit by one factored matrix, or one batch of candidates, at most.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final
 
 
 class OutOfTime(Exception):
-    """A suggestion's time is up; what costs nothing must do."""
+    """The time for a suggestion is up."""
 
 
 class Deadline:
-    """A moment after which no dear step is begun any more.
+    """A moment after which no slow step begins.
 
     Args:
         seconds: How long it is until then.
@@ -46,4 +46,4 @@ class Deadline:
 
 
 NEVER: Final = Deadline(math.inf)
-"""All the time in the world."""
+"""No limit."""

@@ -26,7 +26,7 @@ from studyflow.samplers.arrays import FloatArray
 from studyflow.spec.space import GRID_TOLERANCE, FloatGrid
 
 ABSENT: Final = object()
-"""In place of a value: the point does not have the parameter."""
+"""Instead of a value: the point does not have the parameter."""
 
 
 @dataclass(frozen=True)

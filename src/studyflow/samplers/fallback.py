@@ -39,7 +39,7 @@ class FallbackSampler(ForwardingSampler):
     `studyflow.samplers.BoTorchSampler` has a fallback chain of its own and needs none of this.
 
     Args:
-        sampler: Who suggests otherwise.
+        sampler: The sampler that is asked first.
         seed: Decides the sequence.
         ask_seconds: Longest time for one suggestion.
     """
@@ -116,7 +116,7 @@ class FallbackSampler(ForwardingSampler):
         except StudyflowError:
             raise
         except Exception as error:  # noqa: BLE001 - the result is told all the same
-            self._say(f"The result of trial {trial.number} teaches nothing", error)
+            self._say(f"The sampler does not learn from trial {trial.number}", error)
 
     def _result(
         self,

@@ -75,7 +75,7 @@ def fit(
         exact: The objective is known to have no noise; its variance stays at the floor.
         fit_rows: The points that hyperparameters are learnt from; `None` for all.
         noise_floor: Least noise variance, if that of a measurement will not do.
-        deadline: Looked at before each evaluation of the density.
+        deadline: Checked before each evaluation of the density.
 
     Raises:
         LinAlgError: The data hold a NaN.
@@ -91,7 +91,7 @@ def fit(
     model = GaussianProcess(learning, found)
     if not exact and found.noise > 0.8 and _explains_nothing(model):
         # The "all noise" optimum: expected improvement on a flat posterior proposes corners for
-        # ever. A model that believes its data at least explores.
+        # ever. A model that trusts its data at least explores.
         found = _maximise(
             learning, structure=structure, noise_bounds=(noise_floor, 0.3), deadline=deadline
         )

@@ -25,7 +25,8 @@ from studyflow.samplers.outcome_transforms import clean, impute_pruned
 
 CAUSE_ATTR: Final = "cause"
 PARAMETER_CAUSES: Final = frozenset({"host-oom", "cuda-oom", "nan", "timeout"})
-"""Causes of failure that the parameters are to blame for; all others teach nothing."""
+"""Causes of failure that the parameters are to blame for: such a point is infeasible. All other
+failures say nothing of the parameters."""
 
 DRAW_ATTR: Final = "studyflow:draw"
 """Trial system attribute with the parameters drawn at ask time. Optuna stores a parameter only when

@@ -1,6 +1,6 @@
 """How a suggestion was made: the levels of the sampler's fallback chain, by their stored names.
 
-Nothing heavy is imported here: whoever reads a study can name its suggestions.
+Nothing heavy is imported here, so a report can name the levels without the sampler.
 """
 
 from __future__ import annotations

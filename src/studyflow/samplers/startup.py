@@ -31,8 +31,8 @@ def startup_point(
 
     Args:
         encoding: The space.
-        number: The trial's number. Trial 0 gets the centre (of a category: the first choice): where
-            ranges were chosen with thought, the best guess of the one who chose them.
+        number: The trial's number. Trial 0 gets the centre (of a category: the first choice),
+            the best guess if the ranges were chosen with care.
         seed: Decides the sequence; the same for all trials of a study.
         tried: Codes of finished and running points, `t x d`.
         fixed: Codes that are decided already, by index of the parameter.

@@ -22,7 +22,7 @@ class BoTorchAcquisition:
         function: Takes `b x 1 x f` and returns `b`.
         name: What the explanation calls it.
         device: Where the function's model is.
-        deadline: Looked at between blocks of points.
+        deadline: Checked between blocks of points.
     """
 
     def __init__(

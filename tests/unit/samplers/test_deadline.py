@@ -16,10 +16,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.study import StudyDirection
 
 from studyflow.samplers.botorch import BoTorchSampler
-from studyflow.samplers.deadline import Deadline, OutOfTime
+from studyflow.samplers.deadline import Deadline
 from studyflow.samplers.explanation import Suggestion, explanation_of
-from studyflow.samplers.fallback_chain import first_result
-from studyflow.samplers.levels import SuggestionLevel
 from studyflow.samplers.torch_acquisition import BoTorchAcquisition
 from studyflow.testing.fake_clock import FakeClock
 
@@ -143,27 +141,6 @@ def test_points_that_there_is_no_time_for_are_never_the_best() -> None:
     assert np.isfinite(values[:256]).all()
     assert (values[256:] == -math.inf).all()
     assert np.isfinite(acquisition.value(np.zeros((3, 1)))).all()
-
-
-def test_without_time_no_further_model_is_asked_whatever_failed_before() -> None:
-    def out_of_time() -> str:
-        raise OutOfTime("it is late")
-
-    def singular() -> str:
-        raise np.linalg.LinAlgError("singular")
-
-    found = first_result(
-        [
-            (SuggestionLevel.MODEL, singular),
-            (SuggestionLevel.ISOTROPIC, out_of_time),
-            (SuggestionLevel.PRIOR, lambda: "a model all the same"),
-            (SuggestionLevel.SPACE_FILLING, lambda: "a point"),
-            (SuggestionLevel.RANDOM, lambda: "any"),
-        ]
-    )
-
-    assert (found.level, found.result) == (SuggestionLevel.SPACE_FILLING, "a point")
-    assert found.reason == "model: LinAlgError: singular; isotropic: OutOfTime: it is late"
 
 
 def test_a_sampler_with_a_limit_can_be_pickled() -> None:

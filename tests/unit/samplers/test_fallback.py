@@ -116,7 +116,9 @@ def test_a_result_is_told_though_the_sampler_cannot_take_it_in(
     with caplog.at_level(logging.WARNING, "studyflow"):
         study.tell(ask(study), 1.0)
     assert study.trials[0].values == [1.0]
-    assert "The result of trial 0 teaches nothing: Failing failed with KeyError: 'x'" in caplog.text
+    assert (
+        "The sampler does not learn from trial 0: Failing failed with KeyError: 'x'" in caplog.text
+    )
 
 
 def test_parameters_drawn_one_by_one_follow_sequences_of_their_own() -> None:

@@ -1,11 +1,13 @@
-"""Expected improvement of one prediction, against its integral."""
+"""Expected improvement: its logarithm, and that of one prediction against its integral."""
 
 import numpy as np
 import pytest
+import torch
+from botorch.acquisition.analytic import _log_ei_helper
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from studyflow.samplers.improvement import improvement_over
+from studyflow.samplers.improvement import improvement_over, log_h
 
 
 @pytest.mark.parametrize("best", [-2.0, 0.5, 0.9, 4.0])
@@ -30,3 +32,11 @@ def test_a_hopeless_prediction_gains_nothing_and_is_no_error() -> None:
 
     assert (found.chance, found.expected) == (0.0, 0.0)
     assert np.isfinite(improvement_over(0.0, mean=1.0, sd=1e-9, maximize=True).expected)
+
+
+def test_log_h_is_accurate_from_certain_improvement_to_far_below_underflow() -> None:
+    u = np.array([-1e9, -1e6, -2e3, -999.0, -40.0, -8.0, -1.0, -0.5, 0.0, 3.0, 50.0])
+
+    expected = _log_ei_helper(torch.as_tensor(u)).numpy()
+
+    np.testing.assert_allclose(log_h(u), expected, rtol=1e-9)

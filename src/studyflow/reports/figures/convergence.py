@@ -249,13 +249,13 @@ def _pareto(data: StudyData) -> Figure:
     )
     size = style.size(len(data.complete))
 
-    def places(records: Sequence[TrialRecord]) -> tuple[list[float], list[float]]:
+    def positions(records: Sequence[TrialRecord]) -> tuple[list[float], list[float]]:
         x, y = ([s.clip(data.value(r, i)) for r in records] for i, s in enumerate(scales))
         return x, y
 
     others = [r for r in data.complete if r.is_feasible and r.number not in data.best_numbers]
     points = front_axes.scatter(
-        *places(others),
+        *positions(others),
         c=[r.number for r in others],
         cmap=style.ORDER_MAP,
         vmin=data.trials[0].number,
@@ -268,14 +268,14 @@ def _pareto(data: StudyData) -> Figure:
     infeasible = [r for r in data.complete if not r.is_feasible]
     if infeasible:
         front_axes.scatter(
-            *places(infeasible),
+            *positions(infeasible),
             s=size,
             facecolor="none",
             edgecolor=style.INFEASIBLE,
             label="infeasible",
         )
     front = sorted(data.best, key=lambda r: r.values or ())
-    x, y = places(front)
+    x, y = positions(front)
     if front:
         where = (
             "post" if data.spec.directions[1] == data.spec.directions[0] == "minimize" else "pre"

@@ -101,9 +101,9 @@ def evaluations(data: StudyData) -> Figure | Omitted:
 def _histogram(data: StudyData, axes: Axes, name: str, values: list[object]) -> None:
     parameter = data.space[name]
     if isinstance(parameter, CategoricalParameter):
-        places = np.arange(len(parameter.choices))
-        counts = np.array([sum(parameter.index(v) == i for v in values) for i in places])
-        axes.bar(places, counts, width=0.7, color=style.COMPLETE)
+        positions = np.arange(len(parameter.choices))
+        counts = np.array([sum(parameter.index(v) == i for v in values) for i in positions])
+        axes.bar(positions, counts, width=0.7, color=style.COMPLETE)
     else:
         bins = min(parameter.cardinality or 12, 12)
         edges = [

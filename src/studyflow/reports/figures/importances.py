@@ -59,18 +59,18 @@ def importances(data: StudyData) -> Figure | Omitted:
         if isinstance(shares, Omitted):
             continue
         values = [shares.get(bar, 0.0) for bar in bars]
-        places = [row + (i - (count - 1) / 2) * height for row in range(len(bars))]
+        positions = [row + (i - (count - 1) / 2) * height for row in range(len(bars))]
         axes.barh(
-            places,
+            positions,
             values,
             height=height * 0.92,
             color=style.SERIES[i % len(style.SERIES)],
             label=style.label(data.metrics[i]),
         )
-        for place, value, bar in zip(places, values, bars, strict=True):
+        for position, value, bar in zip(positions, values, bars, strict=True):
             axes.annotate(
                 f"{100 * value:.0f} %",
-                (beside(value, bar), place),
+                (beside(value, bar), position),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
@@ -158,8 +158,8 @@ def _compute(data: StudyData, objective: int) -> dict[str, float] | Omitted:
     study = _study(data, objective)
     seen: dict[str, set[Any]] = {}
     for trial in study.get_trials(deepcopy=False):
-        for name, place in trial.params.items():
-            seen.setdefault(name, set()).add(place)
+        for name, position in trial.params.items():
+            seen.setdefault(name, set()).add(position)
     varied = [n for n, p in data.space.items() if p.cardinality != 1 and n in seen]
     if not varied:
         return Omitted("no parameter has more than one value")
@@ -227,7 +227,7 @@ def _title(data: StudyData, shares: dict[str, float], effects: dict[str, float])
 def _study(data: StudyData, objective: int) -> optuna.Study:
     """Return the complete trials as a study in memory with one objective.
 
-    Numbers are places in [0, 1], on the axes that the figures draw: the forest of fANOVA computes
+    Numbers are positions in [0, 1], on the axes that the figures draw: fANOVA's forest computes
     with 32 bits, in which a wide range has no end and a narrow one no inside.
     """
     import optuna

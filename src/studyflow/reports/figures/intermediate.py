@@ -41,7 +41,7 @@ def intermediate_values(data: StudyData) -> Figure | Omitted:
     shown = [r for r in records if r.number in chosen]
     scale = _scale(shown, curves, data.spec.directions[0])
     scale.apply(axes)
-    looks = {
+    styles = {
         TrialState.COMPLETE: (style.COMPLETE, "-", "complete"),
         TrialState.PRUNED: (style.PRUNED, "--", "pruned"),
         TrialState.FAILED: (style.FAILED, ":", "failed"),
@@ -51,7 +51,7 @@ def intermediate_values(data: StudyData) -> Figure | Omitted:
     named: set[str] = set()
     opacity = 0.6 * style.alpha(len(shown))
     for record in shown:
-        colour, dash, name = looks[record.state]
+        colour, dash, name = styles[record.state]
         steps, values = zip(*curves[record.number], strict=True)
         is_best = record.number in data.best_numbers
         label = f"best (trial {record.number})" if is_best and len(data.best) == 1 else name
@@ -118,7 +118,7 @@ def _scale(
 
 
 def _drawn(scale: ObjectiveScale, value: float) -> float:
-    """Return a value, or a place beyond the axis' end for one far out: no line is too steep."""
+    """Return a value, or a position beyond the axis' end for one far out: no line is too steep."""
     if not scale.is_outside(value):
         return value
     return scale.at(1.1 if value > scale.high else -0.1)

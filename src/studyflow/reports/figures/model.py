@@ -308,14 +308,14 @@ def _draw_lengthscales(axes: Axes, recent: Sequence[Mapping[str, float]]) -> Non
     axes.set_yticks(range(len(names)), [style.label(name, 18) for name in names])
     axes.set_ylim(len(names) - 0.1, -0.6)
     top = axes.get_xaxis_transform()
-    for place, words, side in (
+    for position, words, side in (
         (mode, "prior", "center"),
         (low, "bound", "left"),
         (high, "bound", "right"),
         (15.8, "no difference", "center"),
     ):
         axes.text(
-            place,
+            position,
             0.01 if words == "no difference" else 0.985,
             f" {words} ",
             transform=top,

@@ -171,9 +171,9 @@ def _axes(data: StudyData, figure: Figure, names: list[str], scales: list[Object
         axes.axvline(x, 0.037, 0.963, color=style.QUIET, linewidth=1.0, zorder=2.5)
         if x < len(names):
             parameter = data.space[names[x]]
-            places, labels = parameter_axis.ticks(parameter, 5)
+            positions, labels = parameter_axis.ticks(parameter, 5)
             if isinstance(parameter, CategoricalParameter):
-                units = [(p + 0.5) / len(parameter.choices) for p in places]
+                units = [(p + 0.5) / len(parameter.choices) for p in positions]
             else:
                 units = [parameter.to_unit(v) for v in parameter_axis.tick_values(parameter, 5)]
         else:

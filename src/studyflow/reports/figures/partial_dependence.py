@@ -75,8 +75,8 @@ def partial_dependence(data: StudyData, objective: int = 0) -> Figure | Omitted:
         bar = figure.add_axes(corner(figure, panels))
         style.colour_bar(figure, ScalarMappable(norm, colours), f"expected {metric}", cax=bar)
         if norm.__class__ is LogNorm:
-            places = log_ticks(low, high, 5)
-            bar.yaxis.set_ticks(places, [wording.number(p, 6) for p in places])
+            positions = log_ticks(low, high, 5)
+            bar.yaxis.set_ticks(positions, [wording.number(p, 6) for p in positions])
             bar.yaxis.set_ticks([], minor=True)
     style.set_title(
         figure,
@@ -95,7 +95,7 @@ def partial_dependence(data: StudyData, objective: int = 0) -> Figure | Omitted:
     return figure
 
 
-def _places(parameter: Parameter, units: surrogate.FloatArray) -> surrogate.FloatArray:
+def _positions(parameter: Parameter, units: surrogate.FloatArray) -> surrogate.FloatArray:
     if isinstance(parameter, CategoricalParameter):
         return units
     return np.array([parameter_axis.at_unit(parameter, float(u)) for u in units])
@@ -118,11 +118,11 @@ def _curve(
     norm: object,
 ) -> None:
     parameter = data.space[name]
-    places = _places(parameter, units)
+    positions = _positions(parameter, units)
     if isinstance(parameter, CategoricalParameter):
-        axes.scatter(places, curve, color=style.COMPLETE, s=30, zorder=3)
+        axes.scatter(positions, curve, color=style.COMPLETE, s=30, zorder=3)
     else:
-        axes.plot(places, curve, color=style.COMPLETE, linewidth=1.8)
+        axes.plot(positions, curve, color=style.COMPLETE, linewidth=1.8)
     low, high = float(norm.vmin), float(norm.vmax)  # type: ignore[attr-defined]
     is_log = type(norm).__name__ == "LogNorm"
     axes.set_yscale("log" if is_log else "linear")
@@ -155,7 +155,7 @@ def _map(
     colours: str,
 ) -> None:
     across, up = (data.space[name] for name in pair)
-    x, y = _places(across, units[0]), _places(up, units[1])
+    x, y = _positions(across, units[0]), _positions(up, units[1])
     shown = np.where(_possible(data, pair, units), values, np.nan)
     smooth = not isinstance(across, CategoricalParameter) and not isinstance(
         up, CategoricalParameter
@@ -209,11 +209,11 @@ def _possible(
     return possible
 
 
-def _edges(parameter: Parameter, places: surrogate.FloatArray) -> surrogate.FloatArray:
-    """Return the borders of cells around places."""
+def _edges(parameter: Parameter, positions: surrogate.FloatArray) -> surrogate.FloatArray:
+    """Return the borders of cells around positions."""
     if isinstance(parameter, CategoricalParameter):
-        return np.append(places - 0.5, places[-1] + 0.5)
-    bounds = np.linspace(0.0, 1.0, len(places) + 1)
+        return np.append(positions - 0.5, positions[-1] + 0.5)
+    bounds = np.linspace(0.0, 1.0, len(positions) + 1)
     return np.array([parameter_axis.at_unit(parameter, float(u)) for u in bounds])
 
 
@@ -238,8 +238,8 @@ def _title(
                 f"{style.label(name)} = {style.label(wording.value(parameter.choices[at]), 16)}"
             )
         else:
-            place = float(parameter.from_unit(float(units[i][at])))
-            parts.append(f"{style.label(name)} near {_rough(place)}")
+            position = float(parameter.from_unit(float(units[i][at])))
+            parts.append(f"{style.label(name)} near {_rough(position)}")
     metric = style.label(data.metrics[objective])
     return f"{'Lowest' if lowest else 'Highest'} {metric} is expected at {' and '.join(parts)}"
 
@@ -250,9 +250,9 @@ def _no_answer(data: StudyData, objective: int, count: int) -> str:
     return f"{wording.plural(count, 'trial')} do not tell where {metric} is {word}"
 
 
-def _rough(place: float) -> str:
+def _rough(position: float) -> str:
     """Return a number to two digits; whole numbers stay whole."""
-    return str(round(place)) if 100 <= abs(place) < 1e7 else wording.number(place, 2)
+    return str(round(position)) if 100 <= abs(position) < 1e7 else wording.number(position, 2)
 
 
 def _note(data: StudyData, model: surrogate.Surrogate, names: tuple[str, ...]) -> str:

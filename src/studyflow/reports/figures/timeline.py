@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from studyflow.reports import style, wording
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _NUMBERS_UP_TO: Final = 120
 """Trials up to which every bar carries its number, where it fits."""
-_LOOKS: Final = {
+_COLOURS: Final = {
     "complete": style.COMPLETE,
     "pruned": style.PRUNED,
     "running": style.RUNNING,
@@ -47,12 +48,11 @@ def timeline(data: StudyData) -> Figure | Omitted:
     figure = style.new_figure(9.5, 1.55 + min(max(0.34 * count, 0.7), 7.0))
     axes = figure.subplots()
     style.dress(axes, grid="x")
-    groups: dict[str, list[TrialRecord]] = {}
+    groups: dict[_Ending, list[TrialRecord]] = {}
     for record in started:
         groups.setdefault(_ending(record), []).append(record)
     width = max(last - origin, 1e-9) / divisor
-    for ending in sorted(groups, key=lambda e: list(_LOOKS).index(e.partition(":")[0])):
-        look, _, cause = ending.partition(":")
+    for ending in sorted(groups, key=lambda e: list(_COLOURS).index(e.kind)):
         records = groups[ending]
         hatches = {
             Cause.NAN: "xxx",
@@ -60,15 +60,15 @@ def timeline(data: StudyData) -> Figure | Omitted:
             Cause.HOST_OOM: "..",
             Cause.BAD_METRIC: "xxx",
         }
-        hatch = next((h for c, h in hatches.items() if c.value == cause), None)
-        label: str | None = f"{cause or look} ({len(records)})"
+        hatch = next((h for c, h in hatches.items() if c.value == ending.cause), None)
+        label: str | None = f"{ending.words} ({len(records)})"
         for slot in sorted({slots[r.number] for r in records}):
             bars = [spans[r.number] for r in records if slots[r.number] == slot]
             axes.broken_barh(
                 [(a / divisor, max((b - a) / divisor, width * 0.001)) for a, b in bars],
                 (slot - 0.39, 0.78),
-                facecolor=_LOOKS[look],
-                alpha=0.45 if look == "running" else 0.95,
+                facecolor=_COLOURS[ending.kind],
+                alpha=0.45 if ending.kind == "running" else 0.95,
                 hatch=hatch,
                 edgecolor="white",
                 linewidth=0.6 if len(started) < 600 else 0.1,
@@ -81,7 +81,7 @@ def timeline(data: StudyData) -> Figure | Omitted:
             start, end = (t / divisor for t in spans[record.number])
             text = f"★{record.number}" if record.number == best else str(record.number)
             if (end - start) / width * 78 > len(text) + 0.6:
-                light = _ending(record).partition(":")[0] in ("pruned", "running", "infrastructure")
+                light = _ending(record).kind in ("pruned", "running", "infrastructure")
                 axes.text(
                     (start + end) / 2,
                     slots[record.number],
@@ -112,29 +112,43 @@ def timeline(data: StudyData) -> Figure | Omitted:
         f"at most {count} at once",
         f"{wording.seconds(busy)} of trial time{use}{lost}",
     )
-    endings = Counter(_ending(r).partition(":")[2] or _ending(r) for r in started)
+    endings = Counter(_ending(r).words for r in started)
     style.describe(
         figure,
         f"A bar for each of {len(started)} trials over {wording.seconds(total)}, by slot: "
-        + ", ".join(f"{n} {ending}" for ending, n in endings.items())
+        + ", ".join(f"{n} {words}" for words, n in endings.items())
         + ".",
     )
     return figure
 
 
-def _ending(record: TrialRecord) -> str:
-    """Return how a trial ended: a key of `_LOOKS`, for failures with `:` and the cause."""
+@dataclass(frozen=True)
+class _Ending:
+    """How a trial ended."""
+
+    kind: str
+    """A key of `_COLOURS`."""
+    cause: str | None = None
+    """Of a failure, its cause's name; `failed` where none is known."""
+
+    @property
+    def words(self) -> str:
+        return self.cause or self.kind
+
+
+def _ending(record: TrialRecord) -> _Ending:
+    """Return how a trial ended, or that it has not."""
     if record.state in (TrialState.COMPLETE, TrialState.PRUNED):
-        return record.state.value
+        return _Ending(record.state.value)
     if not record.state.is_finished:
-        return "running"
+        return _Ending("running")
     if record.cause is None:
-        return "unknown:failed"
+        return _Ending("unknown", "failed")
     if failed_by_parameters(record):
-        return f"parameters:{record.cause.value}"
+        return _Ending("parameters", record.cause.value)
     if record.cause.is_infrastructure or record.cause is Cause.CANCELLED:
-        return f"infrastructure:{record.cause.value}"
-    return f"script:{record.cause.value}"
+        return _Ending("infrastructure", record.cause.value)
+    return _Ending("script", record.cause.value)
 
 
 def _end(record: TrialRecord, last: float) -> float:

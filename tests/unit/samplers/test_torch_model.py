@@ -1,0 +1,57 @@
+"""The closed-form model is BoTorch's model: likelihood, gradient, posterior."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gpytorch.mlls import ExactMarginalLogLikelihood
+
+from studyflow.samplers.arrays import FloatArray
+from studyflow.samplers.fitting import LogPosterior
+from studyflow.samplers.model import GaussianProcess
+from studyflow.samplers.torch_model import as_botorch
+
+from .models import make_data, some_hyperparameters
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_log_posterior_and_its_gradient_equal_gpytorchs() -> None:
+    data, hyperparameters = make_data(), some_hyperparameters()
+    theta = np.log(
+        [*hyperparameters.lengthscales, hyperparameters.outputscale, hyperparameters.noise]
+    )
+    value, gradient = LogPosterior(data)(theta)
+
+    gp = GaussianProcess(data, hyperparameters)
+    model = as_botorch(gp).train()
+    mll = ExactMarginalLogLikelihood(model.likelihood, model)
+    expected = mll(model(*model.train_inputs), model.train_targets) * len(data.targets)
+    kernel = model.covar_module.base_kernel
+    tensors = [kernel.raw_lengthscale, model.covar_module.raw_outputscale]
+    tensors.append(model.likelihood.noise_covar.raw_noise)
+    raw_gradients = torch.autograd.grad(expected, tensors)
+
+    assert value == pytest.approx(expected.item(), abs=1e-6)
+    constraints = [kernel.raw_lengthscale_constraint, model.covar_module.raw_outputscale_constraint]
+    constraints.append(model.likelihood.noise_covar.raw_noise_constraint)
+    chained: list[float] = []
+    for raw, constraint, raw_gradient in zip(tensors, constraints, raw_gradients, strict=True):
+        leaf = raw.detach().clone().requires_grad_()
+        transformed = constraint.transform(leaf).log()
+        (slope,) = torch.autograd.grad(transformed.sum(), leaf)
+        chained += (raw_gradient / slope).reshape(-1).tolist()
+    np.testing.assert_allclose(gradient, chained, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("factors", [None, np.linspace(0.5, 10.0, 20)])
+def test_the_posterior_equals_botorchs(factors: FloatArray | None) -> None:
+    gp = GaussianProcess(make_data(noise_factors=factors), some_hyperparameters())
+    at = make_data(7, seed=1).features
+
+    mean, variance = gp.posterior(at)
+    posterior = as_botorch(gp).posterior(torch.as_tensor(at))
+
+    np.testing.assert_allclose(mean, posterior.mean.detach().numpy()[:, 0], atol=1e-8)
+    np.testing.assert_allclose(variance, posterior.variance.detach().numpy()[:, 0], atol=1e-8)
