@@ -13,14 +13,9 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from pydantic import ValidationError
 
 from studyflow.samplers.dimension import make_dimension
-from studyflow.spec.space import (
-    MOST_STEPS,
-    CategoricalParameter,
-    FloatGrid,
-    FloatParameter,
-    IntParameter,
-    SearchSpace,
-)
+from studyflow.spec.float_grid import MOST_STEPS, FloatGrid
+from studyflow.spec.parameters import CategoricalParameter, FloatParameter, IntParameter
+from studyflow.spec.space import SearchSpace
 
 quick = settings(derandomize=True, deadline=None, max_examples=200)
 units = st.floats(0, 1)

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from studyflow.spec import StudySpec
-from studyflow.spec.space import SearchSpace, same_scalar
+from studyflow.spec.space import SearchSpace
+from studyflow.spec.values import same_scalar
 from studyflow.study import is_counted
 from studyflow.trial import Cause, Consequence, ParamValue
 from studyflow.trial.record import TrialRecord, TrialState, best_records

@@ -22,7 +22,7 @@ from studyflow.reports import parameter_axis, tables, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.reports.summary import headline, is_safe_link, next_steps
-from studyflow.spec.space import CategoricalParameter
+from studyflow.spec.parameters import CategoricalParameter
 from studyflow.study import n_trials_to_finish
 from studyflow.trial.record import TrialRecord, TrialState
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from studyflow.reports import wording
 from studyflow.reports.style import label
 from studyflow.reports.ticks import linear_ticks, log_ticks
-from studyflow.spec.space import CategoricalParameter, FloatParameter, IntParameter, Parameter
+from studyflow.spec.parameters import CategoricalParameter, FloatParameter, IntParameter, Parameter
 from studyflow.trial import ParamValue
 
 if TYPE_CHECKING:

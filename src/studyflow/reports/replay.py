@@ -21,7 +21,7 @@ from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.reports.predictions import level_of, predicted
 from studyflow.reports.replay_panels import LEAST_SHARE, Curves, Maps, Marks, Panels
 from studyflow.samplers.levels import MODEL_LEVELS
-from studyflow.spec.space import CategoricalParameter, Parameter
+from studyflow.spec.parameters import CategoricalParameter, Parameter
 from studyflow.study import seed_of
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 

@@ -13,7 +13,7 @@ import numpy as np
 from studyflow.reports import parameter_axis, style, wording
 from studyflow.reports.data import StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
-from studyflow.spec.space import CategoricalParameter, Parameter
+from studyflow.spec.parameters import CategoricalParameter, Parameter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from studyflow.reports import wording
 from studyflow.reports.data import StudyData
-from studyflow.spec.space import CategoricalParameter
+from studyflow.spec.parameters import CategoricalParameter
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialState
 

@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 
 from studyflow.reports.data import StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
-from studyflow.spec.space import CategoricalParameter, Parameter
+from studyflow.spec.parameters import CategoricalParameter, Parameter
 from studyflow.trial.record import TrialRecord
 
 FloatArray = npt.NDArray[np.float64]

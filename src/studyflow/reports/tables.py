@@ -14,7 +14,7 @@ import yaml
 from studyflow.reports import wording
 from studyflow.reports.data import StudyData
 from studyflow.spec.cells import write_cell
-from studyflow.spec.space import CategoricalParameter
+from studyflow.spec.parameters import CategoricalParameter
 from studyflow.trial import Cause, ParamValue
 from studyflow.trial.record import TrialRecord, TrialState
 

@@ -34,7 +34,7 @@ from studyflow.samplers.history import FIXED_ATTR, encode_draw, trials_before
 from studyflow.samplers.isolation import isolated
 from studyflow.samplers.model_surface import ModelSurface
 from studyflow.samplers.strategy import OpenTrial, Strategy
-from studyflow.spec.space import FloatGrid
+from studyflow.spec.float_grid import FloatGrid
 
 _logger = logging.getLogger(__name__)
 

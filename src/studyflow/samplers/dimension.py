@@ -23,7 +23,7 @@ from optuna.distributions import (
 )
 
 from studyflow.samplers.arrays import FloatArray
-from studyflow.spec.space import GRID_TOLERANCE, FloatGrid
+from studyflow.spec.float_grid import GRID_TOLERANCE, FloatGrid
 
 ABSENT: Final = object()
 """Instead of a value: the point does not have the parameter."""

@@ -36,7 +36,7 @@ from optuna.distributions import (
 from studyflow.samplers.arrays import BoolArray, FloatArray, IntArray
 from studyflow.samplers.conditions import Conditions
 from studyflow.samplers.dimension import ABSENT, Dimension, make_dimension
-from studyflow.spec.space import FloatGrid
+from studyflow.spec.float_grid import FloatGrid
 
 SAME_POINT: Final = 1e-6
 """Codes closer than this in every parameter are one point: less than any grid step searched here,

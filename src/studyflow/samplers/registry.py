@@ -21,14 +21,10 @@ from studyflow.samplers.fallback import FallbackSampler
 from studyflow.samplers.pruner import StudyPruner
 from studyflow.samplers.rounding import RoundingSampler
 from studyflow.spec import PrunerSpec, SamplerSpec, StudySpec
-from studyflow.spec.space import (
-    CategoricalParameter,
-    FloatGrid,
-    FloatParameter,
-    IntParameter,
-    Scalar,
-    SearchSpace,
-)
+from studyflow.spec.float_grid import FloatGrid
+from studyflow.spec.parameters import CategoricalParameter, FloatParameter, IntParameter
+from studyflow.spec.space import SearchSpace
+from studyflow.spec.values import Scalar
 from studyflow.trial import Cause
 
 _log = logging.getLogger(__name__)

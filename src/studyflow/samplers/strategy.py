@@ -32,7 +32,7 @@ from studyflow.samplers.model_surface import ModelSurface, surface_at
 from studyflow.samplers.proposal import propose
 from studyflow.samplers.request import ProposalRequest
 from studyflow.samplers.startup import startup_point
-from studyflow.spec.space import FloatGrid
+from studyflow.spec.float_grid import FloatGrid
 
 _STRUCTURES: Final[Mapping[SuggestionLevel, Structure]] = {
     SuggestionLevel.MODEL: "ard",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from studyflow.spec.space import Real, Truth, Whole, broken_rule
+from studyflow.spec.values import Real, Truth, Whole, broken_rule
 
 # Nobody waits for more trials or steps than this; it keeps typing errors such as 1e30 out.
 _Count = Annotated[Whole, Field(ge=0, le=2**31 - 1)]

@@ -6,15 +6,12 @@ put into sentences of rule, value and way out; then the rules between parts look
 
 from __future__ import annotations
 
-import math
-import types
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
+from studyflow.reasons import Code
 from studyflow.spec.arguments import PRUNER_ARGUMENTS, SAMPLER_ARGUMENTS
 from studyflow.spec.models import (
     ConstraintSpec,
@@ -23,9 +20,19 @@ from studyflow.spec.models import (
     SamplerSpec,
     StudySpec,
 )
-from studyflow.spec.problems import Finding, Path, suggest_name
+from studyflow.spec.parameters import CategoricalParameter, FloatParameter, IntParameter
+from studyflow.spec.problems import BrokenRule, Path, suggest_name
 from studyflow.spec.rules import Draft, broken_rules
-from studyflow.spec.space import CategoricalParameter, FloatParameter, IntParameter
+from studyflow.spec.translation import (
+    check_keys,
+    description_of,
+    missing_key,
+    show_value,
+    translate,
+    unknown_key,
+    wrong_choice,
+    wrong_value,
+)
 
 PARAMETER_TYPES: Final[Mapping[str, type[FloatParameter | IntParameter | CategoricalParameter]]] = {
     "float": FloatParameter,
@@ -57,12 +64,12 @@ _WHOLE_SECTIONS: Final = (
 _ABSENT: Final = object()
 
 
-def check_mapping(data: Any) -> tuple[StudySpec | None, tuple[Finding, ...]]:
+def check_mapping(data: Any) -> tuple[StudySpec | None, tuple[BrokenRule, ...]]:
     """Return the study that parsed YAML or JSON describes, or else everything wrong with it."""
     if not isinstance(data, Mapping):
         hint = "begin with `name: ...`; the first example in the tutorial is a whole study"
         message = f"a study must be a mapping, but it is {show_value(data)}"
-        return None, (Finding((), message, hint),)
+        return None, (BrokenRule((), message, hint),)
     findings = list(_unstorable_texts(data, ()))
     draft, more = _check_sections(data)
     findings += more
@@ -75,22 +82,22 @@ def check_mapping(data: Any) -> tuple[StudySpec | None, tuple[Finding, ...]]:
     return None, _first_of_each_path(findings)
 
 
-def _first_of_each_path(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def _first_of_each_path(findings: Iterable[BrokenRule]) -> tuple[BrokenRule, ...]:
     """Return the findings without second ones about the same value: mend one, then look again."""
-    first: dict[tuple[Path, bool, str], Finding] = {}
+    first: dict[tuple[Path, bool, str], BrokenRule] = {}
     for finding in findings:
         # Several keys may be missing from one mapping, and a key and its value may both be wrong.
-        is_missing = finding.message.endswith(" is missing")
+        is_missing = finding.code is Code.KEY_MISSING
         key = (finding.path, finding.is_about_key, finding.message if is_missing else "")
         first.setdefault(key, finding)
     return tuple(first.values())
 
 
-def _unstorable_texts(data: Any, path: Path) -> Iterator[Finding]:
+def _unstorable_texts(data: Any, path: Path) -> Iterator[BrokenRule]:
     """Find texts that no environment variable, command line or database can hold."""
     if isinstance(data, str):
         if "\0" in data or any("\ud800" <= c <= "\udfff" for c in data):
-            yield Finding(
+            yield BrokenRule(
                 path,
                 "a text must not hold NUL characters or halves of surrogate pairs, but it is "
                 f"{show_value(data)}",
@@ -101,14 +108,16 @@ def _unstorable_texts(data: Any, path: Path) -> Iterator[Finding]:
             if isinstance(key, str):
                 yield from _unstorable_texts(value, (*path, key))
             else:
-                yield Finding(path, f"a key must be a text, but {key!r} is one", "put it in quotes")
+                yield BrokenRule(
+                    path, f"a key must be a text, but {key!r} is one", "put it in quotes"
+                )
     elif isinstance(data, list | tuple):
         for i, value in enumerate(data):
             yield from _unstorable_texts(value, (*path, i))
 
 
-def _check_sections(data: Mapping[Any, Any]) -> tuple[Draft, list[Finding]]:
-    findings = list(_check_keys(data, (), StudySpec))
+def _check_sections(data: Mapping[Any, Any]) -> tuple[Draft, list[BrokenRule]]:
+    findings = list(check_keys(data, (), StudySpec))
     whole = {name: _check_whole(data, name, findings) for name in _WHOLE_SECTIONS}
     objectives = _check_items(data, "objectives", ObjectiveSpec, findings)
     constraints = _check_items(data, "constraints", ConstraintSpec, findings)
@@ -142,34 +151,7 @@ def _check_sections(data: Mapping[Any, Any]) -> tuple[Draft, list[Finding]]:
     return draft, findings
 
 
-def _check_keys(
-    data: Mapping[Any, Any], path: Path, model: type[BaseModel], extra: Iterable[str] = ()
-) -> Iterator[Finding]:
-    """Find unknown and missing keys; one that was misspelt is not missing too."""
-    known = [*model.model_fields, *extra]
-    meant = set()
-    for key in data:
-        if isinstance(key, str) and key not in known:
-            close = suggest_name(key, [name for name in known if name not in data])
-            meant.add(close)
-            yield _unknown_key((*path, key), known, close)
-    for name, info in model.model_fields.items():
-        if info.is_required() and name not in data and name not in meant:
-            yield Finding(path, f"{name} is missing", f"add {name}: {_description(info)}")
-
-
-def _unknown_key(path: Path, known: Iterable[str], close: str | None) -> Finding:
-    key = path[-1]
-    if key == "<<":
-        hint = "YAML 1.2 has no merge keys; repeat the lines, or alias the whole value"
-    elif close is not None:
-        hint = f"did you mean {close!r}?"
-    else:
-        hint = f"known here: {', '.join(known) or 'none'}"
-    return Finding(path, f"unknown key {key!r}", hint, is_about_key=True)
-
-
-def _check_whole(data: Mapping[Any, Any], name: str, findings: list[Finding]) -> Any:
+def _check_whole(data: Mapping[Any, Any], name: str, findings: list[BrokenRule]) -> Any:
     """Return a section's value, its default when left out, or `None` when it has problems."""
     info = StudySpec.model_fields[name]
     if name not in data:
@@ -185,18 +167,18 @@ def _check_items(
     data: Mapping[Any, Any],
     name: str,
     model: type[BaseModel] | None,
-    findings: list[Finding],
+    findings: list[BrokenRule],
 ) -> dict[int, Any] | None:
     """Return the valid items of a list by position; `None` when there is no list."""
     items = data.get(name, _ABSENT)
     if items is _ABSENT:
         return None
     if not isinstance(items, list | tuple):
-        findings.append(_wrong(items, (name,), "a list", StudySpec.model_fields[name]))
+        findings.append(wrong_value(items, (name,), "a list", StudySpec.model_fields[name]))
         return None
     if not items and StudySpec.model_fields[name].is_required():
-        hint = f"add one: {_description(StudySpec.model_fields[name])}"
-        findings.append(Finding((name,), "must hold at least 1 entry, but it is empty", hint))
+        hint = f"add one: {description_of(StudySpec.model_fields[name])}"
+        findings.append(BrokenRule((name,), "must hold at least 1 entry, but it is empty", hint))
     valid: dict[int, Any] = {}
     for i, item in enumerate(items):
         try:
@@ -212,12 +194,12 @@ def _check_items(
     return valid
 
 
-def _check_fixed(data: Mapping[Any, Any], findings: list[Finding]) -> dict[str, Any]:
+def _check_fixed(data: Mapping[Any, Any], findings: list[BrokenRule]) -> dict[str, Any]:
     """Return the fixed parameters that are valid."""
     fixed = data.get("fixed", {})
     if not isinstance(fixed, Mapping):
         info = StudySpec.model_fields["fixed"]
-        findings.append(_wrong(fixed, ("fixed",), "a mapping", info))
+        findings.append(wrong_value(fixed, ("fixed",), "a mapping", info))
         return {}
     valid: dict[str, Any] = {}
     for name, value in fixed.items():
@@ -260,7 +242,7 @@ def _stand_in(raw: Any) -> CategoricalParameter | None:
 
 
 def _check_space(
-    data: Mapping[Any, Any], findings: list[Finding]
+    data: Mapping[Any, Any], findings: list[BrokenRule]
 ) -> tuple[dict[str, Any] | None, frozenset[str], dict[str, CategoricalParameter]]:
     """Return the valid parameters, the names of the others, and stand-ins for some of these.
 
@@ -271,12 +253,12 @@ def _check_space(
         return None, frozenset(), {}
     info = StudySpec.model_fields["search_space"]
     if not isinstance(space, Mapping):
-        findings.append(_wrong(space, ("search_space",), "a mapping", info))
+        findings.append(wrong_value(space, ("search_space",), "a mapping", info))
         return None, frozenset(), {}
     if not space:
         hint = "add a parameter, such as `lr: {type: float, low: 1.0e-4, high: 0.1, log: true}`"
         message = "must hold at least 1 entry, but it is empty"
-        findings.append(Finding(("search_space",), message, hint))
+        findings.append(BrokenRule(("search_space",), message, hint))
         return None, frozenset(), {}
     valid: dict[str, Any] = {}
     broken = set()
@@ -295,22 +277,22 @@ def _check_space(
     return valid, frozenset(broken), stand_ins
 
 
-def _check_parameter(raw: Any, path: Path) -> tuple[Any, list[Finding]]:
+def _check_parameter(raw: Any, path: Path) -> tuple[Any, list[BrokenRule]]:
     if not isinstance(raw, Mapping):
         hint = "describe it: {type: float, low: ..., high: ...}; one single value belongs in fixed"
         message = f"must be a mapping, but it is {show_value(raw)}"
-        return None, [Finding(path, message, hint)]
+        return None, [BrokenRule(path, message, hint)]
     kind = raw.get("type", _ABSENT)
     if kind is _ABSENT:
         if "<<" in raw:
-            return None, [_unknown_key((*path, "<<"), (), None)]
+            return None, [unknown_key((*path, "<<"), (), None)]
         if meant := suggest_name("type", [k for k in raw if isinstance(k, str)]):
             known = ("type", *FloatParameter.model_fields)
-            return None, [_unknown_key((*path, meant), known, "type")]
-        return None, [Finding(path, "type is missing", "add type: float, int or categorical")]
+            return None, [unknown_key((*path, meant), known, "type")]
+        return None, [missing_key(path, "type", "float, int or categorical")]
     model = PARAMETER_TYPES.get(kind) if isinstance(kind, str) else None
     if model is None:
-        return None, [_wrong_choice(kind, (*path, "type"), PARAMETER_TYPES)]
+        return None, [wrong_choice(kind, (*path, "type"), PARAMETER_TYPES)]
     try:
         return model.model_validate(raw), []
     except ValidationError as error:
@@ -322,7 +304,7 @@ def _check_choice(
     name: str,
     model: type[SamplerSpec | PrunerSpec],
     table: Mapping[str, type[BaseModel]],
-    findings: list[Finding],
+    findings: list[BrokenRule],
 ) -> tuple[Any, BaseModel | None]:
     """Return a sampler or pruner and its arguments with defaults; `None` for what is wrong."""
     raw = data.get(name, _ABSENT)
@@ -337,19 +319,19 @@ def _check_named(
     path: Path,
     model: type[SamplerSpec | PrunerSpec],
     table: Mapping[str, type[BaseModel]],
-    findings: list[Finding],
+    findings: list[BrokenRule],
 ) -> tuple[Any, BaseModel | None]:
     if not isinstance(raw, Mapping):
         hint = (
             f"write {{type: {raw if isinstance(raw, str) and raw in table else next(iter(table))}}}"
         )
-        findings.append(Finding(path, f"must be a mapping, but it is {show_value(raw)}", hint))
+        findings.append(BrokenRule(path, f"must be a mapping, but it is {show_value(raw)}", hint))
         return None, None
     spec = None
     own = {key: raw[key] for key in raw if key in model.model_fields}
     kind = own.get("type", model.model_fields["type"].default)
     if not isinstance(kind, str) or kind not in table:
-        findings.append(_wrong_choice(kind, (*path, "type"), table))
+        findings.append(wrong_choice(kind, (*path, "type"), table))
         own.pop("type")
     try:
         spec = model.model_validate(own)
@@ -371,239 +353,6 @@ def _check_named(
             _check_named(wrapped, (*path, "wrapped"), model, others, findings)
         else:
             hint = f"choose one of {', '.join(others)}"
-            findings.append(Finding((*path, "wrapped"), "type is missing", hint))
+            place = (*path, "wrapped")
+            findings.append(BrokenRule(place, "type is missing", hint, code=Code.KEY_MISSING))
     return spec, arguments if len(findings) == n_before else None
-
-
-def translate(
-    error: ValidationError,
-    data: Any,
-    path: Path,
-    model: type[BaseModel],
-    *,
-    extra: tuple[str, ...] = (),
-    shift: int = 0,
-) -> list[Finding]:
-    """Return what a pydantic error says, in this project's sentences.
-
-    Args:
-        error: Raised by the validation of `data`.
-        data: What was validated.
-        path: Where `data` stands in the file.
-        model: The model that describes `data`, or the one that has it as a field.
-        extra: Keys known beside the model's own.
-        shift: Added to the first list position: where a list of one item came from.
-    """
-    grouped: dict[Path, list[ErrorDetails]] = {}
-    for details in error.errors(include_url=False):
-        grouped.setdefault(_walk(data, details["loc"]), []).append(details)
-    # A union complains once for each alternative, at the value and inside it; inside is nearer.
-    deepest = [p for p in grouped if not any(q != p and q[: len(p)] == p for q in grouped)]
-    findings: list[Finding] = []
-    for below, errors in grouped.items():
-        keys = [e for e in errors if e["type"] in ("missing", "extra_forbidden")]
-        keys_below = (*path, *below) if model is StudySpec else below
-        owner, info = _field(model, keys_below)
-        if keys and owner is not None:
-            place = (*path, *(below[:-1] if keys[0]["type"] == "extra_forbidden" else below))
-            if any(f.path == place or f.path[:-1] == place for f in findings if _is_about_keys(f)):
-                continue
-            value = _at(data, place[len(path) :])
-            more = extra if place == path else ()
-            findings += _check_keys(value, place, owner, more)
-        elif below in deepest or any(e["type"] == "broken_rule" for e in errors):
-            findings.append(_sentence(errors, _at(data, below), (*path, *below), info))
-    if shift:
-        findings = [
-            Finding(_shifted(f.path, shift), f.message, f.hint, f.is_about_key) for f in findings
-        ]
-    return findings
-
-
-def _is_about_keys(finding: Finding) -> bool:
-    return finding.message.endswith(" is missing") or finding.message.startswith("unknown key")
-
-
-def _shifted(path: Path, shift: int) -> Path:
-    return (path[0], path[1] + shift, *path[2:]) if isinstance(path[1], int) else path
-
-
-def _walk(data: Any, loc: tuple[int | str, ...]) -> Path:
-    """Return the part of a pydantic location that names places in the data, not alternatives."""
-    path: Path = ()
-    for part in loc:
-        is_key = isinstance(data, Mapping) and part in data
-        if is_key or (isinstance(data, list | tuple) and part in range(len(data))):
-            data, path = data[part], (*path, part)
-    return path
-
-
-def _at(data: Any, path: Path) -> Any:
-    for part in path:
-        data = data[part]
-    return data
-
-
-def _field(model: type[BaseModel], keys: Path) -> tuple[type[BaseModel] | None, FieldInfo | None]:
-    """Return the model that describes the mapping at or around a path, and the field at its end.
-
-    `None` stands for a mapping with free keys, such as `env`, and for what is no field.
-    """
-    owner: type[BaseModel] | None = model
-    info: FieldInfo | None = None
-    is_name = False
-    for part in keys:
-        if isinstance(part, int) or is_name:
-            is_name = False
-            continue
-        if owner is None or part not in owner.model_fields:
-            return owner, None
-        info = owner.model_fields[part]
-        inner = next(_models_in(info.annotation), None)
-        if inner is None and part is not keys[-1]:
-            return None, info
-        owner = inner or owner
-        is_name = inner is not None and get_origin(info.annotation) is dict
-    return owner, info
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType, tuple, dict, Annotated):
-        for inner in get_args(annotation):
-            yield from _models_in(inner)
-
-
-def _names_in(annotation: Any) -> Iterator[str]:
-    """Yield the names that a field may hold, itself or in a list."""
-    if get_origin(annotation) is Literal:
-        yield from get_args(annotation)
-    elif get_origin(annotation) in (Union, types.UnionType, tuple, Annotated):
-        for inner in get_args(annotation):
-            yield from _names_in(inner)
-
-
-_NOUNS: Final[Mapping[str, str]] = {
-    "bool_type": "true or false",
-    "dict_type": "a mapping",
-    "finite_number": "a finite number",
-    "float_type": "a number",
-    "greater_than": "above {gt}",
-    "greater_than_equal": "at least {ge}",
-    "int_type": "a whole number",
-    "less_than": "below {lt}",
-    "less_than_equal": "at most {le}",
-    "list_type": "a list",
-    "literal_error": "{expected}",
-    "mapping_type": "a mapping",
-    "model_type": "a mapping",
-    "string_pattern_mismatch": "of the right form",
-    "string_too_long": "a text of at most {max_length} characters",
-    "string_too_short": "a text that is not empty",
-    "string_type": "a text",
-    "string_unicode": "a text without halves of surrogate pairs",
-    "tuple_type": "a list",
-}
-"""What a value must be, by pydantic's name for what it is not."""
-
-_SCALAR: Final = frozenset(("bool_type", "int_type", "float_type", "string_type"))
-
-
-def _sentence(
-    errors: list[ErrorDetails], value: Any, path: Path, info: FieldInfo | None
-) -> Finding:
-    for error in errors:
-        if error["type"] == "broken_rule":
-            return Finding(path, error["ctx"]["message"], error["ctx"]["hint"])
-    kinds = [error["type"] for error in errors]
-    if errors[0]["type"] == "too_short":
-        message = "must hold at least 1 entry, but it is empty"
-        return Finding(path, message, f"add one: {_description(info)}")
-    if _SCALAR.issubset(kinds):
-        noun = "a text, a number, true, false or null"
-        if "list_type" in kinds:
-            noun += ", or a list of these"
-    else:
-        nouns = [_noun(error) for error in errors]
-        noun = " or ".join(dict.fromkeys(nouns))
-    if "literal_error" in kinds and len(errors) == 1 and info is not None:
-        return _wrong_choice(value, path, tuple(_names_in(info.annotation)))
-    return _wrong(value, path, noun, info)
-
-
-def _noun(error: ErrorDetails) -> str:
-    context: dict[str, Any] = {
-        name: f"{value:g}" if isinstance(value, float) else value
-        for name, value in error.get("ctx", {}).items()
-    }
-    return _NOUNS.get(error["type"], "of the right form").format(**context)
-
-
-def _wrong(value: Any, path: Path, noun: str, info: FieldInfo | None) -> Finding:
-    return Finding(
-        path, f"must be {noun}, but it is {show_value(value)}", _way_out(value, path, noun, info)
-    )
-
-
-def _wrong_choice(value: Any, path: Path, known: Iterable[str]) -> Finding:
-    names = ", ".join(known)
-    close = suggest_name(value, known) if isinstance(value, str) else None
-    hint = f"did you mean {close!r}?" if close else "choose one of these"
-    return Finding(path, f"must be one of {names}, but it is {show_value(value)}", hint)
-
-
-def _way_out(value: Any, path: Path, noun: str, info: FieldInfo | None) -> str:
-    """Return how to put a value right that is of the wrong kind or size."""
-    if value is None and info is not None:
-        way_out = "give it a value"
-        return way_out if info.is_required() else f"{way_out}, or remove the key"
-    if noun == "a mapping":
-        return "write it as {key: value}, or as indented lines `key: value`"
-    if "number" in noun and isinstance(value, str):
-        if _is_number(value):
-            return f"write {value.strip()} without quotes"
-        if "_" in value and _is_number(value.replace("_", "")):
-            return f"write {value.replace('_', '')}"
-    if "whole number" in noun and isinstance(value, float) and value.is_integer():
-        return f"write {value:.0f}"
-    if noun == "true or false" and isinstance(value, str | int):
-        # YAML 1.1, which most people learnt, reads `yes` and `on` as true.
-        return "write true or false, without quotes"
-    if noun == "a text" and isinstance(value, bool | int | float):
-        return f"put it in quotes: '{show_value(value)}'"
-    if noun == "a list":
-        if path == ("trial", "command") and isinstance(value, str):
-            return f"write the words as a list: [{', '.join(value.split()[:8])}]"
-        return "put it in brackets: [...]"
-    return _description(info)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return "_" not in text and math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _description(info: FieldInfo | None) -> str:
-    if info is None or info.description is None:
-        return "see the reference of the study file"
-    return info.description.rstrip(".")
-
-
-def show_value(value: Any) -> str:
-    """Return a value as the file has it, cut to a length that fits a sentence."""
-    if value is None:
-        return "empty"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to write out whole numbers of thousands of digits.
-        return "a very long number"
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from studyflow.spec.parts import QUANTITY, Part, Seconds, Text
-from studyflow.spec.space import Real, Whole, broken_rule
+from studyflow.spec.values import Real, Whole, broken_rule
 
 _DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 

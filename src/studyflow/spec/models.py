@@ -17,8 +17,10 @@ from typing import Any, Final, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from studyflow.spec.kubernetes import KubernetesSpec
+from studyflow.spec.parameters import Parameter
 from studyflow.spec.parts import QUANTITY, Part, Seconds, Text
-from studyflow.spec.space import Parameter, Real, Scalar, SearchSpace, Whole, broken_rule
+from studyflow.spec.space import SearchSpace
+from studyflow.spec.values import Real, Scalar, Whole, broken_rule
 
 Direction = Literal["minimize", "maximize"]
 SamplerName = Literal["botorch", "gp", "tpe", "cmaes", "nsga2", "qmc", "random", "grid"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from studyflow.spec.space import Real
+from studyflow.spec.values import Real
 
 LONGEST_SECONDS: Final = 1e9
 """Longest time limit, about 31 years; Kubernetes keeps deadlines in 32 bits."""

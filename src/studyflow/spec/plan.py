@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from studyflow.spec.models import StudySpec
-from studyflow.spec.space import CategoricalParameter, show_number
+from studyflow.spec.parameters import CategoricalParameter
+from studyflow.spec.values import show_number
 
 
 def describe_plan(spec: StudySpec) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,4 @@
-"""What is wrong with a study file: a finding by path, and a problem by line and column."""
+"""What is wrong with a study file: a broken rule by path, and a problem by line and column."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from studyflow.reasons import Code, Finding, Level
+
 Path = tuple[str | int, ...]
 """Keys and list positions from the top of the file to a value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class BrokenRule:
     """One broken rule, before anyone knows where in a file it stands."""
 
     path: Path
@@ -22,6 +24,12 @@ class Finding:
     """The way out, without a full stop."""
     is_about_key: bool = False
     """Whether the key itself is wrong rather than the value under it."""
+    code: Code = Code.VALUE_WRONG
+
+    @property
+    def concerns_keys(self) -> bool:
+        """Whether the keys of a mapping are wrong: one is missing from it, or unknown."""
+        return self.code in (Code.KEY_MISSING, Code.KEY_UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +48,32 @@ class Problem:
     """The way out."""
     source: str = "study.yaml"
     """Name of the file."""
+    code: Code = Code.STUDY_FILE_WRONG
+
+    @classmethod
+    def at(cls, broken: BrokenRule, line: int = 0, column: int = 0, source: str = "") -> Problem:
+        """Return a broken rule at its place; without a line there is no file."""
+        path = show_path(broken.path)
+        return cls(path, line, column, broken.message, broken.hint, source, broken.code)
+
+    @property
+    def finding(self) -> Finding:
+        """The same in the form of all diagnoses."""
+        where = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        evidence = (where,) if where else ()
+        return Finding(self.code, Level.PROBLEM, self.path, self.message, self.hint, evidence)
 
     def __str__(self) -> str:
         place = f"{self.source}:{self.line}:{self.column}: " if self.line else ""
         path = f"{self.path}: " if self.path else ""
-        end = "" if self.hint.endswith(("?", ".")) else "."
         # Names and values come from the file: a line end among them must not break the line.
-        line = f"{place}{path}{self.message}. Hint: {self.hint}{end}"
+        line = f"{place}{path}{self.message}. Hint: {_ended(self.hint)}"
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def _ended(sentence: str) -> str:
+    """Return a sentence with a full stop, unless it has an end of its own."""
+    return sentence if sentence.endswith(("?", ".")) else f"{sentence}."
 
 
 def show_path(path: Path) -> str:

@@ -21,7 +21,7 @@ from yaml.scanner import Scanner
 from studyflow.errors import SpecError
 from studyflow.spec.check import check_mapping
 from studyflow.spec.models import StudySpec
-from studyflow.spec.problems import Finding, Path, Problem, show_path
+from studyflow.spec.problems import BrokenRule, Path, Problem
 from studyflow.spec.scalars import MAP, PATTERNS, SEQ, STR, read_scalar
 
 SIZE_LIMIT_BYTES: Final = 1024 * 1024
@@ -97,7 +97,7 @@ def read_mapping(mapping: Mapping[str, Any]) -> StudySpec:
     """
     spec, findings = check_mapping(mapping)
     if spec is None:
-        problems = tuple(Problem(show_path(f.path), 0, 0, f.message, f.hint) for f in findings)
+        problems = tuple(map(Problem.at, findings))
         raise _spec_error(problems, "the study")
     return spec
 
@@ -121,7 +121,7 @@ def find_problems(
     # A value that is wrong as YAML has no meaning that a rule could be broken by.
     located = [(f, document.position(f)) for f in findings if f.path not in document.spoiled]
     located += [(f, (mark.line + 1, mark.column + 1)) for f, mark in document.findings]
-    problems = [Problem(show_path(f.path), *at, f.message, f.hint, source) for f, at in located]
+    problems = [Problem.at(f, *position, source) for f, position in located]
     if problems:
         return None, tuple(sorted(problems, key=lambda p: (p.line, p.column, p.path)))
     return spec, ()
@@ -150,7 +150,7 @@ class _Document:
     data: Any = None
     values: dict[Path, yaml.Mark] = field(default_factory=dict)
     keys: dict[Path, yaml.Mark] = field(default_factory=dict)
-    findings: list[tuple[Finding, yaml.Mark]] = field(default_factory=list)
+    findings: list[tuple[BrokenRule, yaml.Mark]] = field(default_factory=list)
     spoiled: set[Path] = field(default_factory=set)
     """Values that were replaced by something else, because YAML gives them no meaning."""
     n_nodes: int = 0
@@ -160,7 +160,7 @@ class _Document:
         self.findings.append((_bad_tag(node, path), node.start_mark))
         self.spoiled.add(path)
 
-    def position(self, finding: Finding) -> tuple[int, int]:
+    def position(self, finding: BrokenRule) -> tuple[int, int]:
         """Return line and column: of a scalar itself, of the key of a mapping or list."""
         path = finding.path
         value: Any = self.data
@@ -336,7 +336,7 @@ def _plain_mapping(
     mapping: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            finding = Finding(
+            finding = BrokenRule(
                 path, "a key must be a text, but here is a list or mapping", "give it a name"
             )
             document.findings.append((finding, key.start_mark))
@@ -346,7 +346,7 @@ def _plain_mapping(
         below = (*path, name)
         if name in mapping:
             first = document.keys[below].line + 1
-            finding = Finding(
+            finding = BrokenRule(
                 below,
                 f"a key must stand once, but {name[:60]!r} stands in line {first} too",
                 "remove one of them",
@@ -359,12 +359,12 @@ def _plain_mapping(
     return mapping
 
 
-def _bad_tag(node: Any, path: Path) -> Finding:
+def _bad_tag(node: Any, path: Path) -> BrokenRule:
     if node.tag in (STR, *(tag for tag, _, _ in PATTERNS)):
         kind = node.tag.rpartition(":")[2]
         value = node.value if len(node.value) <= 60 else f"{node.value[:57]}..."
-        return Finding(path, f"must be written as {kind}, but it is {value!r}", "mend the value")
-    return Finding(
+        return BrokenRule(path, f"must be written as {kind}, but it is {value!r}", "mend the value")
+    return BrokenRule(
         path,
         f"a value must be plain YAML, but it has the tag {node.tag[:60]!r}",
         "remove the tag (the word that begins with `!`)",

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from studyflow.spec.arguments import HyperbandArguments
+from studyflow.spec.conditions import condition_problems
 from studyflow.spec.models import (
     KEY_LIMIT,
     NAME_LIMIT,
@@ -24,17 +25,10 @@ from studyflow.spec.models import (
     StopSpec,
     TrialSpec,
 )
-from studyflow.spec.problems import Finding, Path, suggest_name
-from studyflow.spec.space import (
-    CategoricalParameter,
-    FloatParameter,
-    IntParameter,
-    Scalar,
-    SearchSpace,
-    condition_problems,
-    describe,
-    show_scalar,
-)
+from studyflow.spec.parameters import CategoricalParameter, FloatParameter, IntParameter, describe
+from studyflow.spec.problems import BrokenRule, Path, suggest_name
+from studyflow.spec.space import SearchSpace
+from studyflow.spec.values import Scalar, show_scalar
 
 GRID_LIMIT: Final = 100_000
 """Most points of a grid: Optuna's GridSampler holds them all in memory, for every runner."""
@@ -81,7 +75,7 @@ class Draft:
     """Names of those that come from Secrets."""
 
 
-def broken_rules(draft: Draft) -> tuple[Finding, ...]:
+def broken_rules(draft: Draft) -> tuple[BrokenRule, ...]:
     """Return every broken rule among the parts that are there."""
     conditions = tuple(_conditions(draft))
     findings = [
@@ -119,7 +113,7 @@ def name_problem(name: str, limit: int = KEY_LIMIT) -> tuple[str, str] | None:
     return None
 
 
-def _names(draft: Draft) -> Iterator[Finding]:
+def _names(draft: Draft) -> Iterator[BrokenRule]:
     named: list[tuple[Path, str, bool]] = [
         (("objectives", i, "metric"), part.metric, False) for i, part in draft.objectives.items()
     ]
@@ -134,22 +128,22 @@ def _names(draft: Draft) -> Iterator[Finding]:
         named += [((section, name), name, True) for name in names]
     for path, name, is_key in named:
         if problem := name_problem(name):
-            yield Finding(path, *problem, is_about_key=is_key)
+            yield BrokenRule(path, *problem, is_about_key=is_key)
     if draft.experiment is not None and (problem := name_problem(draft.experiment, NAME_LIMIT)):
-        yield Finding(("experiment",), *problem)
+        yield BrokenRule(("experiment",), *problem)
     if draft.name is None:
         return
     if problem := name_problem(draft.name, NAME_LIMIT):
-        yield Finding(("name",), *problem)
+        yield BrokenRule(("name",), *problem)
     elif "/" in draft.name or ".." in draft.name or draft.name == ".":
-        yield Finding(
+        yield BrokenRule(
             ("name",),
             f"the name of a study must not hold '/' or '..', but it is {draft.name!r}",
             "use '-' instead: the name becomes part of paths",
         )
 
 
-def _metrics(draft: Draft) -> Iterator[Finding]:
+def _metrics(draft: Draft) -> Iterator[BrokenRule]:
     for section, hint in (
         ("objectives", "drop one of them"),
         ("constraints", "give max and min in one constraint"),
@@ -157,7 +151,7 @@ def _metrics(draft: Draft) -> Iterator[Finding]:
         seen: dict[str, int] = {}
         for i, metric in draft.metrics.get(section, {}).items():
             if metric in seen:
-                yield Finding(
+                yield BrokenRule(
                     (section, i, "metric"),
                     f"metrics must differ, but {metric!r} stands in {section}[{seen[metric]}] too",
                     hint,
@@ -165,32 +159,32 @@ def _metrics(draft: Draft) -> Iterator[Finding]:
             seen.setdefault(metric, i)
 
 
-def _number_of_objectives(draft: Draft) -> Iterator[Finding]:
+def _number_of_objectives(draft: Draft) -> Iterator[BrokenRule]:
     if draft.n_objectives is None or draft.n_objectives < 2:
         return
     n = draft.n_objectives
     if draft.stop is not None and draft.stop.target is not None:
-        yield Finding(
+        yield BrokenRule(
             ("stop", "target"),
             f"a target needs a single objective, but there are {n}",
             "drop the target, or make the other objectives constraints",
         )
     if draft.pruner is not None and draft.pruner.type != "none":
-        yield Finding(
+        yield BrokenRule(
             ("pruner", "type"),
             f"a pruner needs a single objective, but there are {n} and the pruner is "
             f"{draft.pruner.type}",
             "use pruner none, or make the other objectives constraints",
         )
     if draft.sampler is not None and draft.sampler.type == "cmaes":
-        yield Finding(
+        yield BrokenRule(
             ("sampler", "type"),
             f"cmaes needs a single objective, but there are {n}",
             "use botorch or nsga2, or make the other objectives constraints",
         )
 
 
-def _conditions(draft: Draft) -> Iterator[Finding]:
+def _conditions(draft: Draft) -> Iterator[BrokenRule]:
     if not draft.is_space_known:
         return
     for problem in condition_problems({**draft.parameters, **draft.stand_ins}):
@@ -206,27 +200,27 @@ def _conditions(draft: Draft) -> Iterator[Finding]:
             if problem.parent in draft.fixed:
                 hint = f"{problem.parent} is fixed: drop the condition, or drop the parameter"
             path = ("search_space", problem.name, "when", problem.parent)
-            yield Finding(path, problem.message, hint, is_about_key=is_unknown)
+            yield BrokenRule(path, problem.message, hint, is_about_key=is_unknown)
 
 
-def _fixed(draft: Draft) -> Iterator[Finding]:
+def _fixed(draft: Draft) -> Iterator[BrokenRule]:
     for name, value in draft.fixed.items():
         if name in draft.parameters or name in draft.broken_parameters:
-            yield Finding(
+            yield BrokenRule(
                 ("fixed", name),
                 f"a parameter is either searched or fixed, but {name!r} is both",
                 "remove it from search_space or from fixed",
                 is_about_key=True,
             )
         if isinstance(value, float) and not math.isfinite(value):
-            yield Finding(
+            yield BrokenRule(
                 ("fixed", name),
                 f"a fixed value must be finite, but it is {value!r}",
                 "use a text such as 'none' for the special case, or leave it out",
             )
 
 
-def _enqueue(draft: Draft, *, is_tree: bool) -> Iterator[Finding]:
+def _enqueue(draft: Draft, *, is_tree: bool) -> Iterator[BrokenRule]:
     # With a broken parameter or condition the tree cannot be built, but values can still be checked
     # one by one.
     can_build = is_tree and not draft.broken_parameters
@@ -238,7 +232,7 @@ def _enqueue(draft: Draft, *, is_tree: bool) -> Iterator[Finding]:
                 continue
             path: Path = ("enqueue", i, name)
             if name in draft.fixed:
-                yield Finding(
+                yield BrokenRule(
                     path,
                     f"a point must name searched parameters, but {name!r} is fixed",
                     "remove it here; every trial gets the fixed value",
@@ -247,7 +241,7 @@ def _enqueue(draft: Draft, *, is_tree: bool) -> Iterator[Finding]:
             elif name not in draft.parameters:
                 names = [*draft.parameters, *sorted(draft.broken_parameters)]
                 close, known = suggest_name(name, names), ", ".join(names)
-                yield Finding(
+                yield BrokenRule(
                     path,
                     f"a point must name searched parameters, but there is no {name!r}",
                     f"did you mean {close!r}?" if close else f"there are: {known}",
@@ -256,7 +250,7 @@ def _enqueue(draft: Draft, *, is_tree: bool) -> Iterator[Finding]:
             elif not draft.parameters[name].contains(value):
                 wrong.add(name)
                 parameter = draft.parameters[name]
-                yield Finding(
+                yield BrokenRule(
                     path,
                     f"{name} must be in {describe(parameter)}, but it is {show_scalar(value)}",
                     _nearest(parameter, value),
@@ -273,7 +267,7 @@ def _enqueue(draft: Draft, *, is_tree: bool) -> Iterator[Finding]:
             unmet = next(p for p, v in parents.items() if p not in point or point[p] not in v)
             state = f"is {show_scalar(point[unmet])}" if unmet in point else "is left out"
             values = " or ".join(show_scalar(v) for v in parents[unmet])
-            yield Finding(
+            yield BrokenRule(
                 ("enqueue", i, name),
                 f"{name} exists only where {unmet} is {values}, but here {unmet} {state}",
                 f"remove {name} here, or set {unmet} to {values}",
@@ -296,7 +290,7 @@ def _nearest(parameter: FloatParameter | IntParameter | CategoricalParameter, va
     return f"move it inside, or widen {'low' if value < parameter.low else 'high'}"
 
 
-def _sampler(draft: Draft) -> Iterator[Finding]:
+def _sampler(draft: Draft) -> Iterator[BrokenRule]:
     if draft.sampler is None or draft.sampler.type != "grid" or not draft.is_space_known:
         return
     path: Path = ("sampler", "type")
@@ -304,11 +298,11 @@ def _sampler(draft: Draft) -> Iterator[Finding]:
     continua = [n for n, p in draft.parameters.items() if p.cardinality is None]
     children = [n for n, p in draft.parameters.items() if p.when]
     if continua:
-        yield Finding(
+        yield BrokenRule(
             path, f"grid needs a finite space, but these are continua: {', '.join(continua)}", hint
         )
     elif children:
-        yield Finding(
+        yield BrokenRule(
             path,
             f"grid cannot follow conditions, but these have some: {', '.join(children)}",
             "use sampler tpe or botorch, or drop the conditions",
@@ -316,14 +310,14 @@ def _sampler(draft: Draft) -> Iterator[Finding]:
     elif not draft.broken_parameters:
         size = math.prod(p.cardinality or 1 for p in draft.parameters.values())
         if size > GRID_LIMIT:
-            yield Finding(
+            yield BrokenRule(
                 path,
                 f"a grid must have at most {GRID_LIMIT} points, but this one has {size}",
                 "use larger steps, or sampler qmc",
             )
 
 
-def _pruner(draft: Draft) -> Iterator[Finding]:
+def _pruner(draft: Draft) -> Iterator[BrokenRule]:
     arguments = draft.pruner_arguments
     if not isinstance(arguments, HyperbandArguments) or draft.trial is None:
         return
@@ -333,14 +327,14 @@ def _pruner(draft: Draft) -> Iterator[Finding]:
         longest, origin = draft.trial.budget, "trial.budget"
     if longest is None:
         if arguments.bootstrap_count > 0:
-            yield Finding(
+            yield BrokenRule(
                 ("pruner", "bootstrap_count"),
                 "bootstrap_count needs to know the steps of a full trial, but neither max_resource "
                 "nor trial.budget is set",
                 "set trial.budget",
             )
     elif arguments.min_resource > longest:
-        yield Finding(
+        yield BrokenRule(
             ("pruner", "min_resource"),
             f"min_resource must not be above {origin}, but min_resource={arguments.min_resource} "
             f"and {origin}={longest}",
@@ -348,13 +342,13 @@ def _pruner(draft: Draft) -> Iterator[Finding]:
         )
 
 
-def _environment(draft: Draft) -> Iterator[Finding]:
+def _environment(draft: Draft) -> Iterator[BrokenRule]:
     secret: Path = ("trial", "kubernetes", "secret_env")
     for section, names in ((("trial", "env"), draft.env), (secret, draft.secret_env)):
         for name in names:
             path: Path = (*section, name)
             if not name or name[0] not in _ENV_FIRST or not _ENV_OTHER.issuperset(name):
-                yield Finding(
+                yield BrokenRule(
                     path,
                     "the name of an environment variable must hold letters, digits and '_' only "
                     f"and not begin with a digit, but it is {name[:60]!r}",
@@ -362,7 +356,7 @@ def _environment(draft: Draft) -> Iterator[Finding]:
                     is_about_key=True,
                 )
             elif name.startswith("STUDYFLOW_"):
-                yield Finding(
+                yield BrokenRule(
                     path,
                     f"names with STUDYFLOW_ are reserved, but this one is {name!r}",
                     "rename it",
@@ -370,7 +364,7 @@ def _environment(draft: Draft) -> Iterator[Finding]:
                 )
     for name in draft.secret_env:
         if name in draft.env:
-            yield Finding(
+            yield BrokenRule(
                 (*secret, name),
                 f"a variable must have one value, but {name!r} stands in trial.env too",
                 "remove one of them",

@@ -8,16 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from studyflow.errors import SpaceError
-from studyflow.spec.space import (
-    CategoricalParameter,
-    FloatGrid,
-    FloatParameter,
-    IntParameter,
-    SearchSpace,
-    condition_problems,
-    describe,
-    plain,
-)
+from studyflow.spec.conditions import condition_problems
+from studyflow.spec.float_grid import FloatGrid
+from studyflow.spec.parameters import CategoricalParameter, FloatParameter, IntParameter, describe
+from studyflow.spec.space import SearchSpace
+from studyflow.spec.values import plain
 
 
 def floats(low: float, high: float, **more: Any) -> FloatParameter:

@@ -13,7 +13,7 @@ import numpy as np
 from studyflow.reports import parameter_axis, style, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.matrix import corner, cut_note, lower_triangle, shown_parameters
-from studyflow.spec.space import CategoricalParameter
+from studyflow.spec.parameters import CategoricalParameter
 from studyflow.trial.record import TrialState
 
 if TYPE_CHECKING:

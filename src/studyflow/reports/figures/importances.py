@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from studyflow.reports import style, surrogate, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
-from studyflow.spec.space import CategoricalParameter
+from studyflow.spec.parameters import CategoricalParameter
 
 if TYPE_CHECKING:
     import optuna

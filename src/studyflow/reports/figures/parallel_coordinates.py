@@ -12,7 +12,7 @@ from studyflow.reports import parameter_axis, style, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.importances import parameter_importances, ranked_parameters
 from studyflow.reports.objective_scale import ObjectiveScale
-from studyflow.spec.space import CategoricalParameter
+from studyflow.spec.parameters import CategoricalParameter
 from studyflow.trial.record import TrialRecord
 
 if TYPE_CHECKING:

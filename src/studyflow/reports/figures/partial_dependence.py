@@ -16,7 +16,8 @@ from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.matrix import corner, cut_note, lower_triangle, shown_parameters
 from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.reports.ticks import linear_ticks, log_ticks
-from studyflow.spec.space import CategoricalParameter, Parameter, same_scalar
+from studyflow.spec.parameters import CategoricalParameter, Parameter
+from studyflow.spec.values import same_scalar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,11 +11,7 @@ from optuna.trial import TrialState as OptunaState
 
 from studyflow.spec import StudySpec
 from studyflow.spec.cells import is_comma_number, meanings, read_number, show_cell
-from studyflow.spec.space import (
-    CategoricalParameter,
-    Parameter,
-    describe,
-)
+from studyflow.spec.parameters import CategoricalParameter, Parameter, describe
 from studyflow.study import storage_form as form
 from studyflow.study.earlier.columns import Columns
 from studyflow.study.earlier.results import Earlier, Misfit, is_known, make_trial

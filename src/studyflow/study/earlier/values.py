@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from studyflow.spec.cells import meanings, read_number, show_cell, write_cell
-from studyflow.spec.space import (
-    CategoricalParameter,
-    IntParameter,
-    Parameter,
-    Scalar,
-    show_scalar,
-)
+from studyflow.spec.parameters import CategoricalParameter, IntParameter, Parameter
+from studyflow.spec.values import Scalar, show_scalar
 from studyflow.trial import ParamValue
 
 
