@@ -113,15 +113,13 @@ def _retrain_and_publish(
         return Failed(message=str(result.problem))
     if result.best is None or not result.is_complete:
         return Failed(message=result.run.outcome.reason)
-    champion = result.champion
     return {
         "configurations": results_table(result),
-        "champion": None if champion is None else f"models:/{champion.name}@{champion.alias}",
+        "champion": result.champion.uri if result.champion else None,
     }
 
 
 def _retrain(parameters: RetrainParameters, registration: Registration | None) -> RetrainResult:
-    """Train again and show it on the flow run's page."""
     settings = Settings.resolve()
     plan, folder = parameters.plan(settings)
     with shown_on_page(StudyContext(plan.spec, settings), folder) as (observer, options):

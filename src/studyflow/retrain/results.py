@@ -74,6 +74,11 @@ class Champion:
     run_id: str
     artifact: str
 
+    @property
+    def uri(self) -> str:
+        """Address by which MLflow loads the model."""
+        return f"models:/{self.name}@{self.alias}"
+
 
 @dataclass(frozen=True)
 class RetrainResult:
