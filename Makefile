@@ -15,8 +15,9 @@ TAG ?= 0.1.0
 KUBECTL ?= kubectl
 OVERLAY ?= local
 TRIAL_IMAGES := trial-base blackbox cnn-lstm weights epidemic fusion
-# How many tests run side by side; those of one file share their servers, and do not.
-JOBS ?= 2
+# How many tests run side by side: one more than there are cores, since many tests wait. Those of a file share
+# their servers, and do not run side by side.
+JOBS ?= 3
 SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 export PYTHONUNBUFFERED := 1
 
@@ -53,7 +54,7 @@ deploy: ## Set up everything on the cluster that kubectl points to, and wait; OV
 	$(KUBECTL) --namespace studyflow wait --for condition=Available --timeout 15m deployment --all
 
 test-fast: $(READY) ## Run the tests that start no server and no study of many processes
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not long" $(PYTEST)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --numprocesses logical -m "not slow and not long" $(PYTEST)
 
 test: $(READY) ## Run all tests but long forms and those of browser and cluster, JOBS side by side
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST)

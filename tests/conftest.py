@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.faults.catalogue import CONTRACT
@@ -27,6 +28,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fault in CONTRACT.get(item.name.partition("[")[0], ()):
             item.add_marker(pytest.mark.fault(fault))
+
+
+# Tests of these folders run a study of their own each, but for those of files that share a server.
+_INDEPENDENT = ("tests/faults/", "tests/docs/")
+_SHARING = ("test_storage_away.py", "test_stopped_writes.py", "test_mlflow_scripts.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run the tests of a file one after the other, and those that share nothing anywhere."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            is_independent = file.startswith(_INDEPENDENT) and not file.endswith(_SHARING)
+            return nodeid if is_independent else file
+
+    return Scheduling(config, log)
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
