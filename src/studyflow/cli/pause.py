@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from studyflow.cli.options import settings_options
-from studyflow.cli.studies import load_study
+from studyflow.cli.studies import is_study_file, load_study
 from studyflow.settings import Settings
 from studyflow.study import set_paused
 
@@ -31,7 +31,8 @@ def pause(study: str, settings: Settings) -> None:
 def resume(study: str, settings: Settings) -> None:
     """Continue a paused study (file or name)."""
     name = _set_paused(study, settings, paused=False)
-    click.echo(f"{name} continues if a runner waits for it; else start one: studyflow run {study}")
+    file = study if is_study_file(study) else "FILE"
+    click.echo(f"{name} continues if a runner waits for it; else start one: studyflow run {file}")
 
 
 def _set_paused(study: str, settings: Settings, *, paused: bool) -> str:

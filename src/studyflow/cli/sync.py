@@ -96,6 +96,8 @@ def _tell(data: StudyData, report: SyncReport, where: str) -> str:
         TrackingError: Something was refused.
     """
     sent = [record for record in data.records if record.number in report.sent]
+    if not sent and report.is_complete:
+        return f"{data.spec.name}: {where} had every trial already"
     told = f"{data.spec.name}: sent {describe_sent(sent)} to {where}"
     refused = "".join(f"\n  trial {n}: {reason}" for n, reason in report.failed.items())
     if report.failed:

@@ -59,6 +59,8 @@ def test_what_was_sent_is_there(settings: Settings, tracker: FailingTracker) -> 
     assert (done.exit_code, done.stdout) == (0, "demo: sent 2 trials to MLflow at memory:\n")
     assert shown(tracker).finished_trials() == {0, 1}
     assert shown(tracker).study_run.status == "FINISHED"
+    again = invoke("sync", "demo")
+    assert again.stdout == "demo: MLflow at memory: had every trial already\n"
 
 
 def test_of_a_running_trial_it_says_that_its_reports_were_sent(
