@@ -100,7 +100,7 @@ def test_a_study_is_kept_and_continued(url: str) -> None:
     with open_study(url) as second:
         while finish(second):
             pass
-        records, best = second.records(), second.look().best
+        records, best = second.records(), second.trials().best
 
     assert [record.state for record in records] == [TrialState.COMPLETE] * N_TRIALS
     assert len({_x(record) for record in records}) == N_TRIALS

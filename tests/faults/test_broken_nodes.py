@@ -178,7 +178,7 @@ def test_the_only_node_is_never_barred_for_good(tmp_path: Path) -> None:
 
     (pod,) = rig.waiting()
     assert rig.avoided(pod) == ()
-    assert rig.notes.notes == ["There is no place without node-1: used again."]
+    assert rig.notes.notes == ["Node node-1 is used again: no other node has room."]
     rig.cluster.start(pod)
     rig.finish(pod)
     assert rig.turn() == TunerResult("All 1 trials are finished.", is_finished=True)

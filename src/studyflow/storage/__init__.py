@@ -1,4 +1,4 @@
-"""The storage that holds the truth about studies: one file, or a database by URL.
+"""The storage of studies, their single source of truth: one file, or a database by URL.
 
 Nothing else in studyflow knows which one it is. Three kinds of URL:
 
@@ -7,7 +7,8 @@ Nothing else in studyflow knows which one it is. Three kinds of URL:
 - `sqlite:///path`: one SQLite file.
 - `postgresql://…`, `mysql://…`, …: any database that Optuna's `RDBStorage` knows.
 
-Whoever only reads is told at once when the storage is away; a runner waits (`PatientStorage`).
+A command that only reads fails at once when the storage is away; a runner waits
+(`PatientStorage`).
 """
 
 from studyflow.storage.changes import TrialChange

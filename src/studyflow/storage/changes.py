@@ -1,9 +1,9 @@
-"""One write about a trial: made whole, and only while the trial is still as its writer saw it.
+"""Writes a change of a trial as one, and only while the trial is still as its writer saw it.
 
 Optuna's storages write an attribute, a value or a state at a time, and do not ask whether the
-writer still looks after the trial. A runner that stood still between its look and its write, or
-between two writes, would spoil what another has done since. `change_trial` compares and writes in
-one transaction of a database, or under the lock of a journal.
+writer still holds the trial. A runner that stood still between its read and its write, or between
+two writes, would overwrite what another has done since. `change_trial` compares and sets in one
+transaction of a database, or under the lock of a journal.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def change_trial(
     """Return whether a change was made; it is not when the trial is no longer as expected.
 
     In a database and in a journal of ours the change is whole or absent, whatever happens to its
-    writer, and no other change comes between the look and the write. Any other storage is written
+    writer, and no other change comes between the read and the write. Any other storage is written
     step by step, the state last.
 
     Args:
@@ -163,7 +163,7 @@ def _change_in_database(
 def _set_attrs(
     session: Session, model: Any, trial_id: int, rows: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> None:
-    # Whoever changes a trial has locked it, so no row appears between the look and the write.
+    # A writer has locked the trial, so no row appears between the read and the write.
     for key, value in wanted.items():
         text = json.dumps(value)
         if key in rows:

@@ -1,4 +1,4 @@
-"""A storage that passes every call on: the base of those that add something to another one."""
+"""A storage that passes every call on: the base of storages that add something to another one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ForwardingStorage(BaseStorage):
     """Passes every call of Optuna's storage interface through `_pass`.
 
     Args:
-        storage: Who does the work. A plain database is given Optuna's cache, as in any study.
+        storage: The storage behind it. A plain database is given Optuna's cache, as in any study.
     """
 
     def __init__(self, storage: BaseStorage) -> None:

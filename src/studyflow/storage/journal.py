@@ -43,7 +43,7 @@ READ_LOCK_SECONDS: Final = 1.0
 """How long a read waits for a write. It then reads what is there: a stopped process holds up no
 `studyflow status`."""
 
-_LOCK_LOOK_SECONDS: Final = 0.002
+_LOCK_POLL_SECONDS: Final = 0.002
 """Pause between two tries to get a lock: a tenth of what a write takes on a slow disk."""
 
 _LOCKS: Final = Path("/proc/locks")
@@ -108,7 +108,7 @@ class ProcessLock(JournalFileOpenLock):
     def shared(self) -> Iterator[None]:
         """Keep writers out while a reader reads, as far as the lock can be had; leave no trace.
 
-        Whoever holds the lock itself reads at once.
+        A holder of the lock reads at once.
         """
         with ExitStack() as stack:
             if self._file is not None:
@@ -129,7 +129,7 @@ def _lock(file: IO[bytes], kind: int, deadline: float) -> bool:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(_LOCK_LOOK_SECONDS)
+            time.sleep(_LOCK_POLL_SECONDS)
         else:
             return True
 
@@ -237,7 +237,7 @@ class JournalFile(BaseJournalBackend):
         with open(self.path, "rb+", buffering=0, opener=_for_appending) as file:
             self._check_known(file)
             self._check_whole(file)
-            # Who holds the lock sees what is torn: nobody else is writing.
+            # With the lock held nobody else is writing, so a torn line stays torn.
             repair_tail(self.path)
             _append_whole(file, text.encode())
 
@@ -286,7 +286,7 @@ class JournalFile(BaseJournalBackend):
         return size
 
     def _check_whole(self, file: IO[bytes]) -> None:
-        """Return if all that was read is as it was; look once in a while."""
+        """Return if all that was read is as it was; checked once in a while."""
         now = self._clock()
         if now < self._checked_at + WHOLE_CHECK_SECONDS:
             return

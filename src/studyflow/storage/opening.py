@@ -1,4 +1,4 @@
-"""Opens a storage by its URL, and tells a database's passing failures from others."""
+"""Opens a storage by its URL, and tells a database's passing failures from lasting ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TransactionLimits:
 
     lock_seconds: float = 10.0
     """How long a statement waits for a lock before it fails, to be repeated. Far longer than any
-    transaction of ours; whoever waits learns why, and can be told to end."""
+    transaction of ours; a runner that waits says why, and can be told to end."""
     idle_seconds: float = 60.0
     """How long a transaction may wait for its client's next statement before the database undoes
     it. Optuna makes its trials inside one: on a slow machine 100,000 of them take 45 seconds."""
@@ -84,8 +84,8 @@ def open_storage(
 
     Args:
         url: Where it is.
-        create: Make it if it is not there yet. Without it, for who only reads, a file that is not
-            there is an empty storage, and nothing is written beside one that is.
+        create: Make it if it is not there yet. Without it, for commands that only read, a file
+            that is not there is an empty storage, and nothing is written beside one that is.
         limits: Of each transaction, where it is PostgreSQL, MySQL or MariaDB.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A storage that waits while the one behind it is away, and repeats no write that was done.
+"""A storage that waits while the one behind it is away, and never does a write twice.
 
 A connection that is lost during a commit leaves open whether the write happened. So before a write
 is repeated, what is stored is read back: most of Optuna's writes set something to a value and may
@@ -38,7 +38,7 @@ LONGEST_PAUSE_SECONDS: Final = 15.0
 """Longest pause, so that a study goes on soon after its database is back."""
 
 QUIET_SECONDS: Final = 2.0
-"""How long the storage may be away before anybody is told."""
+"""How long the storage may be away before a person is told."""
 
 _CLOCK_STEP: Final = timedelta(microseconds=1)
 
@@ -50,9 +50,9 @@ def _tell_nobody(message: str) -> None:
 class PatientStorage(ForwardingStorage):
     """Repeats what failed because the storage is away, until it is back or patience is over.
 
-    Whoever waits holds no lock, so threads wait side by side. They share one patience, which begins
-    when the storage goes away and is whole again once it answers and nobody waits any more: a call
-    that waits while others succeed keeps its own count.
+    A thread that waits holds no lock, so threads wait side by side. They share one patience, which
+    begins when the storage goes away and is whole again once it answers and no thread waits any
+    more: a call that waits while others succeed keeps its own count.
 
     Args:
         storage: What may be away. It raises `StorageUnavailable` then.
@@ -92,7 +92,7 @@ class PatientStorage(ForwardingStorage):
         self._last_start = datetime.min
 
     def limit_patience(self, seconds: float) -> None:
-        """Wait no longer than this from now on: somebody wants to leave."""
+        """Wait no longer than this from now on: the runner is told to end."""
         with self._lock:
             self._patience_seconds = min(self._patience_seconds, seconds)
 
@@ -157,7 +157,7 @@ class PatientStorage(ForwardingStorage):
         )
 
     def change_trial(self, trial_id: int, expected: Mapping[str, Any], change: TrialChange) -> bool:
-        # Repeated on the same condition: whoever took the trial over meanwhile keeps it.
+        # Repeated on the same condition: a runner that took the trial over meanwhile keeps it.
         def is_made() -> bool | None:
             return True if change.is_made(self._storage.get_trial(trial_id)) else None
 

@@ -33,8 +33,8 @@ def redacted(url: str) -> str:
     """Return the URL without its password, for messages and logs."""
     url = _PASSWORD_ARGUMENT.sub(r"\1***", url)
     scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
+    credentials, at, host = rest.rpartition("@")
     if not at:
         return url
     user = credentials.partition(":")[0]
-    return f"{scheme}{separator}{user}:***@{place}" if ":" in credentials else url
+    return f"{scheme}{separator}{user}:***@{host}" if ":" in credentials else url

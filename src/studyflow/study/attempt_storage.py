@@ -1,8 +1,7 @@
-"""A study's storage as one attempt of each trial left it, written only by whoever holds the trial.
+"""A storage that shows one attempt of each trial, and refuses writes about trials of other runners.
 
-Optuna's samplers, pruners and `tell` read and write a storage as they like. This one stands between
-them and it: what they read of a trial belongs to one attempt, and what they write is refused once
-another runner has taken the trial over.
+Optuna's samplers, pruners and `tell` use it like any other storage. What they read of a trial
+belongs to one attempt, and what they write is refused once another runner has taken the trial over.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class AttemptStorage(ForwardingStorage):
     """See the module's text. One thread of one runner asks and writes; others may read.
 
     Args:
-        storage: Who does the work.
+        storage: The storage behind it.
     """
 
     def __init__(self, storage: BaseStorage) -> None:
@@ -51,7 +50,7 @@ class AttemptStorage(ForwardingStorage):
         self._holder: str | None = None
         """Site that such a trial is claimed for."""
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
-        """By trial: what the storage gave, and what was made of it."""
+        """By trial: what the storage gave, and what is shown of it."""
 
     # ---- writing ----------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Holds a new study to one attempt until its script is known to run.
 
-Whatever is wrong with the image, a Secret or the first lines of the script then costs one GPU and
-not as many as may run at once, and no autoscaler adds nodes for pods that cannot start.
+A wrong image, a missing Secret or a mistake in the script's first lines then costs one GPU, not as
+many as may run at once, and no autoscaler adds nodes for pods that cannot start.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from studyflow.trial.record import TrialRecord, TrialState
 
 
 class Canary:
-    """What one runner has seen of its study's first attempts.
+    """Finds out whether a study's script is known to run.
 
-    A script is known to run when it has reported a value, when a trial has come to a value or was
-    pruned, or when one of its attempts has run for a while. Once known is known.
+    It is when it has reported a value, when a trial is complete or pruned, or when an attempt has
+    run for a while. Once known, it stays known.
 
     Args:
         seconds: How long an attempt has to run; 0 lets all begin at once.
@@ -26,10 +26,10 @@ class Canary:
         self._running_since: Mapping[tuple[int, int], float] = {}
         self._is_proven = seconds <= 0
 
-    def look(
+    def observe(
         self, records: Iterable[TrialRecord], running: Collection[tuple[int, int]], now: float
     ) -> None:
-        """Take in what is there.
+        """Take in the trials and attempts of one turn.
 
         Args:
             records: The study's trials.

@@ -1,4 +1,4 @@
-"""What the reports of an attempt say about it, whatever its outcome says. Pure."""
+"""Judges an attempt by what it reported, whatever its outcome says. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from studyflow.trial.record import TrialRecord, TrialState
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """An attempt's reports of the first objective, as far as its fate depends on them."""
+    """An attempt's reports of the first objective, as far as its end depends on them."""
 
     first_step: int | None = None
     """Lowest step reported, by an earlier attempt too as far as known; `None` before the first."""
@@ -107,7 +107,7 @@ def apply_curve(spec: StudySpec, outcome: Outcome, curve: Curve) -> Outcome:
     """Return the outcome that an attempt has by its reports.
 
     A curve that has diverged makes it `nan`, whether or not the runner came in time to stop it; an
-    attempt that was lost, found no place or was cancelled keeps its outcome. A pruned attempt that
+    attempt that was lost, found no room or was cancelled keeps its outcome. A pruned attempt that
     reported its last step all the same, and gave its result, is not pruned.
     """
     cause = outcome.cause

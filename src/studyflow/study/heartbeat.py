@@ -1,4 +1,4 @@
-"""Shows other runners that one is at work at its site. See `leases` for what they make of it."""
+"""Sends heartbeats: they show other runners that one is at work at its site. See `leases`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 """Where Linux tells which start of which machine this is."""
 
 LAST_BEAT_SECONDS: Final = 1.0
-"""How long a runner that ends waits for its last beat."""
+"""How long a runner that ends waits for its last heartbeat."""
 
 
 def this_machine() -> str:
@@ -37,12 +37,12 @@ def this_machine() -> str:
 
 
 def this_runner() -> dict[str, Any]:
-    """Return what tells this process from every other one that beats, also at the same site."""
+    """Return what identifies this process among all that send heartbeats, also at the same site."""
     return {"host": socket.gethostname(), "process": os.getpid(), "machine": this_machine()}
 
 
 def is_from(beat: Mapping[str, Any], runner: Mapping[str, Any]) -> bool:
-    """Return whether a beat is a certain runner's."""
+    """Return whether a heartbeat is a certain runner's."""
     return all(beat.get(name) == value for name, value in runner.items())
 
 
@@ -50,16 +50,16 @@ def is_from(beat: Mapping[str, Any], runner: Mapping[str, Any]) -> bool:
 def heartbeat(
     study: Study, storage: BaseStorage, site: str, seconds: float = BEAT_SECONDS
 ) -> Iterator[None]:
-    """Let a site beat, from a thread of its own: a suggestion may take longer than a lease.
+    """Send heartbeats for a site, from a thread: a suggestion may take longer than a lease.
 
-    A beat that fails is left out. Whoever reads the same storage knows that it was away. The last
-    one says that it is.
+    A heartbeat that fails is skipped: other runners notice by themselves that the storage was away.
+    The last heartbeat says that it is the last.
 
     Args:
         study: The study that is worked on.
-        storage: Its storage, without patience: a beat that comes late says nothing any more.
+        storage: Its storage, without patience: a late heartbeat says nothing any more.
         site: Where the runner's attempts are.
-        seconds: Pause between two beats.
+        seconds: Pause between two heartbeats.
     """
     study_id = study.optuna_study._study_id
     is_over = threading.Event()
@@ -69,11 +69,11 @@ def heartbeat(
         is_last = False
         for number in itertools.count():
             try:
-                # The time is for people; other runners only see that the beat is another one.
+                # The time is for people; other runners only see that the heartbeat has changed.
                 value = {"number": number, "at": time.time(), **who, "is_last": is_last}
                 storage.set_study_user_attr(study_id, f"{form.BEAT}{site}", value)
             except Exception as error:  # noqa: BLE001 - the loop meets the same failure and says so
-                _log.debug("A beat failed: %s", error)
+                _log.debug("A heartbeat failed: %s", error)
             if is_last:
                 return
             is_last = is_over.wait(seconds)

@@ -1,6 +1,6 @@
-"""All trials of a study and what follows from them, kept up to date by each look at the storage.
+"""All trials of a study and what follows from them, kept up to date by each read of the storage.
 
-A finished trial never changes, and a storage gives a new object after each write: so a look costs
+A finished trial never changes, and a storage gives a new object after each write. So a read costs
 what has changed, not what has ever run.
 """
 
@@ -23,7 +23,7 @@ from studyflow.trial.record import TrialRecord, TrialState
 
 
 class TrialIndex:
-    """What the last look at the storage has shown. `refresh` looks again.
+    """All trials as the last read of the storage found them; `refresh` reads again.
 
     Args:
         spec: The study.
@@ -48,10 +48,10 @@ class TrialIndex:
         self._rules = StopRules(spec)
         self._nodes = NodeFailures(spec)
 
-    # ---- looking ----------------------------------------------------------------------------
+    # ---- reading ----------------------------------------------------------------------------
 
     def refresh(self) -> TrialIndex:
-        """Look at the storage, take in what has changed, and return this index."""
+        """Read the storage, take in what has changed, and return this index."""
         given = self._read()
         changed = [
             number
@@ -96,7 +96,7 @@ class TrialIndex:
             self._rules.add(record)
             self._nodes.add_finished(record)
 
-    # ---- what it shows ----------------------------------------------------------------------
+    # ---- what is known ----------------------------------------------------------------------
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
@@ -189,7 +189,7 @@ class TrialIndex:
     def judge_nodes(
         self, resets: Mapping[str, int], nodes_in_use: Collection[str] = ()
     ) -> tuple[NodeRecord, ...]:
-        """Return what the study has against nodes, by name.
+        """Return the nodes that have failed the study, by name.
 
         Args:
             resets: By node, how many of its failures no longer count.

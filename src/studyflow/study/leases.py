@@ -3,12 +3,12 @@
 A runner has a *site*: where its executor's attempts are, such as one machine, or one namespace of
 a cluster. Runners of one site see the same attempts and need no lease. For those of another site
 every trial names its *holder*, the site that its newest attempt was launched at, and each site
-beats: it changes an attribute of the study every few seconds. A site that has not been seen to
-change for a whole lease is gone, and its trials are taken over.
+sends heartbeats: it changes an attribute of the study every few seconds. A site whose heartbeat has
+not changed for a whole lease is gone, and its trials are taken over.
 
-Clocks are never compared: an observer counts by its own how long it has seen nothing new, and only
-while it can see at all, so that a storage which is away for everybody makes nobody look dead. This
-is how Kubernetes elects its leaders (client-go, `tools/leaderelection`).
+Clocks are never compared: each runner counts by its own clock how long it has seen nothing new, and
+only while it can read the storage. So a storage that is away for everybody makes no site look dead.
+Kubernetes elects its leaders in the same way (client-go, `tools/leaderelection`).
 
 Of several sites that outlive another, the first by name takes over. They agree without a lock, for
 each has seen the others for a whole lease by then.
@@ -26,7 +26,7 @@ LEASE_SECONDS: Final = 30.0
 """How long a site may be silent before others take over its trials."""
 
 BEAT_SECONDS: Final = 8.0
-"""Pause between two beats: three in a row may be late or lost."""
+"""Pause between two heartbeats: three in a row may be late or lost."""
 
 UNHELD_LEASES: Final = 20
 """How many leases a trial without a holder is left alone while other sites live: one of them may
@@ -36,8 +36,8 @@ be choosing its parameters at this moment, which takes long in a large study."""
 def shows_life(beats: Iterable[Mapping[str, Any]], now: float) -> bool:
     """Return whether any heartbeat is recent and not its runner's last.
 
-    For whoever looks only once. Times are compared with the own clock, which is good enough for
-    telling a person.
+    For a single read of the storage. Times are compared with this machine's clock, which is good
+    enough for telling a person.
 
     Args:
         beats: As `studyflow.study.heartbeat` makes them.
@@ -57,7 +57,7 @@ def beats_elsewhere(
     copy of this one's folder.
 
     Args:
-        beats: The newest beat of every site.
+        beats: The newest heartbeat of every site.
         here: Site of this machine's own runner, about which its lock file says more; `None` when
             there was never one.
         machine: This machine, as `studyflow.study.heartbeat` names it.
@@ -70,8 +70,8 @@ def beats_elsewhere(
 
 
 @dataclass(frozen=True, slots=True)
-class _Sighting:
-    """What was seen last of one site, or of a trial without a holder."""
+class _Observation:
+    """The newest observation of one site, or of a trial without a holder."""
 
     value: Any
     silent_seconds: float = 0.0
@@ -79,10 +79,10 @@ class _Sighting:
     is_active: bool = False
     """Whether it was ever seen to change."""
 
-    def followed_by(self, value: Any, seconds: float) -> _Sighting:
+    def followed_by(self, value: Any, seconds: float) -> _Observation:
         if value != self.value:
-            return _Sighting(value, is_active=True)
-        return _Sighting(value, self.silent_seconds + seconds, self.is_active)
+            return _Observation(value, is_active=True)
+        return _Observation(value, self.silent_seconds + seconds, self.is_active)
 
 
 class Leases:
@@ -96,28 +96,28 @@ class Leases:
     def __init__(self, site: str, lease_seconds: float = LEASE_SECONDS) -> None:
         self._site = site
         self._lease_seconds = lease_seconds
-        self._sightings: dict[Hashable, _Sighting] = {}
+        self._observations: dict[Hashable, _Observation] = {}
         """By site, and by number for trials without a holder."""
-        self._looked_at: float | None = None
+        self._observed_at: float | None = None
 
-    def look(self, beats: Mapping[str, Any], running: Iterable[TrialRecord], now: float) -> None:
+    def observe(self, beats: Mapping[str, Any], running: Iterable[TrialRecord], now: float) -> None:
         """Take in what the storage says.
 
         Args:
-            beats: The newest beat of every site, this one's among them.
+            beats: The newest heartbeat of every site, this one's among them.
             running: The running trials.
             now: Seconds, by a clock that never goes back.
         """
-        # Between two looks far apart this runner was held up, and the others may have been too.
-        seconds = 0.0 if self._looked_at is None else min(now - self._looked_at, BEAT_SECONDS)
-        self._looked_at = now
+        # Between two observations far apart this runner was held up; the others may have been, too.
+        seconds = 0.0 if self._observed_at is None else min(now - self._observed_at, BEAT_SECONDS)
+        self._observed_at = now
         shown: dict[Hashable, Any] = {record.holder or record.number: None for record in running}
         shown.update(beats)
         shown.pop(self._site, None)
-        self._sightings = {
-            key: self._sightings[key].followed_by(value, seconds)
-            if key in self._sightings
-            else _Sighting(value)
+        self._observations = {
+            key: self._observations[key].followed_by(value, seconds)
+            if key in self._observations
+            else _Observation(value)
             for key, value in shown.items()
         }
 
@@ -127,23 +127,23 @@ class Leases:
         return tuple(
             sorted(
                 key
-                for key, sighting in self._sightings.items()
-                if isinstance(key, str) and sighting.silent_seconds < self._lease_seconds
+                for key, observation in self._observations.items()
+                if isinstance(key, str) and observation.silent_seconds < self._lease_seconds
             )
         )
 
     @property
     def active(self) -> tuple[str, ...]:
         """Those of them that were seen at work, by name."""
-        return tuple(site for site in self.others if self._sightings[site].is_active)
+        return tuple(site for site in self.others if self._observations[site].is_active)
 
     def is_elsewhere(self, record: TrialRecord) -> bool:
         """Return whether a running trial is another runner's to look after."""
         others = self.others
         if record.holder == self._site or (record.holder is None and not others):
             return False
-        # Nothing was seen of it before: it has appeared since the last look.
-        sighting = self._sightings.get(record.holder or record.number, _Sighting(None))
+        # A site that was not observed before has appeared since.
+        observation = self._observations.get(record.holder or record.number, _Observation(None))
         leases = UNHELD_LEASES if record.holder is None else 1
-        is_held = sighting.silent_seconds < leases * self._lease_seconds
+        is_held = observation.silent_seconds < leases * self._lease_seconds
         return is_held or (bool(others) and others[0] < self._site)

@@ -1,8 +1,8 @@
 """Decides which nodes a study keeps away from, by what became of its attempts there. Pure.
 
-An attempt that failed by its node is repeated elsewhere. A node where that happens again is barred
-for all that follows, and so is one where trials fail alike while the rest of the study works: that
-is the node, not the script.
+An attempt that its node failed is repeated on another node. A node that fails again is barred from
+then on, and so is a node where trials fail alike while the rest of the study works: there the node
+is to blame, not the script.
 
 Everything is read from the trials, so the next runner decides the same. Only resets are kept
 beside them: how many failures of a node no longer count, because no other node had room.
@@ -25,15 +25,15 @@ FAILURES_TO_BAR: Final = 2
 """Failures of a node after which no further attempt goes there: the first may have been a race."""
 
 INCIDENT_SECONDS: Final = 600.0
-"""Attempts lost with their node within this time are one failure of it: whoever runs many trials on
-a node loses all of them at once."""
+"""Attempts lost with their node within this time are one failure of it: all attempts that ran there
+are lost at once."""
 
 _BY_NODE: Final = frozenset({Cause.NODE_FAULT, Cause.NODE_LOST})
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """What a study has against one node."""
+    """How often one node has failed a study."""
 
     node: str
     n_failures: int
@@ -63,7 +63,7 @@ class NodeRecord:
 
 
 class NodeFailures:
-    """What a study has against nodes, kept up to date trial by trial.
+    """Which nodes have failed a study, kept up to date trial by trial.
 
     Args:
         spec: The study.
@@ -114,7 +114,7 @@ class NodeFailures:
     def judge(
         self, resets: Mapping[str, int], nodes_in_use: Collection[str] = ()
     ) -> tuple[NodeRecord, ...]:
-        """Return what the study has against nodes, by name; nothing about those that are fine.
+        """Return the nodes that have failed the study, by name.
 
         Args:
             resets: By node, how many of its failures no longer count.
@@ -152,7 +152,7 @@ def judge_nodes(
     resets: Mapping[str, int],
     nodes_in_use: Collection[str] = (),
 ) -> tuple[NodeRecord, ...]:
-    """Return what a study has against nodes, by name; nothing about those that are fine.
+    """Return the nodes that have failed a study, by name.
 
     Args:
         spec: The study.

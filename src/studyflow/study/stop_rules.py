@@ -56,8 +56,8 @@ class StopRules:
     def add(self, record: TrialRecord) -> None:
         """Take in a finished trial that counts towards the budget.
 
-        In the order in which trials end that costs nothing; else what was known is gone through
-        once more.
+        Cheap in the order in which trials end; a trial that ended earlier than the newest has all
+        of them gone through once more.
         """
         if not self._finished or by_end(self._finished[-1]) <= by_end(record):
             self._finished.append(record)

@@ -1,4 +1,4 @@
-"""How a study's facts are written into Optuna's storage, and read back as records.
+"""How a study is written into Optuna's storage, and read back as records.
 
 Everything studyflow adds to a trial is a user attribute with one of the names below; a plain
 `optuna.Study` can be read by the same rules. Constraints are Optuna's own.
@@ -23,12 +23,12 @@ from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
 END: Final = "end"
 """What the end of an attempt wrote: one JSON object that names the attempt. The five attributes and
-the constraints that format 1 kept are written with it, for older versions and for who looks by
-Optuna; where both stand, this one is read."""
+the constraints that format 1 kept are written with it, for older versions and for
+readers that use Optuna alone; where both stand, this one is read."""
 CURVE: Final = "curve"
 """Which reported values an earlier attempt left, once a later one reports: its number, the steps
 that it has not come to again (`hidden`) and those before its first one (`earlier`), and the system
-attributes in which a pruner keeps what it made of them (`rungs`)."""
+attributes in which a pruner keeps its own notes of them (`rungs`)."""
 RUNG: Final = "completed_rung_"
 """System attribute, followed by a number, in which Optuna's successive halving keeps the value that
 a trial had when it came to a rung."""
@@ -65,7 +65,7 @@ FORMAT: Final = "studyflow:format"
 FORMAT_NUMBER: Final = 2
 """The format written here; a study of an older one is written in this one from then on. What an
 older one lacks is read as absent, and what a newer studyflow adds is passed over; the number goes
-up when a runner of before would go on wrongly. Format 2 keeps lost attempts by key."""
+up when an older studyflow would go on wrongly. Format 2 keeps lost attempts by key."""
 IDENTITY: Final = "studyflow:identity"
 """Study attribute: objectives and search space, which may not change."""
 SPEC: Final = "studyflow:spec"

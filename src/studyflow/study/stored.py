@@ -1,4 +1,4 @@
-"""Finds stored studies and reads their trials, for whoever only looks."""
+"""Finds stored studies and reads their trials, without writing."""
 
 from __future__ import annotations
 

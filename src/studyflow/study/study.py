@@ -117,16 +117,16 @@ class Study:
 
     # ---- reading ----------------------------------------------------------------------------
 
-    def look(self) -> TrialIndex:
+    def trials(self) -> TrialIndex:
         """Return all trials and what follows from them, as the storage has them now.
 
-        It is the same object each time: what it shows changes with the next look.
+        It is the same object each time, and changes with the next read of the storage.
         """
         return self._index.refresh()
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Return every trial, by number; each record is made once for each state of its trial."""
-        return self.look().records
+        return self.trials().records
 
     def record(self, number: int) -> TrialRecord:
         """Return one trial.
@@ -134,11 +134,11 @@ class Study:
         Raises:
             IndexError: There is no trial of that number.
         """
-        return self.look().record(number)
+        return self.trials().record(number)
 
     def running(self) -> tuple[TrialRecord, ...]:
         """Return the trials that were asked for and not told, by number."""
-        return self.look().running
+        return self.trials().running
 
     @property
     def n_trials(self) -> int:
@@ -147,7 +147,7 @@ class Study:
 
     def room(self) -> int:
         """Return how many trials may still be asked for; those that run use up budget."""
-        return self.look().room
+        return self.trials().room
 
     def notices(self) -> Notices:
         """Return what people and runners have left with the study, by one read."""
@@ -261,7 +261,7 @@ class Study:
         Returns:
             The study file as it is kept, if that has changed anything.
         """
-        n_used = self.look().n_used
+        n_used = self.trials().n_used
         return self._attributes.keep_spec(n_used, is_shared=is_shared, is_new=is_new)
 
     def pinned_image(self) -> str | None:

@@ -1,7 +1,7 @@
-"""A CSV file as rows of cells, or everything that makes its rows doubtful. Pure functions of bytes.
+"""Reads a CSV file as rows of cells, and names every row that is ambiguous. Pure.
 
-Nothing is guessed: a row with a cell too many is as doubtful as a quote that was left open, and one
-doubtful row is reason enough to take over none.
+Nothing is guessed: a row with a cell too many is as ambiguous as a quote that was left open, and
+one ambiguous row is enough to take over none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_FLAWS: Final = 20
 
 @dataclass(frozen=True)
 class Flaw:
-    """A place of a table that can be read in more than one way."""
+    """A cell or row of a table that can be read in more than one way."""
 
     row: int
     """Line of the file where the row begins, from 1; the header is the first."""
@@ -44,7 +44,7 @@ class Table:
     rows: tuple[tuple[int, Mapping[str, str]], ...]
     """Line where the row begins, and cells by column."""
     flaws: tuple[Flaw, ...]
-    """The rows that are not."""
+    """The rows that are ambiguous."""
 
 
 def read_table(data: bytes, name: str, known: Collection[str] = ()) -> Table:
@@ -110,9 +110,9 @@ def _decode(data: bytes, name: str) -> str:
     )
     if is_wide:
         raise TableError(f"{name} is UTF-16 or UTF-32, and tables are read as UTF-8.", hint=hint)
-    if (place := data.find(b"\0")) >= 0:
+    if (offset := data.find(b"\0")) >= 0:
         raise TableError(
-            f"{name}, line {_line_at(data, place)}: a table must hold no NUL characters.",
+            f"{name}, line {_line_at(data, offset)}: a table must hold no NUL characters.",
             hint="export it again; the file may be damaged.",
         )
     try:
@@ -125,8 +125,8 @@ def _decode(data: bytes, name: str) -> str:
         ) from error
 
 
-def _line_at(data: bytes, place: int) -> int:
-    return data[:place].count(b"\n") + 1
+def _line_at(data: bytes, offset: int) -> int:
+    return data[:offset].count(b"\n") + 1
 
 
 def _fit(text: str, separator: str, known: Collection[str]) -> tuple[int, int]:
@@ -147,7 +147,7 @@ def _quotes(lines: list[str], error: csv.Error) -> str:
 
 
 def _shape(row: int, cells: list[str], header: tuple[str, ...], separator: str) -> Flaw | None:
-    """Return what makes a row doubtful by its shape alone."""
+    """Return what makes a row ambiguous by its shape alone; `None` if nothing does."""
     if len(cells) > len(header):
         surplus = show_cell(cells[len(header)])
         return Flaw(

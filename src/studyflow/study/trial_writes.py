@@ -233,8 +233,12 @@ class TrialWrites:
             node: Node that the last attempt ran on, if there are several.
             seen: The trial as it was when that was judged; when it has come to another attempt,
                 holder or loss since, by another runner, it goes on.
+
+        Raises:
+            ValueError: The verdict's state is not final.
         """
-        assert verdict.state is not None, "a trial between attempts cannot be told"
+        if verdict.state is None:
+            raise ValueError("A trial between two attempts cannot be told.")
         end = {
             form.CAUSE: verdict.cause.value,
             form.MESSAGE: verdict.message,
@@ -272,7 +276,7 @@ class TrialWrites:
     ) -> bool:
         """Write what is decided about a trial; return whether anything was.
 
-        When another runner changes the trial between the look and the write, it is looked at again.
+        When another runner changes the trial between the read and the write, both are done again.
 
         Args:
             number: Number of the trial.

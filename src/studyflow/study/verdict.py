@@ -49,8 +49,8 @@ def judge(spec: StudySpec, outcome: Outcome, n_waits: int = 0) -> Verdict:
     Args:
         spec: The study.
         outcome: How the attempt ended.
-        n_waits: Attempts of the trial that found no place, this one too: nothing of them ran, so
-            they are none of `retry.max_attempts`.
+        n_waits: Attempts of the trial that found no room, this one included. Nothing of them ran,
+            so they do not count towards `retry.max_attempts`.
     """
     n_attempts = outcome.attempt - n_waits
     match outcome.cause.consequence:

@@ -42,7 +42,7 @@ class Attempts:
         """Since when nothing but attempts that no longer count keeps this runner."""
 
     def poll(self) -> Mapping[AttemptId, AttemptStatus]:
-        """Return every attempt that the executor knows: one look.
+        """Return every attempt that the executor knows, by one request.
 
         Raises:
             ExecutorUnavailable: The executor does not answer.
@@ -117,8 +117,8 @@ class Attempts:
     def stale(self, snapshot: Snapshot) -> frozenset[AttemptId]:
         """Return the attempts of this site that no longer count and are still to be ended.
 
-        Others have taken over their trials while this runner stood still: whoever leaves now leaves
-        them running.
+        Others have taken over their trials while this runner stood still: a runner that
+        leaves now leaves them running.
         """
         counting = {newest_attempt(r) for r in snapshot.running if r.has_attempt}
         stale = snapshot.attempts.keys() - counting - self._forgotten - self._left_behind

@@ -35,7 +35,7 @@ from studyflow.tuner.snapshot import Snapshot
 
 @dataclass(slots=True)
 class Turn:
-    """One look at the executor, and what was done about it so far."""
+    """One poll of the executor, and what was done about it so far."""
 
     attempts: Mapping[AttemptId, AttemptStatus]
     is_leaving: bool = False
@@ -56,12 +56,12 @@ class Turn:
 
 
 class Effects:
-    """The one place where a decision becomes a call of the storage, the executor or MLflow.
+    """Turns each decision into calls of the storage, the executor and MLflow.
 
     Args:
         study: The study.
         executor: Where attempts run.
-        mirror: The study's picture in MLflow.
+        mirror: The study's mirror in MLflow.
         observer: Hears of everything.
         notes: What keeps the study from going on at full speed.
         others: The other runners at work.

@@ -30,7 +30,7 @@ class Launcher:
     Args:
         study: The study.
         executor: Where attempts run.
-        mirror: The study's picture in MLflow.
+        mirror: The study's mirror in MLflow.
         observer: Told of each attempt that was started.
         attempts: The executor's attempts, as this runner uses them.
         recorder: Records trials that cannot start.
@@ -90,7 +90,7 @@ class Launcher:
             is_script_proven=self._canary.is_proven,
         )
 
-    def look_at_canary(
+    def observe_canary(
         self, trials: TrialIndex, statuses: Mapping[AttemptId, AttemptStatus]
     ) -> None:
         """Find out whether the study's script is known to run here."""
@@ -101,7 +101,7 @@ class Launcher:
             for attempt, status in statuses.items()
             if status.state is AttemptState.RUNNING
         }
-        self._canary.look(trials.records, running, self._clock())
+        self._canary.observe(trials.records, running, self._clock())
 
     def note_canary(self, limits: Limits) -> None:
         """Tell why other trials wait, if they wait for the first one."""
@@ -161,8 +161,8 @@ class Launcher:
     def _begin(self, record: TrialRecord, attempt: int) -> TrialRecord | None:
         """Note that an attempt is about to be launched.
 
-        Whoever finds one attempt too many after noting its own withdraws: of two runners that saw
-        the last slot, one takes it in a later turn.
+        A runner that finds one attempt too many after noting its own withdraws it: of two runners
+        that saw the last slot, one takes it in a later turn.
 
         Returns:
             The trial; `None` when the attempt may not be launched now.

@@ -1,4 +1,4 @@
-"""The loop: look, reconcile, act.
+"""The loop: observe, reconcile, act.
 
 `Tuner` holds nothing that cannot be rebuilt. Every turn compares what the storage says (which
 trials run) with what the executor says (which attempts exist) and closes the difference, so a
@@ -30,7 +30,7 @@ CANCEL_SECONDS: Final = 30.0
 one."""
 
 CANCEL_PAUSE_SECONDS: Final = 0.2
-"""Longest pause between two looks of a cancelled runner at its attempts."""
+"""Longest pause between two polls of a cancelled runner."""
 
 CANCEL_RETRY_SECONDS: Final = 1.0
 """The same while the executor does not answer."""
@@ -42,7 +42,7 @@ class Tuner:
     Args:
         study: The study.
         executor: Where attempts run; belongs to the same study.
-        mirror: The study's picture in MLflow.
+        mirror: The study's mirror in MLflow.
         observer: Hears of everything.
         settings: Numbers of the loop; the default ones if not given.
         clock: Seconds, monotonic.
@@ -144,13 +144,13 @@ class Tuner:
     def _take_notices(self, turn: Turn) -> None:
         """Take in what people and other runners have left with the study."""
         notices = self._study.notices()
-        self._progress.stopwatch.look(notices.is_paused)
+        self._progress.stopwatch.observe(notices.is_paused)
         if notices.is_paused:
             self._notes.add(
                 "Paused: running trials finish, none starts. "
                 f"Hint: studyflow resume {self._study.name}"
             )
-        self._others.look(notices.beats, self._study.running())
+        self._others.observe(notices.beats, self._study.running())
         self._effects.nodes.take_resets(notices.resets)
         turn.is_leaving = self._leaves()
         if turn.is_leaving:
@@ -160,18 +160,18 @@ class Tuner:
         """Act until nothing is left to do in this turn; return what is there then."""
         self._effects.launcher.begin_turn()
         while True:
-            snapshot = self._look(turn)
+            snapshot = self._observe(turn)
             actions = next_actions(snapshot)
             if snapshot.is_settled and not actions:
                 return snapshot
             self._effects.carry_out(actions, snapshot, turn)
 
-    def _look(self, turn: Turn) -> Snapshot:
-        """Return what is there now."""
-        trials = self._study.look()
+    def _observe(self, turn: Turn) -> Snapshot:
+        """Return a snapshot of what is there now."""
+        trials = self._study.trials()
         if turn.is_settled and not turn.is_cancelling:
             self._effects.nodes.judge(trials, turn.attempts.values())
-            self._effects.launcher.look_at_canary(trials, turn.attempts)
+            self._effects.launcher.observe_canary(trials, turn.attempts)
             turn.ending = self._ending(trials, turn)
         running = trials.running
         room = 0 if turn.has_asked_in_vain else trials.room
@@ -243,7 +243,7 @@ class Tuner:
     def _cancel_once(self) -> Leftover | None:
         """Do all that can be done now to end what runs here; return what is left of it."""
         running = self._study.running()
-        self._others.look(self._study.notices().beats, running)
+        self._others.observe(self._study.notices().beats, running)
         try:
             turn = Turn(self._effects.attempts.poll(), is_cancelling=True)
         except ExecutorUnavailable as error:

@@ -1,4 +1,4 @@
-"""What the loop needs of the study's picture in MLflow."""
+"""What the loop needs of the study's mirror in MLflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from studyflow.trial.record import TrialRecord
 
 
 class TrialMirror(Protocol):
-    """The study's picture in MLflow; none of it raises or blocks."""
+    """The study's mirror in MLflow; no method raises or blocks."""
 
     def open_trial(self, record: TrialRecord) -> TrackingRef | None:
         """Return the trial's run, or `None` while MLflow is away."""

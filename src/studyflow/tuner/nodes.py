@@ -12,7 +12,7 @@ from studyflow.tuner.progress import Notes, enumerated
 
 
 class Nodes:
-    """What the study has against nodes. See `studyflow.study.nodes` for how they are judged.
+    """The nodes that have failed the study. See `studyflow.study.nodes` for how they are judged.
 
     Args:
         study: The study.
@@ -51,7 +51,7 @@ class Nodes:
 
     def reset(self, nodes: Collection[str]) -> None:
         """Let nodes be used again that a trial cannot do without."""
-        known = self._study.look().judge_nodes(self._resets)
+        known = self._study.trials().judge_nodes(self._resets)
         failures = {k.node: k.n_failures for k in known if k.node in nodes}
         self._resets = self._study.reset_node_failures(failures)
         names = enumerated(sorted(nodes))

@@ -1,4 +1,4 @@
-"""Which other runners work on the study, as the last look of this one found it."""
+"""Which other runners work on the study, as this one has observed them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class OtherRunners:
         self._joined_at = -math.inf
         """When a later heartbeat was seen at this site that is another runner's."""
 
-    def look(self, beats: Mapping[str, Mapping[str, Any]], running: Iterable[TrialRecord]) -> None:
+    def observe(
+        self, beats: Mapping[str, Mapping[str, Any]], running: Iterable[TrialRecord]
+    ) -> None:
         """Take in what the storage says.
 
         Args:
@@ -47,7 +49,7 @@ class OtherRunners:
             self._has_beaten = True
         elif beat is not None and self._has_beaten:
             self._joined_at = now
-        self._leases.look(beats, running, now)
+        self._leases.observe(beats, running, now)
         if active := self._leases.active:
             verb = "work" if len(active) > 1 else "works"
             self._notes.add(
@@ -71,5 +73,5 @@ class OtherRunners:
         return bool(self._leases.others) or self.is_joined
 
     def held_elsewhere(self, running: Iterable[TrialRecord]) -> frozenset[int]:
-        """Return the numbers of those running trials that another site looks after."""
+        """Return the numbers of the running trials that another site holds."""
         return frozenset(r.number for r in running if self._leases.is_elsewhere(r))

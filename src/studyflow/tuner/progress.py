@@ -83,17 +83,17 @@ class Stopwatch:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._started = self._looked_at = clock()
+        self._started = self._observed_at = clock()
         self._paused_seconds = 0.0
         self.is_paused = False
-        """Whether a person has paused the study, as the last look found it."""
+        """Whether a person has paused the study, as last observed."""
 
-    def look(self, is_paused: bool) -> None:
+    def observe(self, is_paused: bool) -> None:
         """Take in whether the study is paused now."""
         now = self._clock()
         if self.is_paused:
-            self._paused_seconds += now - self._looked_at
-        self._looked_at = now
+            self._paused_seconds += now - self._observed_at
+        self._observed_at = now
         self.is_paused = is_paused
 
     @property
@@ -134,7 +134,7 @@ class ProgressView:
         if not force and now < self._shown_at + PROGRESS_SECONDS:
             return
         self._shown_at = now
-        trials = self._study.look()
+        trials = self._study.trials()
         n_new = trials.n_counted - len(self._finished_before)
         elapsed = self.stopwatch.elapsed_seconds
         left = trials.n_trials - trials.n_counted

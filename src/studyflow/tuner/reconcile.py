@@ -1,10 +1,10 @@
-"""Decides what a turn of the loop does next: what the storage says and what the executor says.
+"""Decides what a turn of the loop does next, by what the storage and the executor say.
 
 Pure. `next_actions` is the table "Why a restart is an ordinary turn" of docs/architecture.md. A
-turn looks, carries out the actions, and looks again, until there are none. The order is part of the
-decision: what has ended is recorded before anything starts, so that the stop rules and the sampler
-know all there is to know, and each suggestion is made from a look of its own, for it may take
-minutes.
+turn takes a snapshot, carries out the actions, and takes another one, until there are no actions
+left. The order is part of the decision: what has ended is recorded before anything starts, so that
+the stop rules and the sampler know all there is to know. Each suggestion is made from a snapshot of
+its own, for the one before may have taken minutes.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _resume(snapshot: Snapshot) -> Iterator[Action]:
 
 
 def _ask(snapshot: Snapshot) -> Iterator[Action]:
-    # Refused: a suggestion made now would know less than one made when there is a place to run.
+    # Refused: a suggestion made now would know less than one made when there is room again.
     is_held_up = snapshot.is_refused or snapshot.waits_for_room or snapshot.is_ending
     if not is_held_up and snapshot.limits.room > 0 and _Slots(snapshot).take():
         yield Ask()

@@ -34,7 +34,7 @@ class Recorder:
 
     Args:
         study: The study.
-        mirror: The study's picture in MLflow.
+        mirror: The study's mirror in MLflow.
         observer: Hears of every end.
         reports: What the attempts have reported.
         nodes: Told of nodes without which there was no room.

@@ -23,7 +23,7 @@ class Reports:
 
     Args:
         study: The study.
-        mirror: The study's picture in MLflow.
+        mirror: The study's mirror in MLflow.
         observer: Hears every report.
         brings_points: Whether the executor brings what trials report.
         poll_seconds: Pause between two reads of MLflow for one trial.
@@ -53,7 +53,7 @@ class Reports:
         """By trial, when MLflow is to be read next."""
 
     def take(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
-        """Keep what the newest attempt of a trial has reported since the last look."""
+        """Keep what the newest attempt of a trial has reported since the last poll."""
         if not points:
             return
         latest = self._latest.setdefault(newest_attempt(record), {})
@@ -109,7 +109,7 @@ class Reports:
     def _has_last_step(self, record: TrialRecord) -> bool:
         """Return whether a running trial has reported its last step: its result comes next."""
         reported = (*record.intermediate, self.curve(record).last_step or 0)
-        last = last_step_of(self._spec, self._study.look().last_step)
+        last = last_step_of(self._spec, self._study.trials().last_step)
         return last is not None and max(reported) >= last
 
     def _read_tracker_at_times(self, record: TrialRecord, status: AttemptStatus) -> None:

@@ -12,11 +12,11 @@ class TunerSettings:
     """Numbers of the loop."""
 
     poll_seconds: float = 1.0
-    """Longest pause between two looks at the executor. An executor that notices an end by itself
+    """Longest pause between two polls of the executor. An executor that notices an end by itself
     wakes the loop earlier, so this bounds only how late a pruning decision may come."""
     tracker_poll_seconds: float = 10.0
-    """Pause between two looks at MLflow for metrics that scripts logged without the SDK. Only a
-    study with a pruner looks; one request per running trial."""
+    """Pause between two reads of MLflow for metrics that scripts logged without the SDK. Only a
+    study with a pruner reads them; one request per running trial."""
     tracker_patience_seconds: float = 300.0
     """How long a trial that ended well and gave nothing waits for an MLflow that is away: what it
     logged may be there."""

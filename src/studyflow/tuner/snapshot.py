@@ -40,13 +40,13 @@ class Snapshot:
     running: tuple[TrialRecord, ...]
     """The trials that the storage calls running, by number."""
     attempts: Mapping[AttemptId, AttemptStatus]
-    """The attempts that the executor knows, as this turn's one look found them."""
+    """The attempts that the executor knows, as this turn's one poll found them."""
     limits: Limits
     now: float = 0.0
     """Seconds, by a clock that never goes back."""
 
     held_elsewhere: frozenset[int] = frozenset()
-    """Trials that a runner of another site looks after, by its lease."""
+    """Trials that another site holds, by its lease."""
     retry_at: Mapping[int, float] = field(default_factory=dict)
     """By trial, when the pause before its next attempt is over."""
     launched: frozenset[AttemptId] = frozenset()
@@ -57,7 +57,7 @@ class Snapshot:
     """Ended attempts that the executor refuses to let go of."""
 
     handled: frozenset[AttemptId] = frozenset()
-    """Attempts that this turn has dealt with: each once for each look at the executor."""
+    """Attempts that this turn has dealt with: each once for each poll."""
     tried: frozenset[int] = frozenset()
     """Trials that this turn has launched or ended, or has tried to."""
     is_refused: bool = False

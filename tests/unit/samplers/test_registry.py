@@ -113,7 +113,7 @@ def test_samplers_for_several_objectives_run_such_a_study(name: str) -> None:
     study = open_study(sampler_spec(name, several=True, n_trials=8))
 
     assert len(drive(study)) == 8
-    assert len(study.look().best) >= 1
+    assert len(study.trials().best) >= 1
 
 
 @pytest.mark.parametrize("name", ["random", "qmc", "tpe", "botorch", "grid", "cmaes"])

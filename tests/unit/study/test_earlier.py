@@ -157,7 +157,7 @@ def test_every_cell_that_can_be_read_in_more_than_one_way_is_named_and_nothing_i
 @pytest.mark.parametrize(
     ("header", "flaw"),
     [
-        (("n", "loss", "loss"), "column loss: there are several of this name, at places 2, 3"),
+        (("n", "loss", "loss"), "column loss: there are several of this name, at positions 2, 3"),
         (("n", "params.n", "loss"), "column n: the column params.n may be that of n too"),
         (("n", "loss", "metric.loss"), "column loss: the column metric.loss may be that of loss"),
     ],

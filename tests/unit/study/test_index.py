@@ -84,7 +84,7 @@ def test_no_turn_of_a_long_study_goes_through_all_trials(
         rig.turns(tuner, 1)
 
     assert gone_through == []
-    assert rig.study().look().n_counted == N_FINISHED + 10
+    assert rig.study().trials().n_counted == N_FINISHED + 10
 
 
 def test_a_study_that_is_opened_again_makes_each_record_once(
@@ -101,17 +101,17 @@ def test_a_look_shows_what_another_runner_has_written() -> None:
     storage = optuna.storages.InMemoryStorage()
     spec = make_spec(budget={"n_trials": 3})
     mine, others = open_study(spec, storage), open_study(spec, storage)
-    look = mine.look()
+    look = mine.trials()
     assert (look.room, look.n_begun, look.running, look.best) == (3, 0, (), ())
 
     asked = others.ask()
     assert asked is not None
-    look = mine.look()
+    look = mine.trials()
     assert (look.room, look.n_begun, look.n_used, look.n_counted) == (2, 1, 1, 0)
     assert [record.number for record in look.running] == [0]
 
     others.tell(0, complete(0.5))
-    look = mine.look()
+    look = mine.trials()
     assert (look.room, look.n_begun, look.n_used, look.n_counted) == (2, 1, 1, 1)
     assert [record.values for record in look.best] == [(0.5,)]
     assert look.running == ()
@@ -120,12 +120,12 @@ def test_a_look_shows_what_another_runner_has_written() -> None:
 def test_cancelled_trials_and_enqueued_points_use_up_no_budget() -> None:
     spec = make_spec(budget={"n_trials": 3}, enqueue=[{"x": 0.25}, {"x": 0.75}])
     study = open_study(spec)
-    assert (study.look().room, study.look().n_begun) == (3, 0)
+    assert (study.trials().room, study.trials().n_begun) == (3, 0)
     asked = study.ask()
     assert asked is not None
     study.tell(0, failed(Cause.CANCELLED))
 
-    look = study.look()
+    look = study.trials()
     assert (look.room, look.n_begun, look.n_counted) == (3, 1, 0)
     assert [record.state for record in look.records] == [TrialState.FAILED, TrialState.WAITING]
 
@@ -137,7 +137,7 @@ def test_a_trial_s_rank_is_how_many_before_it_count_or_run() -> None:
         assert asked is not None
         if verdict is not None:
             study.tell(asked.number, verdict)
-    look = study.look()
+    look = study.trials()
     assert [look.rank(number) for number in range(5)] == [0, 1, 1, 2, 3]
 
 
@@ -154,10 +154,10 @@ def test_a_look_that_fails_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as patch:
         patch.setattr(storage_form, "to_record", refuse)
         with pytest.raises(ValueError, match="not readable"):
-            mine.look()
+            mine.trials()
 
-    assert mine.look().n_counted == 1
-    assert mine.look().records == others.look().records
+    assert mine.trials().n_counted == 1
+    assert mine.trials().records == others.trials().records
 
 
 def test_the_index_agrees_with_the_rules_that_go_through_all_trials() -> None:
@@ -168,7 +168,7 @@ def test_the_index_agrees_with_the_rules_that_go_through_all_trials() -> None:
         assert asked is not None
         value = float(str(asked.params["x"]))
         study.tell(number, failed() if number % 5 == 4 else complete(value))
-        look = study.look()
+        look = study.trials()
         assert look.best == best_records(look.records, spec.directions)
         assert look.stop_reason() == stop_reason(spec, look.records)
         assert look.n_counted == sum(map(is_counted, look.records)) == number + 1

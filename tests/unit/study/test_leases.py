@@ -24,14 +24,14 @@ class Sky:
         self.now = 0.0
         self.beats: dict[str, int] = {}
         self.running: list[TrialRecord] = []
-        self.leases.look(self.beats, self.running, self.now)
+        self.leases.observe(self.beats, self.running, self.now)
 
     def watch(self, seconds: int, *beating: str) -> None:
         """Look every second while some sites beat."""
         for _ in range(seconds):
             self.now += 1.0
             self.beats |= {site: self.beats.get(site, 0) + 1 for site in beating}
-            self.leases.look(self.beats, self.running, self.now)
+            self.leases.observe(self.beats, self.running, self.now)
 
 
 def test_alone_every_trial_is_ones_own() -> None:

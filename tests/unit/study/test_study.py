@@ -266,7 +266,7 @@ def test_a_fork_takes_over_the_trials_that_fit_and_keeps_its_whole_budget() -> N
     ]
     assert all(r.is_taken_over and r.run_id is None for r in taken)
     assert (fork.room(), fork.n_trials) == (5, 5)
-    assert [r.number for r in fork.look().best] == [0]
+    assert [r.number for r in fork.trials().best] == [0]
     assert len(run_all(fork)) == 5
     assert len(source.records()) == 5
 
@@ -711,7 +711,7 @@ def test_finished_records_are_made_once_and_running_ones_every_time() -> None:
     told = study.tell(0, complete(2.0))
 
     assert study.records()[0] is told is study.record(0)
-    assert study.look().best == (told,)
+    assert study.trials().best == (told,)
 
 
 # ---- reporting --------------------------------------------------------------------------------

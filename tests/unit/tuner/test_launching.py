@@ -262,7 +262,7 @@ def test_trials_taken_over_from_another_study_prove_nothing() -> None:
     own = replace(taken, is_taken_over=False)
     canary, seen = Canary(10.0), []
     for now, records in enumerate([[taken], [own], []]):
-        canary.look(records, [], float(now))
+        canary.observe(records, [], float(now))
         seen.append(canary.is_proven)
     assert seen == [False, True, True], "once known is known"
 

@@ -145,8 +145,9 @@ def _twins(name: str, candidates: Sequence[str], header: Sequence[str]) -> list[
     if first != second:
         way_out = f"name one: --column {name}={second}"
         return [Flaw(1, first, f"the column {second} may be that of {name} too ({way_out})")]
-    places = [str(i) for i, column in enumerate(header, start=1) if column == first]
-    text = f"there are several of this name, at places {', '.join(places)} (rename or remove one)"
+    positions = [str(i) for i, column in enumerate(header, start=1) if column == first]
+    shown = ", ".join(positions)
+    text = f"there are several of this name, at positions {shown} (rename or remove one)"
     return [Flaw(1, first, text)]
 
 

@@ -1,6 +1,6 @@
 """Earlier results, sorted out by whether they fit into a study, and written into it once.
 
-What is taken over teaches the sampler and costs no budget, as after a fork.
+What is taken over informs the sampler and costs no budget, as after a fork.
 """
 
 from __future__ import annotations
