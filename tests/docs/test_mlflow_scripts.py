@@ -49,7 +49,7 @@ class Ended:
     logged: LoggedRuns
 
 
-class Place:
+class Scripts:
     """A study's MLflow, where scripts run in this process as they would in their own."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,20 +117,20 @@ def _as_in_a_new_process() -> Iterator[None]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def scripts(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Scripts:
     shutil.copy(empty_database, tmp_path)
     shutil.copy(empty_database, tmp_path / "own.db")
     monkeypatch.chdir(tmp_path)
-    return Place(tmp_path, monkeypatch)
+    return Scripts(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("script", "said"), IDIOMS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_script_of_the_page_comes_to_what_stands_under_it(
-    place: Place, script: str, said: str
+    scripts: Scripts, script: str, said: str
 ) -> None:
-    ended = place.run(script)
+    ended = scripts.run(script)
     value = "" if ended.value is None else f"loss={ended.value:g}"
     assert said.strip() in f"{value}{ended.message}"
 
@@ -139,7 +139,7 @@ def test_the_page_has_them_all() -> None:
     assert len(IDIOMS) == PAGE.count("```python") > 15
 
 
-def test_a_run_in_another_experiment_is_found(place: Place) -> None:
+def test_a_run_in_another_experiment_is_found(scripts: Scripts) -> None:
     def script() -> None:
         import mlflow
 
@@ -148,34 +148,36 @@ def test_a_run_in_another_experiment_is_found(place: Place) -> None:
         with mlflow.start_run():
             mlflow.log_metric("loss", 0.25)
 
-    ended = place.run(script)
+    ended = scripts.run(script)
     assert ended.value == 0.25
     assert [run.experiment for run in ended.logged.runs] == ["", "elsewhere"]
-    assert place.tracker.read_points(place.record, "loss")[0].value == 0.25
+    assert scripts.tracker.read_points(scripts.record, "loss")[0].value == 0.25
 
 
-def test_the_studys_experiment_may_be_set(place: Place) -> None:
+def test_the_studys_experiment_may_be_set(scripts: Scripts) -> None:
     def script() -> None:
         import mlflow
 
         mlflow.set_experiment(STUDY)
         mlflow.log_metric("loss", 0.25)
 
-    assert place.run(script).value == 0.25
+    assert scripts.run(script).value == 0.25
 
 
-def test_an_empty_run_is_told_from_no_run_at_all(place: Place) -> None:
+def test_an_empty_run_is_told_from_no_run_at_all(scripts: Scripts) -> None:
     def script() -> None:
         pass
 
-    message = place.run(script).message
+    message = scripts.run(script).message
     assert "without an objective value" in message
-    assert f"Its MLflow run at {place.uri} has no metric either" in message
-    unknown = place.tracker.read_runs(replace(place.record, number=1, run_id=None), ("loss",), None)
+    assert f"Its MLflow run at {scripts.uri} has no metric either" in message
+    unknown = scripts.tracker.read_runs(
+        replace(scripts.record, number=1, run_id=None), ("loss",), None
+    )
     assert unknown.runs == ()
 
 
-def test_a_process_that_the_script_starts_logs_to_a_run_of_the_trial(place: Place) -> None:
+def test_a_process_that_the_script_starts_logs_to_a_run_of_the_trial(scripts: Scripts) -> None:
     def script() -> None:
         import mlflow
 
@@ -187,10 +189,10 @@ def test_a_process_that_the_script_starts_logs_to_a_run_of_the_trial(place: Plac
         mlflow.end_run()
         fluent._active_run_stack.get().extend(kept)
 
-    assert place.run(script).value == 0.25
+    assert scripts.run(script).value == 0.25
 
 
-def test_what_an_earlier_attempt_logged_is_not_this_ones(place: Place) -> None:
+def test_what_an_earlier_attempt_logged_is_not_this_ones(scripts: Scripts) -> None:
     def log(*values: float, ago_ms: int = 0) -> Callable[[], None]:
         def script() -> None:
             import mlflow
@@ -203,53 +205,53 @@ def test_what_an_earlier_attempt_logged_is_not_this_ones(place: Place) -> None:
 
         return script
 
-    assert place.run(log(0.9, 0.8, 0.7, ago_ms=5000)).value == 0.7
-    second = place.run(log(), attempt=2)
+    assert scripts.run(log(0.9, 0.8, 0.7, ago_ms=5000)).value == 0.7
+    second = scripts.run(log(), attempt=2)
     assert second.value is None
     assert "the loss in its MLflow run is older than this attempt" in second.message
-    assert place.run(log(0.9, 0.6), attempt=2).value == 0.6
+    assert scripts.run(log(0.9, 0.6), attempt=2).value == 0.6
 
 
-def test_a_run_of_an_older_study_of_that_name_gives_no_value(place: Place) -> None:
+def test_a_run_of_an_older_study_of_that_name_gives_no_value(scripts: Scripts) -> None:
     def script() -> None:
         import mlflow
 
         mlflow.log_metric("loss", 0.25, timestamp=1)
 
-    assert place.run(script).value == 0.25  # whatever time a script gives
-    place.record = replace(place.record, started_at=time.time() + 5, run_id=None)
-    assert "older than this attempt" in place.run(lambda: None).message
+    assert scripts.run(script).value == 0.25  # whatever time a script gives
+    scripts.record = replace(scripts.record, started_at=time.time() + 5, run_id=None)
+    assert "older than this attempt" in scripts.run(lambda: None).message
 
 
-def test_a_parameter_of_an_earlier_attempt_is_named_as_such(place: Place) -> None:
+def test_a_parameter_of_an_earlier_attempt_is_named_as_such(scripts: Scripts) -> None:
     def script() -> None:
         import mlflow
 
         mlflow.log_params({"host": f"node-{time.time_ns()}"})
         mlflow.log_metric("loss", 0.25)
 
-    assert place.run(script).value == 0.25
-    message = place.run(script, attempt=2).message
+    assert scripts.run(script).value == 0.25
+    message = scripts.run(script, attempt=2).message
     assert "An earlier attempt of this trial logged it." in message
     assert "mlflow.set_tag('host', ...)" in message
 
 
-def test_a_run_of_another_trial_is_no_stranger(place: Place) -> None:
+def test_a_run_of_another_trial_is_not_an_unrelated_one(scripts: Scripts) -> None:
     def script() -> None:
-        run = place.client.create_run("0", tags={"studyflow.trial_run": "another"})
-        place.client.log_metric(run.info.run_id, "loss", 0.25)
+        run = scripts.client.create_run("0", tags={"studyflow.trial_run": "another"})
+        scripts.client.log_metric(run.info.run_id, "loss", 0.25)
 
-    ended = place.run(script)
+    ended = scripts.run(script)
     assert ended.logged.unrelated == ()
     assert ended.value is None
 
 
-def test_the_tags_that_a_study_file_sets_for_runs_are_kept(place: Place) -> None:
-    trial = place.open()
+def test_the_tags_that_a_study_file_sets_for_runs_are_kept(scripts: Scripts) -> None:
+    trial = scripts.open()
     kept = mlflow_variables(trial, {"MLFLOW_RUN_CONTEXT": '{"team": "vision"}'})
     assert json.loads(kept["MLFLOW_RUN_CONTEXT"])["team"] == "vision"
     for given in ("not JSON", "[1]", ""):
         tags = json.loads(
             mlflow_variables(trial, {"MLFLOW_RUN_CONTEXT": given})["MLFLOW_RUN_CONTEXT"]
         )
-        assert tags == {"studyflow.trial_run": place.record.run_id, "studyflow.attempt": "1"}
+        assert tags == {"studyflow.trial_run": scripts.record.run_id, "studyflow.attempt": "1"}

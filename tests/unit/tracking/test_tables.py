@@ -36,9 +36,9 @@ def test_parameters_that_look_like_something_else_are_marked_and_absent_ones_are
         complete(1, 0.5, params={"a": True, "b": "x"}),
     ]
     columns, rows = tables.trials_table(records, ("loss",))
-    places = [columns.index(f"param.{name}") for name in "abc"]
+    indices = [columns.index(f"param.{name}") for name in "abc"]
 
-    assert [[row[place] for place in places] for row in rows] == [
+    assert [[row[index] for index in indices] for row in rows] == [
         ["null", '"=1"', '"1"'],
         [True, "x", None],
     ]
