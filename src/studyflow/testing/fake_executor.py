@@ -158,7 +158,12 @@ class FakeExecutor:
         return self.site
 
     def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:  # noqa: ARG002
-        """Start an attempt, or adopt the one that exists already; there are no nodes."""
+        """Start an attempt, or adopt the one that exists already; there are no nodes.
+
+        Raises:
+            ExecutorUnavailable: The machine was told to be away, or all slots are taken.
+            ExecutorError: The trial is another study's, or exists with other parameters.
+        """
         self._answer()
         if trial.study != self._study:
             raise ExecutorError(
@@ -179,7 +184,11 @@ class FakeExecutor:
         return attempt
 
     def poll(self) -> Mapping[AttemptId, AttemptStatus]:
-        """Return every attempt that was submitted and not forgotten."""
+        """Return every attempt that was submitted and not forgotten.
+
+        Raises:
+            ExecutorUnavailable: The machine was told to be away.
+        """
         self._answer()
         return {
             attempt: self._status_of(attempt, running)
@@ -200,7 +209,11 @@ class FakeExecutor:
         self.machine.clock.advance(min([timeout_seconds, *(when - now for when in events)]))
 
     def stop(self, attempt: AttemptId, cause: Cause, reason: str) -> None:
-        """Ask an attempt to end with this cause."""
+        """Ask an attempt to end with this cause.
+
+        Raises:
+            ExecutorUnavailable: The machine was told to be away.
+        """
         self._answer()
         running = self.machine.attempts.get(attempt)
         if running is None or running.is_stopped or self.machine.clock() >= running.ends_at:
@@ -209,7 +222,12 @@ class FakeExecutor:
         self._end(running, _outcome(running.trial, cause, reason), -15, self._stop_seconds)
 
     def forget(self, attempt: AttemptId) -> None:
-        """Let go of an ended attempt."""
+        """Let go of an ended attempt.
+
+        Raises:
+            ExecutorUnavailable: The machine was told to be away.
+            ExecutorError: The attempt has not ended.
+        """
         self._answer()
         running = self.machine.attempts.get(attempt)
         if running is None:

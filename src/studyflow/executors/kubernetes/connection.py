@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from json import loads
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,9 @@ LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
 """Longest pause that the server is granted; what lies in front of it may ask for hours."""
 
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+_OVER_QUOTA: Final = "exceeded quota"
+"""What the API server says of an object that a ResourceQuota leaves no room for."""
 
 _PATHS: Final[Mapping[str, str]] = {
     "jobs": "/apis/batch/v1/namespaces/{namespace}/jobs",
@@ -100,7 +104,7 @@ class Connection:
         response = answer.response
         try:
             yield from response.stream(65536, decode_content=False)
-        except Exception as error:
+        except _read_failures() as error:
             raise self._unreachable(error, f"{verb} {kind}") from error
         finally:
             response.close()
@@ -159,7 +163,7 @@ class Connection:
             answer = self._client.call_api(
                 *prepared, _request_timeout=(CONNECT_SECONDS, read_seconds)
             )
-        except Exception as error:  # urllib3's, ssl's and the client's own; none means "refused"
+        except Exception as error:  # plugins that log in raise anything; none means "refused"
             raise self._unreachable(error, what) from error
         if not 200 <= answer.status < 300:
             self._begin_pause(answer)
@@ -207,7 +211,7 @@ class Connection:
         """
         try:
             return bytes(answer.read() or b"")
-        except Exception as error:  # a connection that breaks in the middle of the answer
+        except _read_failures() as error:
             raise self._unreachable(error, what) from error
 
     def _unreachable(self, error: Exception, what: str) -> ExecutorUnavailable:
@@ -253,6 +257,13 @@ def _configuration(context: str | None) -> tuple[Any, str]:
     return configuration, default
 
 
+def _read_failures() -> tuple[type[Exception], ...]:
+    """Return what a connection raises that breaks in the middle of an answer."""
+    from urllib3.exceptions import HTTPError
+
+    return HTTPError, HTTPException, OSError, ValueError
+
+
 def _client_of(configuration: Any) -> Any:
     from kubernetes import client
 
@@ -285,24 +296,30 @@ def lines_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def failure_of(code: int, status: Mapping[str, Any], what: str) -> ExecutorError:
-    """Return the exception for an answer that is no success."""
-    message = str(status.get("message") or status.get("reason") or f"HTTP {code}")[:500]
+    """Return the exception for an answer that is no success.
+
+    Args:
+        code: The answer's status.
+        status: Its document, if it is a `Status`.
+        what: The request in words.
+    """
+    said = str(status.get("message") or status.get("reason") or f"HTTP {code}")[:500]
     if code == 404:
-        return NotFound(f"Cannot {what}: {message}")
+        return NotFound(f"Cannot {what}: {said}")
     if code == 409 and status.get("reason") == "AlreadyExists":
-        return AlreadyExists(f"Cannot {what}: {message}")
+        return AlreadyExists(f"Cannot {what}: {said}")
     if code == 410:
-        return VersionTooOld(f"Cannot {what}: {message}")
-    if code == 403 and "exceeded quota" in message:
+        return VersionTooOld(f"Cannot {what}: {said}")
+    if code == 403 and _OVER_QUOTA in said:
         return ExecutorUnavailable(
-            f"Cannot {what} now: {message}",
+            f"Cannot {what} now: {said}",
             hint="trials wait until the quota has room.",
         )
     if code in (401, 408, 409, 429) or code >= 500:
         # 401: a token that is being renewed. 409: a conflict with somebody else's write.
-        return ExecutorUnavailable(f"Cannot {what} now: {code} {message}.")
+        return ExecutorUnavailable(f"Cannot {what} now: {code} {said}.")
     hint = "does k8s/base/rbac.yaml grant it, and is it applied?" if code == 403 else None
-    return Refused(f"Cannot {what}: {code} {message}", hint=hint)
+    return Refused(f"Cannot {what}: {code} {said}", hint=hint)
 
 
 def _short(error: Exception) -> str:

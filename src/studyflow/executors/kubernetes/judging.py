@@ -198,7 +198,7 @@ def _judge_leaving(
     )
 
 
-def _said(pod: Object, code: int | None, message: str) -> bytes | None:
+def _said(pod: Object, code: int | None, termination: str) -> bytes | None:
     """Return what a script wrote into its termination message; `None` when it wrote nothing.
 
     The kubelet makes that file, so an empty one says nothing. A pod template may ask for the end of
@@ -207,18 +207,18 @@ def _said(pod: Object, code: int | None, message: str) -> bytes | None:
     is_log = (
         own_container(pod).get("terminationMessagePolicy") == "FallbackToLogsOnError"
         and code != 0
-        and not message.startswith("{")
+        and not termination.startswith("{")
     )
-    return None if not message or is_log else message.encode(errors="replace")
+    return None if not termination or is_log else termination.encode(errors="replace")
 
 
-def _finished_unasked(message: str) -> bool:
+def _finished_unasked(termination: str) -> bool:
     """Return whether the script called finish() before it was asked to stop.
 
     The SDK says so itself: clocks of nodes and runners differ.
     """
     try:
-        document = json.loads(message)
+        document = json.loads(termination)
     except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and not document.get("stopped", False)

@@ -127,7 +127,11 @@ class Reflector:
             self._gone.pop(name, None)
 
     def relist(self) -> None:
-        """Replace everything by what a full list says."""
+        """Replace everything by what a full list says.
+
+        Raises:
+            ExecutorError: The API server does not answer, or refuses.
+        """
         items, version = self._api.list_objects(self._kind, self._selector)
         listed = {item["metadata"]["name"]: item for item in items}
         with self._lock:
@@ -142,8 +146,14 @@ class Reflector:
             self._failing_since = self._failure = None
 
     def follow(self) -> None:
-        """Take in events until the watch ends."""
-        assert self._version is not None, "listed first"
+        """Take in events until the watch ends.
+
+        Raises:
+            VersionTooOld: What was listed is too old, or nothing was: list again.
+            ExecutorError: The API server does not answer, or refuses.
+        """
+        if self._version is None:
+            raise VersionTooOld(f"Cannot watch {self._kind}: list them first.")
         for event, item in self._api.watch_objects(self._kind, self._selector, self._version):
             if self._is_closing.is_set():
                 return

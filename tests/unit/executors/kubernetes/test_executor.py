@@ -63,9 +63,8 @@ class Runner:
             spec,
             api=self.api,
             root=rig.folder,
-            clock=rig.cluster.clock,
             is_threaded=False,
-            **options,
+            **{"clock": rig.cluster.clock, **options},
         )
 
     def poll(self, attempt: AttemptId = FIRST) -> AttemptStatus:
@@ -108,17 +107,17 @@ def slow(tmp_path: Path) -> Rig:
 # ---- what a trial costs -----------------------------------------------------------------------
 
 
-def test_an_ordinary_trial_costs_few_requests_and_looking_costs_none(rig: Rig) -> None:
-    n_trials, n_looks = 10, 20
+def test_an_ordinary_trial_costs_few_requests_and_polling_costs_none(rig: Rig) -> None:
+    n_trials, n_polls = 10, 20
     runner = rig.runner()
     runner.executor.poll()
     for number in range(n_trials):
         attempt = runner.executor.submit(a_trial(number))
-        for _ in range(n_looks):
+        for _ in range(n_polls):
             runner.executor.poll()
         rig.cluster.start(job_name("demo", attempt))
         rig.cluster.write_log(job_name("demo", attempt), "hello\n")
-        for _ in range(n_looks):
+        for _ in range(n_polls):
             runner.executor.poll()
         rig.cluster.finish(job_name("demo", attempt), message=done(number))
         assert runner.outcome(attempt).cause is Cause.OK
@@ -131,7 +130,7 @@ def test_an_ordinary_trial_costs_few_requests_and_looking_costs_none(rig: Rig) -
     watches = counts.pop("watch jobs") + counts.pop("watch pods")
     per_trial = sum(counts.values()) / n_trials
     assert lists == {"jobs": 1, "pods": 1}
-    assert watches > n_looks
+    assert watches > n_polls
     assert per_trial <= 6, f"{per_trial:g} requests a trial: {dict(counts)}"
     assert per_trial == 3, f"create, log, delete; but {per_trial:g} a trial: {dict(counts)}"
     assert rig.cluster.job_names() == rig.cluster.pod_names() == []
@@ -736,9 +735,8 @@ def test_the_runners_clock_does_not_matter(slow: Rig, skew_seconds: float) -> No
     slow.runner(a_spec(timeout_seconds=60)).executor.submit(a_trial())
     slow.cluster.start(JOB)
     slow.cluster.advance(50)
-    runner = slow.runner(a_spec(timeout_seconds=60))
-    cluster_clock = slow.cluster.clock
-    runner.executor._clock = lambda: cluster_clock() + skew_seconds
+    clock = slow.cluster.clock
+    runner = slow.runner(a_spec(timeout_seconds=60), clock=lambda: clock() + skew_seconds)
     runner.poll()
     assert slow.cluster.job(JOB)["spec"]["parallelism"] == 1
     slow.cluster.advance(10)
