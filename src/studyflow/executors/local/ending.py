@@ -78,7 +78,7 @@ def read_ending(
         request: `stop.json`; empty without one.
         timeout_seconds: The attempt's time limit; `None` without one.
     """
-    how = How(document["how"]) if document.get("how") in set(How) else How.LOST
+    how = _read_how(document.get("how"))
     if how is How.STOPPED and "cause" not in request:
         how = How.REMOVED  # what asked for its end was no runner's request
     stop_cause = _read_cause(request.get("cause"))
@@ -140,6 +140,10 @@ def _without_missing_reports(outcome: Outcome, attempt: Attempt, redact: Redacto
         code=Code.METRICS_UNREADABLE,
         is_silent=False,
     )
+
+
+def _read_how(value: object) -> How:
+    return How(value) if isinstance(value, str) and value in set(How) else How.LOST
 
 
 def _read_cause(value: object) -> Cause:
