@@ -40,14 +40,28 @@ def last_runs(path: Path = FILE) -> tuple[LongRun, ...]:
 
 
 def long_tests(root: Path = ROOT) -> frozenset[str]:
-    """Return the names `file::test` of all tests whose source marks them, or a case, as long."""
+    """Return the names `file::test` of tests of which the source marks all or some cases long."""
     return frozenset(
-        f"{path.relative_to(root)}::{node.name}"
+        f"{path.relative_to(root)}::{name}"
         for path in (root / "tests").rglob("test_*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef)
-        and any("pytest.mark.long" in ast.unparse(mark) for mark in node.decorator_list)
+        for name in _long_tests(ast.parse(path.read_text()))
     )
+
+
+def _long_tests(tree: ast.Module) -> set[str]:
+    """Return the tests that are marked long, or have a fixture of that module that is."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    marked = {
+        node.name
+        for node in functions
+        if any("pytest.mark.long" in ast.unparse(mark) for mark in node.decorator_list)
+    }
+    return {
+        node.name
+        for node in functions
+        if node.name.startswith("test_")
+        and not marked.isdisjoint([node.name, *(argument.arg for argument in node.args.args)])
+    }
 
 
 def section(runs: tuple[LongRun, ...]) -> str:

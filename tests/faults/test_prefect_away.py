@@ -28,9 +28,12 @@ HASTY = Path(__file__).with_name("hasty_flow.py")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500), pytest.mark.fault("F36")]
 
-hasty_or_not = pytest.mark.parametrize(
-    "is_hasty", [True, pytest.param(False, marks=pytest.mark.long)], ids=["short", "real"]
-)
+
+@pytest.fixture(params=["short", pytest.param("real", marks=pytest.mark.long)])
+def is_hasty(request: pytest.FixtureRequest) -> bool:
+    """Whether flows wait only for seconds."""
+    request.node.user_properties.append(("did", f"an outage of Prefect, {request.param} limits"))
+    return bool(request.param == "short")
 
 
 class Server:
@@ -159,7 +162,6 @@ class Flow:
             time.sleep(0.1)
 
 
-@hasty_or_not
 def test_a_study_that_ends_while_prefect_is_away_is_shown_when_it_is_back(
     tmp_path: Path, server: Server, is_hasty: bool
 ) -> None:
@@ -191,7 +193,6 @@ def test_a_study_that_ends_while_prefect_is_away_is_shown_when_it_is_back(
         time.sleep(0.5)
 
 
-@hasty_or_not
 @pytest.mark.parametrize(
     ("program", "shown"),
     [

@@ -84,6 +84,7 @@ def browser() -> Iterator[Browser]:
 def person(request: pytest.FixtureRequest, site: Site) -> Person:
     if request.param == "requests":
         return Requests(site)
+    request.node.user_properties.append(("did", "clicks in Chromium"))
     return Clicks(request.getfixturevalue("browser"), site)
 
 

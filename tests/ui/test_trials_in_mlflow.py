@@ -89,6 +89,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(params=[N_MANY, pytest.param(N_LARGE, marks=pytest.mark.long)])
 def large(request: pytest.FixtureRequest, site: Site) -> tuple[StudyCard, tuple[TrialRecord, ...]]:
     """A study whose trials were sent to the site's MLflow."""
+    request.node.user_properties.append(("did", f"{request.param} trials in Chromium"))
     card, records = large_study(request.param)
     tracker = MLflowTracker(embedded_uri(site.folder / ".studyflow"), card.name)
     best = best_records(records, card.directions)
