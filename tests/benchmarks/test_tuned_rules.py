@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from studyflow.samplers.botorch import BoTorchSampler
-from studyflow.samplers.hyperparameters import lengthscale_prior
+from studyflow.samplers.models.hyperparameters import lengthscale_prior
 from studyflow.samplers.outcome_transforms import diverged
 
 

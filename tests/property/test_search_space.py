@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optuna.distributions import distribution_to_json, json_to_distribution
 from pydantic import ValidationError
 
-from studyflow.samplers.dimension import make_dimension
+from studyflow.samplers.space.dimension import make_dimension
 from studyflow.spec.float_grid import MOST_STEPS, FloatGrid
 from studyflow.spec.parameters import CategoricalParameter, FloatParameter, IntParameter
 from studyflow.spec.space import SearchSpace

@@ -212,7 +212,7 @@ def _origin(data: StudyData, record: TrialRecord, level: str | None) -> str:
 def _objective(data: StudyData, record: TrialRecord, i: int) -> dict[str, Any]:
     """Return one objective's prediction, truth and hopes."""
     from studyflow.reports import predictions
-    from studyflow.samplers.improvement import improvement_over
+    from studyflow.samplers.acquisition.improvement import improvement_over
 
     is_complete = any(record.number == other.number for other in data.complete)
     truth = data.value(record, i) if is_complete else None

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from studyflow.reports.data import StudyData
-from studyflow.samplers.hyperparameters import prior_mode
 from studyflow.samplers.levels import MODEL_LEVELS
+from studyflow.samplers.models.hyperparameters import prior_mode
 from studyflow.trial.record import TrialRecord
 
 MIN_JUDGED: Final = 5

@@ -1,5 +1,13 @@
 """Samplers and pruners: our BoTorch sampler, and Optuna's by name.
 
+* `registry`: from the names of a study file to samplers and pruners; wrappers of Optuna's samplers
+  in `forwarding`, `rounding` and `fallback`.
+* `botorch`: our sampler as Optuna sees it; `strategy` decides each suggestion, by the levels of
+  the `fallback_chain`.
+* A suggestion: `history` (trials as arrays), `space` (parameters as coordinates), `models` (the
+  Gaussian process), `acquisition` (what a candidate is worth), `candidates` (the search for the
+  best), `explanation` (what the trial stores).
+
 `BoTorchSampler` and `explanation_of` also serve plain Optuna; they are imported when first used,
 because they need the extra `botorch`.
 """

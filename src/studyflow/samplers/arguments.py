@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from studyflow.samplers.conditions import Conditions
-from studyflow.samplers.dimension import make_dimension
-from studyflow.samplers.encoding import make_encoding
+from studyflow.samplers.space.conditions import Conditions
+from studyflow.samplers.space.dimension import make_dimension
+from studyflow.samplers.space.encoding import make_encoding
 
 
 def check_space(

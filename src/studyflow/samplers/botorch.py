@@ -27,12 +27,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.samplers.arguments import check_device, check_space
-from studyflow.samplers.conditions import Conditions
 from studyflow.samplers.deadline import Deadline
 from studyflow.samplers.explanation import Suggestion, encode_suggestion
 from studyflow.samplers.history import FIXED_ATTR, encode_draw, trials_before
 from studyflow.samplers.isolation import isolated
 from studyflow.samplers.model_surface import ModelSurface
+from studyflow.samplers.space.conditions import Conditions
 from studyflow.samplers.strategy import OpenTrial, Strategy
 from studyflow.spec.float_grid import FloatGrid
 

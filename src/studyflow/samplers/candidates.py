@@ -16,11 +16,11 @@ from typing import Final
 
 import numpy as np
 
-from studyflow.samplers.acquisition import Acquisition
+from studyflow.samplers.acquisition.closed_form import Acquisition
 from studyflow.samplers.arrays import BoolArray, FloatArray, IntArray
 from studyflow.samplers.deadline import NEVER, Deadline, OutOfTime
-from studyflow.samplers.encoding import SAME_POINT, Encoding, find_same
 from studyflow.samplers.sobol import sobol
+from studyflow.samplers.space.encoding import SAME_POINT, Encoding, find_same
 
 MAX_ENUMERATED: Final = 4096
 CROWDED: Final = 0.02

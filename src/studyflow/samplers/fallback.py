@@ -184,9 +184,9 @@ def _sobol_point(
     search_space: Mapping[str, BaseDistribution], number: int, seed: int
 ) -> dict[str, Any]:
     """Return the element of a Sobol sequence that has a trial's number."""
-    from studyflow.samplers.dimension import make_dimension
-    from studyflow.samplers.encoding import Encoding
     from studyflow.samplers.sobol import sobol
+    from studyflow.samplers.space.dimension import make_dimension
+    from studyflow.samplers.space.encoding import Encoding
 
     names = sorted(name for name in search_space if not search_space[name].single())
     if not names:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.special import log_ndtr
 
-from studyflow.samplers.acquisition import (
+from studyflow.samplers.acquisition.closed_form import (
     Acquisition,
     Feasibility,
     LogExpectedImprovement,
@@ -18,10 +18,9 @@ from studyflow.samplers.acquisition import (
 from studyflow.samplers.arrays import BoolArray, FloatArray, IntArray
 from studyflow.samplers.candidates import CHEAP_SEARCH, SearchEffort
 from studyflow.samplers.deadline import Deadline
-from studyflow.samplers.encoding import Encoding
-from studyflow.samplers.fitting import MAX_FIT_POINTS, Structure, fit
 from studyflow.samplers.history import History
-from studyflow.samplers.model import GaussianProcess, TrainingData, merge_repeats
+from studyflow.samplers.models.fitting import MAX_FIT_POINTS, Structure, fit
+from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData, merge_repeats
 from studyflow.samplers.outcome_transforms import (
     TransformedObjective,
     diverged,
@@ -29,6 +28,7 @@ from studyflow.samplers.outcome_transforms import (
     transform_objective,
 )
 from studyflow.samplers.request import ProposalRequest
+from studyflow.samplers.space.encoding import Encoding
 
 MAX_MODEL_POINTS: Final = 1500
 """Above this many finished points the model uses an active set; exact inference is cubic."""
@@ -247,7 +247,7 @@ def _acquisition(
             noisy=models[0].hyperparameters.noise > NOISY,
         )
         return acquisition, SearchEffort()
-    from studyflow.samplers.pareto import multi_objective_acquisition
+    from studyflow.samplers.acquisition.pareto import multi_objective_acquisition
 
     function = multi_objective_acquisition(
         models,

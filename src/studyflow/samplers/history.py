@@ -20,8 +20,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.samplers.arrays import BoolArray, FloatArray
-from studyflow.samplers.encoding import Encoding
 from studyflow.samplers.outcome_transforms import clean, impute_pruned
+from studyflow.samplers.space.encoding import Encoding
 
 CAUSE_ATTR: Final = "cause"
 PARAMETER_CAUSES: Final = frozenset({"host-oom", "cuda-oom", "nan", "timeout"})

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from studyflow.samplers.arrays import FloatArray
-from studyflow.samplers.encoding import Encoding
 from studyflow.samplers.fitted_models import FittedModels
+from studyflow.samplers.space.encoding import Encoding
 
 
 @dataclass(frozen=True)

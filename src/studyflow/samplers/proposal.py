@@ -8,16 +8,16 @@ import numpy as np
 
 from studyflow.samplers.arrays import FloatArray
 from studyflow.samplers.candidates import Candidate, search
-from studyflow.samplers.encoding import Encoding
 from studyflow.samplers.explanation import ObjectiveModel
 from studyflow.samplers.fitted_models import fit_models
-from studyflow.samplers.fitting import Structure
 from studyflow.samplers.history import History
-from studyflow.samplers.model import GaussianProcess
+from studyflow.samplers.models.fitting import Structure
+from studyflow.samplers.models.gaussian_process import GaussianProcess
 from studyflow.samplers.outcome_transforms import (
     TransformedObjective,
 )
 from studyflow.samplers.request import ProposalRequest
+from studyflow.samplers.space.encoding import Encoding
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 
 from studyflow.samplers.arrays import FloatArray
 from studyflow.samplers.candidates import MAX_ENUMERATED
-from studyflow.samplers.encoding import Encoding, find_same
 from studyflow.samplers.sobol import sobol
+from studyflow.samplers.space.encoding import Encoding, find_same
 
 MAX_REDRAWS = 64
 

@@ -18,19 +18,19 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.samplers.arrays import FloatArray
-from studyflow.samplers.conditions import Conditions, learn_conditions
 from studyflow.samplers.deadline import NEVER, Deadline
-from studyflow.samplers.dimension import make_dimension, single_value
-from studyflow.samplers.encoding import Encoding, make_encoding
 from studyflow.samplers.explanation import Suggestion
 from studyflow.samplers.fallback_chain import first_result
 from studyflow.samplers.fitted_models import fit_models
-from studyflow.samplers.fitting import Structure
 from studyflow.samplers.history import History, read_history, union_space
 from studyflow.samplers.levels import SuggestionLevel
 from studyflow.samplers.model_surface import ModelSurface, surface_at
+from studyflow.samplers.models.fitting import Structure
 from studyflow.samplers.proposal import propose
 from studyflow.samplers.request import ProposalRequest
+from studyflow.samplers.space.conditions import Conditions, learn_conditions
+from studyflow.samplers.space.dimension import make_dimension, single_value
+from studyflow.samplers.space.encoding import Encoding, make_encoding
 from studyflow.samplers.startup import startup_point
 from studyflow.spec.float_grid import FloatGrid
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-import studyflow.samplers.torch_model  # noqa: F401
+import studyflow.samplers.models.torch_model  # noqa: F401
 
 
 @pytest.fixture(scope="module")

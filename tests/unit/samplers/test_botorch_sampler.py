@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studyflow.samplers import proposal, strategy
 from studyflow.samplers.botorch import BoTorchSampler
-from studyflow.samplers.encoding import find_same, make_encoding
 from studyflow.samplers.explanation import Suggestion, explanation_of
+from studyflow.samplers.space.encoding import find_same, make_encoding
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

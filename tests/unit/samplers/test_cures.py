@@ -34,8 +34,8 @@ from optuna.trial import TrialState, create_trial
 
 from studyflow.samplers.botorch import BoTorchSampler
 from studyflow.samplers.explanation import Suggestion, explanation_of
-from studyflow.samplers.fitting import fit
-from studyflow.samplers.model import GaussianProcess, TrainingData, merge_repeats
+from studyflow.samplers.models.fitting import fit
+from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData, merge_repeats
 from studyflow.samplers.outcome_transforms import TransformedObjective, transform_objective
 
 pytestmark = pytest.mark.usefixtures("one_thread")

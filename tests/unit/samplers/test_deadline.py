@@ -15,10 +15,10 @@ import torch
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
 
+from studyflow.samplers.acquisition.torch_acquisition import BoTorchAcquisition
 from studyflow.samplers.botorch import BoTorchSampler
 from studyflow.samplers.deadline import Deadline
 from studyflow.samplers.explanation import Suggestion, explanation_of
-from studyflow.samplers.torch_acquisition import BoTorchAcquisition
 from studyflow.testing.fake_clock import FakeClock
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

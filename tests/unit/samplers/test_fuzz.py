@@ -17,8 +17,8 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from studyflow.samplers.botorch import BoTorchSampler
-from studyflow.samplers.encoding import make_encoding
 from studyflow.samplers.explanation import explanation_of
+from studyflow.samplers.space.encoding import make_encoding
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -24,7 +24,7 @@ from studyflow.reports.predictions import (
     predictions,
     prior_lengthscale,
 )
-from studyflow.samplers.hyperparameters import LENGTHSCALE_BOUNDS
+from studyflow.samplers.models.hyperparameters import LENGTHSCALE_BOUNDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

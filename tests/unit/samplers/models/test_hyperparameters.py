@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studyflow.samplers.hyperparameters import (
+from studyflow.samplers.models.hyperparameters import (
     prior_mode,
 )
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from tests.unit.samplers.training import make_data, some_hyperparameters
 
-from studyflow.samplers.conditioning import extend_factor, with_true_values
-from studyflow.samplers.model import GaussianProcess
-
-from .models import make_data, some_hyperparameters
+from studyflow.samplers.acquisition.conditioning import extend_factor, with_true_values
+from studyflow.samplers.models.gaussian_process import GaussianProcess
 
 
 def test_draws_of_true_values_have_the_posteriors_mean_and_spread() -> None:

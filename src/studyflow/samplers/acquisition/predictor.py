@@ -9,8 +9,8 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from studyflow.samplers.arrays import FloatArray
-from studyflow.samplers.kernel import matern52, squared_distances
-from studyflow.samplers.model import GaussianProcess
+from studyflow.samplers.models.gaussian_process import GaussianProcess
+from studyflow.samplers.models.kernel import matern52, squared_distances
 
 _TRIANGULAR_FROM: Final = 150
 """Points from which a triangular product, of half the operations, is faster than a plain one."""

@@ -15,8 +15,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from studyflow.samplers.dimension import make_dimension
-from studyflow.samplers.encoding import SAME_POINT
+from studyflow.samplers.space.dimension import make_dimension
+from studyflow.samplers.space.encoding import SAME_POINT
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 

@@ -23,8 +23,8 @@ import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
 from studyflow.samplers.arrays import FloatArray, IntArray
-from studyflow.samplers.hyperparameters import NOISE_BOUNDS, Hyperparameters
-from studyflow.samplers.kernel import cholesky, matern52, squared_distances
+from studyflow.samplers.models.hyperparameters import NOISE_BOUNDS, Hyperparameters
+from studyflow.samplers.models.kernel import cholesky, matern52, squared_distances
 
 
 @dataclass(frozen=True)

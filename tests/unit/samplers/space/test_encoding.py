@@ -14,7 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from studyflow.samplers.encoding import category_distance, find_same, make_encoding
+from studyflow.samplers.space.encoding import category_distance, find_same, make_encoding
 
 
 @pytest.mark.parametrize("k", [2, 3, 8])

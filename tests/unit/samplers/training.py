@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from studyflow.samplers.arrays import FloatArray
-from studyflow.samplers.hyperparameters import (
+from studyflow.samplers.models.gaussian_process import TrainingData
+from studyflow.samplers.models.hyperparameters import (
     Hyperparameters,
 )
-from studyflow.samplers.model import TrainingData
 
 GROUPS = np.array([0, 1, 2, 2, 2, 3])
 

@@ -17,14 +17,14 @@ from botorch.models.model_list_gp_regression import ModelListGP
 from botorch.sampling.normal import SobolQMCNormalSampler
 from botorch.utils.multi_objective.pareto import is_non_dominated
 
-from studyflow.samplers.acquisition import Feasibility
+from studyflow.samplers.acquisition.closed_form import Feasibility
+from studyflow.samplers.acquisition.torch_acquisition import BoTorchAcquisition
 from studyflow.samplers.arrays import BoolArray, FloatArray
 from studyflow.samplers.deadline import NEVER, Deadline
-from studyflow.samplers.torch_acquisition import BoTorchAcquisition
-from studyflow.samplers.torch_model import as_botorch
+from studyflow.samplers.models.torch_model import as_botorch
 
 if TYPE_CHECKING:
-    from studyflow.samplers.model import GaussianProcess
+    from studyflow.samplers.models.gaussian_process import GaussianProcess
 
 MAX_HYPERVOLUME_OBJECTIVES: Final = 4
 """Above this, partitioning the dominated space costs more than it is worth; ParEGO scalarises."""

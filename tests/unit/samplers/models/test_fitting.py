@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
+from tests.unit.samplers.training import GROUPS, make_data
 
 from studyflow.samplers.arrays import FloatArray
-from studyflow.samplers.fitting import LogPosterior, fit
-from studyflow.samplers.hyperparameters import (
+from studyflow.samplers.models.fitting import LogPosterior, fit
+from studyflow.samplers.models.gaussian_process import TrainingData
+from studyflow.samplers.models.hyperparameters import (
     LENGTHSCALE_BOUNDS,
     NOISE_BOUNDS,
 )
-from studyflow.samplers.model import TrainingData
-
-from .models import GROUPS, make_data
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,9 +10,9 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 
 from studyflow.samplers.arrays import FloatArray, IntArray
-from studyflow.samplers.hyperparameters import NOISE_BOUNDS
-from studyflow.samplers.kernel import cholesky
-from studyflow.samplers.model import GaussianProcess
+from studyflow.samplers.models.gaussian_process import GaussianProcess
+from studyflow.samplers.models.hyperparameters import NOISE_BOUNDS
+from studyflow.samplers.models.kernel import cholesky
 from studyflow.samplers.sobol import sobol
 
 N_FANTASIES: Final = 32

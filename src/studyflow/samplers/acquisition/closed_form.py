@@ -16,11 +16,15 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import log_ndtr
 
+from studyflow.samplers.acquisition.conditioning import (
+    extend_factor,
+    with_fantasies,
+    with_true_values,
+)
+from studyflow.samplers.acquisition.improvement import log_h
+from studyflow.samplers.acquisition.predictor import Cross, Predictor
 from studyflow.samplers.arrays import FloatArray, IntArray
-from studyflow.samplers.conditioning import extend_factor, with_fantasies, with_true_values
-from studyflow.samplers.improvement import log_h
-from studyflow.samplers.model import GaussianProcess
-from studyflow.samplers.predictor import Cross, Predictor
+from studyflow.samplers.models.gaussian_process import GaussianProcess
 
 N_INCUMBENTS: Final = 32
 """Finished points that may be the best one under a draw."""

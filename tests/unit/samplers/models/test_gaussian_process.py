@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.unit.samplers.training import make_data, some_hyperparameters
 
-from studyflow.samplers.model import GaussianProcess, TrainingData, merge_repeats
-
-from .models import make_data, some_hyperparameters
+from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData, merge_repeats
 
 
 def test_the_fitted_means_are_the_posterior_at_the_finished_points() -> None:

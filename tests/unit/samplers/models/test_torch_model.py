@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from tests.unit.samplers.training import make_data, some_hyperparameters
 
 from studyflow.samplers.arrays import FloatArray
-from studyflow.samplers.fitting import LogPosterior
-from studyflow.samplers.model import GaussianProcess
-from studyflow.samplers.torch_model import as_botorch
-
-from .models import make_data, some_hyperparameters
+from studyflow.samplers.models.fitting import LogPosterior
+from studyflow.samplers.models.gaussian_process import GaussianProcess
+from studyflow.samplers.models.torch_model import as_botorch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,13 +12,16 @@ from botorch.acquisition.analytic import LogExpectedImprovement as BoTorchLogEI
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
 from botorch.sampling.normal import SobolQMCNormalSampler
 from scipy.optimize import approx_fprime
+from tests.unit.samplers.training import GROUPS, make_data, some_hyperparameters
 
-from studyflow.samplers.acquisition import Feasibility, LogExpectedImprovement, LogFeasibility
-from studyflow.samplers.conditioning import with_fantasies, with_true_values
-from studyflow.samplers.model import GaussianProcess, TrainingData
-from studyflow.samplers.torch_model import as_botorch
-
-from .models import GROUPS, make_data, some_hyperparameters
+from studyflow.samplers.acquisition.closed_form import (
+    Feasibility,
+    LogExpectedImprovement,
+    LogFeasibility,
+)
+from studyflow.samplers.acquisition.conditioning import with_fantasies, with_true_values
+from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData
+from studyflow.samplers.models.torch_model import as_botorch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

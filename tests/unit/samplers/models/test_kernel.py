@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from studyflow.samplers.kernel import cholesky
+from studyflow.samplers.models.kernel import cholesky
 
 
 def test_cholesky_adds_jitter_to_a_singular_matrix_and_refuses_nan() -> None:

@@ -34,8 +34,8 @@ from optuna.distributions import (
 )
 
 from studyflow.samplers.arrays import BoolArray, FloatArray, IntArray
-from studyflow.samplers.conditions import Conditions
-from studyflow.samplers.dimension import ABSENT, Dimension, make_dimension
+from studyflow.samplers.space.conditions import Conditions
+from studyflow.samplers.space.dimension import ABSENT, Dimension, make_dimension
 from studyflow.spec.float_grid import FloatGrid
 
 SAME_POINT: Final = 1e-6

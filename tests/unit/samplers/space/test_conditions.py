@@ -10,7 +10,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from studyflow.samplers.conditions import learn_conditions
+from studyflow.samplers.space.conditions import learn_conditions
 
 from .test_encoding import TREE, TREE_CONDITIONS
 

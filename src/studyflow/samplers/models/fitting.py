@@ -17,7 +17,8 @@ from scipy.optimize import minimize
 
 from studyflow.samplers.arrays import FloatArray, IntArray
 from studyflow.samplers.deadline import NEVER, Deadline
-from studyflow.samplers.hyperparameters import (
+from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData
+from studyflow.samplers.models.hyperparameters import (
     LENGTHSCALE_BOUNDS,
     NOISE_BOUNDS,
     NOISE_PRIOR,
@@ -27,8 +28,7 @@ from studyflow.samplers.hyperparameters import (
     lengthscale_prior,
     prior_mode,
 )
-from studyflow.samplers.kernel import cholesky, matern52, squared_distances
-from studyflow.samplers.model import GaussianProcess, TrainingData
+from studyflow.samplers.models.kernel import cholesky, matern52, squared_distances
 
 MAX_FIT_POINTS: Final = 300
 """Hyperparameters are learnt from at most this many points; a fit costs O(n^3) some 50 times."""

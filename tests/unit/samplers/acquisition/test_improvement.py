@@ -7,7 +7,7 @@ from botorch.acquisition.analytic import _log_ei_helper
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from studyflow.samplers.improvement import improvement_over, log_h
+from studyflow.samplers.acquisition.improvement import improvement_over, log_h
 
 
 @pytest.mark.parametrize("best", [-2.0, 0.5, 0.9, 4.0])

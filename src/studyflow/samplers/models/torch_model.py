@@ -22,7 +22,8 @@ with warnings.catch_warnings():
     from gpytorch.means import ConstantMean
     from gpytorch.priors import LogNormalPrior
 
-from studyflow.samplers.hyperparameters import (
+from studyflow.samplers.models.gaussian_process import GaussianProcess
+from studyflow.samplers.models.hyperparameters import (
     LENGTHSCALE_BOUNDS,
     NOISE_BOUNDS,
     NOISE_PRIOR,
@@ -30,7 +31,6 @@ from studyflow.samplers.hyperparameters import (
     OUTPUTSCALE_PRIOR,
     lengthscale_prior,
 )
-from studyflow.samplers.model import GaussianProcess
 
 
 class GroupedMaternKernel(Kernel):  # type: ignore[misc]

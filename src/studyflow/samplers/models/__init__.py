@@ -1,0 +1,1 @@
+"""The Gaussian process: kernel, hyperparameters, fit, and the same model as BoTorch's."""

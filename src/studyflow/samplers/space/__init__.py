@@ -1,0 +1,1 @@
+"""The search space as the model sees it: parameters, codes, features."""
