@@ -26,6 +26,7 @@ from studyflow.spec import StudySpec
 from studyflow.study import Study
 from studyflow.tracking import Tracker
 from studyflow.tracking.memory import MemoryTracker
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -201,12 +202,9 @@ class StudyContext:
         notify = self.spec.notify
         return () if notify is None or notify.url_env is None else (notify.url_env,)
 
-    def attempt_files(
-        self, record: TrialRecord
-    ) -> tuple[Path | None, tuple[Path, ...], Path | None]:
-        """Return log, artifacts and metrics file of a trial's newest attempt."""
-        files = self.executor.files(AttemptId(record.number, record.attempt))
-        return files.log, files.artifacts, files.metrics
+    def attempt_files(self, record: TrialRecord) -> AttemptFiles:
+        """Return the files of a trial's newest attempt."""
+        return self.executor.files(AttemptId(record.number, record.attempt))
 
     # The report
 

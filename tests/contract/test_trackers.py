@@ -44,8 +44,8 @@ from studyflow.tracking import (
     sync_study,
 )
 from studyflow.tracking.memory import MemoryRun
-from studyflow.tracking.trial_files import TrialFiles
 from studyflow.trial import Cause, TrackingRef
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 
@@ -479,8 +479,8 @@ def test_a_server_killed_in_mid_study_misses_nothing_and_has_nothing_twice(
     (tmp_path / "model #1?.bin").write_bytes(b"weights")
     (tmp_path / "out.log").write_text("epoch 1\n")
 
-    def files(record: TrialRecord) -> TrialFiles:
-        return tmp_path / "out.log", [tmp_path / "model #1?.bin"], None
+    def files(record: TrialRecord) -> AttemptFiles:
+        return AttemptFiles(tmp_path / "out.log", (tmp_path / "model #1?.bin",))
 
     def launch(number: int) -> TrackingRef | None:
         records[number] = running(number)

@@ -19,6 +19,7 @@ from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.tracking.mirror import Mirror
 from studyflow.trial import Cause, Outcome
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord
 from studyflow.tuner import Tuner, TunerResult
 
@@ -75,7 +76,7 @@ class Rig:
         study = self.study()
         mirror = Mirror(
             MemoryTracker(),
-            files=lambda record: (None, (), None),
+            files=lambda record: AttemptFiles(),
             is_threaded=False,
         )
         return Tuner(study, executor, mirror, self.notes, clock=self.cluster.clock)

@@ -15,6 +15,7 @@ from studyflow.observers.observer import Observer
 from studyflow.spec import StudySpec
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.tracking.mirror import Mirror
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord
 from studyflow.tuner import Tuner
 
@@ -64,7 +65,7 @@ def new_runner(
     study = open_study(spec, storage)
     mirror = Mirror(
         MemoryTracker(),
-        files=lambda record: (None, (), None),
+        files=lambda record: AttemptFiles(),
         is_threaded=False,
     )
     return Tuner(study, executor, mirror, Tellings(told), clock=clock)

@@ -16,6 +16,7 @@ from studyflow.tracking.mlflow import MLflowTracker, embedded_uri
 from studyflow.tracking.protocol import StudyCard, StudySummary
 from studyflow.tracking.sync import sync_study
 from studyflow.trial import Cause
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 pytestmark = NEEDS_BROWSER
@@ -97,7 +98,7 @@ def large(request: pytest.FixtureRequest, site: Site) -> tuple[StudyCard, tuple[
         tracker,
         card,
         records,
-        lambda _: (None, (), None),
+        lambda _: AttemptFiles(),
         summary=lambda: StudySummary(True, best, records, note_markdown="# A large study"),
     )
     tracker.close()

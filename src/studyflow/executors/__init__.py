@@ -9,7 +9,6 @@ diagnosis/    why an attempt ended
 """
 
 from studyflow.executors.protocol import (
-    AttemptFiles,
     AttemptId,
     AttemptLogs,
     AttemptState,
@@ -18,6 +17,7 @@ from studyflow.executors.protocol import (
     ExecutorTraits,
     ExecutorWithLogs,
 )
+from studyflow.trial.attempt_files import AttemptFiles
 
 __all__ = [
     "AttemptFiles",

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 
 from studyflow.reasons import Reason
 from studyflow.trial import Cause, MetricPoint, Outcome, Trial
+from studyflow.trial.attempt_files import AttemptFiles
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -82,19 +82,6 @@ class AttemptStatus:
     blocks_study: bool = False
     """Whether it ended because no attempt of the study can start, whatever its parameters, such as
     when a Secret that the study names does not exist. The outcome's message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptFiles:
-    """What an attempt left behind, as far as this executor can reach it."""
-
-    log: Path | None = None
-    """Standard output and standard error in one file."""
-    artifacts: tuple[Path, ...] = ()
-    """Files for the trial's MLflow run; folders stand for all they hold."""
-    metrics: Path | None = None
-    """All reported metrics, one `MetricPoint` a line."""
-    extra: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from typing import Final
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable
 from studyflow.executors.protocol import (
-    AttemptFiles,
     AttemptId,
     AttemptState,
     AttemptStatus,
@@ -31,6 +30,7 @@ from studyflow.executors.protocol import (
 )
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Cause, MetricPoint, Outcome, ParamValue, Trial
+from studyflow.trial.attempt_files import AttemptFiles
 
 Params = Mapping[str, ParamValue]
 Result = float | Mapping[str, float] | Cause | None

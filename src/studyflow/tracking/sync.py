@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from studyflow.errors import StudyflowError, TrackingError, TrackingUnavailable
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
-from studyflow.tracking.trial_files import TrialFiles, missing_points
+from studyflow.tracking.trial_files import missing_points
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord, TrialState
 
 
@@ -36,7 +37,7 @@ def sync_study(
     tracker: Tracker,
     card: StudyCard,
     records: Sequence[TrialRecord],
-    files: Callable[[TrialRecord], TrialFiles],
+    files: Callable[[TrialRecord], AttemptFiles],
     progress: Callable[[int, int], None] | None = None,
     *,
     summary: Callable[[], StudySummary] | None = None,
@@ -81,7 +82,7 @@ def _has_run(record: TrialRecord) -> bool:
 def _send_trials(
     tracker: Tracker,
     records: Sequence[TrialRecord],
-    files: Callable[[TrialRecord], TrialFiles],
+    files: Callable[[TrialRecord], AttemptFiles],
     progress: Callable[[int, int], None] | None,
 ) -> tuple[SyncReport, bool]:
     """Bring trials up to date; return what was done, and whether the tracker answers still."""
@@ -116,12 +117,11 @@ def _answers(tracker: Tracker) -> bool:
     return True
 
 
-def _send_trial(tracker: Tracker, record: TrialRecord, files: TrialFiles) -> None:
-    log, artifacts, metrics_file = files
+def _send_trial(tracker: Tracker, record: TrialRecord, files: AttemptFiles) -> None:
     if not record.state.is_finished:
         tracker.open_trial(record)
-    if metrics_file is not None:
-        for chunk in missing_points(tracker, record, metrics_file):
+    if files.metrics is not None:
+        for chunk in missing_points(tracker, record, files.metrics):
             tracker.log_points(record, chunk)
     if record.state.is_finished:
-        tracker.close_trial(record, log=log, artifacts=artifacts)
+        tracker.close_trial(record, log=files.log, artifacts=files.artifacts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +16,6 @@ POINTS_PER_CALL: Final = 1000
 """Most points that a tracker is given at once."""
 LONGEST_LINE_BYTES: Final = 4096
 """A line of a metrics file is far shorter: names have at most 250 characters."""
-
-TrialFiles = tuple[Path | None, Sequence[Path], Path | None]
-"""A trial's log, the files and folders that become artifacts, and its metrics file."""
 
 
 def read_metrics_file(path: Path) -> Iterator[list[MetricPoint]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.testing.tracker_contract import complete, running
 from studyflow.tracking import MemoryTracker, Mirror
-from studyflow.tracking.trial_files import TrialFiles
 from studyflow.trial import MetricPoint
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord
 
 
@@ -36,11 +36,11 @@ class FakeRunner:
     def metrics_file(self, number: int) -> Path:
         return self.folder / f"{number}.metrics"
 
-    def files(self, record: TrialRecord) -> TrialFiles:
+    def files(self, record: TrialRecord) -> AttemptFiles:
         if self.file_errors:
             raise self.file_errors.pop()
         path = self.metrics_file(record.number)
-        return None, (), path if path.exists() else None
+        return AttemptFiles(metrics=path if path.exists() else None)
 
     def start(self, number: int) -> TrialRecord:
         self.records[number] = running(number)

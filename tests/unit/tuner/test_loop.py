@@ -17,6 +17,7 @@ from studyflow.executors import AttemptId
 from studyflow.study import is_counted, set_paused, this_runner
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.tracking.mirror import Mirror
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner import Tuner, TunerResult
 
@@ -141,7 +142,7 @@ def test_the_real_mirror_shows_in_the_end_what_the_storage_holds() -> None:
     rig = Rig(objective=losing(1))
     tracker = MemoryTracker()
     study = rig.study()
-    mirror = Mirror(tracker, files=lambda record: (None, (), None), is_threaded=False)
+    mirror = Mirror(tracker, files=lambda record: AttemptFiles(), is_threaded=False)
     tuner = Tuner(study, rig.executor, mirror, rig.diary, clock=rig.clock)
 
     tuner.drive()

@@ -32,7 +32,6 @@ from studyflow.executors.kubernetes.objects import Object
 from studyflow.executors.kubernetes.pod_log import written
 from studyflow.executors.kubernetes.study_objects import StudyObjects
 from studyflow.executors.protocol import (
-    AttemptFiles,
     AttemptId,
     AttemptState,
     AttemptStatus,
@@ -42,6 +41,7 @@ from studyflow.reasons import Code, Reason
 from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause, Trial
+from studyflow.trial.attempt_files import AttemptFiles
 
 FOLLOW_SECONDS: Final = 1.0
 """Longest pause between two polls of an attempt whose log is wanted and that has not begun."""

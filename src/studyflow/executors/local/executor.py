@@ -40,7 +40,6 @@ from studyflow.executors.local.starting import SupervisorStarter, claim
 from studyflow.executors.local.study_folder import StudyFolder
 from studyflow.executors.local.supervisor_handle import collect_children
 from studyflow.executors.protocol import (
-    AttemptFiles,
     AttemptId,
     AttemptState,
     AttemptStatus,
@@ -48,6 +47,7 @@ from studyflow.executors.protocol import (
 )
 from studyflow.redaction import Redactor
 from studyflow.trial import Cause, Trial
+from studyflow.trial.attempt_files import AttemptFiles
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from studyflow.executors.local import supervisor
 from studyflow.executors.local.files import ARTIFACTS, METRICS, TRIAL, is_file
 from studyflow.executors.local.study_folder import StudyFolder
-from studyflow.executors.protocol import AttemptFiles, AttemptId
+from studyflow.executors.protocol import AttemptId
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.user_files import NotAFileError, open_file
 
 logger = logging.getLogger(__name__)

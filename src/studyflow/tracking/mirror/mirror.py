@@ -19,8 +19,8 @@ from studyflow.tracking.mirror.catch_up import CatchUp
 from studyflow.tracking.mirror.sender import Sender
 from studyflow.tracking.mirror.turns import Turns
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
-from studyflow.tracking.trial_files import TrialFiles
 from studyflow.trial import MetricPoint, TrackingRef
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Mirror:
         self,
         tracker: Tracker,
         *,
-        files: Callable[[TrialRecord], TrialFiles],
+        files: Callable[[TrialRecord], AttemptFiles],
         clock: Callable[[], float] = time.monotonic,
         retry_seconds: tuple[float, float] = (1.0, 60.0),
         max_buffered_points: int = 20_000,

@@ -19,8 +19,9 @@ from studyflow.tracking.mirror.backlog import (
     TrialBacklog,
 )
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
-from studyflow.tracking.trial_files import POINTS_PER_CALL, TrialFiles, missing_points
+from studyflow.tracking.trial_files import POINTS_PER_CALL, missing_points
 from studyflow.trial import MetricPoint, TrackingRef
+from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord
 
 
@@ -38,7 +39,7 @@ class Sender:
     def __init__(
         self,
         tracker: Tracker,
-        files: Callable[[TrialRecord], TrialFiles],
+        files: Callable[[TrialRecord], AttemptFiles],
         backlog: Backlog,
         availability: Availability,
         changed: threading.Condition,
@@ -147,17 +148,15 @@ class Sender:
         self._send_all_points(trial, record, files, is_ending=ending is not None)
         if ending is None:
             return
-        log, artifacts, _ = files
-        self._tracker.close_trial(ending, log=log, artifacts=artifacts)
+        self._tracker.close_trial(ending, log=files.log, artifacts=files.artifacts)
         with self._changed:
             if trial.ending is ending:
                 trial.ending = trial.opening = None
 
     def _send_all_points(
-        self, trial: TrialBacklog, record: TrialRecord, files: TrialFiles, *, is_ending: bool
+        self, trial: TrialBacklog, record: TrialRecord, files: AttemptFiles, *, is_ending: bool
     ) -> None:
         """Send a trial's points; those that cannot be sent are kept."""
-        metrics_file = files[2]
         with self._changed:
             points = self._backlog.take_points(trial)
             must_resend, trial.must_resend = trial.must_resend, False
@@ -167,8 +166,8 @@ class Sender:
                 del points[:POINTS_PER_CALL]
             # At a trial's end its file has the last word: it also holds what an earlier runner
             # could not send, and what a run that somebody deleted has lost.
-            if (must_resend or is_ending) and metrics_file is not None:
-                for chunk in missing_points(self._tracker, record, metrics_file):
+            if (must_resend or is_ending) and files.metrics is not None:
+                for chunk in missing_points(self._tracker, record, files.metrics):
                     self._send_points(record, chunk)
         except BaseException:
             with self._changed:
