@@ -28,6 +28,7 @@ from studyflow.executors.protocol import (
     AttemptStatus,
     ExecutorTraits,
 )
+from studyflow.reasons import Code
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Cause, MetricPoint, Outcome, ParamValue, Trial
 from studyflow.trial.attempt_files import AttemptFiles
@@ -177,7 +178,7 @@ class FakeExecutor:
             existing.is_forgotten = False
             return attempt
         if self._slots is not None and len(self.machine.running()) >= self._slots:
-            raise ExecutorUnavailable(f"All {self._slots} slots are taken.")
+            raise ExecutorUnavailable(f"All {self._slots} slots are taken.", code=Code.NO_SLOT)
         self.machine.attempts[attempt] = self._simulate(trial)
         self.machine.submitted.append(trial)
         self.machine.most_running = max(self.machine.most_running, len(self.machine.running()))

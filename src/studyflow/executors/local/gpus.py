@@ -15,6 +15,7 @@ from typing import Final
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable
 from studyflow.executors.local.files import remove
+from studyflow.reasons import Code
 from studyflow.trial.user_files import Kind, kind_of
 
 logger = logging.getLogger(__name__)
@@ -156,5 +157,6 @@ class GpuPool:
             raise ExecutorUnavailable(
                 f"No {self.gpus_per_trial} of {len(self.gpus)} GPUs are free.",
                 hint=f"at most {self.slots} trials run here at once.",
+                code=Code.NO_SLOT,
             )
         return chosen

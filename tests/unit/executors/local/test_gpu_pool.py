@@ -14,6 +14,7 @@ from tests.unit.executors.local.bench import (
 )
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable
+from studyflow.reasons import Code
 from studyflow.testing.executor_contract import Watch
 from studyflow.trial import Cause
 
@@ -28,8 +29,9 @@ def test_each_attempt_gets_gpus_of_its_own_whoever_starts_it(bench: Bench) -> No
     attempts = [first.submit(a_trial(0)), second.submit(a_trial(1))]
     until(lambda: all(bench.log(attempt).endswith("\n") for attempt in attempts))
     assert [bench.log(attempt) for attempt in attempts] == ["0,1\n", "2,3\n"]
-    with pytest.raises(ExecutorUnavailable, match="No 2 of 4 GPUs are free"):
+    with pytest.raises(ExecutorUnavailable, match="No 2 of 4 GPUs are free") as caught:
         first.submit(a_trial(2))
+    assert caught.value.reason.code is Code.NO_SLOT
     first.stop(attempts[0], Cause.CANCELLED, "")
     Watch(first, 10.0).until_ended(attempts[0])
     third = second.submit(a_trial(2))
