@@ -23,9 +23,8 @@ MODULES: Final = modules()
 PARSERS: Final[Mapping[str, str]] = {
     "diagnostics/cluster_messages.py": "Kubernetes' scheduler and quotas give no codes",
     "executors/diagnosis/failures.py": "a script's exceptions are lines of its log",
-    "executors/kubernetes/connection.py": "the API server answers 403 for a full quota as for a right",
+    "executors/kubernetes/connection.py": "a full quota is a 403 like a missing right",
     "executors/kubernetes/disruption.py": "`reason` is Kubernetes' code; a full disk has none",
-    "executors/kubernetes/judging.py": "a termination message is a document, or the log's end",
     "executors/kubernetes/observation.py": "`reason` is Kubernetes' code",
     "executors/kubernetes/waiting.py": "`reason` is Kubernetes' code; events have words beside it",
     "orchestration/outages.py": "Prefect's log records have no codes",
