@@ -58,7 +58,12 @@ def run(
     from studyflow.spec.overrides import override
 
     spec, fork_from = override(
-        StudySpec.from_yaml(study), n_trials, max_parallel_trials, fork, sampler, timeout_seconds
+        StudySpec.from_yaml(study),
+        n_trials=n_trials,
+        max_parallel_trials=max_parallel_trials,
+        fork=fork,
+        sampler=sampler,
+        timeout_seconds=timeout_seconds,
     )
     view = make_view(spec)
     with view.shown():

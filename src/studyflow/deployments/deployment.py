@@ -87,11 +87,10 @@ class Deployment:
         try:
             spec, _ = override(
                 StudySpec.from_yaml(self.study),
-                self.n_trials,
-                self.max_parallel_trials,
-                None,
-                self.sampler,
-                self.timeout_seconds,
+                n_trials=self.n_trials,
+                max_parallel_trials=self.max_parallel_trials,
+                sampler=self.sampler,
+                timeout_seconds=self.timeout_seconds,
             )
             # A name that leaves no room for a date would end every run.
             name = study_name(spec.name, self.each_run, datetime(2000, 1, 1, tzinfo=UTC))

@@ -85,11 +85,11 @@ class StudyParameters:
         spec, folder = read_spec(self.study)
         spec, fork_from = override(
             spec,
-            self.n_trials,
-            self.max_parallel_trials,
-            self.fork,
-            self.sampler,
-            self.timeout_seconds,
+            n_trials=self.n_trials,
+            max_parallel_trials=self.max_parallel_trials,
+            fork=self.fork,
+            sampler=self.sampler,
+            timeout_seconds=self.timeout_seconds,
         )
         return spec, fork_from, folder
 

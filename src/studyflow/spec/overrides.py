@@ -8,6 +8,7 @@ from studyflow.spec.models import SamplerName, StudySpec
 
 def override(
     spec: StudySpec,
+    *,
     n_trials: int | None = None,
     max_parallel_trials: int | None = None,
     fork: str | None = None,

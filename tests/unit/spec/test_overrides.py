@@ -24,7 +24,7 @@ def test_flags_change_the_budget_and_the_name_and_are_checked() -> None:
     spec = StudySpec.from_mapping(DOCUMENT)
 
     assert override(spec) == (spec, None)
-    changed, fork_from = override(spec, 9, 4, "other")
+    changed, fork_from = override(spec, n_trials=9, max_parallel_trials=4, fork="other")
     assert (changed.name, fork_from) == ("other", "tiny")
     assert (changed.budget.n_trials, changed.budget.max_parallel_trials) == (9, 4)
     assert changed.sampler == spec.sampler
