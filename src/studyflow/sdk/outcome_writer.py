@@ -63,16 +63,16 @@ class OutcomeWriter:
             DocumentError: The metrics that the study expects are too many for an outcome.
             OSError: It could not be written.
         """
-        cause, message = Cause.OK, ""
+        cause, message, hint = Cause.OK, "", None
         if missing := [name for name in trial.metrics if name not in values]:
             cause = Cause.BAD_METRIC
             message = (
                 f"finish() was called without {list_names(missing)}; it got "
-                f"{list_names(list(values)) or 'nothing'}. Hint: the study file and the script "
-                "must use the same names."
+                f"{list_names(list(values)) or 'nothing'}."
             )
+            hint = "the study file and the script must use the same names."
         try:
-            self._record(cause, values, message, stopped)
+            self._record(cause, values, message, stopped, hint=hint)
         except DocumentError as error:
             self.refuse(error, stopped)
             raise
@@ -123,6 +123,7 @@ class OutcomeWriter:
         message: str,
         stopped: bool = False,
         keep: Keep = Keep.NOTHING,
+        hint: str | None = None,
     ) -> None:
         """Write the outcome; what cannot be written leaves a mark, so that it is no silence.
 
@@ -135,7 +136,16 @@ class OutcomeWriter:
             return
         text = _outcome_text(
             trial,
-            Outcome(trial.study, trial.number, trial.attempt, cause, metrics, message, stopped),
+            Outcome(
+                trial.study,
+                trial.number,
+                trial.attempt,
+                cause,
+                metrics,
+                message,
+                stopped,
+                hint=hint,
+            ),
         )
         file = OutcomeFile(Path(trial.outcome_path), trial)
         with self._lock:
@@ -149,12 +159,10 @@ class OutcomeWriter:
             self._written = (file, text.encode())
 
     def _record_loss(self, why: str) -> None:
-        message = (
-            f"The script called no finish(), and its last reported metrics are lost: {why}. "
-            "Hint: call sdk.finish(...) before the script ends."
-        )
+        message = f"The script called no finish(), and its last reported metrics are lost: {why}."
+        hint = "call sdk.finish(...) before the script ends."
         with contextlib.suppress(OSError):
-            self._record(Cause.BAD_METRIC, {}, message, keep=Keep.ANYTHING)
+            self._record(Cause.BAD_METRIC, {}, message, keep=Keep.ANYTHING, hint=hint)
 
     def _write_late(self, unwritten: _Unwritten) -> None:
         """Try once more to write the outcome before the process ends.
@@ -193,9 +201,15 @@ def _outcome_text(trial: Trial, outcome: Outcome) -> str:
         note = (
             f"finish() kept the {len(expected)} metrics that the study expects and left out "
             f"{len(metrics) - len(expected)} others: an outcome has at most {OUTCOME_LIMIT_BYTES} "
-            "bytes. Hint: report() the others."
+            "bytes."
         )
-        kept = replace(outcome, metrics=expected, message=f"{outcome.message} {note}".strip())
+        hint = "report() the others."
+        kept = replace(
+            outcome,
+            metrics=expected,
+            message=f"{outcome.message} {note}".strip(),
+            hint=outcome.hint or hint,
+        )
         text = kept.to_json()
-        print_error(f"studyflow: {note}\n")
+        print_error(f"studyflow: {note} Hint: {hint}\n")
         return text

@@ -81,11 +81,15 @@ class ReportingProcess:
         trial = self._trial
         if trial is None or trial.outcome_path is None or not result_of:
             return
-        message = (
-            f"{result_of}() was called in another process than the first. {_FORKED} Hint: call "
-            "sdk.finish(...) in the first process; or start the other one by spawn instead of fork."
+        outcome = Outcome(
+            trial.study,
+            trial.number,
+            trial.attempt,
+            Cause.USER_ERROR,
+            message=f"{result_of}() was called in another process than the first. {_FORKED}",
+            hint="call sdk.finish(...) in the first process; or start the other one by spawn "
+            "instead of fork.",
         )
-        outcome = Outcome(trial.study, trial.number, trial.attempt, Cause.USER_ERROR, {}, message)
         with contextlib.suppress(OSError):
             OutcomeFile(Path(trial.outcome_path), trial).write(
                 outcome.to_json().encode(), Keep.ANYTHING

@@ -122,9 +122,6 @@ def apply_curve(spec: StudySpec, outcome: Outcome, curve: Curve) -> Outcome:
         return outcome
     has_result = all(name in outcome.metrics for name in spec.metrics)
     if has_result and curve.has_every_step(spec.trial.budget):
-        return replace(
-            outcome,
-            cause=Cause.OK,
-            message=f"It had no step left when it was told to stop. {outcome.message}".strip(),
-        )
+        told = f"It had no step left when it was told to stop. {outcome.message}".strip()
+        return outcome.because(Cause.OK, Reason(Code.OK, told, outcome.hint))
     return replace(outcome, metrics={})

@@ -362,7 +362,7 @@ def _exit_code(outcome: Outcome) -> int:
 def _judge(trial: Trial, result: Result) -> Outcome:
     if result is None:
         silence = _outcome(trial, Cause.BAD_METRIC, f"Trial {trial.number} ended without a value.")
-        return replace(silence, is_silent=True)
+        return replace(silence, code=Code.OUTCOME_MISSING)
     if isinstance(result, Cause):
         return _outcome(trial, result, f"Simulated {result.value}.")
     if isinstance(result, Mapping):

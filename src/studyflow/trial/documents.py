@@ -180,15 +180,19 @@ class Outcome:
     stopped: bool = False
     """Whether the script had been told to stop, by SIGTERM or the stop file, before it called
     `finish`: its metrics are then those of a training that was cut short."""
-    is_silent: bool = field(default=False, compare=False)
-    """Whether the script ended in order and said nothing of its result, so that what it reported
-    may stand in for it. Only an executor knows; no document holds it. What was said and refused
-    is no silence."""
     hint: str | None = None
     """The way out, without a capital at its beginning; `None` when there is nothing to do."""
     code: Code | None = field(default=None, compare=False)
     """The cause more exactly, if a runner knows it. No document holds it: a script's word for it
     would not be trusted."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the script ended in order and said nothing of its result.
+
+        What it reported may stand in for it then. What was said and refused is no silence.
+        """
+        return self.code is Code.OUTCOME_MISSING
 
     @property
     def reason(self) -> Reason:

@@ -180,7 +180,7 @@ class Recorder:
         if not all(name in reported for name in names):
             logged = self._mirror.read_runs(record, names, status.started_at)
         if logged.is_retryable and is_cancelling:
-            return replace(outcome, cause=Cause.CANCELLED, message=_CANCELLED.message)
+            return outcome.because(Cause.CANCELLED, _CANCELLED.reason)
         if logged.is_retryable:
             since = self._unread_since.setdefault(attempt, self._clock())
             if self._clock() - since < self._patience_seconds:
@@ -195,13 +195,8 @@ class Recorder:
         if len(found) < len(names):
             why = why_no_value(outcome.reason, record.number, readings, logged)
             return outcome.because(outcome.cause, why)
-        return replace(
-            outcome,
-            cause=Cause.OK,
-            metrics=found,
-            message="The script called no finish(); the last logged values were taken.",
-            is_silent=False,
-        )
+        told = "The script called no finish(); the last logged values were taken."
+        return replace(outcome, metrics=found).because(Cause.OK, Reason(Code.OK, told))
 
     def _retry(
         self, record: TrialRecord, verdict: Verdict, status: AttemptStatus | None = None

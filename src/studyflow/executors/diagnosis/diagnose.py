@@ -91,8 +91,7 @@ def _judge(ending: Ending, document: Outcome | None, log_tail: str, trial: Trial
     if ending.how in _UNSEEN:
         return outcome_of(trial, Cause.LOST, _UNSEEN[ending.how])
     if ending.exit_code == 0:
-        silence = outcome_of(trial, Cause.BAD_METRIC, why_silent(log_tail, trial))
-        return replace(silence, is_silent=True)
+        return outcome_of(trial, Cause.BAD_METRIC, why_silent(log_tail, trial))
     return outcome_of(trial, *judge_exit(ending, log_tail, trial))
 
 

@@ -138,7 +138,6 @@ def _without_missing_reports(outcome: Outcome, attempt: Attempt, redact: Redacto
         hint="call sdk.finish(...) before the script ends; only sdk.report(...) may write where "
         "the reports are.",
         code=Code.METRICS_UNREADABLE,
-        is_silent=False,
     )
 
 
