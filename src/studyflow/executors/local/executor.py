@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import select
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from studyflow.errors import ExecutorError, ExecutorUnavailable
+from studyflow.errors import ExecutorError
 from studyflow.executors.local import cgroups, supervisor
 from studyflow.executors.local.attempt import (
     CHECK_SECONDS,
-    Attempt,
     Launch,
     LockState,
     has_ended,
@@ -29,9 +26,9 @@ from studyflow.executors.local.files import (
     as_unavailable,
     is_file,
     make_folder,
-    remove,
     replace_file,
 )
+from studyflow.executors.local.followed import FollowedAttempts
 from studyflow.executors.local.gpus import GpuPool
 from studyflow.executors.local.killing import ProcessKiller
 from studyflow.executors.local.logs import LocalFiles
@@ -108,12 +105,11 @@ class LocalExecutor:
         self._gpus = GpuPool.of_machine(gpus_per_trial, gpu_ids)
         self._folder = StudyFolder(root, keep)
         self._files = LocalFiles(self._folder)
-        self._killer = ProcessKiller(cgroups.find_parent())
+        killer = ProcessKiller(cgroups.find_parent())
         self._monitor = AttemptMonitor(
-            self._folder, SupervisorStarter(surroundings), self._killer, redact or Redactor()
+            self._folder, SupervisorStarter(surroundings), killer, redact or Redactor()
         )
-        self._attempts: dict[AttemptId, Attempt] = {}
-        self._told_damaged: set[AttemptId] = set()
+        self._attempts = FollowedAttempts(self._folder, killer)
 
     @property
     def traits(self) -> ExecutorTraits:
@@ -149,13 +145,13 @@ class LocalExecutor:
             # First the entry that makes poll ask for it, then the attempt: the other way round,
             # an attempt could exist that nobody sees.
             self._folder.open_entry(attempt)
-            self._discard_if_damaged(attempt)
+            self._attempts.discard_if_damaged(attempt)
             folder = self._folder.attempt(attempt)
             is_new = not folder.exists()
             if is_new:
                 with self._gpus.lock(self._folder.root):
-                    claim(folder, trial, self._launch(self._gpus.choose(self._taken_gpus())))
-            followed = self._follow(attempt)
+                    claim(folder, trial, self._launch(self._gpus.choose(self._attempts.gpus())))
+            followed = self._attempts.follow(attempt)
             _refuse_other(trial, followed.trial, self._folder.root)
             is_started = followed.is_ended or followed.supervisor.was_started_here
             if not is_started and followed.has_never_started:
@@ -163,7 +159,7 @@ class LocalExecutor:
                     self._monitor.start(followed)
                 except ExecutorError:
                     if is_new:
-                        self._discard(attempt)
+                        self._attempts.discard(attempt)
                     raise
         return attempt
 
@@ -179,20 +175,19 @@ class LocalExecutor:
         statuses: dict[AttemptId, AttemptStatus] = {}
         with as_unavailable("read", self._folder.root):
             self._folder.restore()
-            for attempt in self._open_attempts():
+            for attempt in self._attempts.open():
                 try:
-                    followed = self._follow(attempt)
+                    followed = self._attempts.follow(attempt)
                 except FileNotFoundError:
                     # Submitted this very moment, or its runner died doing so.
                     if os.path.lexists(self._folder.attempt(attempt)):
-                        self._end_damaged(attempt)
+                        self._attempts.end_damaged(attempt)
                     continue
                 except DAMAGED:  # cut short with the power, or the script's doing
-                    self._end_damaged(attempt)
+                    self._attempts.end_damaged(attempt)
                     continue
                 statuses[attempt] = self._monitor.update(followed)
-        for attempt in self._attempts.keys() - statuses.keys():
-            self._attempts.pop(attempt).supervisor.unwatch()
+        self._attempts.drop_all_but(statuses)
         return statuses
 
     def wait(self, timeout_seconds: float) -> None:
@@ -204,7 +199,7 @@ class LocalExecutor:
         deadline = time.monotonic() + timeout_seconds
         ends = select.poll()
         check_seconds = CHECK_SECONDS
-        live = [followed for followed in self._attempts.values() if not followed.is_ended]
+        live = self._attempts.live()
         for followed in live:
             descriptor = followed.supervisor.descriptor
             if descriptor is None or followed.fingerprint.is_supervisor_dead:
@@ -226,7 +221,7 @@ class LocalExecutor:
             ExecutorUnavailable: The disk refuses.
         """
         folder = self._folder.attempt(attempt)
-        followed = self._attempts.get(attempt)
+        followed = self._attempts.known(attempt)
         if followed is not None and followed.is_ended:
             return
         with as_unavailable("stop an attempt in", self._folder.root):
@@ -245,7 +240,7 @@ class LocalExecutor:
             ExecutorUnavailable: The disk refuses.
         """
         folder = self._folder.attempt(attempt)
-        followed = self._attempts.get(attempt)
+        followed = self._attempts.known(attempt)
         with as_unavailable("forget an attempt in", self._folder.root):
             is_ended = followed is not None and followed.is_ended
             is_open = self._folder.has_entry(attempt)
@@ -256,9 +251,7 @@ class LocalExecutor:
                     hint="stop it and wait for its end.",
                 )
             self._folder.close_entry(attempt)
-        self._attempts.pop(attempt, None)
-        if followed is not None:
-            followed.supervisor.unwatch()
+        self._attempts.drop(attempt)
 
     def files(self, attempt: AttemptId) -> AttemptFiles:
         """Return what the attempt left behind; works after `forget` too."""
@@ -287,70 +280,12 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Stop following the attempts; they go on."""
-        for followed in self._attempts.values():
-            followed.supervisor.unwatch()
-        self._attempts.clear()
+        self._attempts.drop_all_but(())
         self._folder.close()
         collect_children()
 
     def _launch(self, gpus: tuple[str, ...]) -> Launch:
         return Launch(self._command, gpus, self._timeout_seconds, self._stop_grace_seconds)
-
-    def _taken_gpus(self) -> Iterator[str]:
-        for attempt in self._open_attempts():
-            with contextlib.suppress(FileNotFoundError, *DAMAGED):
-                followed = self._follow(attempt)
-                if not followed.is_ended and not has_ended(followed.folder):
-                    yield from followed.launch.gpus
-
-    def _open_attempts(self) -> list[AttemptId]:
-        # Those followed here too: their entries are in reach of scripts.
-        return sorted(self._folder.open_attempts() | self._attempts.keys())
-
-    def _follow(self, attempt: AttemptId) -> Attempt:
-        followed = self._attempts.get(attempt)
-        if followed is None:
-            followed = Attempt(attempt, self._folder.attempt(attempt))
-            self._attempts[attempt] = followed
-        return followed
-
-    def _discard(self, attempt: AttemptId) -> None:
-        """Undo a claim: as if the attempt had never been submitted."""
-        folder = self._folder.attempt(attempt)
-        aside = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(aside)  # in one moment, as it came
-        self._folder.close_entry(attempt)
-        self._attempts.pop(attempt, None)
-        with contextlib.suppress(OSError):
-            remove(aside)
-
-    def _discard_if_damaged(self, attempt: AttemptId) -> None:
-        """Discard what a power cut or a script made of an attempt, once nothing of it runs."""
-        folder = self._folder.attempt(attempt)
-        try:
-            self._follow(attempt)
-        except FileNotFoundError:
-            if not os.path.lexists(folder):
-                return
-        except DAMAGED:
-            pass
-        else:
-            return
-        if self._killer.kill_unreadable(folder):
-            raise ExecutorUnavailable(
-                f"The files of attempt {attempt} were damaged; what runs of it is being killed."
-            )
-        self._discard(attempt)
-        self._folder.open_entry(attempt)
-
-    def _end_damaged(self, attempt: AttemptId) -> None:
-        """Kill what runs of an attempt that cannot be followed; its next `submit` discards it."""
-        folder = self._folder.attempt(attempt)
-        if attempt not in self._told_damaged:
-            self._told_damaged.add(attempt)
-            logger.warning("trial %s: %s is unreadable", attempt, folder)
-        self._killer.kill_unreadable(folder)
 
 
 def _refuse_other(trial: Trial, existing: Trial, root: Path) -> None:
