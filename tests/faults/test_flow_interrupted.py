@@ -12,10 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from click.testing import CliRunner
-from tests.prepared import put_mlflow_database, put_prefect_database
+from tests.prepared import Command, put_mlflow_database, put_prefect_database
 
-from studyflow.cli import main
 from studyflow.storage import default_storage_url, open_storage
 from studyflow.study import find_study, load_records
 from studyflow.trial import Cause
@@ -50,7 +48,7 @@ class Flow:
         put_prefect_database(self.home / "prefect" / "prefect.db")
         (folder / "train.py").write_text(TRAIN)
         (folder / "study.yaml").write_text(STUDY)
-        environment = {
+        self.environment = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("STUDYFLOW_", "MLFLOW_", "PREFECT_"))
@@ -59,7 +57,7 @@ class Flow:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "flows" / "run_study.py"), "study.yaml"],
                 cwd=folder,
-                env={**environment, "HOME": str(folder), "STUDYFLOW_HOME": str(self.home)},
+                env={**self.environment, "HOME": str(folder), "STUDYFLOW_HOME": str(self.home)},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -123,7 +121,8 @@ def test_an_interrupted_flow_ends_soon_in_one_line_and_leaves_no_server(
     assert {(r.state, r.cause) for r in records} == {(TrialState.FAILED, Cause.CANCELLED)}
     assert flow.servers() == []
     # What MLflow was too slow to take within the five seconds of an interrupted runner.
-    sent = CliRunner().invoke(main, ["sync", "interrupted", "--home", str(flow.home)])
-    assert sent.exit_code == 0, sent.output
-    done = CliRunner().invoke(main, ["verify", "interrupted", "--home", str(flow.home)])
-    assert done.exit_code == 0, done.output
+    for command in ("sync", "verify"):
+        log = flow.folder / f"{command}.log"
+        arguments = [command, "interrupted", "--home", str(flow.home)]
+        done = Command("studyflow", arguments, cwd=flow.folder, env=flow.environment, log=log)
+        assert done.wait(60) == 0, log.read_text()

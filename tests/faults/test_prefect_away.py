@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.faults.place import DOCUMENT, TRAIN
 from tests.ports import free_port
-from tests.prepared import put_mlflow_database, put_prefect_database
+from tests.prepared import Command, put_mlflow_database, put_prefect_database
 
 from studyflow.storage import default_storage_url, open_storage
 from studyflow.study import find_study, load_records
@@ -210,8 +210,11 @@ def test_what_follows_a_study_outlives_an_outage_too(
     server.start()
     if program[0] == "retrain_best":
         lay_out(tmp_path)
-        command = [sys.executable, "-m", "studyflow", "run", "study.yaml", "--home", "home"]
-        subprocess.run(command, cwd=tmp_path, env=server.environment, check=True, timeout=200)
+        put_mlflow_database(tmp_path / "home")
+        command = ["run", "study.yaml", "--home", "home"]
+        log = tmp_path / "run.log"
+        run = Command("studyflow", command, cwd=tmp_path, env=server.environment, log=log)
+        assert run.wait(200) == 0, log.read_text()
     flow = Flow(tmp_path, server, *program, is_hasty=is_hasty)
     try:
         flow.wait_for("trial 1")
