@@ -145,3 +145,16 @@ def broad_excepts(tree: ast.AST) -> Iterator[int]:
             for kind in kinds
         ):
             yield node.lineno
+
+
+# ---- executors -----------------------------------------------------------------------------------
+
+
+def executor_comparisons(tree: ast.AST, names: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each place that compares something with the name of an executor."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and any(
+            isinstance(side, ast.Constant) and side.value in names
+            for side in (node.left, *node.comparators)
+        ):
+            yield node.lineno, ast.unparse(node)

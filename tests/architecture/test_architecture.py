@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 from tests.architecture.rules import (
     SOURCE,
     broad_excepts,
     decisions_by_words,
+    executor_comparisons,
     long_classes,
     modules,
 )
+
+from studyflow.settings import ExecutorName
 
 MODULES: Final = modules()
 
@@ -124,3 +127,15 @@ def test_sizes_and_broad_excepts_are_found() -> None:
     assert list(long_classes(tree, 2)) == [("A", 3)]
     assert list(long_classes(tree, 3)) == []
     assert list(broad_excepts(tree)) == [6]
+
+
+def test_what_differs_between_executors_is_said_by_their_kinds() -> None:
+    names = frozenset(get_args(ExecutorName))
+    found = {
+        module.name: list(executor_comparisons(module.tree, names))
+        for module in MODULES
+        if not module.name.startswith("testing/")
+    }
+    assert {name: lines for name, lines in found.items() if lines} == {}
+    tree = ast.parse('if settings.executor != "kubernetes" or "local" == name: pass')
+    assert len(list(executor_comparisons(tree, names))) == 2
