@@ -72,7 +72,7 @@ def finished(storage: BaseStorage) -> list[tuple[object, ...]]:
 
 def stored(storage: BaseStorage) -> list[optuna.trial.FrozenTrial]:
     (study,) = storage.get_all_studies()
-    return storage.get_all_trials(study._study_id)
+    return storage.get_all_trials(storage.get_study_id_from_name(study.study_name))
 
 
 @pytest.mark.parametrize("seed", range(4))

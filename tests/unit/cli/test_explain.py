@@ -183,8 +183,12 @@ def test_a_lower_level_says_why(shown: Any) -> None:
     assert "Not a better level because: model: LinAlgError: singular." in result.stdout
 
 
-def test_every_level_has_words() -> None:
-    assert set(explain_module._LEVELS) == set(SuggestionLevel)
+@pytest.mark.parametrize("level", SuggestionLevel)
+def test_every_level_has_words(shown: Any, level: SuggestionLevel) -> None:
+    result = shown((record(0, 0.3, {**STARTUP, "rung": level.value}),), "--trial", "0")
+
+    assert result.exit_code == 0, result.output
+    assert "a kind this version does not know" not in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -112,15 +112,10 @@ def test_a_mixed_conditional_study_gets_far_below_random_search() -> None:
     sampler = BoTorchSampler(seed=1, search_space=MIXED, conditions=CONDITIONS)
     study = optuna.create_study(sampler=sampler)
     for _ in range(30):
-        trial = study.ask()
-        params: dict[str, Any] = {
-            name: trial._suggest(name, distribution)
-            for name, distribution in MIXED.items()
-            if name != "momentum"
-        }
-        if params["optimizer"] == "sgd":
-            params["momentum"] = trial._suggest("momentum", MIXED["momentum"])
-        study.tell(trial, mixed_loss(params))
+        trial = study.ask({name: MIXED[name] for name in MIXED if name != "momentum"})
+        if trial.params["optimizer"] == "sgd":
+            trial.suggest_float("momentum", 0.5, 0.99)
+        study.tell(trial, mixed_loss(trial.params))
 
     random_best = np.median(
         [

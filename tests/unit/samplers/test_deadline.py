@@ -14,6 +14,7 @@ import pytest
 import torch
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
+from tests.optuna_values import is_accepted
 
 from studyflow.samplers.acquisition.torch_acquisition import BoTorchAcquisition
 from studyflow.samplers.botorch import BoTorchSampler
@@ -54,7 +55,7 @@ def ask(
     suggestion = explanation_of(study.trials[-1])
     assert suggestion is not None
     for name, value in trial.params.items():
-        assert SPACE[name]._contains(SPACE[name].to_internal_repr(value))
+        assert is_accepted(SPACE[name], value)
     return trial.params, suggestion
 
 

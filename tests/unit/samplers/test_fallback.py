@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from tests.optuna_values import is_accepted
 from tests.unit.study.studies import complete, make_spec, open_study
 
 from studyflow.errors import StorageUnavailable
@@ -56,13 +57,6 @@ class Failing(optuna.samplers.BaseSampler):
         self._maybe("after_trial")
 
 
-def ask(study: optuna.Study) -> optuna.Trial:
-    trial = study.ask()
-    for name, distribution in SPACE.items():
-        trial._suggest(name, distribution)
-    return trial
-
-
 @pytest.mark.parametrize(
     "method",
     ["before_trial", "infer_relative_search_space", "sample_relative", "sample_independent"],
@@ -71,13 +65,11 @@ def test_a_trial_whose_sampler_raises_has_all_parameters_and_says_why(method: st
     sampler = FallbackSampler(Failing(method, ValueError("not positive definite\nmatrix ...")), 7)
     study = optuna.create_study(sampler=sampler)
 
-    trials = [ask(study) for _ in range(8)]
+    trials = [study.ask(SPACE) for _ in range(8)]
 
     for trial in trials:
         assert trial.params.keys() == SPACE.keys()
-        assert all(
-            SPACE[n]._contains(SPACE[n].to_internal_repr(v)) for n, v in trial.params.items()
-        )
+        assert all(is_accepted(SPACE[name], value) for name, value in trial.params.items())
     assert len({tuple(trial.params.values()) for trial in trials}) == 8
     explained = explanation_of(study.trials[3])
     assert explained is not None
@@ -93,7 +85,7 @@ def test_a_trials_point_is_that_of_its_number_whoever_asks() -> None:
         for _ in range(n_before):
             study.ask()
         study.sampler = FallbackSampler(Failing("sample_relative", ValueError()), 7)
-        return [ask(study).params for _ in range(3 - n_before)]
+        return [study.ask(SPACE).params for _ in range(3 - n_before)]
 
     assert first_three(0)[2] == first_three(2)[0]
 
@@ -104,7 +96,7 @@ def test_a_failure_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     )
     with caplog.at_level(logging.WARNING, "studyflow"):
         for _ in range(3):
-            ask(study)
+            study.ask(SPACE)
     told = [record.message for record in caplog.records if record.name.startswith("studyflow")]
     assert told == ["Trial 0 is quasi-random: Failing failed with RuntimeError: singular"]
 
@@ -114,7 +106,7 @@ def test_a_result_is_told_though_the_sampler_cannot_take_it_in(
 ) -> None:
     study = optuna.create_study(sampler=FallbackSampler(Failing("after_trial", KeyError("x")), 0))
     with caplog.at_level(logging.WARNING, "studyflow"):
-        study.tell(ask(study), 1.0)
+        study.tell(study.ask(SPACE), 1.0)
     assert study.trials[0].values == [1.0]
     assert (
         "The sampler does not learn from trial 0: Failing failed with KeyError: 'x'" in caplog.text
@@ -157,7 +149,7 @@ def test_a_sampler_that_hangs_is_left_behind_and_asked_again_when_it_has_come_ba
     sampler = FallbackSampler(hanging, 7, ask_seconds=1.0)
     study = optuna.create_study(sampler=sampler)
 
-    trials = [ask(study) for _ in range(3)]
+    trials = [study.ask(SPACE) for _ in range(3)]
 
     assert all(trial.params.keys() == SPACE.keys() for trial in trials)
     assert hanging.n_calls == 1, "nothing is asked of it meanwhile"
@@ -171,7 +163,7 @@ def test_a_sampler_that_hangs_is_left_behind_and_asked_again_when_it_has_come_ba
     for thread in threading.enumerate():
         if thread.name == "sampler":
             thread.join(30)
-    assert ask(study).params == {"lr": 0.01, "width": 32, "optimizer": "sgd"}
+    assert study.ask(SPACE).params == {"lr": 0.01, "width": 32, "optimizer": "sgd"}
     assert explanation_of(study.trials[3]) is None
 
 

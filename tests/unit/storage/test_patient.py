@@ -34,21 +34,28 @@ class Place:
 
     def __init__(self, storage: BaseStorage | None = None, patience_seconds: float = 600.0) -> None:
         self.clock = FakeClock()
-        self.failing = FailingStorage(storage or optuna.storages.InMemoryStorage())
+        self.storage = storage or optuna.storages.InMemoryStorage()
+        self.failing = FailingStorage(self.storage)
         self.study_id = self.failing.create_new_study(MINIMIZE, "demo")
         self.heard: list[str] = []
         self.pauses: list[float] = []
         self.back_after = float("inf")
+        self.sleep: Callable[[float], object] = self.rest
+        """What a pause comes to; tests let something else happen meanwhile."""
+        self.now: Callable[[], float] = self.clock
         self.patient = PatientStorage(
             self.failing,
             patience_seconds,
             on_wait=self.heard.append,
-            clock=self.clock,
-            sleep=self.sleep,
+            clock=lambda: self.now(),
+            sleep=self.pause,
             jitter=lambda: 1.0,
         )
 
-    def sleep(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+    def rest(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.clock.advance(seconds)
         if sum(self.pauses) >= self.back_after:
@@ -56,6 +63,12 @@ class Place:
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         return self.failing.get_all_trials(self.study_id)
+
+    def trial_ids(self) -> list[int]:
+        return [
+            self.storage.get_trial_id_from_study_id_trial_number(self.study_id, trial.number)
+            for trial in self.trials()
+        ]
 
 
 @pytest.mark.fault("F26")
@@ -147,14 +160,14 @@ class TestEveryWriteIsDoneOnce:
     def test_a_trial_that_is_made(self, place: Place) -> None:
         trial_id = place.patient.create_new_trial(place.study_id)
 
-        assert [t._trial_id for t in place.trials()] == [self.trial_id, trial_id]
+        assert place.trial_ids() == [self.trial_id, trial_id]
 
     def test_a_trial_that_is_enqueued_beside_one_alike(self, place: Place) -> None:
         template = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": {"x": 0.5}})
 
         ids = [place.patient.create_new_trial(place.study_id, template) for _ in range(2)]
 
-        assert [t._trial_id for t in place.trials()] == [self.trial_id, *ids]
+        assert place.trial_ids() == [self.trial_id, *ids]
 
     def test_a_trial_that_is_taken_over(self, place: Place) -> None:
         templates = [create_trial(value=float(n)) for n in range(2)]
@@ -168,7 +181,8 @@ class TestEveryWriteIsDoneOnce:
     def test_a_study(self, place: Place) -> None:
         for name in ("named", None):
             study_id = place.patient.create_new_study(MINIMIZE, name)
-            assert place.failing.get_all_studies()[-1]._study_id == study_id
+            newest = place.failing.get_all_studies()[-1]
+            assert place.failing.get_study_id_from_name(newest.study_name) == study_id
         assert len(place.failing.get_all_studies()) == 3
 
     def test_a_study_that_is_removed(self, place: Place) -> None:
@@ -204,8 +218,8 @@ def test_a_trial_that_another_runner_told_while_the_storage_was_away_keeps_its_v
     place = Place()
     trial_id = place.patient.create_new_trial(place.study_id)
     place.failing.fail(StorageFault.LOST_BEFORE_COMMIT, "set_trial_state_values", times=1)
-    tell = place.failing._storage.set_trial_state_values
-    place.patient._sleep = lambda seconds: tell(trial_id, TrialState.COMPLETE, [1.0])  # type: ignore[assignment]
+    tell = place.storage.set_trial_state_values
+    place.sleep = lambda seconds: tell(trial_id, TrialState.COMPLETE, [1.0])
 
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         place.patient.set_trial_state_values(trial_id, TrialState.COMPLETE, [2.0])
@@ -225,17 +239,17 @@ def test_trials_made_in_one_step_of_the_clock_are_told_apart() -> None:
 def test_a_database_that_keeps_whole_seconds_has_each_trial_once() -> None:
     class Coarse(FailingStorage):
         def get_all_trials(self, *args: object, **named: object) -> list[optuna.trial.FrozenTrial]:
-            trials = copy.deepcopy(self._storage.get_all_trials(place.study_id))
+            trials = copy.deepcopy(place.storage.get_all_trials(place.study_id))
             for trial in trials:
                 assert trial.datetime_start is not None
                 trial.datetime_start = trial.datetime_start.replace(microsecond=0)
             return trials
 
     place = Place()
-    failing = Coarse(place.failing._storage)
+    failing = Coarse(place.storage)
     failing.fail(StorageFault.LOST_AFTER_COMMIT, "create_new_trial", times=1)
 
-    PatientStorage(failing, sleep=place.sleep).create_new_trial(place.study_id)
+    PatientStorage(failing, sleep=place.rest).create_new_trial(place.study_id)
 
     assert len(place.trials()) == 1
 
@@ -247,7 +261,7 @@ def test_who_interrupts_the_waiting_does_not_wait_again() -> None:
     def ctrl_c(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    place.patient._sleep = ctrl_c
+    place.sleep = ctrl_c
     with pytest.raises(KeyboardInterrupt):
         place.patient.get_all_trials(place.study_id)
     with pytest.raises(StorageUnavailable):
@@ -315,7 +329,7 @@ def test_two_threads_that_find_the_storage_back_in_one_moment_tell_it_once() -> 
             in_a_thread(others.pop())  # between what this thread has read and what it writes
         return place.clock()
 
-    place.patient._clock = clock
+    place.now = clock
     place.patient.create_new_trial(place.study_id)
 
     assert others == []
@@ -332,9 +346,9 @@ def test_a_storage_that_answers_one_thread_is_not_told_as_back_while_another_wai
 
     def sleep(seconds: float) -> None:
         in_a_thread(lambda: place.patient.get_all_trials(place.study_id))
-        place.sleep(seconds)
+        place.rest(seconds)
 
-    place.patient._sleep = sleep
+    place.sleep = sleep
     place.patient.set_study_user_attr(place.study_id, "key", 1)
 
     away, back = place.heard
@@ -363,7 +377,7 @@ def test_many_threads_wait_side_by_side_and_make_each_trial_once() -> None:
 
     def sleep(seconds: float) -> None:
         with lock:
-            place.sleep(seconds)
+            place.rest(seconds)
             if len(place.pauses) > 30:
                 place.failing.heal()
 
@@ -372,7 +386,7 @@ def test_many_threads_wait_side_by_side_and_make_each_trial_once() -> None:
         for _ in range(5):
             place.patient.create_new_trial(place.study_id)
 
-    place.patient._sleep = sleep
+    place.sleep = sleep
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -418,7 +432,7 @@ def test_a_locked_sqlite_file_is_waited_for_and_a_trial_is_made_once(tmp_path: P
             if len(place.pauses) == 3:
                 other.close()
 
-        patient._sleep = release
+        place.sleep = release
         patient.create_new_trial(place.study_id)
 
         assert place.pauses == [0.1, 0.2, 0.4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import optuna
 import pytest
 from tests.unit.study.studies import make_spec, open_study
 
@@ -150,8 +151,8 @@ def test_a_copy_of_a_folder_on_a_machine_of_the_same_name_is_elsewhere() -> None
 
 
 def test_a_runner_that_ends_says_that_its_last_beat_is_the_last() -> None:
-    study = open_study(make_spec())
-    storage = study.optuna_study._storage
+    storage = optuna.storages.InMemoryStorage()
+    study = open_study(make_spec(), storage)
     with heartbeat(study, storage, "gpu-1/1a", seconds=3600.0):
         pass
     beat = load_beats(study.optuna_study)["gpu-1/1a"]

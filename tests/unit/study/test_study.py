@@ -401,9 +401,9 @@ def test_a_point_whose_runner_was_killed_while_cancelling_it_is_not_enqueued_twi
     study = open_study(spec, kept)
     assert study.ask() is not None
     # The cause is written first and the state last; the next runner does both again.
-    study.optuna_study._storage.set_trial_user_attr(
-        study.optuna_study.trials[0]._trial_id, "cause", Cause.CANCELLED.value
-    )
+    study_id = kept.get_study_id_from_name(spec.name)
+    trial_id = kept.get_trial_id_from_study_id_trial_number(study_id, 0)
+    kept.set_trial_user_attr(trial_id, "cause", Cause.CANCELLED.value)
 
     assert [r.state for r in open_study(spec, kept).records()] == [TrialState.RUNNING]
 
@@ -524,10 +524,9 @@ def test_a_suggestion_cut_short_by_a_kill_is_completed_not_redrawn(
     kept = storage()
     spec = make_spec(search_space=CONDITIONAL, sampler={"type": sampler, "seed": 3})
     dying = open_study(spec, kept)
-    trial = dying.optuna_study.ask()
-    before: dict[str, Any] = {}
-    for name in ("x", "optimizer")[:n_suggested]:
-        before[name] = trial._suggest(name, spec.space[name].distribution())
+    suggested = ("x", "optimizer")[:n_suggested]
+    trial = dying.optuna_study.ask({name: spec.space[name].distribution() for name in suggested})
+    before = trial.params
 
     study = open_study(spec, kept)
     completed = study.complete_suggestion(trial.number)

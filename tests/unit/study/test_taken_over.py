@@ -169,7 +169,9 @@ def half_told_by_format_1(kept: optuna.storages.InMemoryStorage) -> Study:
     """Return a study in which a runner of format 1 was killed before the state of trial 0."""
     study = open_study(make_spec(), kept)
     begun(study)
-    trial = optuna.trial.Trial(study.optuna_study, study.optuna_study.trials[0]._trial_id)
+    study_id = kept.get_study_id_from_name(study.optuna_study.study_name)
+    trial_id = kept.get_trial_id_from_study_id_trial_number(study_id, 0)
+    trial = optuna.trial.Trial(study.optuna_study, trial_id)
     trial.set_constraint("size <= 1", 7.0)
     trial.set_constraint("size >= 0", -1.0)
     for key, value in (
@@ -215,7 +217,7 @@ def test_an_older_version_reads_the_attributes_of_the_last_attempt() -> None:
 
     study.tell(0, Verdict(Cause.CANCELLED, TrialState.FAILED))
 
-    (trial,) = kept.get_all_trials(study.optuna_study._study_id)
+    (trial,) = kept.get_all_trials(kept.get_study_id_from_name(study.optuna_study.study_name))
     old = (form.CAUSE, form.MESSAGE, form.METRICS, form.SECONDS, form.NODE)
     assert [trial.user_attrs[key] for key in old] == ["cancelled", "", {}, None, None]
 

@@ -62,8 +62,8 @@ class Sites:
             retry={"backoff_seconds": 2},
         )
         self.clock = FakeClock()
-        storage = optuna.storages.InMemoryStorage()
-        self.a, self.b = (Site(n, self.spec, storage, self.clock, **executor) for n in "ab")
+        self.storage = optuna.storages.InMemoryStorage()
+        self.a, self.b = (Site(n, self.spec, self.storage, self.clock, **executor) for n in "ab")
 
     def turns(self, n: int, *sites: Site) -> list[TunerResult | None]:
         results: list[TunerResult | None] = []
@@ -109,8 +109,7 @@ def test_a_run_of_fewer_trials_does_not_shrink_the_study_of_another_that_goes_on
     few = sites.spec.model_copy(
         update={"budget": sites.spec.budget.model_copy(update={"n_trials": 3})}
     )
-    storage = sites.a.study.optuna_study._storage
-    sites.b = Site("b", few, storage, sites.clock, **executor)
+    sites.b = Site("b", few, sites.storage, sites.clock, **executor)
     sites.turns(1, sites.a)
     for _ in range(40):
         sites.turns(1, sites.b, sites.a)

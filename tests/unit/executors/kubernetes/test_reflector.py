@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,12 +40,15 @@ class Rig:
         self.api = FakeClusterApi(self.cluster, **api)
         self.side_door = FakeClusterApi(self.cluster)
         self.n_changes = 0
+        self.during_change: Callable[[], object] = lambda: None
+        """What happens in the watching thread as soon as something has changed."""
         self.reflector = Reflector(
             self.api, kind, "study=demo", self.count, self.cluster.clock, is_threaded=False
         )
 
     def count(self) -> None:
         self.n_changes += 1
+        self.during_change()
 
     def create(self, name: str, label: str = "demo") -> dict[str, Any]:
         return self.side_door.create_job(manifest(name, label))
@@ -141,12 +146,12 @@ def test_a_watch_that_is_cut_in_the_middle_loses_nothing() -> None:
     rig.create("a")
     rig.create("b")
 
-    def cut(event: str, item: dict[str, Any]) -> None:
+    def cut() -> None:
+        rig.during_change = lambda: None
         raise AWAY
 
-    original, rig.reflector._on_change = rig.reflector._on_change, lambda: cut("", {})
+    rig.during_change = cut
     rig.reflector.step()
-    rig.reflector._on_change = original
     rig.reflector.step()
 
     assert rig.names() == ["a", "b"]
@@ -315,7 +320,7 @@ def test_the_end_of_a_former_object_of_this_name_does_not_hide_the_new_one() -> 
     uid = again["metadata"]["uid"]
 
     seen = []
-    rig.reflector._on_change = lambda: seen.append(dict(rig.reflector.objects()))
+    rig.during_change = lambda: seen.append(dict(rig.reflector.objects()))
     rig.reflector.step()
 
     assert [objects["a"]["metadata"]["uid"] for objects in seen] == [uid] * len(seen)
@@ -327,6 +332,7 @@ def test_the_end_of_a_former_object_of_this_name_does_not_hide_the_new_one() -> 
 def test_a_thread_follows_by_itself_until_it_is_closed() -> None:
     cluster = FakeCluster()
     api = FakeClusterApi(cluster, watch_seconds=5.0)
+    before = threading.enumerate()
     reflector = Reflector(api, "jobs", "study=demo", lambda: None)
     reflector.start()
     reflector.start()
@@ -336,10 +342,9 @@ def test_a_thread_follows_by_itself_until_it_is_closed() -> None:
         time.sleep(0.01)
     assert list(reflector.objects()) == ["a"]
 
+    (thread,) = (t for t in threading.enumerate() if t not in before)
     reflector.close()
     FakeClusterApi(cluster).create_job(manifest("b"))  # an event, so that the watch looks up
-    thread = reflector._thread
-    assert thread is not None
     thread.join(timeout=10)
     assert not thread.is_alive()
     assert list(reflector.objects()) == ["a"]
