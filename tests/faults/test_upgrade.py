@@ -1,9 +1,9 @@
 """A study that an earlier studyflow left in the middle is finished by this one.
 
-`tests/golden/study-format-1` is what studyflow 0.1.0 left when all its processes were killed: its
+`tests/golden/study-format-N` is what a studyflow left when all its processes were killed: its
 storage and its trials' folders, with places written as `@HOME@` and the like. Trials 0 to 2 were
-recorded, trial 3 had ended and nobody had looked, trial 4 was running. It is never written anew: a
-later format gets a folder of its own beside it.
+recorded, trial 3 had ended and nobody had looked, trial 4 was running; in format 2, trial 1 had
+lost its first attempt. None is ever written anew: a later format gets a folder of its own.
 """
 
 from __future__ import annotations
@@ -42,9 +42,14 @@ def restore(kept: Path, place: Place) -> None:
         target.write_text(text)
 
 
+LOST_BEFORE = {"study-format-1": 0, "study-format-2": 1}
+"""Attempts of trial 1 that were lost before all processes were killed."""
+
+
 @pytest.mark.parametrize("kept", sorted(GOLDEN.glob("study-format-*")), ids=lambda path: path.name)
 @pytest.mark.fault("F57")
 def test_a_study_of_every_kept_format_is_gone_on_with(kept: Path, tmp_path: Path) -> None:
+    n_lost = LOST_BEFORE[kept.name]
     place = Place(tmp_path)
     restore(kept, place)
     before = place.records()
@@ -57,11 +62,14 @@ def test_a_study_of_every_kept_format_is_gone_on_with(kept: Path, tmp_path: Path
     assert [record.values for record in records[:3]] == [record.values for record in before[:3]]
     assert [record.params for record in records[:5]] == [record.params for record in before]
     assert [(record.cause, record.attempt) for record in records] == [
-        *[(Cause.OK, 1)] * 4,
+        (Cause.OK, 1),
+        (Cause.OK, 1 + n_lost),
+        *[(Cause.OK, 1)] * 2,
         (Cause.OK, 2),
         (Cause.OK, 1),
     ]
     assert all(record.values == (record.params["x"],) for record in records)
     assert [lost.attempt for lost in records[4].lost_attempts] == [1]
+    assert [lost.cause for lost in records[1].lost_attempts] == [Cause.LOST] * n_lost
     assert set(place.mlflow_trials()) == {0, 1, 2, 3, 4, 5}
     place.verify()
