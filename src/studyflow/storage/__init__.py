@@ -13,7 +13,6 @@ A command that only reads fails at once when the storage is away; a runner waits
 
 from studyflow.storage.changes import TrialChange
 from studyflow.storage.forwarding import ForwardingStorage
-from studyflow.storage.journal import ProcessLock
 from studyflow.storage.network_files import is_on_network
 from studyflow.storage.opening import (
     TransactionLimits,
@@ -22,6 +21,7 @@ from studyflow.storage.opening import (
     storage_errors,
 )
 from studyflow.storage.patient import PatientStorage
+from studyflow.storage.process_lock import ProcessLock
 from studyflow.storage.urls import DEFAULT_FOLDER, default_storage_url, file_of, redacted
 
 __all__ = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -11,18 +10,19 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import optuna
-from optuna.storages.journal import BaseJournalBackend, JournalFileOpenLock
+from optuna.storages.journal import BaseJournalBackend
 
 from studyflow.errors import StorageBroken, StorageUnavailable
+from studyflow.storage.process_lock import ProcessLock
 
 if TYPE_CHECKING:
-    from io import BufferedRandom
+    pass
 
 _log = logging.getLogger(__name__)
 
@@ -34,21 +34,6 @@ _PASSING: Final = _FULL | {
 """Refusals that may end by themselves, or when somebody makes room."""
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
-
-LOCK_SECONDS: Final = 5.0
-"""How long a write waits for another one. Writing takes milliseconds, so a lock that is held for
-longer belongs to a process that is stopped, or to a disk that hangs."""
-
-READ_LOCK_SECONDS: Final = 1.0
-"""How long a read waits for a write. It then reads what is there: a stopped process holds up no
-`studyflow status`."""
-
-_LOCK_POLL_SECONDS: Final = 0.002
-"""Pause between two tries to get a lock: a tenth of what a write takes on a slow disk."""
-
-_LOCKS: Final = Path("/proc/locks")
-"""Where Linux lists who holds which lock."""
-
 _MARK_BYTES: Final = 1024
 """How much of what was read is compared before each use of the file."""
 
@@ -57,110 +42,6 @@ WHOLE_CHECK_SECONDS: Final = 60.0
 
 _BEGINNING: Final = b'{"op_code":'
 """How each line of a journal begins, as Optuna and we write it."""
-
-
-class ProcessLock(JournalFileOpenLock):
-    """A lock between processes that the kernel releases when its holder dies.
-
-    Optuna's own journal locks are files: one left by a killed process holds up the next for 30 s.
-    Not for network file systems, where `flock` may not reach other machines.
-
-    A process that is stopped while it holds the lock keeps it. Nobody takes it away: what it had
-    begun to write would come in the middle of what others write.
-
-    Args:
-        path: Lock file; created beside the journal and never removed.
-        patience_seconds: How long to wait for it.
-    """
-
-    def __init__(self, path: Path, patience_seconds: float = LOCK_SECONDS) -> None:
-        super().__init__(str(path))
-        self._path = path
-        self._patience_seconds = patience_seconds
-        self._file: BufferedRandom | None = None
-
-    def acquire(self) -> bool:
-        """Wait for the lock, then hold it; always True.
-
-        Raises:
-            StorageUnavailable: Another process has held it for all this time.
-        """
-        self.release()  # an exception of a signal handler may have come before the last release
-        deadline = time.monotonic() + self._patience_seconds
-        while True:
-            file = self._path.open("ab+")
-            if not _lock(file, fcntl.LOCK_EX, deadline):
-                held = _held_by(file, self._path)
-                file.close()
-                raise held
-            if _is_at(file, self._path):
-                self._file = file
-                return True
-            file.close()  # somebody removed the lock file, and others lock the new one
-
-    def release(self) -> None:
-        """Let go of the lock."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Keep writers out while a reader reads, as far as the lock can be had; leave no trace.
-
-        A holder of the lock reads at once.
-        """
-        with ExitStack() as stack:
-            if self._file is not None:
-                yield
-                return
-            # Without a lock file nobody writes; without the right to it, reading is still possible.
-            with suppress(FileNotFoundError, PermissionError):
-                file = stack.enter_context(self._path.open("rb"))
-                _lock(file, fcntl.LOCK_SH, time.monotonic() + READ_LOCK_SECONDS)
-            yield
-
-
-def _lock(file: IO[bytes], kind: int, deadline: float) -> bool:
-    """Wait for a lock until a time; return whether it is held now."""
-    while True:
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_LOCK_POLL_SECONDS)
-        else:
-            return True
-
-
-def _is_at(file: IO[bytes], path: Path) -> bool:
-    """Return whether an open file is still the one at a path."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _held_by(file: IO[bytes], path: Path) -> StorageUnavailable:
-    """Return the error that says which process holds the lock on a file, and what to do."""
-    inode = str(os.fstat(file.fileno()).st_ino)
-    who, hint = "another process", "is one of this study's runners stopped?"
-    with suppress(OSError, StopIteration, IndexError):
-        # Such as `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`.
-        table = [line.split() for line in _LOCKS.read_text().splitlines()]
-        process = next(
-            row[4] for row in table if row[1] == "FLOCK" and row[5].rpartition(":")[2] == inode
-        )
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-        who, hint = f"process {process}", "wait for it, or end it."
-        if state in ("T", "t"):
-            who = f"process {process}, which is stopped"
-            hint = f"let it go on (kill -CONT {process}), or end it."
-    return StorageUnavailable(
-        f"The study file {path.with_suffix('')} is locked by {who}.",
-        hint=f"{hint} Nothing that was recorded is lost.",
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,16 +111,18 @@ class Tuner:
                 self._executor.wait(self._settings.poll_seconds)
                 if interrupt.n_arrived() > n_arrived:
                     raise interrupt.Terminated  # what was raised then was lost
-        except Exception:
-            raise
-        except BaseException:
-            try:
-                if self._ends_trials():
-                    self.cancel()
-            except StudyflowError as error:
-                self._observer.noted(f"Left all running trials to the next runner: {error}")
+        except BaseException as error:
+            if not isinstance(error, Exception):  # told to end
+                self._cancel_if_wanted()
             raise
         return result
+
+    def _cancel_if_wanted(self) -> None:
+        try:
+            if self._ends_trials():
+                self.cancel()
+        except StudyflowError as error:
+            self._observer.noted(f"Left all running trials to the next runner: {error}")
 
     def turn(self) -> TunerResult | None:
         """Do all that can be done now; return the result once nothing is left to wait for."""
@@ -233,10 +235,9 @@ class Tuner:
         try:
             while (left := self._cancel_once()) is not None and self._clock() < deadline:
                 self._executor.wait(left.pause_seconds)
-        except Exception:
-            raise
-        except BaseException:  # told to end once more, and at once
-            self._say_left(left)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # told to end once more, and at once
+                self._say_left(left)
             raise
         self._say_left(left)
 

@@ -22,7 +22,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studyflow.cli import exits, main
 from studyflow.errors import StorageBroken, StorageUnavailable
-from studyflow.storage import PatientStorage, ProcessLock, default_storage_url, open_storage
+from studyflow.storage import (
+    PatientStorage,
+    ProcessLock,
+    default_storage_url,
+    open_storage,
+    process_lock,
+)
 from studyflow.storage import journal as journal_module
 from studyflow.storage.journal import WHOLE_CHECK_SECONDS, repair_tail
 from studyflow.testing.fake_clock import FakeClock
@@ -297,7 +303,7 @@ def test_a_write_that_was_taken_back_is_not_read_on_from(
         )  # without the lock, which the reader cannot wait for
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(journal_module, "READ_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(process_lock, "READ_LOCK_SECONDS", 0.0)
     monkeypatch.setattr(os, "fsync", no_room)
     with pytest.raises(StorageUnavailable):
         journal.storage.create_new_trial(0)
@@ -386,7 +392,7 @@ def test_a_frozen_writer_holds_up_nobody_for_ever_and_is_named(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = journal.path.with_name("studies.journal.lock")
-    monkeypatch.setattr(journal_module, "READ_LOCK_SECONDS", 0.02)
+    monkeypatch.setattr(process_lock, "READ_LOCK_SECONDS", 0.02)
     other = Journal(journal.path.parent / "other")
     with held(lock) as holder:
         holder.send_signal(signal.SIGSTOP)

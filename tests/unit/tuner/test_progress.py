@@ -6,18 +6,17 @@ from typing import Any
 
 import pytest
 from tests.unit.study.studies import make_spec
-from tests.unit.tuner.rig import (
-    Rig,
-    losing,
-    parallel,
-)
+from tests.unit.tuner.rig import Diary, Rig, losing, parallel
 
 from studyflow.observers.observer import Observer
+from studyflow.reasons import Code, Reason
 from studyflow.study import set_paused
+from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import Params
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialState
 from studyflow.tuner import TunerResult
+from studyflow.tuner.progress import Leftover, Notes, Stopwatch
 
 
 def test_reaching_the_target_lets_running_trials_finish_and_starts_no_more() -> None:
@@ -162,3 +161,52 @@ def test_a_pause_is_no_part_of_the_time_budget() -> None:
 
     assert result.reason == "The time budget of 25 s is spent (budget.timeout_seconds)."
     rig.check(n_counted=8)  # two that ran when it was paused, and three rounds in 25 s
+
+
+# ---- notes, time and what is left ---------------------------------------------------------------
+
+
+def test_a_note_is_said_again_only_after_a_turn_without_it() -> None:
+    diary = Diary()
+    notes = Notes(diary)
+    for found in (["a", "b", "a"], ["a"], [], ["a"]):
+        notes.begin_turn()
+        for note in found:
+            notes.add(note)
+
+    assert diary.notes == ["a", "b", "a"]
+    assert notes.summary == "a"
+
+
+def test_the_first_right_that_is_lost_is_why_the_study_ends() -> None:
+    diary = Diary()
+    notes = Notes(diary)
+    first, second = (Reason(Code.EXECUTOR_BLOCKED, text) for text in ("No stop.", "No delete."))
+    notes.lose_right(first)
+    notes.lose_right(second)
+
+    assert (notes.blocked, diary.notes) == (first, ["No stop."])
+
+
+def test_pauses_are_no_part_of_the_time_that_a_runner_has_worked() -> None:
+    clock = FakeClock()
+    watch = Stopwatch(clock)
+    for is_paused in (False, True, True, False):
+        clock.advance(10.0)
+        watch.observe(is_paused)
+    clock.advance(5.0)
+
+    assert (watch.elapsed_seconds, watch.worked_seconds) == (45.0, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [
+        (1, "trial 0"),
+        (3, "trials 0, 1, 2"),
+        (12, "trials 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"),
+    ],
+)
+def test_what_is_left_to_the_next_runner_is_named_shortly(n: int, words: str) -> None:
+    left = Leftover(tuple(range(n)), "Told to end.")
+    assert str(left) == f"Left to the next runner: {words}. Told to end."
