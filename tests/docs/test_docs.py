@@ -91,6 +91,14 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_every_module_of_the_page_on_the_architecture_exists() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`((?:\w+/)+(?:\w+\.py)?|\w+\.py)`", page)
+    roots = (ROOT / "src/studyflow", ROOT)
+    assert len(named) > 30
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+
+
 MESSAGES = [
     message
     for line in (ROOT / "docs" / "troubleshooting.md").read_text().splitlines()
