@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,30 +65,35 @@ def _long_tests(tree: ast.Module) -> set[str]:
     }
 
 
-def section(runs: tuple[LongRun, ...]) -> str:
-    """Return the page's section on the long tests."""
+def section(runs: Collection[LongRun], known: Collection[str]) -> str:
+    """Return the page's section on the long tests.
+
+    Args:
+        runs: What became of those that ran.
+        known: All of them, as `file::test`.
+    """
+    missing = sorted(set(known) - {run.test.partition("[")[0] for run in runs})
+    rows = [
+        *(
+            f"| `{_short(run.test)}` | {run.did} | {run.date} | {run.outcome} | "
+            f"{_duration(run.seconds)} |"
+            for run in runs
+        ),
+        *(f"| `{_short(test)}` | | not yet | | |" for test in missing),
+    ]
+    n_passed = sum(run.outcome == "passed" for run in runs)
     head = (
         "## The long forms\n\n"
         "Some tests have a long form: more faults, real outages and time limits, a thousand times "
-        "the examples. These\nrun at night (`make test-long`)"
+        f"the examples. These\nrun at night (`make test-long`); {n_passed} of {len(runs)} cases "
+        "passed when they last ran.\n\n"
+        "| test | what it did | last run | result | took |\n|---|---|---|---|---|\n"
     )
-    if not runs:
-        return f"{head} and have not run yet.\n"
-    rows = [
-        f"| `{run.test.removeprefix('tests/')}` | {run.did} | {run.date} | {run.outcome} | "
-        f"{_duration(run.seconds)} |"
-        for run in runs
-    ]
-    n_passed = sum(run.outcome == "passed" for run in runs)
-    return "\n".join(
-        [
-            f"{head}; {n_passed} of {len(runs)} passed when they last ran.\n",
-            "| test | what it did | last run | result | took |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+    return head + "".join(f"{row}\n" for row in rows)
+
+
+def _short(test: str) -> str:
+    return test.removeprefix("tests/")
 
 
 def _duration(seconds: int) -> str:

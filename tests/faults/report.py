@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.catalogue import CONTRACT, FAULTS, Fault
-from tests.faults.long_run import Recorder, last_runs, section
+from tests.faults.long_run import Recorder, last_runs, long_tests, section
 
 ROOT = Path(__file__).parents[2]
 SUITES = (
@@ -91,7 +91,7 @@ def reliability_page(tests: Mapping[str, Sequence[str]]) -> str:
         rows.append(f"| {fault.id} | {fault.fault} | {fault.promise} | {state} | {names} |")
     n_hold = sum(state_of(f, tests.get(f.id, ())) == "holds" for f in FAULTS)
     table = "\n".join(rows) + f"\n\n{n_hold} of {len(FAULTS)} rows hold.\n"
-    return f"{HEAD.read_text()}{table}\n{section(last_runs())}"
+    return f"{HEAD.read_text()}{table}\n{section(last_runs(), long_tests())}"
 
 
 def _short(test: str) -> str:

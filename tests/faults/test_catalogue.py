@@ -47,9 +47,10 @@ def test_what_became_of_a_long_test_is_kept_and_shown(tmp_path: Path) -> None:
     [run] = last_runs(file)
 
     assert run == LongRun(test, run.date, "passed", 1200, "100 faults")
-    assert "1 of 1 passed" in section((run,))
-    assert section((run,)).endswith(f"| 100 faults | {run.date} | passed | 20 min |\n")
-    assert section(()).endswith("have not run yet.\n")
+    page = section((run,), ["tests/test_other.py::test_never"])
+    assert "1 of 1 cases passed" in page
+    assert f"| 100 faults | {run.date} | passed | 20 min |" in page
+    assert page.endswith("| `test_other.py::test_never` | | not yet | | |\n")
 
 
 def _report(test: str, when: Any, outcome: Any, seconds: float) -> pytest.TestReport:
