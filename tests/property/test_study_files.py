@@ -77,7 +77,7 @@ def test_a_study_survives_being_written_and_read(study: dict[str, Any]) -> None:
     assert find_problems(spec.to_yaml()) == (spec, ())
     again = find_problems(spec.to_yaml())[0]
     assert again is not None
-    assert again.fingerprint() == spec.fingerprint()
+    assert again.identity() == spec.identity()
 
 
 @quick

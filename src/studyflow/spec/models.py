@@ -8,7 +8,6 @@ first.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -230,7 +229,7 @@ class NotifySpec(Part):
 
 
 class ResourcesSpec(Part):
-    """What one trial needs. Locally only `gpu` has an effect: cards are handed out one a slot."""
+    """What one trial needs. Locally only `gpu` has an effect: each slot gets GPUs of its own."""
 
     cpu: Text | None = Field(
         default=None, pattern=r"^\d+(\.\d+)?m?$", description="Cores, such as `2` or `500m`."
@@ -419,11 +418,6 @@ class StudySpec(Part):
             "search_space": space,
             "objectives": [objective.model_dump(mode="json") for objective in self.objectives],
         }
-
-    def fingerprint(self) -> str:
-        """Return a hash of `identity()`; the order of parameters does not matter."""
-        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:

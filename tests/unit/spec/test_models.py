@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -123,7 +124,7 @@ def test_a_study_survives_being_written_and_read() -> None:
     assert "type: botorch" in text
 
 
-def test_the_fingerprint_follows_search_space_and_objectives_only() -> None:
+def test_the_identity_follows_search_space_and_objectives_only() -> None:
     base = study()
     same = study(
         name="other",
@@ -135,20 +136,20 @@ def test_the_fingerprint_follows_search_space_and_objectives_only() -> None:
     space = EXAMPLE["search_space"]
     momentum = {**space["momentum"], "when": {"optimizer": ["sgd"]}, "log": False}
 
-    assert base.fingerprint() == same.fingerprint()
-    assert base.fingerprint() == study(search_space={**space, "momentum": momentum}).fingerprint()
-    assert base.fingerprint() != study(search_space={**space, "x": space["momentum"]}).fingerprint()
+    assert base.identity() == same.identity()
+    assert base.identity() == study(search_space={**space, "momentum": momentum}).identity()
+    assert base.identity() != study(search_space={**space, "x": space["momentum"]}).identity()
     assert (
-        base.fingerprint()
-        != study(objectives=[{"metric": "val_loss", "direction": "maximize"}]).fingerprint()
+        base.identity()
+        != study(objectives=[{"metric": "val_loss", "direction": "maximize"}]).identity()
     )
 
 
-def test_the_fingerprint_never_changes() -> None:
-    # It is stored with studies: another value would keep them from continuing.
-    assert (
-        study().fingerprint() == "54ee88e81f295baabc255e966bd8d82fa27d13442bf6a6d2f86f3f92bffd3d0d"
-    )
+def test_the_identity_is_stored_in_one_form() -> None:
+    # It is stored with studies: another form would keep them from continuing.
+    text = json.dumps(study().identity(), sort_keys=True, separators=(",", ":"))
+    expected = "54ee88e81f295baabc255e966bd8d82fa27d13442bf6a6d2f86f3f92bffd3d0d"
+    assert hashlib.sha256(text.encode()).hexdigest() == expected
 
 
 def test_differences_are_lines_for_humans() -> None:
