@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from studyflow.embedded import running_mlflow_pages
 from studyflow.errors import MissingExtra, StudyflowError
 from studyflow.executors import AttemptId, ExecutorWithLogs
 from studyflow.executors.kind import ExecutorKind, ExecutorSetup
@@ -21,6 +20,7 @@ from studyflow.executors.registry import executor_kind
 from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report
 from studyflow.reports.subprocess_report import build_report_in_subprocess, needs_subprocess
+from studyflow.servers.announced import running_mlflow_pages
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.study import Study

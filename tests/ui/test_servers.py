@@ -85,7 +85,7 @@ def test_a_taken_port_is_named_with_the_flag_that_changes_it(tmp_path: Path) -> 
 
 
 def test_the_server_of_a_killed_flow_is_ended_and_others_are_not(tmp_path: Path) -> None:
-    from studyflow.embedded import end_orphaned_servers
+    from studyflow.orchestration.orphaned_servers import end_orphaned_servers
     from studyflow.settings import Settings
 
     settings = Settings.resolve(home=tmp_path / "home", environment={})

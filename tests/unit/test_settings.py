@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studyflow.embedded import prefect_api_file, prefect_environment, running_prefect_api
 from studyflow.errors import StudyflowError
 from studyflow.settings import Settings
 
@@ -93,69 +90,6 @@ def test_two_names_never_share_a_folder(names: list[str]) -> None:
     folders = {Settings(HOME, "", None).study_folder(name) for name in names}
 
     assert len(folders) == len(names)
-
-
-def at(folder: Path) -> Settings:
-    return Settings.resolve(home=folder, environment={})
-
-
-def test_prefect_runs_embedded_in_the_home(tmp_path: Path) -> None:
-    variables = prefect_environment(at(tmp_path), {"HOME": str(tmp_path)})
-
-    assert variables["PREFECT_HOME"] == str(tmp_path / "prefect")
-    assert variables["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
-    assert "PREFECT_API_URL" not in variables
-
-
-@pytest.mark.parametrize("name", ["PREFECT_API_URL", "PREFECT_PROFILE"])
-def test_a_configured_prefect_server_is_left_alone(name: str, tmp_path: Path) -> None:
-    assert prefect_environment(at(tmp_path), {name: "x", "HOME": str(tmp_path)}) == {}
-
-
-def test_a_prefect_profile_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / ".prefect").mkdir()
-    (tmp_path / ".prefect" / "profiles.toml").write_text("")
-
-    assert prefect_environment(at(tmp_path), {"HOME": str(tmp_path)}) == {}
-
-
-def test_variables_that_are_set_are_kept(tmp_path: Path) -> None:
-    variables = prefect_environment(at(tmp_path), {"HOME": str(tmp_path), "PREFECT_HOME": "/mine"})
-
-    assert "PREFECT_HOME" not in variables
-
-
-def announce(folder: Path, text: str) -> None:
-    path = prefect_api_file(at(folder))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def test_the_server_of_studyflow_ui_is_used_while_it_runs(tmp_path: Path) -> None:
-    announce(tmp_path, json.dumps({"pid": os.getpid(), "api": "http://127.0.0.1:4200/api"}))
-
-    assert running_prefect_api(at(tmp_path)) == "http://127.0.0.1:4200/api"
-    variables = prefect_environment(at(tmp_path), {"HOME": str(tmp_path)})
-    assert variables["PREFECT_API_URL"] == "http://127.0.0.1:4200/api"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        "{}",
-        '{"pid": 0.5}',
-        '{"pid": null, "api": "x"}',
-        '{"pid": 999999999, "api": "x"}',
-        '{"pid": 99999999999999999999, "api": "x"}',
-    ],
-)
-def test_what_a_dead_server_left_is_ignored(text: str, tmp_path: Path) -> None:
-    announce(tmp_path, text)
-
-    assert running_prefect_api(at(tmp_path)) is None
 
 
 def test_a_runner_waits_ten_minutes_for_its_storage_unless_told() -> None:

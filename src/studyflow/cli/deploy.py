@@ -11,8 +11,8 @@ import click
 
 from studyflow.deployments.deployment import Deployment, OnCollision
 from studyflow.deployments.runs import EachRun
-from studyflow.embedded import prefect_environment
 from studyflow.errors import StudyflowError
+from studyflow.servers.prefect import prefect_environment
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName
 

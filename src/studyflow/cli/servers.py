@@ -19,9 +19,10 @@ from typing import Final
 
 import click
 
-from studyflow.embedded import prefect_api_file, prefect_environment
 from studyflow.errors import ExecutorUnavailable, MissingExtra
 from studyflow.interrupt import Terminated
+from studyflow.servers import announced
+from studyflow.servers.prefect import prefect_environment
 from studyflow.settings import Settings
 
 START_SECONDS: Final = 180.0
@@ -64,7 +65,12 @@ def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
                 click.echo(f"{server.name:8} {server.url}")
             for line in _study_links(servers[1]):
                 click.echo(line)
-            _announce(settings, servers[0], servers[1], processes[0])
+            announced.announce(
+                settings,
+                processes[0].pid,
+                prefect_api=f"{servers[0].url}/api",
+                mlflow=servers[1].url,
+            )
             click.echo("Ctrl-C ends both.", err=True)
             while all(process.poll() is None for process in processes):
                 time.sleep(0.5)
@@ -72,7 +78,7 @@ def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
         except (KeyboardInterrupt, Terminated):
             click.echo("stopping both …", err=True)
         finally:
-            prefect_api_file(settings).unlink(missing_ok=True)
+            announced.withdraw(settings)
             _stop(processes)
 
 
@@ -146,16 +152,6 @@ def _study_links(mlflow: Server) -> list[str]:
         for experiment in found
         if experiment["name"] != "Default"
     ]
-
-
-def _announce(
-    settings: Settings, prefect: Server, mlflow: Server, process: subprocess.Popen[bytes]
-) -> None:
-    """Write the servers' addresses where flow runs of this home folder read them."""
-    path = prefect_api_file(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    addresses = {"api": f"{prefect.url}/api", "mlflow": mlflow.url}
-    path.write_text(json.dumps({"pid": process.pid, **addresses}))
 
 
 def _program(name: str) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from studyflow.embedded import is_prefect_configured, prefect_environment
+from studyflow.servers.prefect import is_prefect_configured, prefect_environment
 from studyflow.settings import Settings
 
 

@@ -13,10 +13,10 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import Pause
 
 from studyflow.cli import exits
-from studyflow.embedded import end_orphaned_servers
 from studyflow.errors import StudyflowError, describe_os_error
 from studyflow.interrupt import INTERRUPTED, Terminated, raise_on_sigterm
 from studyflow.orchestration.embedded_server import start_embedded_server
+from studyflow.orchestration.orphaned_servers import end_orphaned_servers
 from studyflow.orchestration.outages import check_server, is_server_away, quiet_outages
 from studyflow.orchestration.screen import Screen, current_screen
 from studyflow.settings import Settings

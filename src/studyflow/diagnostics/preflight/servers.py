@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping
 
 from studyflow.diagnostics.probes import mlflow, prefect, storage
-from studyflow.embedded import prefect_api
 from studyflow.errors import StudyflowError
 from studyflow.executors.registry import executor_kind
 from studyflow.reasons import Code, Finding, Level
+from studyflow.servers.prefect import prefect_api
 from studyflow.settings import Settings
 from studyflow.storage import redacted
 

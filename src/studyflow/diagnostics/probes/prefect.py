@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from studyflow.diagnostics.probes.answers import why_no_answer
 from studyflow.diagnostics.snapshot import FlowRun
-from studyflow.embedded import prefect_headers
 from studyflow.reasons import Code, Reason
+from studyflow.servers.prefect import prefect_headers
 from studyflow.spec import find_problems
 from studyflow.storage import redacted
 

@@ -16,7 +16,6 @@ from studyflow.diagnostics.probes.cluster import survey_cluster
 from studyflow.diagnostics.probes.runner import find_runner
 from studyflow.diagnostics.probes.storage import StoredStudy, read_study
 from studyflow.diagnostics.snapshot import FlowRun, Snapshot, StorageState, TrackingState
-from studyflow.embedded import prefect_api
 from studyflow.errors import StorageUnavailable, StudyflowError
 from studyflow.executors.kubernetes.api import ClusterApi
 from studyflow.executors.kubernetes.client import KubernetesApi
@@ -27,6 +26,7 @@ from studyflow.executors.local.gpus import count_slots, detect_gpus
 from studyflow.executors.registry import executor_kind
 from studyflow.reasons import Code, Reason
 from studyflow.reports import StudyData
+from studyflow.servers.prefect import prefect_api
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import file_of, redacted

@@ -1,25 +1,19 @@
-"""Prefect without a configured server: where its files are, and servers that outlive their run.
+"""Which Prefect server flows of this machine use, by variables and files: Prefect is not imported.
 
-Nothing here imports Prefect; these are variables and processes. A configured server is its owner's
-business.
+Where none is configured, Prefect runs embedded over a database in the home folder. A configured
+server is its owner's business.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
-import psutil
-
+from studyflow.servers.announced import running_prefect_api
 from studyflow.settings import Settings
-
-_SERVER_APP: Final = "prefect.server.api.server:create_app"
-"""What the command line of a server that Prefect started for one flow run holds."""
 
 
 def prefect_environment(
@@ -54,11 +48,6 @@ def is_prefect_configured(environment: Mapping[str, str]) -> bool:
     return any(name in environment for name in configured) or profiles.exists()
 
 
-def prefect_api_file(settings: Settings) -> Path:
-    """Return the file in which `studyflow ui` leaves the addresses of its servers."""
-    return settings.home / "prefect" / "server.json"
-
-
 def prefect_api(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
     """Return the address of the Prefect server that flows of this machine would use.
 
@@ -88,53 +77,3 @@ def _profile_api(env: Mapping[str, str]) -> str | None:
         return str(document["profiles"][active]["PREFECT_API_URL"])
     except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError):
         return None
-
-
-def running_prefect_api(settings: Settings) -> str | None:
-    """Return the address of the Prefect server that `studyflow ui` runs, or `None`."""
-    return _announced(settings, "api")
-
-
-def running_mlflow_pages(settings: Settings) -> str | None:
-    """Return the address of the MLflow server that `studyflow ui` runs, or `None`."""
-    return _announced(settings, "mlflow")
-
-
-def _announced(settings: Settings, what: str) -> str | None:
-    """Return one of the addresses that `studyflow ui` left, while it runs."""
-    try:
-        document = json.loads(prefect_api_file(settings).read_text())
-        os.kill(int(document["pid"]), 0)
-        return str(document[what])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return None
-
-
-def end_orphaned_servers(settings: Settings) -> int:
-    """End the servers of flow runs that were killed, and return how many there were.
-
-    Prefect starts its temporary server as a child and ends it when the flow ends; one whose flow
-    was killed would run for ever. Only orphans over this home's database are touched.
-    """
-    home = str(settings.home / "prefect")
-    ended = []
-    for process in psutil.process_iter():
-        try:
-            if (
-                _SERVER_APP in process.cmdline()
-                and process.environ().get("PREFECT_HOME") == home
-                and _is_orphan(process)
-            ):
-                process.terminate()
-                ended.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    for process in psutil.wait_procs(ended, timeout=10)[1]:
-        process.kill()
-    return len(ended)
-
-
-def _is_orphan(server: psutil.Process) -> bool:
-    """Return whether the Python that started a server is gone: its parent is no Python now."""
-    parent = server.parent()
-    return parent is None or not any("python" in part for part in parent.cmdline()[:1])
