@@ -104,6 +104,10 @@ class Tuner:
         Ctrl-C, SIGTERM turned into an exception and Prefect's cancellation stop the running
         attempts and record them as cancelled before they go on, if `ends_trials` says so. Any other
         exception leaves the attempts running for the next runner.
+
+        Raises:
+            Terminated: SIGTERM arrived.
+            StorageUnavailable: The study's storage is away for longer than its patience.
         """
         n_arrived = interrupt.n_arrived()
         try:
@@ -184,7 +188,7 @@ class Tuner:
             limits=self._effects.launcher.limits(room),
             now=self._clock(),
             held_elsewhere=self._others.held_elsewhere(running),
-            retry_at=self._effects.recorder.retry_at,
+            retry_at=dict(self._effects.recorder.retry_at),
             launched=self._effects.attempts.launched(running),
             stopping=self._effects.attempts.stopping(turn.attempts),
             left_behind=self._effects.attempts.left_behind(turn.attempts),
