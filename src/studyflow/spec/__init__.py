@@ -1,5 +1,6 @@
 """What a study is: `StudySpec` and its parts, read from one YAML file and checked once."""
 
+from studyflow.spec.differences import describe_differences
 from studyflow.spec.models import (
     BudgetSpec,
     ConstraintSpec,
@@ -14,7 +15,6 @@ from studyflow.spec.models import (
     StopSpec,
     StudySpec,
     TrialSpec,
-    describe_differences,
 )
 from studyflow.spec.parts import LONGEST_SECONDS
 from studyflow.spec.plan import describe_plan, largest_gpu_hours, longest_seconds
