@@ -26,7 +26,7 @@ from studyflow.trial.record import TrialState
 N_SHORT, N_LONG = 8, 100
 """How many faults; two trials for each."""
 
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 1.0
 LIMITS = f"-c lock_timeout=200 -c idle_in_transaction_session_timeout={1000 * IDLE_SECONDS:.0f}"
 """Shorter than ours, so that a runner is not stopped for long."""
 

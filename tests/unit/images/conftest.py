@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "run_python" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(170))
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +60,7 @@ def run_python() -> RunPython:
         folder: Path, *arguments: str | Path, trial: Trial | None = None
     ) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if k != TRIAL_VARIABLE}
+        environment["OMP_NUM_THREADS"] = "1"  # others run beside it
         if trial is not None:
             environment[TRIAL_VARIABLE] = trial.to_json()
         return subprocess.run(
@@ -67,7 +69,7 @@ def run_python() -> RunPython:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=150,
             check=False,
         )
 

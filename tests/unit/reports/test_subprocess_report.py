@@ -13,6 +13,7 @@ from studyflow.reports.subprocess_report import build_report_in_subprocess, need
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_a_report_written_in_a_subprocess_has_the_same_bytes(tmp_path: Path) -> None:
     data = STUDIES["usual"]()
     links = {"MLflow": "http://mlflow:5000/x"}
