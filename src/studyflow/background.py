@@ -116,9 +116,9 @@ def _settle(future: Future[T], call: Callable[[], T]) -> None:
         return
     try:
         result = call()
-    except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
+    except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+        if not isinstance(error, Exception):  # such as SystemExit: it ends nothing but the call
+            error = RuntimeError(f"the call ended by {error!r}")
         future.set_exception(error)
-    except BaseException as error:  # noqa: BLE001 - such as SystemExit: it ends nothing but the call
-        future.set_exception(RuntimeError(f"the call ended by {error!r}"))
     else:
         future.set_result(result)

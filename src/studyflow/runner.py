@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -284,11 +284,10 @@ def _show(context: StudyContext, study: Study, mirror: Mirror, observer: Observe
 
 
 def _drive(run: Run, observer: Observer) -> StudyResult:
-    try:
+    with ExitStack() as interrupted:
+        interrupted.callback(_close_interrupted, run, observer)
         outcome = run.tuner.drive()
-    except BaseException:
-        _close_interrupted(run, observer)
-        raise
+        interrupted.pop_all()
     return _close(run, outcome, observer)
 
 

@@ -19,7 +19,7 @@ from prefect.artifacts import (
 
 from studyflow.background import Background
 from studyflow.comparison import ComparisonFiles
-from studyflow.orchestration.outages import wait_for_server
+from studyflow.orchestration.outages import tolerated, wait_for_server
 from studyflow.reports import StudyData, summary_markdown, trial_rows
 from studyflow.reports.comparison import Comparison, as_rows, comparison_markdown
 from studyflow.reports.tables import TrialRow
@@ -45,11 +45,9 @@ def publish(make_artifacts: Callable[[], object]) -> None:
     if not wait_for_server(logger.warning):
         return
     context = copy_context()
-    try:
+    with tolerated(logger, "Could not publish every artifact"):
         making = Background("prefect-artifacts", lambda: context.run(make_artifacts))
         making.result(PUBLISH_SECONDS)
-    except Exception as error:  # noqa: BLE001 - protects a study that is done from its page
-        logger.warning("Could not publish every artifact: %s", error)
 
 
 def publish_study(result: StudyResult) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from contextvars import copy_context
 
 from studyflow.errors import PrefectError
@@ -32,6 +33,10 @@ def start_embedded_server(settings: Settings) -> None:
     server = SubprocessASGIServer()
     with ThreadPoolExecutor(1, initializer=_block_interrupts) as starter:
         start = starter.submit(copy_context().run, server.start)
+        with ExitStack() as interrupted:
+            interrupted.callback(server.stop)  # so that the thread does not wait for it any longer
+            wait([start])
+            interrupted.pop_all()
         try:
             start.result()
         except RuntimeError as error:
@@ -39,9 +44,6 @@ def start_embedded_server(settings: Settings) -> None:
                 f"Prefect's temporary server did not start: {error}",
                 hint="is the machine very busy? Run it again, or without Prefect: studyflow run.",
             ) from error
-        except BaseException:
-            server.stop()  # so that the thread does not wait for it any longer
-            raise
 
 
 def _block_interrupts() -> None:

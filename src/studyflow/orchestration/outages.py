@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, cast
 
 import httpx
 from prefect.settings import PREFECT_API_URL
@@ -39,6 +40,20 @@ def quiet_outages() -> None:
         logging.getLogger(name).addFilter(_is_news)
     # Its log handler writes to the terminal by itself, unless handlers keep quiet about failures.
     logging.raiseExceptions = False
+
+
+@contextmanager
+def tolerated(logger: logging.Logger | logging.LoggerAdapter[Any], what: str) -> Iterator[None]:
+    """Do something with Prefect in a `with` block that no study may fail by.
+
+    Args:
+        logger: Is told what is raised there.
+        what: Says what has failed then, without a full stop.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - protects the study from Prefect and its pages
+        logger.warning("%s: %s", what, error)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

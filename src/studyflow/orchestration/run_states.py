@@ -19,6 +19,7 @@ from studyflow.executors import ExecutorWithLogs
 from studyflow.executors.registry import executor_kind
 from studyflow.orchestration.flow_runs import current_run
 from studyflow.orchestration.live_runs import LIVE_RUNS
+from studyflow.orchestration.outages import tolerated
 from studyflow.orchestration.screen import current_screen
 from studyflow.orchestration.script import ending_in_time
 from studyflow.runner import RunOptions
@@ -97,11 +98,9 @@ def is_cancelled() -> bool:
         with get_client(sync_client=True) as client:
             return client.read_flow_run(run.id).state
 
-    try:
+    state = None  # nobody is known to have cancelled it: its trials go on
+    with tolerated(get_run_logger(), "Prefect does not say whether this run is cancelled"):
         state = Background("prefect-state", read_state).result(ANSWER_SECONDS)
-    except Exception as error:  # noqa: BLE001 - protects the trials: nobody is known to have cancelled
-        get_run_logger().warning("Prefect does not say whether this run is cancelled: %s", error)
-        return False
     return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
 

@@ -21,6 +21,7 @@ from studyflow.interrupt import Terminated
 from studyflow.observers.observer import Observer, Observers, Progress
 from studyflow.orchestration.artifacts import artifact_key
 from studyflow.orchestration.live_runs import LIVE_RUNS
+from studyflow.orchestration.outages import tolerated
 from studyflow.orchestration.progress import ProgressArtifact
 from studyflow.orchestration.run_states import flow_options
 from studyflow.orchestration.screen import current_screen
@@ -80,10 +81,8 @@ class PrefectView(Observer):
     def take_over(self, logs: AttemptLogs) -> None:
         """Take the logs that are shown; this run now drives its study."""
         self._logs = logs
-        try:
+        with tolerated(self._logger, "Could not close the pages of runs that were killed"):
             LIVE_RUNS.close_dead(self._spec.name)
-        except Exception as error:  # noqa: BLE001 - protects the study from other runs' pages
-            self._logger.warning("Could not close the pages of runs that were killed: %s", error)
 
     def tracked(self, url: str) -> None:
         """Link the study in MLflow."""
@@ -144,15 +143,13 @@ class PrefectView(Observer):
         thread.start()
 
     def _show_link(self, url: str) -> None:
-        try:
+        with tolerated(self._logger, "Could not publish the link to MLflow"):  # the log has it
             create_link_artifact(
                 link=url,
                 link_text=f"{self._spec.name} in MLflow",
                 key=artifact_key(self._spec.name, "mlflow"),
                 description="Parent run of the study: its trials are nested below it.",
             )
-        except Exception as error:  # noqa: BLE001 - protects the study; the log shows the link, too
-            self._logger.warning("Could not publish the link to MLflow: %s", error)
 
     def _log_tail(self, record: TrialRecord) -> str:
         if self._logs is None:

@@ -9,11 +9,11 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import yaml
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from studyflow.reports.replay import Replay
 
 _LOG: Final = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 INTERACTIVE_LIMIT: Final = 30_000
 """Most marks that an interactive chart draws; beyond, the page shows the picture instead."""
@@ -157,20 +159,23 @@ def _asset(name: str) -> str:
 def _draw(data: StudyData) -> tuple[list[_Drawn], dict[str, str]]:
     """Return every figure that could be drawn, and why the others could not."""
     from studyflow.reports import style
-    from studyflow.reports.figures import FIGURES
+    from studyflow.reports.figures import FIGURES, FigureKind
 
     drawn: list[_Drawn] = []
     omitted: dict[str, str] = {}
     for name, kind in FIGURES.items():
-        try:
+
+        def draw(name: str = name, kind: FigureKind = kind) -> _Drawn | Omitted:
             figure = kind.draw(data)
             if isinstance(figure, Omitted):
-                omitted[name] = figure.reason
-                continue
-            drawn.append(_Drawn(name, kind.title, str(figure.get_label()), style.png(figure)))
-        except Exception as error:  # noqa: BLE001 - a picture is never worth a study's report
-            _LOG.warning("figure %s of study %r failed", name, data.spec.name, exc_info=True)
-            omitted[name] = f"drawing it failed ({type(error).__name__}); the log has the details"
+                return figure
+            return _Drawn(name, kind.title, str(figure.get_label()), style.png(figure))
+
+        found = _or_omitted(f"figure {name} of study {data.spec.name!r}", draw)
+        if isinstance(found, Omitted):
+            omitted[name] = found.reason
+        else:
+            drawn.append(found)
     return drawn, omitted
 
 
@@ -178,12 +183,17 @@ def _replay(data: StudyData) -> Replay | None:
     """Return the search as pictures; nothing for studies that have none, which are most."""
     from studyflow.reports.replay import replay
 
-    try:
-        found = replay(data)
-    except Exception:  # noqa: BLE001 - a picture is never worth a study's report
-        _LOG.warning("the replay of study %r failed", data.spec.name, exc_info=True)
-        return None
+    found = _or_omitted(f"the replay of study {data.spec.name!r}", lambda: replay(data))
     return None if isinstance(found, Omitted) else found
+
+
+def _or_omitted(what: str, draw: Callable[[], _T | Omitted]) -> _T | Omitted:
+    """Return a picture, or why there is none."""
+    try:
+        return draw()
+    except Exception as error:  # noqa: BLE001 - a picture is never worth a study's report
+        _LOG.warning("%s failed", what, exc_info=True)
+        return Omitted(f"drawing it failed ({type(error).__name__}); the log has the details")
 
 
 def _data_url(png: bytes) -> str:

@@ -81,10 +81,9 @@ class ArtifactFolder:
                 if is_folder or target.is_dir():
                     _remove(target)
                 part.replace(target)
-        except BaseException:
+        finally:  # a part of a copy
             with contextlib.suppress(OSError):
                 _remove(part)
-            raise
 
     def _warn(self, name: Path, left_out: str) -> None:
         with self._lock:

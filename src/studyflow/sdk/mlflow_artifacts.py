@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
+from studyflow.background import Background, NoAnswer
 from studyflow.sdk.mlflow_sender import is_refused
 from studyflow.trial.user_files import Artifact, gather, open_file
 
@@ -268,21 +269,10 @@ def _log_artifacts(
 
 def _within(seconds: float, work: Callable[[], None]) -> None:
     """Do something that may hang; stop waiting for it in time."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="studyflow-artifact", daemon=True)
-    thread.start()
-    thread.join(max(0.0, seconds))
-    if thread.is_alive():
-        raise _UnreachableError(_too_long())
-    if errors:
-        raise errors[0]
+    try:
+        Background("studyflow-artifact", work).result(seconds)
+    except NoAnswer as error:
+        raise _UnreachableError(_too_long()) from error
 
 
 def _chunks(stream: BinaryIO, size: int, deadline: float) -> Iterator[bytes]:

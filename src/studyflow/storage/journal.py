@@ -10,7 +10,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -247,13 +247,12 @@ class _Journal(optuna.storages.JournalStorage):
 def _append_whole(file: IO[bytes], data: bytes) -> None:
     """Write at the end of a file, or leave it as it was: a full disk takes a part."""
     size = file.seek(0, os.SEEK_END)
-    try:
+    with ExitStack() as undo:
+        undo.callback(os.ftruncate, file.fileno(), size)
         while data:
             data = data[file.write(data) :]
         os.fsync(file.fileno())
-    except BaseException:
-        os.ftruncate(file.fileno(), size)
-        raise
+        undo.pop_all()
 
 
 @contextmanager
@@ -352,10 +351,9 @@ def repair_tail(path: Path) -> None:
         if intact == 0 and not begins:
             raise damaged(path, 1)
         backup = path.with_name(f"{path.name}.torn-{time.time_ns()}")
-        try:
+        with ExitStack() as undo:
+            undo.callback(backup.unlink, missing_ok=True)  # a part would fill what is left
             shutil.copyfile(path, backup)
-        except BaseException:
-            backup.unlink(missing_ok=True)  # a part of a copy fills what is left of the disk
-            raise
+            undo.pop_all()
         file.truncate(intact)
         _log.warning("The last line of %s was torn; cut it off, copy in %s", path, backup.name)

@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import uuid4
@@ -260,11 +261,10 @@ class PatientStorage(ForwardingStorage):
 
     def _wait(self, longest_seconds: float, pause: float) -> None:
         """Wait before a call is repeated."""
-        try:
+        with ExitStack() as interrupted:  # by Ctrl-C or SIGTERM: nobody waits for what follows
+            interrupted.callback(self.limit_patience, 0.0)
             self._sleep(min(pause * (0.5 + 0.5 * self._jitter()), longest_seconds))
-        except BaseException:
-            self.limit_patience(0.0)  # Ctrl-C, or SIGTERM: nobody waits for what follows
-            raise
+            interrupted.pop_all()
 
     def _note_answer(self, caller: object) -> None:
         """Take note that the storage has answered a call; tell it when no other call waits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from studyflow.errors import TrackingError, TrackingUnavailable
@@ -160,7 +161,14 @@ class Sender:
         with self._changed:
             points = self._backlog.take_points(trial)
             must_resend, trial.must_resend = trial.must_resend, False
-        try:
+
+        def keep() -> None:
+            with self._changed:
+                trial.must_resend = trial.must_resend or must_resend
+                self._backlog.add_points(trial, points, in_front=True)
+
+        with ExitStack() as unsent:
+            unsent.callback(keep)
             while points:
                 self._send_points(record, points[:POINTS_PER_CALL])
                 del points[:POINTS_PER_CALL]
@@ -169,11 +177,7 @@ class Sender:
             if (must_resend or is_ending) and files.metrics is not None:
                 for chunk in missing_points(self._tracker, record, files.metrics):
                     self._send_points(record, chunk)
-        except BaseException:
-            with self._changed:
-                trial.must_resend = trial.must_resend or must_resend
-                self._backlog.add_points(trial, points, in_front=True)
-            raise
+            unsent.pop_all()
 
     def _send_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         try:

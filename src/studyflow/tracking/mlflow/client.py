@@ -175,7 +175,7 @@ def connect(uri: str) -> Any:
         return MlflowClient(uri)
     try:
         return _open_database(uri, MlflowClient)
-    except Exception as error:
+    except _database_errors() as error:
         if not _has_another_schema(uri):
             raise
         where = without_credentials(uri)
@@ -217,10 +217,19 @@ def _open_database(uri: str, client: Callable[[str], Any]) -> Any:
         for attempt in range(CONNECT_ATTEMPTS - 1):
             try:
                 return client(uri)
-            except Exception as error:  # noqa: BLE001 - the last attempt raises it
+            except _database_errors() as error:
                 _log.debug("MLflow's database is not ready yet: %s", error)
                 time.sleep(0.2 * 2**attempt)
         return client(uri)
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Return what MLflow raises when it opens a database."""
+    from alembic.util import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, CommandError, OSError
 
 
 def _has_another_schema(uri: str) -> bool:
