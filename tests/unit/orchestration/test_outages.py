@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -32,3 +34,26 @@ def test_a_server_that_is_back_in_time_is_waited_for_and_another_is_not() -> Non
         "this on its page."
     )
     assert said == [waiting, "Prefect's server is back after 30 s.", waiting]
+
+
+def test_what_fails_on_a_page_is_told_and_goes_no_further(caplog: pytest.LogCaptureFixture) -> None:
+    from studyflow.orchestration.outages import tolerated
+
+    def publish() -> None:
+        raise ValueError("no such artifact")
+
+    with tolerated(logging.getLogger("flow"), "Could not publish"):
+        publish()
+
+    assert "Could not publish: no such artifact" in caplog.text
+
+
+@pytest.mark.parametrize("told", [KeyboardInterrupt, SystemExit])
+def test_who_is_told_to_end_ends_there_too(told: type[BaseException]) -> None:
+    from studyflow.orchestration.outages import tolerated
+
+    with (
+        pytest.raises(told),
+        tolerated(logging.getLogger("flow"), "Could not publish"),
+    ):
+        raise told
