@@ -2,8 +2,9 @@
 
 `tests/golden/study-format-N` is what a studyflow left when all its processes were killed: its
 storage and its trials' folders, with places written as `@HOME@` and the like. Trials 0 to 2 were
-recorded, trial 3 had ended and nobody had looked, trial 4 was running; in format 2, trial 1 had
-lost its first attempt. None is ever written anew: a later format gets a folder of its own.
+recorded, trial 3 had ended and nobody had looked, trial 4 was running; in `-lost`, which is of
+the studyflow after 0.1.0, trial 1 had lost its first attempt. None is ever written anew: a later
+format gets a folder of its own.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def restore(kept: Path, place: Place) -> None:
         target.write_text(text)
 
 
-LOST_BEFORE = {"study-format-1": 0, "study-format-2": 1}
+LOST_BEFORE = {"study-format-1": 0, "study-format-1-lost": 1}
 """Attempts of trial 1 that were lost before all processes were killed."""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import optuna
@@ -42,9 +42,12 @@ CODE: Final = "code"
 """The cause more exactly; a `studyflow.reasons.Code`."""
 ATTEMPT: Final = "attempt"
 ATTEMPTS: Final = "attempts"
-"""Attempts that were lost and followed by another: a list of objects, one for each; see
-`to_document`. Format 1 kept a list of [attempt, cause, message, seconds, node, end], the
-older the shorter."""
+"""Attempts that were lost and followed by another, as studyflow 0.1.0 reads and adds to them: a
+list of [attempt, cause, message, seconds, node, end]; what is not known is `null`, and older
+entries are shorter."""
+LOST: Final = "lost_attempts"
+"""The same attempts by key: a list of objects, see `to_document`. One that only `ATTEMPTS` has was
+lost under studyflow 0.1.0; where both stand, this one is read."""
 HOLDER: Final = "holder"
 """Site that looks after the newest attempt."""
 METRICS: Final = "metrics"
@@ -62,10 +65,9 @@ SUGGESTION: Final = "studyflow:suggestion"
 
 FORMAT: Final = "studyflow:format"
 """Study attribute: the format of all that stands here, a number; one without it is of format 1."""
-FORMAT_NUMBER: Final = 2
-"""The format written here; a study of an older one is written in this one from then on. What an
-older one lacks is read as absent, and what a newer studyflow adds is passed over; the number goes
-up when an older studyflow would go on wrongly. Format 2 keeps lost attempts by key."""
+FORMAT_NUMBER: Final = 1
+"""The format written here. What an older one lacks is read as absent, and what a newer studyflow
+adds is passed over; the number goes up when an older studyflow would go on wrongly."""
 IDENTITY: Final = "studyflow:identity"
 """Study attribute: objectives and search space, which may not change."""
 SPEC: Final = "studyflow:spec"
@@ -318,6 +320,20 @@ def to_record(
     )
 
 
+def with_lost(attrs: Mapping[str, Any], lost: LostAttempt) -> dict[str, Any]:
+    """Return the user attributes of a trial that has lost another attempt: those that change.
+
+    Args:
+        attrs: What is stored of the trial.
+        lost: The attempt.
+    """
+    of_older = [getattr(lost, name) for name in _POSITIONS]
+    return {
+        ATTEMPTS: [*attrs.get(ATTEMPTS, ()), of_older],
+        LOST: [*attrs.get(LOST, ()), to_document(lost)],
+    }
+
+
 def to_document(lost: LostAttempt) -> dict[str, Any]:
     """Return what is stored of a lost attempt, by the names of its fields, without what is `None`.
 
@@ -329,21 +345,22 @@ def to_document(lost: LostAttempt) -> dict[str, Any]:
 
 def lost_attempts(attrs: Mapping[str, Any]) -> tuple[LostAttempt, ...]:
     """Return the lost attempts among a trial's user attributes, in order."""
-    return tuple(_lost_attempt(entry) for entry in attrs.get(ATTEMPTS, ()))
+    by_number = {document["attempt"]: document for document in attrs.get(LOST, ())}
+    return tuple(
+        _lost_attempt(by_number.get(entry[0]) or dict(zip(_POSITIONS, entry, strict=False)))
+        for entry in attrs.get(ATTEMPTS, ())
+    )
 
 
-def _lost_attempt(entry: Mapping[str, Any] | Sequence[Any]) -> LostAttempt:
-    if not isinstance(entry, Mapping):
-        entry = dict(zip(_FORMAT_1_LOST_ATTEMPT, entry, strict=False))
-    known = {name: entry[name] for name in _LOST_ATTEMPT_FIELDS if name in entry}
-    known["cause"] = _known_cause(str(entry["cause"])) or Cause.LOST
+def _lost_attempt(document: Mapping[str, Any]) -> LostAttempt:
+    known = {name: document[name] for name in _LOST_ATTEMPT_FIELDS if name in document}
+    known["cause"] = _known_cause(str(document["cause"])) or Cause.LOST
     return LostAttempt(**known)
 
 
 _LOST_ATTEMPT_FIELDS: Final = tuple(field.name for field in dataclasses.fields(LostAttempt))
-_FORMAT_1_LOST_ATTEMPT: Final = (
-    *("attempt", "cause", "message", "trained_seconds", "node", "ended_at"),
-)
+_POSITIONS: Final = ("attempt", "cause", "message", "trained_seconds", "node", "ended_at")
+"""What an entry of `ATTEMPTS` has, in order."""
 
 
 def _known_cause(text: str) -> Cause | None:

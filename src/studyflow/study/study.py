@@ -94,7 +94,7 @@ class Study:
         )
         check_format(study)
         check_identity(spec, study)
-        if study.user_attrs.get(form.FORMAT) != form.FORMAT_NUMBER:
+        if form.FORMAT not in study.user_attrs:
             study.set_user_attr(form.FORMAT, form.FORMAT_NUMBER)
         if fork_from is not None and may_take_over(study):
             source = find_study(fork_from, storage)

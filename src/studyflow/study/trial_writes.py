@@ -146,8 +146,7 @@ class TrialWrites:
             is_newest = frozen.user_attrs.get(form.ATTEMPT, 0) == attempt
             if not is_newest or any(other.attempt == attempt for other in known):
                 return None
-            documents = [*frozen.user_attrs.get(form.ATTEMPTS, []), form.to_document(lost)]
-            return TrialChange({form.ATTEMPTS: documents})
+            return TrialChange(form.with_lost(frozen.user_attrs, lost))
 
         return self.change(number, end, seen)
 

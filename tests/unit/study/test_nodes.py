@@ -170,10 +170,12 @@ def test_attempts_of_an_older_or_a_later_version_are_read_as_far_as_they_go() ->
     study = open_study(SPEC)
     asked = study.optuna_study.ask()
     positional = [3, "a-later-cause", "x", 1.0, "n1", 2.0, "more"]
-    by_key = {"attempt": 4, "cause": "quota", "hint": "raise it.", "later": "more"}
     asked.set_user_attr(
-        "attempts", [[1, "evicted", "gone"], [2, "lost", "gone", None], positional, by_key]
+        "attempts",
+        [[1, "evicted", "gone"], [2, "lost", "gone", None], positional, [4, "quota", ""]],
     )
+    by_key = {"attempt": 4, "cause": "quota", "hint": "raise it.", "later": "more"}
+    asked.set_user_attr("lost_attempts", [by_key])
 
     assert study.record(0).lost_attempts == (
         LostAttempt(1, Cause.EVICTED, "gone"),
