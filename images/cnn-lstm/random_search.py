@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from studyflow.spec import StudySpec
-from studyflow.spec.space import IntParameter, Parameter
+from studyflow.spec.parameters import IntParameter, Parameter
 from studyflow.trial import TRIAL_VARIABLE, Outcome, ParamValue, Trial
 
 HERE = Path(__file__).parent

@@ -142,7 +142,10 @@ def test_a_document_that_cannot_be_read_is_refused() -> None:
 def test_only_the_standard_library_and_two_packages_are_needed(tmp_path: Path) -> None:
     package = tmp_path / "studyflow"
     package.mkdir()
-    for name in ("__init__.py", "errors.py", "reasons.py", "redaction.py", "sdk", "trial"):
+    for name in (
+        *("__init__.py", "background.py", "errors.py", "reasons.py", "redaction.py"),
+        *("sdk", "trial"),
+    ):
         (package / name).symlink_to(SRC / name)
     result = run(
         """
