@@ -88,7 +88,7 @@ def run_study(
             many in every run.
         max_parallel_trials: Trials that run at once; the file's number by default.
         fork: Start a new study of this name that takes over the old one's trials.
-        sampler: Who suggests the next point; the file's sampler by default.
+        sampler: Sampler for further trials; overrides the study file.
         timeout_seconds: After this long, start no further trial; the file's time by default.
         each_run: finish takes the study to its number of trials; continue adds that many to it;
             fresh makes a new study, named with the date; warm makes a new study that takes over
@@ -127,7 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--n-trials", type=int, help="finish this many trials in all")
     parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")
     parser.add_argument("--fork", metavar="NAME", help="new study that takes over the old trials")
-    parser.add_argument("--sampler", choices=get_args(SamplerName), help="who suggests")
+    parser.add_argument(
+        "--sampler",
+        choices=get_args(SamplerName),
+        help="sampler for further trials; overrides the study file",
+    )
     parser.add_argument("--timeout-seconds", type=float, help="start no trial after this long")
     parser.add_argument(
         "--each-run", choices=get_args(EachRun), default="finish", help="which study a run is about"

@@ -49,7 +49,11 @@ from studyflow.spec import SamplerName
 )
 @click.option("--n-trials", type=click.IntRange(min=1), help="Trials of each run.")
 @click.option("--max-parallel-trials", type=click.IntRange(min=1), help="Trials that run at once.")
-@click.option("--sampler", type=click.Choice(get_args(SamplerName)), help="Who suggests.")
+@click.option(
+    "--sampler",
+    type=click.Choice(get_args(SamplerName)),
+    help="Sampler of these runs; overrides the study file.",
+)
 @click.option(
     "--timeout-seconds",
     type=click.FloatRange(min=0, min_open=True),

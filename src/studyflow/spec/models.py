@@ -88,7 +88,7 @@ class ConstraintSpec(Part):
 
 
 class SamplerSpec(Part):
-    """Who suggests the next point. Any further field is an argument of that sampler.
+    """The sampler, which suggests the next point. Any further field is an argument of that sampler.
 
     The arguments are listed in `studyflow.spec.arguments`.
     """
@@ -314,7 +314,7 @@ class StudySpec(Part):
         default=(), description="Points to try first, in this order. Left-out parameters are drawn."
     )
     sampler: SamplerSpec = Field(
-        default_factory=SamplerSpec, description="Who suggests the next point."
+        default_factory=SamplerSpec, description="The sampler, which suggests the next point."
     )
     pruner: PrunerSpec = Field(
         default_factory=PrunerSpec, description="Who stops hopeless trials early."
