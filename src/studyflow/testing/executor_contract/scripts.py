@@ -85,11 +85,11 @@ class Script(enum.Enum):
     CHILD_FAILS_BEFORE = _FAILING_CHILD + "from studyflow import sdk\nsdk.finish(loss=0.5)\n"
     CHILD_FAILS_ALONE = "from studyflow import sdk\nsdk.report(0, loss=0.5)\n" + _FAILING_CHILD
     SURVIVE_OOM = (
-        "import traceback\n"
+        "import sys, traceback\n"
         "class OutOfMemoryError(RuntimeError): __module__ = 'torch'\n"
         "try: raise OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 MiB')\n"
         "except OutOfMemoryError: traceback.print_exc()\n"
-        "print('halved the batch size')\n"
+        "print('halved the batch size', file=sys.stderr)\n"  # a pod's two streams have no order
         "{}['lr']\n"
     )
     FINISH_SWALLOWED = (
