@@ -49,6 +49,7 @@ def strings(value: Any) -> Iterator[str]:
         yield value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_manifest_follows_the_schema(folder: str, version: str, render: Render) -> None:

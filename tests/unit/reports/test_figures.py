@@ -21,6 +21,7 @@ from .studies import CNN, CONDITIONAL, SMALL, STUDIES, TWO, everything, make_spe
 IMPORTANCES = sys.modules["studyflow.reports.figures.importances"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(FIGURES))
 def test_every_study_gets_the_figure_or_a_reason(name: str, study: StudyData) -> None:
     figure = FIGURES[name].draw(study)
