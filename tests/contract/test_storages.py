@@ -15,6 +15,8 @@ from studyflow.storage import PatientStorage, default_storage_url, open_storage
 from studyflow.testing.failing_storage import FailingStorage, StorageFault
 from studyflow.trial.record import TrialRecord
 
+pytestmark = pytest.mark.slow
+
 
 def no_time(seconds: float) -> None:
     """Stand in for `time.sleep`."""

@@ -14,6 +14,8 @@ from studyflow.reports.figures import FIGURES, FigureKind
 
 from .studies import START, STUDIES
 
+pytestmark = pytest.mark.slow
+
 
 class Page(HTMLParser):
     """Collects what a browser would run, load or show."""

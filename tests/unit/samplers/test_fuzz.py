@@ -21,6 +21,8 @@ from studyflow.samplers.botorch import BoTorchSampler
 from studyflow.samplers.explanation import explanation_of
 from studyflow.samplers.space.encoding import make_encoding
 
+pytestmark = pytest.mark.slow
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 AXES: tuple[BaseDistribution, ...] = (
