@@ -6,13 +6,11 @@ import math
 
 import pytest
 
-from studyflow.executors.protocol import (
-    AttemptId,
-)
+from studyflow.executors.protocol import AttemptId, AttemptStatus, ExecutorWithLogs
 from studyflow.testing.executor_contract.attempts import ExecutorContract
 from studyflow.testing.executor_contract.bench import ExecutorPlace, Watch, a_trial
 from studyflow.testing.executor_contract.scripts import METRIC, Script
-from studyflow.trial import Cause
+from studyflow.trial import Cause, Trial
 
 
 class ScriptContract(ExecutorContract):
@@ -112,11 +110,7 @@ class ScriptContract(ExecutorContract):
         self, place: ExecutorPlace
     ) -> None:
         executor = place.executor(Script.LEAVE_WHEN_ASKED, stop_grace_seconds=10.0)
-        attempt = executor.submit(a_trial())
-        watch = Watch(executor, place.patience_seconds)
-        watch.until_reported(attempt)
-        executor.stop(attempt, Cause.PRUNED, "worse than the median")
-        status = watch.until_ended(attempt)
+        status = _stopped(place, executor, a_trial(), Cause.PRUNED, "worse than the median")
         assert status.outcome is not None
         assert status.outcome.cause is Cause.PRUNED
         assert status.exit_code == 0
@@ -125,11 +119,7 @@ class ScriptContract(ExecutorContract):
         self, place: ExecutorPlace
     ) -> None:
         executor = place.executor(Script.FINISH_AFTER_SIGTERM, stop_grace_seconds=10.0)
-        attempt = executor.submit(a_trial(budget=1))
-        watch = Watch(executor, place.patience_seconds)
-        watch.until_reported(attempt)
-        executor.stop(attempt, Cause.PRUNED, "worse than the median")
-        status = watch.until_ended(attempt)
+        status = _stopped(place, executor, a_trial(budget=1), Cause.PRUNED, "worse than the median")
         assert status.outcome is not None
         assert (status.outcome.cause, status.outcome.metrics) == (Cause.PRUNED, {METRIC: 0.25})
         assert status.exit_code == 0
@@ -138,11 +128,7 @@ class ScriptContract(ExecutorContract):
         self, place: ExecutorPlace
     ) -> None:
         executor = place.executor(Script.IGNORE_SIGTERM, stop_grace_seconds=0.1)
-        attempt = executor.submit(a_trial())
-        watch = Watch(executor, place.patience_seconds)
-        watch.until_reported(attempt)
-        executor.stop(attempt, Cause.CANCELLED, "no longer wanted")
-        status = watch.until_ended(attempt)
+        status = _stopped(place, executor, a_trial(), Cause.CANCELLED, "no longer wanted")
         assert status.outcome is not None
         assert status.outcome.cause is Cause.CANCELLED
         assert status.exit_code == -9
@@ -159,12 +145,8 @@ class ScriptContract(ExecutorContract):
         self, place: ExecutorPlace
     ) -> None:
         executor = place.executor(Script.PRINT_AND_HANG)
-        attempt = executor.submit(a_trial())
-        watch = Watch(executor, place.patience_seconds)
-        watch.until_reported(attempt)
-        executor.stop(attempt, Cause.PRUNED, "worse than the median")
-        watch.until_ended(attempt)
-        assert executor.read_log(attempt).splitlines()[0] == b"epoch 1"
+        _stopped(place, executor, a_trial(), Cause.PRUNED, "worse than the median")
+        assert executor.read_log(AttemptId(0, 1)).splitlines()[0] == b"epoch 1"
 
     def test_the_log_can_be_followed_to_its_end(self, place: ExecutorPlace) -> None:
         executor = place.executor(Script.EXIT_3)
@@ -173,3 +155,14 @@ class ScriptContract(ExecutorContract):
         Watch(executor, place.patience_seconds).until_ended(attempt)
         assert b"".join(executor.follow_log(attempt)) == b"the data set is empty\n"
         assert b"".join(executor.follow_log(AttemptId(99, 1))) == b""
+
+
+def _stopped(
+    place: ExecutorPlace, executor: ExecutorWithLogs, trial: Trial, cause: Cause, reason: str
+) -> AttemptStatus:
+    """Submit an attempt, stop it once it has reported, and return the status of its end."""
+    attempt = executor.submit(trial)
+    watch = Watch(executor, place.patience_seconds)
+    watch.until_reported(attempt)
+    executor.stop(attempt, cause, reason)
+    return watch.until_ended(attempt)
