@@ -24,7 +24,7 @@
 
 Nobody decides by reading a message: `retryable` says whether the same call may succeed later,
 and `reason.code` tells what happened, by class unless a finer code was given.
-A message states the rule, the value that broke it and the way out; `hint` holds the last of these.
+A message states the rule, the value that broke it and the fix; `hint` holds the last of these.
 """
 
 from __future__ import annotations

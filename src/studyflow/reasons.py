@@ -1,4 +1,4 @@
-"""Why something is as it is: a code for programs, a sentence for people, and the way out.
+"""Why something is as it is: a code for programs, a sentence for people, and a hint how to fix it.
 
 `Reason` is that; `Finding` is one that was looked for, with how much it matters and what it is
 concluded from.

@@ -24,7 +24,7 @@ this bound neighbouring numbers become one."""
 
 
 def broken_rule(message: str, hint: str) -> PydanticCustomError:
-    """Return the error for a validator to raise; the way out stays apart from rule and value."""
+    """Return the error for a validator to raise; the hint stays apart from rule and value."""
     return PydanticCustomError(
         "broken_rule", "{message} ({hint})", {"message": message, "hint": hint}
     )

@@ -27,7 +27,7 @@ class StopReason:
 
     @property
     def message(self) -> str:
-        """The reason in words, with the way out."""
+        """The reason in words, with its hint."""
         return str(self.reason)
 
     @property
