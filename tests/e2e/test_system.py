@@ -137,7 +137,14 @@ def test_a_flow_whose_pod_is_killed_is_replaced_and_adopts_its_trials(stack: Sta
         trials = stack.trials(name)
         return [t for t in trials if t.user_attrs.get("cause") != Cause.CANCELLED]
 
-    until(lambda: sum(t.state.is_finished() for t in counted()) == 6, 240, "six trials told")
+    until(
+        lambda: (
+            len([t for t in counted() if t.state.is_finished()]) == 6
+            and all(t.state.is_finished() for t in stack.trials(name))
+        ),
+        240,
+        "six trials told, and none under way",
+    )
     assert [t.state.name for t in counted()] == ["COMPLETE"] * 6
     assert {t.user_attrs["attempt"] for t in counted()} == {1}, "adopted, not repeated"
     until(lambda: not stack.pods(name), 90, "no pod left")

@@ -171,6 +171,17 @@ class TrialIndex:
         """The highest step that a complete trial has reported; `None` before the first."""
         return self._last_step
 
+    @property
+    def surplus(self) -> frozenset[int]:
+        """The trials that were asked for, have not begun, and find no room in the budget.
+
+        Of two runners that asked at once one was second; see `studyflow.study.suggestions`.
+        """
+        if self.n_used <= self._n_trials:
+            return frozenset()
+        waiting = (n for n, record in self._running.items() if not record.has_attempt)
+        return frozenset(n for n in waiting if self.rank(n) >= self._n_trials)
+
     def rank(self, number: int) -> int:
         """Return how many trials before this one count or run."""
         return self.n_used - sum(map(uses_budget, self._records[number:]))

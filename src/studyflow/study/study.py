@@ -187,6 +187,10 @@ class Study:
         """
         return self._suggestions.complete(number, holder, seen)
 
+    def withdraw_surplus(self, record: TrialRecord) -> None:
+        """End one of `TrialIndex.surplus`, unless its runner has gone on with it."""
+        self._suggestions.withdraw(record)
+
     # ---- writing: see `TrialWrites` for arguments and conditions ------------------------------
 
     def begin_attempt(

@@ -75,12 +75,15 @@ class Suggestions:
         except TrialTaken as error:
             _log.info("%s", error)
             return None
-        index.refresh()
-        asked = index.record(trial.number)
-        if index.rank(trial.number) < index.n_trials:
+        asked = index.refresh().record(trial.number)
+        if trial.number not in index.surplus:
             return asked
-        self._writes.tell(trial.number, _WITHDRAWN, seen=asked)
+        self.withdraw(asked)
         return None
+
+    def withdraw(self, record: TrialRecord) -> None:
+        """End a trial that the budget has no room for; nothing of it has started."""
+        self._writes.tell(record.number, _WITHDRAWN, seen=record)
 
     def complete(self, number: int, holder: str | None, seen: TrialRecord | None) -> TrialRecord:
         """Return a running trial with all its parameters; see `Study.complete_suggestion`.

@@ -83,6 +83,7 @@ class Effects:
         clock: Callable[[], float],
         on_spec: Callable[[StudySpec], None],
     ) -> None:
+        self._study = study
         self._observer = observer
         self._notes = notes
         self.nodes = Nodes(study, observer, notes)
@@ -185,3 +186,5 @@ class Effects:
             self.recorder.cancel(record)
         elif self._notes.blocked is not None:
             self.recorder.block(record, self._notes.blocked)
+        else:
+            self._study.withdraw_surplus(record)

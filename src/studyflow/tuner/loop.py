@@ -188,6 +188,8 @@ class Tuner:
             limits=self._effects.launcher.limits(room),
             now=self._clock(),
             held_elsewhere=self._others.held_elsewhere(running),
+            surplus=trials.surplus,
+            abandoned=self._others.abandoned(trials.surplus),
             retry_at=dict(self._effects.recorder.retry_at),
             launched=self._effects.attempts.launched(running),
             stopping=self._effects.attempts.stopping(turn.attempts),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from studyflow.study import Leases, is_from, this_runner
@@ -34,6 +34,8 @@ class OtherRunners:
         """Whether a heartbeat of this runner was seen."""
         self._joined_at = -math.inf
         """When a later heartbeat was seen at this site that is another runner's."""
+        self._surplus_since: dict[int, float] = {}
+        """By trial that the budget has no room for, when it was first seen."""
 
     def observe(
         self, beats: Mapping[str, Mapping[str, Any]], running: Iterable[TrialRecord]
@@ -71,6 +73,20 @@ class OtherRunners:
     def may_share(self) -> bool:
         """Whether others may be at work on the study, whose limits hold as well."""
         return bool(self._leases.others) or self.is_joined
+
+    def abandoned(self, surplus: Collection[int]) -> frozenset[int]:
+        """Return which trials nobody will withdraw any more: their runners are gone.
+
+        A runner withdraws its own surplus trial as soon as it has all parameters. It is left a
+        lease for that, and one with a larger budget begins its trial within it.
+
+        Args:
+            surplus: Numbers of the trials that this runner's budget has no room for.
+        """
+        now = self._clock()
+        self._surplus_since = {n: self._surplus_since.get(n, now) for n in surplus}
+        patience = self._lease_seconds if self.may_share else 0.0
+        return frozenset(n for n, since in self._surplus_since.items() if now - since >= patience)
 
     def held_elsewhere(self, running: Iterable[TrialRecord]) -> frozenset[int]:
         """Return the numbers of the running trials that another site holds."""

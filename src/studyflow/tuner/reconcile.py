@@ -139,7 +139,10 @@ def _resume(snapshot: Snapshot) -> Iterator[Action]:
     """Yield what trials without an attempt need: retries, and what a dead runner left."""
     slots = _Slots(snapshot)
     for record in _without_attempt(snapshot):
-        if record.has_attempt and newest_attempt(record) in snapshot.launched:
+        if record.number in snapshot.surplus:
+            if record.number in snapshot.abandoned:
+                yield Withdraw(record.number)
+        elif record.has_attempt and newest_attempt(record) in snapshot.launched:
             yield RecordLoss(record.number, DISAPPEARED)
         elif record.has_attempt and record.holder not in (None, snapshot.site):
             yield RecordLoss(

@@ -47,6 +47,10 @@ class Snapshot:
 
     held_elsewhere: frozenset[int] = frozenset()
     """Trials that another site holds, by its lease."""
+    surplus: frozenset[int] = frozenset()
+    """Trials that have not begun and find no room in the budget: nobody launches them."""
+    abandoned: frozenset[int] = frozenset()
+    """Those of them that the runner that asked for them will not withdraw any more."""
     retry_at: Mapping[int, float] = field(default_factory=dict)
     """By trial, when the pause before its next attempt is over."""
     launched: frozenset[AttemptId] = frozenset()

@@ -141,6 +141,21 @@ def test_a_trial_s_rank_is_how_many_before_it_count_or_run() -> None:
     assert [look.rank(number) for number in range(5)] == [0, 1, 1, 2, 3]
 
 
+def test_surplus_trials_are_those_that_have_not_begun_and_find_no_room() -> None:
+    study = open_study(make_spec(budget={"n_trials": 2}))
+    stored = study.optuna_study
+    for _ in range(4):
+        stored.ask()  # as runners that saw room a moment ago
+    study.begin_attempt(2, 1)
+    assert study.trials().surplus == {3}, "what has begun goes on"
+
+    study.tell(0, failed(Cause.CANCELLED))
+    assert study.trials().surplus == {3}
+
+    study.tell(1, failed(Cause.CANCELLED))
+    assert study.trials().surplus == frozenset()
+
+
 def test_a_look_that_fails_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     storage = optuna.storages.InMemoryStorage()
     spec = make_spec(budget={"n_trials": 3})

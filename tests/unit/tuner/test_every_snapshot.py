@@ -48,6 +48,8 @@ class Situation:
     """What the executor says of attempt 1; `None` if it does not know it."""
     is_launched: bool = False
     is_stopping: bool = False
+    is_surplus: bool = False
+    is_abandoned: bool = False
     pauses: bool = False
     """Whether the pause before the next attempt is not over."""
 
@@ -59,6 +61,8 @@ SITUATIONS: Final = (
     Situation(0),
     Situation(0, THERE, is_held_elsewhere=True),
     Situation(0, THERE),
+    Situation(0, is_surplus=True),
+    Situation(0, is_surplus=True, is_abandoned=True),
     # Begun here.
     Situation(1),
     Situation(1, is_launched=True),
@@ -129,6 +133,8 @@ def snapshot(trials: tuple[Situation, ...], limits: Limits, **state: Any) -> Sna
         attempts,
         limits,
         held_elsewhere=frozenset(n for n, t in enumerate(trials) if t.is_held_elsewhere),
+        surplus=frozenset(n for n, t in enumerate(trials) if t.is_surplus),
+        abandoned=frozenset(n for n, t in enumerate(trials) if t.is_abandoned),
         retry_at={n: 1.0 for n, t in enumerate(trials) if t.pauses},
         launched=those("is_launched"),
         stopping=those("is_stopping"),
@@ -279,6 +285,15 @@ def a_trial_held_elsewhere_is_left_alone(turn: Turn) -> None:
                 assert attempt.number not in turn.seen.held_elsewhere
 
 
+def a_trial_beyond_the_budget_is_never_launched(turn: Turn) -> None:
+    for action in turn.done:
+        if isinstance(action, Launch):
+            assert action.attempt.number not in turn.seen.surplus
+        if isinstance(action, Withdraw) and action.number in turn.seen.surplus:
+            is_over = turn.seen.is_cancelling or turn.seen.is_blocked
+            assert is_over or action.number in turn.seen.abandoned
+
+
 def what_no_longer_counts_is_stopped_once_and_forgotten_when_it_has_ended(turn: Turn) -> None:
     counting = {newest_attempt(r) for r in turn.seen.running if r.has_attempt}
     for attempt, status in turn.seen.attempts.items():
@@ -314,6 +329,7 @@ def test_what_always_holds_of_a_turn(state: str) -> None:
             no_more_attempts_begin_than_may_run_at_once(turn)
             each_trial_is_submitted_recorded_as_lost_or_withdrawn_once(turn)
             a_trial_held_elsewhere_is_left_alone(turn)
+            a_trial_beyond_the_budget_is_never_launched(turn)
             what_no_longer_counts_is_stopped_once_and_forgotten_when_it_has_ended(turn)
             nothing_is_launched_while_the_study_stands_still(turn)
             nothing_starts_before_every_attempt_was_looked_at(turn)
@@ -332,7 +348,8 @@ def test_every_trial_of_this_site_runs_or_waits_for_a_slot_after_some_turns() ->
             done, seen_then = whole_turn(seen)
             seen = next_turn(seen_then, done)
         waits = [r for r in seen.running if not seen.has_status(r)]
-        own = [r for r in waits if r.number not in seen.held_elsewhere]
+        left_alone = seen.held_elsewhere | (seen.surplus - seen.abandoned)
+        own = [r for r in waits if r.number not in left_alone]
         begun = [r for r in seen.running if r.has_attempt]
         limits = seen.limits
         is_full = (

@@ -118,6 +118,34 @@ def test_two_runners_over_one_study_and_executor_share_its_budget_exactly() -> N
     assert len({r.number for r in rig.diary.told}) == len(rig.diary.told) == 20
 
 
+@pytest.mark.fault("F24")
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_trial_that_a_killed_runner_asked_for_beyond_the_budget_is_withdrawn(
+    is_shared: bool,
+) -> None:
+    rig = Rig(parallel(3, n_trials=2), duration=100.0)
+    tuner = rig.tuner()
+    study = rig.driven.optuna_study
+    if is_shared:
+        for who in (this_runner(), {**this_runner(), "host": "pod-2"}):
+            study.set_user_attr(f"studyflow:beat:{rig.executor.site}", {"at": 0.0, **who})
+            rig.turns(tuner, 1)
+    assert len(rig.machine.submitted) == (2 if is_shared else 0)
+    if not is_shared:
+        rig.turns(tuner, 1)
+    study.ask()  # whoever asked had seen room before
+
+    states = []
+    for _ in range(40):
+        rig.turns(tuner, 1)
+        states.append(rig.driven.record(2).state)
+
+    n_turns = states.count(TrialState.RUNNING)
+    assert (25 < n_turns < 35) if is_shared else n_turns == 0, "a lease for whoever may be at it"
+    assert tuner.drive().is_finished
+    assert [record.attempt for record in rig.check()] == [1, 1, 0]
+
+
 @pytest.mark.fault("F77")
 def test_a_runner_at_the_same_site_is_known_by_its_beats() -> None:
     rig = Rig()

@@ -80,6 +80,18 @@ TABLE: list[tuple[str, str, Snapshot, tuple[Action, ...]]] = [
         (Launch(FIRST),),
     ),
     (
+        "running, no attempt begun, beyond the budget",
+        "nothing",
+        snapshot(trial(), surplus=frozenset({0})),
+        (),
+    ),
+    (
+        "running, no attempt begun, beyond the budget",
+        "nothing",
+        snapshot(trial(), surplus=frozenset({0}), abandoned=frozenset({0})),
+        (Withdraw(0),),
+    ),
+    (
         "running, attempt 1 begun",
         "nothing",
         snapshot(trial(attempt=1), launched=frozenset({FIRST})),
