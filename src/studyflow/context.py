@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from studyflow.errors import MissingExtra, StudyflowError
 from studyflow.executors import AttemptId, ExecutorWithLogs
+from studyflow.executors.earlier import of_present_protocol
 from studyflow.executors.kind import ExecutorKind, ExecutorSetup
 from studyflow.executors.registry import executor_kind
 from studyflow.redaction import Redactor, secrets_of
@@ -151,7 +152,7 @@ class StudyContext:
             ExecutorError: Trials cannot run there.
         """
         if self._executor is None:
-            self._executor = self._kind.open_reader(self._executor_setup)
+            self._executor = of_present_protocol(self._kind.open_reader(self._executor_setup))
         return self._executor
 
     def open_executor(
@@ -174,7 +175,7 @@ class StudyContext:
         Raises:
             ExecutorError: Trials cannot run there.
         """
-        self._executor = self._kind.open(
+        executor = self._kind.open(
             replace(
                 self._executor_setup,
                 spec=study.spec,
@@ -186,6 +187,7 @@ class StudyContext:
                 keep=keep,
             )
         )
+        self._executor = of_present_protocol(executor)
         return self._executor
 
     @property

@@ -21,11 +21,12 @@ both (`ExecutorWithLogs`), and whoever takes one asks for no more than it uses.
 from __future__ import annotations
 
 import enum
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from studyflow.reasons import Reason
+from studyflow.reasons import Code, Reason
 from studyflow.trial import Cause, MetricPoint, Outcome, Trial
 from studyflow.trial.attempt_files import AttemptFiles
 
@@ -82,6 +83,15 @@ class AttemptStatus:
     blocks_study: bool = False
     """Whether it ended because no attempt of the study can start, whatever its parameters, such as
     when a Secret that the study names does not exist. The outcome's message says why."""
+
+    def __post_init__(self) -> None:
+        """Make a reason of a text: that is what it was before, and for one version it may be."""
+        text: object = self.reason
+        if isinstance(text, str):
+            message = "AttemptStatus(reason=...) is now a `Reason`, no text."
+            warnings.warn(message, DeprecationWarning, stacklevel=3)
+            reason = Reason(Code.UNSPECIFIED, text) if text else None
+            object.__setattr__(self, "reason", reason)
 
 
 @dataclass(frozen=True, slots=True)

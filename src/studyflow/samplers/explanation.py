@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from optuna.trial import FrozenTrial
 
 from studyflow.samplers.history import chunk_attr, join_attr
+from studyflow.trial.former_names import FormerProperty, former_arguments
 
 SUGGESTION_ATTR: Final = "studyflow:suggestion"
 """Trial system attribute (JSON, in pieces `:0`, `:1`, ...) that explains a suggestion."""
@@ -33,6 +33,7 @@ class ObjectiveModel:
     """Transform of the objective: `none`, or `half-rank` for heavy tails on the bad side."""
 
 
+@former_arguments(rung="level")
 @dataclass(frozen=True)
 class Suggestion:
     """How one suggestion came about."""
@@ -61,11 +62,7 @@ class Suggestion:
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields written by a newer version of this package."""
 
-    @property
-    def rung(self) -> str:
-        """Former name of `level`, for one version."""
-        warnings.warn("Suggestion.rung is now `level`.", DeprecationWarning, stacklevel=2)
-        return self.level
+    rung = FormerProperty("level")
 
 
 def encode_suggestion(suggestion: Suggestion) -> dict[str, str]:

@@ -16,7 +16,6 @@ runner after a crash would have: another executor object for the same attempts.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -32,6 +31,7 @@ from studyflow.reasons import Code
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Cause, MetricPoint, Outcome, ParamValue, Trial
 from studyflow.trial.attempt_files import AttemptFiles
+from studyflow.trial.former_names import FormerProperty, former_arguments
 
 Params = Mapping[str, ParamValue]
 Result = float | Mapping[str, float] | Cause | None
@@ -75,6 +75,7 @@ class FakeMachine:
         return [attempt for attempt, r in self.attempts.items() if now < r.ends_at]
 
 
+@former_arguments(place="site")
 class FakeExecutor:
     """Runs attempts as functions under a fake clock. Fulfils the executor's contract.
 
@@ -91,7 +92,6 @@ class FakeExecutor:
         machine: Where the attempts are; `None` for a new, empty one.
         site: Name of the machine.
         canary_seconds: How long the first attempt of a study runs before others may begin.
-        place: Old name of `site`.
     """
 
     def __init__(
@@ -108,7 +108,6 @@ class FakeExecutor:
         machine: FakeMachine | None = None,
         site: str = "here",
         canary_seconds: float = 0.0,
-        place: str | None = None,
     ) -> None:
         self.machine = machine or FakeMachine(clock or FakeClock())
         self._study = study
@@ -118,9 +117,7 @@ class FakeExecutor:
         self._slots = slots
         self._timeout_seconds = timeout_seconds
         self._stop_seconds = stop_seconds
-        if place is not None:
-            warnings.warn("use FakeExecutor(site=...)", DeprecationWarning, stacklevel=2)
-        self.site = site if place is None else place
+        self.site = site
         self.canary_seconds = canary_seconds
         self._points_seen: dict[AttemptId, int] = {}
 
@@ -146,17 +143,9 @@ class FakeExecutor:
         """As this object was made."""
         return ExecutorTraits(slots=self._slots, canary_seconds=self.canary_seconds)
 
-    @property
-    def slots(self) -> int | None:
-        """Old name of `traits.slots`."""
-        warnings.warn("use FakeExecutor.traits.slots", DeprecationWarning, stacklevel=2)
-        return self._slots
-
-    @property
-    def place(self) -> str:
-        """Old name of `site`."""
-        warnings.warn("use FakeExecutor.site", DeprecationWarning, stacklevel=2)
-        return self.site
+    place = FormerProperty("site")
+    slots = FormerProperty("traits.slots")
+    brings_points = FormerProperty("traits.brings_points")
 
     def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:  # noqa: ARG002
         """Start an attempt, or adopt the one that exists already; there are no nodes.

@@ -18,6 +18,7 @@ from typing import Final
 
 from studyflow.reasons import Code, Reason
 from studyflow.tracking import keys
+from studyflow.trial.former_names import former_arguments
 
 SHOWN_LIMIT: Final = 4
 """How many runs or metrics a message names."""
@@ -44,6 +45,11 @@ class LoggedRun:
     """Name of its experiment; empty for the study's."""
 
 
+@former_arguments(
+    strangers="unrelated",
+    trouble=("failure", lambda text: None if text is None else Reason(Code.UNSPECIFIED, text)),
+    is_away="is_retryable",
+)
 @dataclass(frozen=True, slots=True)
 class LoggedRuns:
     """What an attempt's script logged to a tracker, or why that is not known."""

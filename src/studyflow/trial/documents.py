@@ -20,6 +20,7 @@ from typing import Any, Final
 from studyflow.errors import DocumentError
 from studyflow.reasons import Code, Reason
 from studyflow.trial.causes import Cause, code_of
+from studyflow.trial.former_names import former_arguments
 
 TRIAL_VARIABLE: Final = "STUDYFLOW_TRIAL"
 """Environment variable that holds the `Trial` as JSON."""
@@ -161,6 +162,7 @@ class Trial:
             raise DocumentError(f"The trial document is malformed: {error!r}.") from error
 
 
+@former_arguments(is_silent=("code", lambda silent: Code.OUTCOME_MISSING if silent else None))
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one attempt ended with.

@@ -14,6 +14,7 @@ from typing import Final
 from studyflow import interrupt
 from studyflow.errors import ExecutorUnavailable, StudyflowError
 from studyflow.executors import AttemptId, Executor
+from studyflow.executors.earlier import of_present_protocol
 from studyflow.observers.observer import Observer, Observers
 from studyflow.spec import StudySpec
 from studyflow.study import Study, TrialIndex
@@ -67,7 +68,7 @@ class Tuner:
         on_spec: Callable[[StudySpec], None] = lambda _: None,
     ) -> None:
         self._study = study
-        self._executor = executor
+        self._executor = executor = of_present_protocol(executor)
         self._settings = settings = settings or TunerSettings()
         self._clock = clock
         self._ends_trials = ends_trials

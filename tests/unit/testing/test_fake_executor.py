@@ -132,14 +132,3 @@ def test_the_same_attempt_with_other_parameters_is_refused() -> None:
     executor.submit(a_trial(0, x=1.0))
     with pytest.raises(ExecutorError, match="other parameters"):
         executor.submit(a_trial(0, x=2.0))
-
-
-def test_old_names_answer_for_one_version() -> None:
-    with pytest.warns(DeprecationWarning, match="site="):
-        executor = FakeExecutor("demo", place="here", slots=3)
-
-    assert (executor.site, executor.traits.slots) == ("here", 3)
-    with pytest.warns(DeprecationWarning, match="site"):
-        assert executor.place == "here"
-    with pytest.warns(DeprecationWarning, match="traits"):
-        assert executor.slots == 3

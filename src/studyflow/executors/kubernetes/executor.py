@@ -19,6 +19,7 @@ from typing import Final
 
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors.diagnosis import How
+from studyflow.executors.earlier import FormerNames
 from studyflow.executors.kubernetes.api import AlreadyExists, ClusterApi
 from studyflow.executors.kubernetes.fence import Fence
 from studyflow.executors.kubernetes.fencing import Fencer
@@ -47,7 +48,7 @@ FOLLOW_SECONDS: Final = 1.0
 """Longest pause between two polls of an attempt whose log is wanted and that has not begun."""
 
 
-class KubernetesExecutor:
+class KubernetesExecutor(FormerNames):
     """Runs the attempts of one study as Jobs. See the module's text.
 
     Args:

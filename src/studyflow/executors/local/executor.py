@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from studyflow.errors import ExecutorError
+from studyflow.executors.earlier import FormerNames
 from studyflow.executors.local import cgroups, supervisor
 from studyflow.executors.local.attempt import (
     CHECK_SECONDS,
@@ -52,7 +53,7 @@ CHECK_SECONDS_WITHOUT_PIDFD: Final = 0.02
 """`CHECK_SECONDS` where the end of a process can only be found by asking for it."""
 
 
-class LocalExecutor:
+class LocalExecutor(FormerNames):
     """Runs the attempts of one study as local processes.
 
     POSIX only; the whole process tree is kept together on Linux only.
