@@ -18,8 +18,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Final
 
 EXIT_CODE: Final = 130
@@ -34,6 +35,32 @@ _DEFAULTS: Final = (signal.default_int_handler, signal.SIG_DFL)
 
 class Terminated(BaseException):
     """SIGTERM arrived; not an `Exception`, so that nothing takes it for a fault."""
+
+
+class when_told_to_end:  # noqa: N801 - reads as what a `with` block does
+    """Do something when a `with` block is left because its process was told to end.
+
+    That is by Ctrl-C, SIGTERM and Prefect's cancellation: whatever is no `Exception`. Faults, and
+    blocks that come to their end, are none of its business. The exception goes on.
+
+    Args:
+        act: What to do then.
+    """
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None and not issubclass(kind, Exception):
+            self._act()
 
 
 _AGAIN_SECONDS: Final = 0.01

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from studyflow.background import DaemonWorker
 from studyflow.errors import StudyflowError
+from studyflow.interrupt import when_told_to_end
 from studyflow.observers.messages import make_message
 from studyflow.observers.observer import Observer, Observers, Progress
 from studyflow.observers.webhook import Post, describe_failure, post_json, read_url, send
@@ -124,12 +125,14 @@ def notified(spec: StudySpec, observer: Observer) -> Iterator[Observers]:
         observers.noted(str(error))
         yield observers
         return
-    notifier, patience = Notifier(spec, url), INTERRUPTED_SECONDS
+    notifier, patience = Notifier(spec, url), CLOSE_SECONDS
+
+    def hurry() -> None:
+        nonlocal patience
+        patience = INTERRUPTED_SECONDS
+
     try:
-        yield Observers(observer, notifier)
-        patience = CLOSE_SECONDS
-    except Exception:
-        patience = CLOSE_SECONDS
-        raise
+        with when_told_to_end(hurry):
+            yield Observers(observer, notifier)
     finally:
         notifier.close(patience)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, cast
 
 import httpx
@@ -43,17 +43,28 @@ def quiet_outages() -> None:
 
 
 @contextmanager
-def tolerated(logger: logging.Logger | logging.LoggerAdapter[Any], what: str) -> Iterator[None]:
+def protected(on_failure: Callable[[Exception], object]) -> Iterator[None]:
     """Do something with Prefect in a `with` block that no study may fail by.
+
+    Args:
+        on_failure: Is told what is raised there.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - protects the study from Prefect and its pages
+        on_failure(error)
+
+
+def tolerated(
+    logger: logging.Logger | logging.LoggerAdapter[Any], what: str
+) -> AbstractContextManager[None]:
+    """Return a `with` block for something with Prefect that no study may fail by.
 
     Args:
         logger: Is told what is raised there.
         what: Says what has failed then, without a full stop.
     """
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - protects the study from Prefect and its pages
-        logger.warning("%s: %s", what, error)
+    return protected(lambda error: logger.warning("%s: %s", what, error))
 
 
 def _is_news(record: logging.LogRecord) -> bool:

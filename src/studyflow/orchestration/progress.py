@@ -12,7 +12,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from studyflow.observers.observer import Progress
 from studyflow.orchestration.artifacts import artifact_key
-from studyflow.orchestration.outages import PATIENCE_SECONDS
+from studyflow.orchestration.outages import PATIENCE_SECONDS, protected
 from studyflow.orchestration.run_states import show_pause
 
 ARTIFACT_SECONDS: Final = 5.0
@@ -63,21 +63,21 @@ class ProgressArtifact:
         progress = self._latest
         if progress is None or progress is self._shown:
             return
-        try:
+        with protected(self._note_away):
             self._show(progress)
-        except Exception as error:  # noqa: BLE001 - protects the study from Prefect being away
-            if not self._is_away:
-                self._logger.warning(
-                    "Prefect's server does not answer; the study goes on, and its page catches "
-                    "up when it is back: %s",
-                    error,
-                )
-            self._is_away = True
-            return
-        if self._is_away:
-            self._logger.info("Prefect's server is back.")
-        self._is_away = False
-        self._shown = progress
+            self._shown = progress
+            if self._is_away:
+                self._is_away = False
+                self._logger.info("Prefect's server is back.")
+
+    def _note_away(self, error: Exception) -> None:
+        if not self._is_away:
+            self._logger.warning(
+                "Prefect's server does not answer; the study goes on, and its page catches "
+                "up when it is back: %s",
+                error,
+            )
+        self._is_away = True
 
     def _show(self, progress: Progress) -> None:
         percent = 100.0 * progress.n_finished / max(progress.n_trials, 1)

@@ -110,13 +110,15 @@ class FallbackSampler(ForwardingSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Let the sampler take in a result."""
-        try:
-            super().after_trial(study, trial, state, values)
-        except StudyflowError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the result is told all the same
+        """Let the sampler take in a result; when it fails, the result is told all the same."""
+
+        def take_in() -> None:
+            super(FallbackSampler, self).after_trial(study, trial, state, values)
+
+        def say(error: Exception) -> None:
             self._say(f"The sampler does not learn from trial {trial.number}", error)
+
+        self._guarded(take_in, say)
 
     def _result(
         self,
@@ -125,17 +127,27 @@ class FallbackSampler(ForwardingSampler):
         call: Callable[[], T],
         otherwise: Callable[[], T],
     ) -> T:
-        """Return what the sampler gives, else what replaces it: the study goes on.
+        """Return what the sampler gives, else what replaces it, noted on the trial.
 
         Raises:
             StudyflowError: Ours, such as a storage that is away.
             optuna.exceptions.StorageInternalError: The storage's.
         """
-        try:
-            return call()
-        except Exception as error:  # noqa: BLE001 - logged and stored; it costs one suggestion
+
+        def replace(error: Exception) -> T:
             self._note(study, trial, error)
             return otherwise()
+
+        return self._guarded(call, replace)
+
+    def _guarded(self, call: Callable[[], T], otherwise: Callable[[Exception], T]) -> T:
+        """Return what the sampler gives, else what follows from its failure: the study goes on."""
+        try:
+            return call()
+        except StudyflowError:
+            raise
+        except Exception as error:  # noqa: BLE001 - samplers are others' code, and each failure told
+            return otherwise(error)
 
     def _in_time(self, call: Callable[[], T]) -> T:
         """Return what a call of the sampler returns; none begins beside one that was left behind.
@@ -154,7 +166,7 @@ class FallbackSampler(ForwardingSampler):
 
     def _note(self, study: optuna.Study, trial: FrozenTrial, error: Exception) -> None:
         """Keep with the trial why the sampler did not choose; the storage's own failures go on."""
-        if isinstance(error, StudyflowError | optuna.exceptions.StorageInternalError):
+        if isinstance(error, optuna.exceptions.StorageInternalError):
             raise error
         # Imported where a sampler has failed: most studies never need NumPy for it.
         from studyflow.samplers.explanation import Suggestion, encode_suggestion

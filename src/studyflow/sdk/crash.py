@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Final
 
+from studyflow.sdk.console import text_of
 from studyflow.trial import Cause, memory_cause
 
 TEXT_LIMIT_CHARS: Final = 500
@@ -29,7 +30,7 @@ def crash_cause(
     if isinstance(error, KeyboardInterrupt):
         return None
     cause = _memory_cause(error) or Cause.USER_ERROR
-    text = redact(_text(error))[: 4 * TEXT_LIMIT_CHARS]
+    text = redact(text_of(error, str, ""))[: 4 * TEXT_LIMIT_CHARS]
     return cause, _describe(error, type(error).__name__, text)
 
 
@@ -56,7 +57,7 @@ def _memory_cause_of_one(error: BaseException) -> Cause | None:
     for kind in type(error).__mro__:
         if found := memory_cause(kind.__name__, ""):
             return found
-    text = _text(error)
+    text = text_of(error, str, "")
     if found := memory_cause(type(error).__name__, text):
         return found
     if _TRACEBACK not in text:
@@ -64,13 +65,6 @@ def _memory_cause_of_one(error: BaseException) -> Cause | None:
     # The message holds what ended another process, or the replica on another device.
     *_, last = (None, *_EXCEPTION.finditer(text, text.rindex(_TRACEBACK)))
     return None if last is None else memory_cause(last["kind"], last["text"] or "")
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - user code, and the cause is told all the same
-        return ""
 
 
 def _describe(error: BaseException, name: str, text: str) -> str:

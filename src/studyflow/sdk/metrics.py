@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from studyflow.sdk.console import text_of
 from studyflow.trial import NAME_LIMIT_CHARS
 
 _NAME: Final = re.compile(r"[\w\-. :/]+", re.ASCII)
@@ -91,12 +92,9 @@ def list_names(names: list[str], limit: int = 8) -> str:
 
 def shorten(value: Any, limit: int = 60) -> str:
     """Return what a value looks like in a message: type and beginning."""
-    try:
-        # Python refuses to write integers of more than 4,300 digits.
-        shown = hex(value) if isinstance(value, int) and abs(value) >> 4096 else repr(value)
-    except Exception:  # noqa: BLE001 - user code, and only a message is at stake
-        shown = "<no repr>"
-    shown = " ".join(shown.split())
+    # Python refuses to write integers of more than 4,300 digits in decimal.
+    is_huge = isinstance(value, int) and abs(value) >> 4096
+    shown = " ".join(text_of(value, hex if is_huge else repr, "<no repr>").split())
     if len(shown) > limit:
         shown = shown[: limit - 1] + "…"
     return f"{shown} ({type(value).__name__})"

@@ -111,15 +111,11 @@ class Tuner:
             StorageUnavailable: The study's storage is away for longer than its patience.
         """
         n_arrived = interrupt.n_arrived()
-        try:
+        with interrupt.when_told_to_end(self._cancel_if_wanted):
             while (result := self.turn()) is None:
                 self._executor.wait(self._settings.poll_seconds)
                 if interrupt.n_arrived() > n_arrived:
                     raise interrupt.Terminated  # what was raised then was lost
-        except BaseException as error:
-            if not isinstance(error, Exception):  # told to end
-                self._cancel_if_wanted()
-            raise
         return result
 
     def _cancel_if_wanted(self) -> None:
@@ -239,13 +235,9 @@ class Tuner:
         """
         deadline = self._clock() + patience_seconds
         left: Leftover | None = None
-        try:
+        with interrupt.when_told_to_end(lambda: self._say_left(left)):  # once more, and at once
             while (left := self._cancel_once()) is not None and self._clock() < deadline:
                 self._executor.wait(left.pause_seconds)
-        except BaseException as error:
-            if not isinstance(error, Exception):  # told to end once more, and at once
-                self._say_left(left)
-            raise
         self._say_left(left)
 
     def _cancel_once(self) -> Leftover | None:

@@ -22,16 +22,6 @@ def check_storage(url: str) -> list[Finding]:
         access = storage.read_access(url)
     except StudyflowError as error:
         return [Finding.because(Level.PROBLEM, "storage", error.reason)]
-    except Exception as error:  # noqa: BLE001 - whatever a driver raises is what is to be shown
-        return [
-            Finding(
-                Code.STORAGE_UNAVAILABLE,
-                Level.PROBLEM,
-                "storage",
-                f"{shown}: {error}",
-                "mend or replace it",
-            )
-        ]
     if access.read_only is not None:
         return [
             Finding(

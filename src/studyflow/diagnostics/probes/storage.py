@@ -62,14 +62,14 @@ def read_access(url: str) -> StorageAccess:
     """Return whether studies can be read and written. What is written is removed again.
 
     Raises:
-        StudyflowError: The storage does not answer.
-        Exception: Whatever else its driver raises.
+        StudyflowError: The storage does not answer, or cannot be used.
     """
     path = file_of(url)
-    if path is None:
-        write_and_remove(open_storage(url))
-        return StorageAccess(None)
-    n = len(optuna.get_all_study_names(open_storage(url, create=False)))
+    with storage_errors(url):
+        if path is None:
+            write_and_remove(open_storage(url))
+            return StorageAccess(None)
+        n = len(optuna.get_all_study_names(open_storage(url, create=False)))
     target = path if path.exists() else nearest_folder(path.parent)
     return StorageAccess(n, None if os.access(target, os.W_OK) else target)
 
