@@ -9,12 +9,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from functools import partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 class NoAnswer(Exception):
@@ -91,6 +92,47 @@ class DaemonWorker:
         self._calls.put(None)
         thread.join(max(timeout_seconds, 0.0))
         return not thread.is_alive()
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+
+class DaemonPool:
+    """Some daemon threads that make calls side by side; they start when first needed.
+
+    Args:
+        name: Name of the threads.
+        n_threads: How many calls are made at once.
+    """
+
+    def __init__(self, name: str, n_threads: int) -> None:
+        self._name = name
+        self.n_threads = n_threads
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._n_started = 0
+
+    def map(self, call: Callable[[A], T], arguments: Iterable[A]) -> list[T]:
+        """Return what a call returns for each argument, in their order, once all are made.
+
+        For one thread at a time. The first error in this order is raised; the other calls are made
+        all the same.
+        """
+        futures: list[Future[T]] = []
+        for argument in arguments:
+            futures.append(Future())
+            self._calls.put(partial(_settle, futures[-1], partial(call, argument)))
+        for _ in range(min(len(futures), self.n_threads) - self._n_started):
+            self._n_started += 1
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        wait(futures)
+        return [future.result() for future in futures]
+
+    def close(self) -> None:
+        """Let the threads end; no further call is made."""
+        for _ in range(self._n_started):
+            self._calls.put(None)
+        self._n_started = 0
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from studyflow.background import Background, DaemonWorker, NoAnswer, result_of
+from studyflow.background import Background, DaemonPool, DaemonWorker, NoAnswer, result_of
 
 
 def test_a_call_returns_what_it_returns() -> None:
@@ -82,3 +82,46 @@ def test_a_worker_that_hangs_does_not_stop_in_time() -> None:
 
 def test_a_worker_that_never_worked_has_stopped() -> None:
     assert DaemonWorker("test").stop(0.0)
+
+
+def test_a_pool_makes_its_calls_side_by_side_and_keeps_their_order() -> None:
+    together = threading.Barrier(3, timeout=10)
+
+    def call(number: int) -> int:
+        together.wait()
+        return 10 * number
+
+    pool = DaemonPool("test", 3)
+    assert pool.map(call, [1, 2, 3]) == [10, 20, 30]
+    assert pool.map(call, [4, 5, 6]) == [40, 50, 60]
+    pool.close()
+
+
+def test_a_pool_raises_the_first_error_once_all_calls_are_made() -> None:
+    made = []
+
+    def call(number: int) -> None:
+        made.append(number)
+        if number > 1:
+            raise ValueError(f"broken {number}")
+
+    pool = DaemonPool("test", 2)
+    with pytest.raises(ValueError, match="broken 2"):
+        pool.map(call, [1, 2, 3, 4])
+    assert sorted(made) == [1, 2, 3, 4]
+    pool.close()
+
+
+def test_a_pool_that_was_closed_has_no_threads_and_can_be_used_again() -> None:
+    before = threading.active_count()
+    pool = DaemonPool("pool-test", 2)
+    assert pool.map(abs, [-1, -2, -3]) == [1, 2, 3]
+    threads = [t for t in threading.enumerate() if t.name == "pool-test"]
+    assert len(threads) == 2
+    pool.close()
+    for thread in threads:
+        thread.join(10)
+    assert threading.active_count() == before
+    assert pool.map(abs, []) == []
+    assert pool.map(abs, [-4]) == [4]
+    pool.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -69,6 +70,7 @@ class Connection:
         self.cluster_id = cluster_id_of(self.host, configuration.ssl_ca_cert)
         self.n_requests: dict[str, int] = {}
         """Requests so far, by verb and kind."""
+        self._counting = threading.Lock()
         self._clock = clock
         self._paused_until = -math.inf
         """Until when the server asked to be left alone."""
@@ -144,7 +146,8 @@ class Connection:
         what = f"{verb} {kind}{f' {name}' if name else ''}"
         self._keep_pause(what)
         counted = f"{verb} {kind}"
-        self.n_requests[counted] = self.n_requests.get(counted, 0) + 1
+        with self._counting:
+            self.n_requests[counted] = self.n_requests.get(counted, 0) + 1
         path = "/".join(part for part in (_PATHS[kind], name, below) if part)
         headers = {"Accept": accept}
         if body is not None:

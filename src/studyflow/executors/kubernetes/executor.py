@@ -17,21 +17,23 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from studyflow.background import DaemonPool
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors.diagnosis import How
 from studyflow.executors.earlier import FormerNames
 from studyflow.executors.kubernetes.api import AlreadyExists, ClusterApi
 from studyflow.executors.kubernetes.fence import Fence
 from studyflow.executors.kubernetes.fencing import Fencer
-from studyflow.executors.kubernetes.followed import FollowedAttempt, read_trial
+from studyflow.executors.kubernetes.followed import read_trial
 from studyflow.executors.kubernetes.image_pin import ImagePin
 from studyflow.executors.kubernetes.logs import LOG_BYTES, PodLogs
 from studyflow.executors.kubernetes.manifest import build_job, with_pod_paths
-from studyflow.executors.kubernetes.monitor import AttemptMonitor
+from studyflow.executors.kubernetes.monitor import LOGS_AT_ONCE, AttemptMonitor
 from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.kubernetes.objects import Object
 from studyflow.executors.kubernetes.pod_log import written
 from studyflow.executors.kubernetes.study_objects import StudyObjects
+from studyflow.executors.kubernetes.watchlist import Watchlist
 from studyflow.executors.protocol import (
     AttemptId,
     AttemptState,
@@ -95,14 +97,14 @@ class KubernetesExecutor(FormerNames):
             api, spec.name, self._changed.set, clock, is_threaded=is_threaded
         )
         redact = redact or Redactor()
-        self._logs = PodLogs(api, root, redact)
+        self._pool = DaemonPool("studyflow-logs", LOGS_AT_ONCE) if is_threaded else None
+        self._logs = PodLogs(api, root, redact, self._pool)
         self._fencer = Fencer(api, self._objects, spec.name)
         self._image = ImagePin(spec.trial.image, image, on_image)
         self._monitor = AttemptMonitor(
             spec, api, self._objects, self._fencer, self._logs, self._image, redact, clock
         )
-        self._attempts: dict[AttemptId, FollowedAttempt] = {}
-        self._forgotten: set[AttemptId] = set()
+        self._attempts = Watchlist(self._objects, self._monitor, self._changed.set, clock)
 
     @property
     def traits(self) -> ExecutorTraits:
@@ -148,11 +150,7 @@ class KubernetesExecutor(FormerNames):
                 hint="two studies of one name must not share a namespace; if it was left over, "
                 f"kubectl -n {self._api.namespace} delete job {name}.",
             )
-        self._forgotten.discard(attempt)
-        followed = self._attempts.setdefault(
-            attempt, FollowedAttempt(attempt, existing, self._clock())
-        )
-        followed.is_own = followed.is_own or is_own
+        self._attempts.add(attempt, existing, is_own=is_own)
         return attempt
 
     def _create_job(
@@ -181,19 +179,7 @@ class KubernetesExecutor(FormerNames):
         """
         self._objects.start()
         self._objects.check()
-        jobs = list(self._objects.jobs())
-        self._objects.drop_gone(self._forgotten)
-        statuses: dict[AttemptId, AttemptStatus] = {}
-        for attempt, job, is_gone in jobs:
-            followed = None if attempt in self._forgotten else self._follow(attempt, job)
-            if followed is not None:
-                statuses[attempt] = self._monitor.update(
-                    followed,
-                    job,
-                    job_is_gone=is_gone,
-                    others_running=self._is_any_running_but(attempt),
-                )
-        return statuses
+        return self._attempts.poll()
 
     def wait(self, timeout_seconds: float) -> None:
         """Return when the cluster reported a change, at the latest after the given time."""
@@ -243,9 +229,8 @@ class KubernetesExecutor(FormerNames):
                 )
         if job is not None and followed is not None:  # a Job without one is not ours
             self._api.delete_job(job_name(self._spec.name, attempt))
-        self._forgotten.add(attempt)
         self._objects.drop(attempt, None if followed is None else followed.pod)
-        self._attempts.pop(attempt, None)
+        self._attempts.drop(attempt)
 
     def files(self, attempt: AttemptId) -> AttemptFiles:
         """Return the attempt's log as far as it was fetched; artifacts went to MLflow directly."""
@@ -289,22 +274,6 @@ class KubernetesExecutor(FormerNames):
     def close(self) -> None:
         """Stop following the cluster; attempts go on."""
         self._objects.close()
+        if self._pool is not None:
+            self._pool.close()
         self._api.close()
-
-    def _follow(self, attempt: AttemptId, job: Object) -> FollowedAttempt | None:
-        """Return what is known of an attempt; `None` when its Job holds no trial of ours."""
-        followed = self._attempts.get(attempt)
-        if followed is None:
-            trial = read_trial(job)
-            if trial is None:
-                return None
-            followed = FollowedAttempt(attempt, trial, self._clock())
-            self._attempts[attempt] = followed
-        return followed
-
-    def _is_any_running_but(self, attempt: AttemptId) -> bool:
-        return any(
-            other.state is AttemptState.RUNNING
-            for number, other in self._attempts.items()
-            if number != attempt
-        )

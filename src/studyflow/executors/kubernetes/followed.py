@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from studyflow.errors import DocumentError
 from studyflow.executors.kubernetes.manifest import CONTAINER, unescaped
 from studyflow.executors.kubernetes.objects import Object
-from studyflow.executors.kubernetes.observation import Wait
+from studyflow.executors.kubernetes.observation import Judgement, Wait
 from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus
 from studyflow.trial import TRIAL_VARIABLE, Trial
 
 logger = logging.getLogger(__name__)
+
+_NOT_BEGUN: Final = AttemptStatus(AttemptState.PENDING)
 
 
 @dataclass(slots=True)
@@ -40,8 +43,17 @@ class FollowedAttempt:
     """When its queue was last asked for."""
     log_tries: int = 0
     state: AttemptState = AttemptState.PENDING
-    final: AttemptStatus | None = None
-    """How it ended, once that is known."""
+    look_at: float = -math.inf
+    """When it is looked at although nothing of it has changed; infinite for never."""
+    ended: Judgement | None = None
+    """How it ended, until that is told."""
+    status: AttemptStatus = _NOT_BEGUN
+    """As the last look has found it."""
+
+    @property
+    def final(self) -> AttemptStatus | None:
+        """How it ended, once that is told."""
+        return self.status if self.status.state is AttemptState.ENDED else None
 
     def note_wait(self, wait: Wait, now: float) -> None:
         """Take note of what it waits for."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from studyflow.background import DaemonPool
 from studyflow.errors import ExecutorUnavailable
 from studyflow.executors.kubernetes.api import ClusterApi
 from studyflow.executors.kubernetes.pod_log import written
@@ -33,6 +35,8 @@ class PodLogs:
     root: Path
     """Folder of the study on this machine."""
     redact: Redactor
+    pool: DaemonPool | None = None
+    """Fetches several logs side by side; `None` to fetch one after the other."""
 
     def path(self, attempt: AttemptId) -> Path:
         """Return where an attempt's log is kept, once it was fetched."""
@@ -57,6 +61,17 @@ class PodLogs:
             return False
         log = b"".join(written([text]))
         return not log or self._keep(attempt, log)  # none never replaces what was fetched before
+
+    def fetch_all(self, pods: Mapping[AttemptId, str]) -> dict[AttemptId, bool]:
+        """Fetch the logs of several pods; return for each attempt whether that worked.
+
+        Args:
+            pods: By attempt, the name of its pod.
+        """
+        if self.pool is None or len(pods) < 2:
+            return {attempt: self.fetch(attempt, pod) for attempt, pod in pods.items()}
+        fetched = self.pool.map(lambda pod: self.fetch(*pod), pods.items())
+        return dict(zip(pods, fetched, strict=True))
 
     def tail(self, attempt: AttemptId) -> str:
         """Return the end of a kept log without secrets; empty without one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -34,6 +34,7 @@ from studyflow.executors.kubernetes.objects import (
 )
 from studyflow.executors.kubernetes.observation import Judgement, Observation, wait_of
 from studyflow.executors.kubernetes.study_objects import StudyObjects
+from studyflow.executors.kubernetes.waiting import TROUBLE_SECONDS
 from studyflow.executors.protocol import AttemptState, AttemptStatus
 from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
@@ -44,6 +45,16 @@ EVENTS_SECONDS: Final = 15.0
 
 LOG_TRIES: Final = 3
 """How often a log is asked for whose node does not answer."""
+
+LOGS_AT_ONCE: Final = 8
+"""How many logs are fetched side by side."""
+
+LOOK_SECONDS: Final = 1.0
+"""Shortest pause between two looks at an attempt of which nothing has changed."""
+
+MAX_EVENT_REQUESTS: Final = 10
+"""Attempts whose events, or whose queue, one poll asks for: attempts that do not start mostly wait
+for the same thing, and the next poll asks for the others'."""
 
 
 class AttemptMonitor:
@@ -81,13 +92,25 @@ class AttemptMonitor:
         self._clock = clock
         self._ran_at = -math.inf
         """When any attempt was last seen running."""
+        self._n_asked = 0
+        """How many requests for events and queues this poll has made."""
         self._has_started = False
         """Whether a container of this study has begun while this object followed it."""
 
+    def begin_poll(self, *, any_running: bool) -> None:
+        """Take note that a poll begins.
+
+        Args:
+            any_running: Whether an attempt of the study was running when last looked at.
+        """
+        self._n_asked = 0
+        if any_running:
+            self._ran_at = self._clock()
+
     def update(
         self, attempt: FollowedAttempt, job: Object, *, job_is_gone: bool, others_running: bool
-    ) -> AttemptStatus:
-        """Return how an attempt stands now.
+    ) -> None:
+        """Find out how an attempt stands now, and when to look at it again; see `tell_ends`.
 
         Args:
             attempt: What is known of it; brought up to date.
@@ -99,7 +122,7 @@ class AttemptMonitor:
             ExecutorUnavailable: The API server does not answer.
         """
         if attempt.final is not None:
-            return attempt.final
+            return
         now = self._clock()
         pod, pod_is_gone = self._objects.pod_of(attempt, job)
         self._note_leaving(attempt, pod, now)
@@ -124,16 +147,44 @@ class AttemptMonitor:
         if AttemptState.RUNNING in (attempt.state, found.state):
             self._ran_at = now
         attempt.state = found.state
+        look_at = self._next_look(attempt, now)
         if pod is not None and found.state is AttemptState.RUNNING and not is_leaving(pod):
-            self._enforce_time_limit(attempt, job, pod)
-        return self._status(attempt, found, node_of(pod))
+            look_at = self._enforce_time_limit(attempt, job, pod)
+        self._keep(attempt, found, node_of(pod), look_at)
+
+    def tell_ends(self, attempts: Sequence[FollowedAttempt], until: float) -> bool:
+        """Conclude attempts that have ended, once their logs are fetched, several at a time.
+
+        An attempt runs, for all that is told, until its log is there or was asked for in vain.
+
+        Args:
+            attempts: Attempts that have ended.
+            until: When to leave the rest to the next poll, by this object's clock.
+
+        Returns:
+            Whether none was left to it.
+        """
+        for begin in range(0, len(attempts), LOGS_AT_ONCE):
+            if begin and self._clock() >= until:
+                return False
+            some = attempts[begin : begin + LOGS_AT_ONCE]
+            for attempt, is_saved in zip(some, self._save_logs(some), strict=True):
+                if is_saved or attempt.log_tries >= LOG_TRIES:
+                    self._conclude(attempt)
+        return True
 
     def save_log(self, attempt: FollowedAttempt) -> bool:
         """Fetch the log of an attempt's pod; return whether that needs no other try."""
-        if attempt.pod is None or not self._objects.has_pod(attempt):
-            return True
-        attempt.log_tries += 1
-        return self._logs.fetch(attempt.id, attempt.pod)
+        (is_saved,) = self._save_logs([attempt])
+        return is_saved
+
+    def _save_logs(self, attempts: Sequence[FollowedAttempt]) -> list[bool]:
+        """The same for several attempts, side by side."""
+        pods = {a.id: a.pod for a in attempts if a.pod is not None and self._objects.has_pod(a)}
+        for attempt in attempts:
+            attempt.log_tries += attempt.id in pods
+        saved = self._logs.fetch_all(pods)
+        return [saved.get(attempt.id, True) for attempt in attempts]
 
     def _note_leaving(self, attempt: FollowedAttempt, pod: Object | None, now: float) -> None:
         """Take note of a pod that was told to go, and fetch its log in time."""
@@ -143,6 +194,21 @@ class AttemptMonitor:
         is_kept = self._logs.path(attempt.id).exists()
         if attempt.state is AttemptState.RUNNING and not is_kept:
             self.save_log(attempt)  # the kubelet removes it before the pod is gone
+
+    def _next_look(self, attempt: FollowedAttempt, now: float) -> float:
+        """Return when to look again at an attempt that waits or leaves, if nothing changes.
+
+        What it waits for is overdue after minutes or an hour, and looked at then. In between a
+        tenth of the wait is soon enough: a thousand that wait side by side cost next to nothing.
+        """
+        if attempt.leaving_since is not None:
+            return now + LOOK_SECONDS
+        kubernetes, since = self._spec.trial.kubernetes, attempt.waiting_since
+        patience = kubernetes.pending_timeout_seconds
+        limits = (TROUBLE_SECONDS, kubernetes.image_pull_timeout_seconds, patience)
+        overdue = [self._ran_at + patience, *(since + limit for limit in limits)]
+        pause = min(max((now - since) / 10, LOOK_SECONDS), EVENTS_SECONDS)
+        return min(now + pause, *(at for at in overdue if at > now), math.inf)
 
     def _observe(
         self,
@@ -186,40 +252,48 @@ class AttemptMonitor:
             found = judge(replace(seen, workload=attempt.workload, queue_position=position))
         return found
 
-    def _status(
-        self, attempt: FollowedAttempt, found: Judgement, node: str | None
-    ) -> AttemptStatus:
-        if found.state is not AttemptState.ENDED:
-            return AttemptStatus(
+    def _keep(
+        self, attempt: FollowedAttempt, found: Judgement, node: str | None, look_at: float
+    ) -> None:
+        """Keep how an attempt stands as its status, until it is looked at again."""
+        attempt.ended = found if found.state is AttemptState.ENDED else None
+        attempt.look_at = look_at
+        if attempt.ended is None:
+            attempt.status = AttemptStatus(
                 found.state,
                 reason=found.reason,
                 started_at=found.started_at,
                 waits_for_room=found.waits_for_room,
                 node=node,
             )
-        if not self.save_log(attempt) and attempt.log_tries < LOG_TRIES:
-            attempt.state = AttemptState.RUNNING  # its end is told once its log is there
-            return AttemptStatus(attempt.state, started_at=found.started_at, node=node)
+            return
+        attempt.state = AttemptState.RUNNING
+        attempt.status = AttemptStatus(attempt.state, started_at=found.started_at, node=node)
+        attempt.look_at = -math.inf
+
+    def _conclude(self, attempt: FollowedAttempt) -> None:
+        """Make the end of an attempt its status."""
+        found, attempt.ended = attempt.ended, None
+        assert found is not None, "it has ended"
         log_tail = "" if found.ending is None else self._logs.tail(attempt.id)
-        outcome = conclude(self._spec, attempt.trial, found, log_tail, self._redact)
-        attempt.final = AttemptStatus(
+        attempt.state = AttemptState.ENDED
+        attempt.look_at = math.inf
+        attempt.status = AttemptStatus(
             AttemptState.ENDED,
-            outcome=outcome,
+            outcome=conclude(self._spec, attempt.trial, found, log_tail, self._redact),
             exit_code=None if found.ending is None else found.ending.exit_code,
             started_at=found.started_at,
             ended_at=found.ended_at,
             missed_nodes=found.missed_nodes,
             blocks_study=found.blocks_study,
-            node=node,
+            node=attempt.status.node,
         )
-        return attempt.final
 
     def _ask_for_events(self, attempt: FollowedAttempt, about: Object) -> bool:
         """Ask, once in a while, for an attempt's events; return whether they are there."""
-        now = self._clock()
-        if attempt.events_at is not None and now - attempt.events_at < EVENTS_SECONDS:
+        if not self._may_ask(attempt.events_at):
             return False
-        attempt.events_at = now
+        attempt.events_at = self._clock()
         try:
             attempt.events = tuple(self._api.events(uid_of(about)))
         except ExecutorUnavailable:
@@ -229,11 +303,9 @@ class AttemptMonitor:
     def _ask_queue(self, attempt: FollowedAttempt, job: Object) -> bool:
         """Ask Kueue, once in a while, what it says of a suspended Job; return whether it did."""
         queue = queue_of(job)
-        now = self._clock()
-        is_soon = attempt.queue_at is not None and now - attempt.queue_at < EVENTS_SECONDS
-        if queue is None or is_soon:
+        if queue is None or not self._may_ask(attempt.queue_at):
             return False
-        attempt.queue_at = now
+        attempt.queue_at = self._clock()
         try:
             attempt.workload = self._api.workload(uid_of(job))
             waiting = self._api.pending_workloads(queue) if attempt.workload else []
@@ -244,7 +316,16 @@ class AttemptMonitor:
         attempt.queue_position = own.get("positionInLocalQueue")
         return True
 
-    def _enforce_time_limit(self, attempt: FollowedAttempt, job: Object, pod: Object) -> None:
+    def _may_ask(self, asked_at: float | None) -> bool:
+        """Return whether to ask once more what an attempt waits for, and count it."""
+        is_soon = asked_at is not None and self._clock() - asked_at < EVENTS_SECONDS
+        if is_soon or self._n_asked >= MAX_EVENT_REQUESTS:
+            return False
+        self._n_asked += 1
+        return True
+
+    def _enforce_time_limit(self, attempt: FollowedAttempt, job: Object, pod: Object) -> float:
+        """End a running attempt that is over its time; return when its time will be over."""
         limit = self._spec.trial.timeout_seconds
         if attempt.running_since is None:
             attempt.running_since = self._clock()
@@ -252,13 +333,14 @@ class AttemptMonitor:
                 # Another runner saw it begin. What cannot be told counts from now, and the pod's
                 # own deadline, which the kubelet keeps, bounds it.
                 attempt.running_since -= running_seconds(pod, self._api.server_time()) or 0.0
-        is_over = limit is not None and self._clock() - attempt.running_since >= limit
-        if not is_over or Fence.read(job) is not None:
-            return
+        over_at = math.inf if limit is None else attempt.running_since + limit
+        if self._clock() < over_at or Fence.read(job) is not None:
+            return over_at
         self.save_log(attempt)
         over = diagnose(Ending(How.TIMEOUT, timeout_seconds=limit), None, "", attempt.trial)
         fence = Fence.because(Cause.TIMEOUT, over.reason, How.TIMEOUT)
         self._fencer.fence_if_allowed(attempt.id, fence)
+        return over_at
 
 
 def conclude(

@@ -5,6 +5,7 @@ A Job's name is all that keeps an attempt from being started twice, so it depend
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ SLUG_CHARS: Final = 26
 name; 8 go to the hash, 17 to the numbers and dashes, and some to the suffix of the pod's name."""
 
 
+@functools.lru_cache(maxsize=64)
 def study_key(study: str) -> str:
     """Return the value of `STUDY_LABEL`: readable, and different for different names."""
     slug = re.sub(r"[^a-z0-9]+", "-", study.lower()).strip("-")[:SLUG_CHARS].strip("-")

@@ -56,16 +56,30 @@ def condition(item: Object, kind: str, status: str | None = None) -> Mapping[str
     return None
 
 
+def owners_of(item: Object) -> tuple[str, ...]:
+    """Return the uids of the objects that an object belongs to: of a pod, its Job's."""
+    return tuple(str(owner.get("uid")) for owner in item["metadata"].get("ownerReferences") or ())
+
+
+def by_owner(items: Iterable[Object]) -> dict[str, list[Object]]:
+    """Return objects by the uid of the object that they belong to."""
+    owned: dict[str, list[Object]] = {}
+    for item in items:
+        for uid in owners_of(item):
+            owned.setdefault(uid, []).append(item)
+    return owned
+
+
 def first_pod(job: Object, pods: Iterable[Object]) -> Object | None:
-    """Return a Job's first pod: an attempt is that one, and no replacement of it."""
-    uid = job["metadata"].get("uid")
-    own = [
-        pod
-        for pod in pods
-        if any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences") or ())
-    ]
+    """Return a Job's first pod: an attempt is that one, and no replacement of it.
+
+    Args:
+        job: The Job.
+        pods: Pods, its own among them.
+    """
+    uid = uid_of(job)
     return min(
-        own,
+        (pod for pod in pods if uid in owners_of(pod)),
         key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]),
         default=None,
     )

@@ -61,6 +61,8 @@ class Reflector:
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Any]] = {}
         self._gone: dict[str, dict[str, Any]] = {}
+        self._changed: set[str] = set()
+        """Names of what nobody has taken since it changed."""
         self._version: str | None = None
         self._listed_at = 0.0
         self._failing_since: float | None = None
@@ -115,6 +117,19 @@ class Reflector:
         with self._lock:
             return dict(self._gone)
 
+    def find(self, name: str) -> tuple[dict[str, Any] | None, bool]:
+        """Return an object in its newest state, or its last, and whether it is gone."""
+        with self._lock:
+            there = self._objects.get(name)
+            return (self._gone.get(name), True) if there is None else (there, False)
+
+    def take_changes(self) -> list[dict[str, Any]]:
+        """Return what was made, changed or deleted since the last call, each in its last state."""
+        with self._lock:
+            names, self._changed = self._changed, set()
+            known = ((self._objects.get(name) or self._gone.get(name)) for name in names)
+            return [item for item in known if item is not None]
+
     def put(self, item: dict[str, Any]) -> None:
         """Take the answer to a write, which the watch will bring too, only later."""
         with self._lock:
@@ -125,6 +140,7 @@ class Reflector:
         with self._lock:
             self._objects.pop(name, None)
             self._gone.pop(name, None)
+            self._changed.discard(name)
 
     def relist(self) -> None:
         """Replace everything by what a full list says.
@@ -140,6 +156,11 @@ class Reflector:
                     listed[name] = item  # written while the list was under way, or it was stale
                 elif name not in listed:
                     self._gone[name] = item
+                    self._changed.add(name)
+            for name, item in listed.items():
+                known = self._objects.get(name)
+                if known is None or _version_of(known) != _version_of(item):
+                    self._changed.add(name)
             self._objects = listed
             self._version = version
             self._listed_at = self._clock()
@@ -175,6 +196,7 @@ class Reflector:
         if known is not None and _number(known) > _number(item) >= 0:
             return
         self._objects[name] = item
+        self._changed.add(name)
 
     def _take_end(self, item: dict[str, Any]) -> None:
         name = item["metadata"]["name"]
@@ -183,6 +205,7 @@ class Reflector:
             return  # there is a new object of this name
         self._objects.pop(name, None)
         self._gone[name] = item
+        self._changed.add(name)
 
     def step(self) -> float:
         """List if that is due, watch until the watch ends; return the pause that must follow."""
@@ -221,8 +244,12 @@ class Reflector:
             self._is_closing.wait(self.step())
 
 
+def _version_of(item: dict[str, Any]) -> str:
+    return str(item["metadata"].get("resourceVersion", ""))
+
+
 def _number(item: dict[str, Any]) -> int:
-    return _number_of(str(item["metadata"].get("resourceVersion", "")))
+    return _number_of(_version_of(item))
 
 
 def _number_of(version: str) -> int:

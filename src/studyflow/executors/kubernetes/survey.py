@@ -17,7 +17,13 @@ from studyflow.executors.kubernetes.api import ClusterApi
 from studyflow.executors.kubernetes.judging import judge
 from studyflow.executors.kubernetes.manifest import CONTAINER
 from studyflow.executors.kubernetes.names import attempt_of, queue_of, study_selector
-from studyflow.executors.kubernetes.objects import Object, created_at, first_pod, uid_of
+from studyflow.executors.kubernetes.objects import (
+    Object,
+    by_owner,
+    created_at,
+    first_pod,
+    uid_of,
+)
 from studyflow.executors.kubernetes.observation import Judgement, Observation, Wait, wait_of
 from studyflow.executors.protocol import AttemptId, AttemptState
 from studyflow.reasons import Reason
@@ -93,12 +99,13 @@ def survey(api: ClusterApi, study: str, requests: Mapping[str, str], now: float)
     """
     jobs, _ = api.list_objects("jobs", study_selector(study))
     pods, _ = api.list_objects("pods", study_selector(study))
+    own_pods = by_owner(pods)
     running, pending, n_asked = [], [], 0
     for job in jobs:
         attempt = attempt_of(job["metadata"].get("labels") or {})
         if attempt is None:
             continue
-        pod = first_pod(job, pods)
+        pod = first_pod(job, own_pods.get(uid_of(job), ()))
         made_at = created_at(pod or job)
         seconds = 0.0 if made_at is None else max(now - made_at, 0.0)
         seen = Observation(job=job, pod=pod, waiting_seconds=seconds, **_PATIENT)

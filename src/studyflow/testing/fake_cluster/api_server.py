@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 from studyflow.executors.kubernetes.api import AlreadyExists
 from studyflow.testing.fake_cluster.controller import JobController
 from studyflow.testing.fake_cluster.kubelet import Kubelet
-from studyflow.testing.fake_cluster.store import Change, ObjectStore, merge_patch
+from studyflow.testing.fake_cluster.store import Change, ObjectStore, copied, merge_patch
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class ApiServer:
             job["status"] = {}
             self._store.write("jobs", "ADDED", job)
             self._controller.reconcile()
-            return copy.deepcopy(job)
+            return copied(job)
 
     def patch_job(self, name: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
         """Merge a patch into a Job and return it; `None` when there is none."""
@@ -70,17 +69,17 @@ class ApiServer:
                 return None
             changed: dict[str, Any] = merge_patch(job, json.loads(json.dumps(patch)))
             self._store.write("jobs", "MODIFIED", changed)
-            answer = copy.deepcopy(changed)  # before the controller has seen it
+            answer = copied(changed)  # before the controller has seen it
             self._controller.reconcile()
             return answer
 
     def events_about(self, uid: str) -> list[dict[str, Any]]:
         """Return the events about one object, oldest first."""
-        return [copy.deepcopy(e) for e in self._store.events if e["involvedObject"]["uid"] == uid]
+        return [copied(e) for e in self._store.events if e["involvedObject"]["uid"] == uid]
 
     def workloads(self) -> dict[str, dict[str, Any]]:
         """Return what Kueue keeps of Jobs, by their uid."""
-        return copy.deepcopy(self._store.workloads)
+        return copied(self._store.workloads)
 
     def log_lines(self, pod: str) -> list[bytes]:
         """Return a log as a kubelet gives it: its own words, or lines with timestamps."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from studyflow.errors import ExecutorUnavailable
 from studyflow.executors.kubernetes.api import Event
 from studyflow.executors.kubernetes.names import QUEUE_LABEL
 from studyflow.testing.fake_cluster.cluster import FakeCluster
+from studyflow.testing.fake_cluster.store import copied
 
 
 @dataclass(slots=True)
@@ -40,6 +41,7 @@ class FakeClusterApi:
         self.cluster_id = "fake"
         self.n_requests: dict[str, int] = {}
         """Requests so far, by name; failed ones count too."""
+        self._counting = threading.Lock()
         self.is_closed = False
         self._watch_seconds = watch_seconds
         self._is_away = False
@@ -95,7 +97,7 @@ class FakeClusterApi:
         while True:
             newest = int(self.cluster.version)
             for change in self.cluster.api_server.changes_since(kind, selector, seen):
-                yield change.event, copy.deepcopy(change.item)
+                yield change.event, copied(change.item)
                 self._answer(f"watch {kind}")
             seen = newest
             if self._watch_seconds <= 0 or not self.cluster.api_server.wait_for_change(
@@ -171,7 +173,8 @@ class FakeClusterApi:
         self.is_closed = True
 
     def _begin(self, request: str) -> None:
-        self.n_requests[request] = self.n_requests.get(request, 0) + 1
+        with self._counting:
+            self.n_requests[request] = self.n_requests.get(request, 0) + 1
         self._answer(request)
         self._interrupt(request, is_after=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_cluster.api_server import ApiServer
 from studyflow.testing.fake_cluster.controller import JobController
 from studyflow.testing.fake_cluster.kubelet import Kubelet, set_condition
-from studyflow.testing.fake_cluster.store import ObjectStore, merge_patch, owner_of
+from studyflow.testing.fake_cluster.store import ObjectStore, copied, merge_patch, owner_of
 from studyflow.trial import Outcome
 
 
@@ -94,11 +93,11 @@ class FakeCluster:
 
     def job(self, name: str) -> dict[str, Any]:
         """Return a copy of a Job."""
-        return copy.deepcopy(self._store.jobs[name])
+        return copied(self._store.jobs[name])
 
     def pod(self, name: str) -> dict[str, Any]:
         """Return a copy of a pod."""
-        return copy.deepcopy(self._store.pod(name))
+        return copied(self._store.pod(name))
 
     # What people and the cluster's parts do
 

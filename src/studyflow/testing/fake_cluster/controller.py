@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from studyflow.testing.fake_cluster.kubelet import Kubelet
-from studyflow.testing.fake_cluster.store import ObjectStore, owner_of
+from studyflow.testing.fake_cluster.store import ObjectStore, copied, owner_of
 
 
 class JobController:
@@ -39,12 +38,14 @@ class JobController:
             is_orphan = owner is None or owner["metadata"]["uid"] != owner_of(pod)["uid"]
             if is_orphan and not pod["metadata"].get("deletionTimestamp"):
                 self._kubelet.tell_to_go(pod)
+        owned: dict[str, list[dict[str, Any]]] = {}
+        for pod in self._store.pods.values():
+            owned.setdefault(owner_of(pod)["uid"], []).append(pod)
         for job in list(self._store.jobs.values()):
-            self._reconcile_job(job)
+            self._reconcile_job(job, owned.get(job["metadata"]["uid"], []))
 
-    def _reconcile_job(self, job: dict[str, Any]) -> None:
+    def _reconcile_job(self, job: dict[str, Any], pods: list[dict[str, Any]]) -> None:
         spec, status = job["spec"], dict(job["status"])
-        pods = [p for p in self._store.pods.values() if _is_owned(p, job)]
         phases = [pod["status"]["phase"] for pod in pods]
         active = [
             pod
@@ -87,7 +88,7 @@ class JobController:
             message = f'Error creating: pods "{name}-" is forbidden: {self.refusal}'
             self._on_refusal(name, message)
             return None
-        template = copy.deepcopy(job["spec"]["template"])
+        template = copied(job["spec"]["template"])
         identity = self._store.new_identity()
         owner = {
             "apiVersion": "batch/v1",
@@ -110,7 +111,3 @@ class JobController:
         }
         self._store.write("pods", "ADDED", made)
         return made
-
-
-def _is_owned(pod: Mapping[str, Any], job: Mapping[str, Any]) -> bool:
-    return bool(owner_of(pod)["uid"] == job["metadata"]["uid"])

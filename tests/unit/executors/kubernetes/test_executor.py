@@ -148,8 +148,11 @@ def test_nothing_of_forgotten_attempts_is_kept(rig: Rig) -> None:
         assert dict(runner.executor.poll()) == {}
     runner.executor.poll()
 
-    assert list(runner.executor._objects.jobs()) == []
-    assert runner.executor._attempts == {}
+    objects = runner.executor._objects
+    assert [*objects._jobs.objects(), *objects._jobs.gone()] == []
+    assert [*objects._pods.objects(), *objects._pods.gone()] == []
+    assert objects._pods_of == {}
+    assert runner.executor._attempts._attempts == {}
 
 
 @pytest.mark.fault("F53")

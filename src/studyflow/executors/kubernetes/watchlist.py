@@ -1,0 +1,123 @@
+"""The attempts that an executor follows, and which of them a poll looks at.
+
+A poll costs what has changed: an attempt is looked at when its Job or its pod has changed, and when
+time alone may have changed what they mean. In between its status stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from studyflow.executors.kubernetes.followed import FollowedAttempt, read_trial
+from studyflow.executors.kubernetes.monitor import AttemptMonitor
+from studyflow.executors.kubernetes.study_objects import StudyObjects
+from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus
+from studyflow.trial import Trial
+
+POLL_SECONDS: Final = 1.0
+"""How long one poll goes on looking at attempts. What is left is looked at by the next one, so that
+a runner with a thousand ends to take in starts new trials in between."""
+
+
+class Watchlist:
+    """Follows the attempts of one study, for one thread.
+
+    Args:
+        objects: The study's Jobs and pods.
+        monitor: Finds out how an attempt stands.
+        on_rest: Called when a poll has left something to the next one.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        objects: StudyObjects,
+        monitor: AttemptMonitor,
+        on_rest: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._objects = objects
+        self._monitor = monitor
+        self._on_rest = on_rest
+        self._clock = clock
+        self._attempts: dict[AttemptId, FollowedAttempt] = {}
+        self._forgotten: set[AttemptId] = set()
+        self._changed: set[AttemptId] = set()
+        """Attempts that have changed and that no poll has looked at since."""
+
+    def get(self, attempt: AttemptId) -> FollowedAttempt | None:
+        """Return what is known of an attempt; `None` when it is not followed."""
+        return self._attempts.get(attempt)
+
+    def add(self, attempt: AttemptId, trial: Trial, *, is_own: bool) -> None:
+        """Follow an attempt from now on.
+
+        Args:
+            attempt: The attempt.
+            trial: What it runs.
+            is_own: Whether its Job was created here and now.
+        """
+        self._forgotten.discard(attempt)
+        new = FollowedAttempt(attempt, trial, self._clock())
+        followed = self._attempts.setdefault(attempt, new)
+        followed.is_own = followed.is_own or is_own
+
+    def drop(self, attempt: AttemptId) -> None:
+        """Follow an attempt no longer, whatever is heard of it."""
+        self._forgotten.add(attempt)
+        self._changed.discard(attempt)
+        self._attempts.pop(attempt, None)
+
+    def poll(self) -> Mapping[AttemptId, AttemptStatus]:
+        """Look at what has changed, or is due, and return how every attempt stands.
+
+        Raises:
+            ExecutorUnavailable: The API server does not answer.
+        """
+        began = self._clock()
+        for attempt in self._objects.take_changes(self._forgotten):
+            if attempt in self._attempts or self._follow(attempt):
+                self._changed.add(attempt)
+        running = {a for a, f in self._attempts.items() if f.state is AttemptState.RUNNING}
+        self._monitor.begin_poll(any_running=bool(running))
+        due = [
+            followed
+            for attempt, followed in self._attempts.items()
+            if attempt in self._changed or followed.look_at <= began
+        ]
+        for position, followed in enumerate(due):
+            if position and self._clock() - began >= POLL_SECONDS:
+                self._on_rest()
+                break
+            self._look(followed, running)
+        ended = [followed for followed in due if followed.ended is not None]
+        if not self._monitor.tell_ends(ended, began + POLL_SECONDS):
+            self._on_rest()
+        return {attempt: followed.status for attempt, followed in self._attempts.items()}
+
+    def _look(self, followed: FollowedAttempt, running: set[AttemptId]) -> None:
+        """Look at one attempt.
+
+        Args:
+            followed: The attempt.
+            running: The attempts that run as far as is known; brought up to date.
+        """
+        job, is_gone = self._objects.last_job(followed.id)
+        if job is not None:
+            n_others = len(running) - (followed.id in running)
+            self._monitor.update(followed, job, job_is_gone=is_gone, others_running=n_others > 0)
+            if followed.state is AttemptState.RUNNING and followed.ended is None:
+                running.add(followed.id)
+            else:
+                running.discard(followed.id)
+        self._changed.discard(followed.id)
+
+    def _follow(self, attempt: AttemptId) -> bool:
+        """Begin to follow an attempt that others have made; return whether it is one of ours."""
+        job, _ = self._objects.last_job(attempt)
+        trial = None if job is None else read_trial(job)
+        if trial is None:
+            return False
+        self.add(attempt, trial, is_own=False)
+        return True
