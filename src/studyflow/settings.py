@@ -42,6 +42,9 @@ class Settings:
     """Namespace of the trials' pods; `None` for the runner's own, or the kubeconfig's."""
     trial_tracking_uri: str | None = None
     """MLflow's address as pods reach it, where that differs from `tracking_uri`."""
+    trial_service_account: str | None = None
+    """Service account of the trials' pods where the study file names none; `None` for the one that
+    the namespace gives to every pod."""
     storage_patience_seconds: float = STORAGE_PATIENCE_SECONDS
     """How long a runner waits for a storage that does not answer before it ends. Its trials keep
     running either way."""
@@ -60,8 +63,8 @@ class Settings:
         """Return the settings from flags, the environment and the defaults, in this order.
 
         The environment's names are `STUDYFLOW_HOME`, `STUDYFLOW_STORAGE`, `STUDYFLOW_EXECUTOR`,
-        `STUDYFLOW_NAMESPACE`, `STUDYFLOW_TRIAL_TRACKING_URI`, `STUDYFLOW_STORAGE_PATIENCE_SECONDS`
-        and MLflow's own `MLFLOW_TRACKING_URI`.
+        `STUDYFLOW_NAMESPACE`, `STUDYFLOW_TRIAL_TRACKING_URI`, `STUDYFLOW_TRIAL_SERVICE_ACCOUNT`,
+        `STUDYFLOW_STORAGE_PATIENCE_SECONDS` and MLflow's own `MLFLOW_TRACKING_URI`.
 
         Raises:
             StudyflowError: There is no such executor, or a number of seconds is not one.
@@ -81,6 +84,7 @@ class Settings:
             executor=cast("ExecutorName", chosen),
             namespace=namespace or env.get("STUDYFLOW_NAMESPACE") or None,
             trial_tracking_uri=env.get("STUDYFLOW_TRIAL_TRACKING_URI") or None,
+            trial_service_account=env.get("STUDYFLOW_TRIAL_SERVICE_ACCOUNT") or None,
             storage_patience_seconds=_seconds(
                 "STUDYFLOW_STORAGE_PATIENCE_SECONDS", env, STORAGE_PATIENCE_SECONDS
             ),

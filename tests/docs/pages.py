@@ -29,6 +29,7 @@ ELSEWHERE: Final = {
     "kubectl ": "tests/e2e/test_docs.py",
     "make deploy": "tests/e2e/test_docs.py",
     "k8s/new-secrets": "tests/e2e/test_docs.py",
+    "volume=$(kubectl": "tests/e2e/test_docs.py",
     "studyflow deploy study.yaml --interval": "tests/e2e/test_docs.py",
     "export PREFECT_API_URL": "tests/e2e/test_docs.py",
     "studyflow ui": "tests/ui/site.py",

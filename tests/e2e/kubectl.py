@@ -13,6 +13,21 @@ import pytest
 _T = TypeVar("_T")
 
 
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    """Return what it printed; fail the test when it fails."""
+    done = subprocess.run(
+        ["kubectl", *arguments],
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=400,
+        check=False,
+    )
+    if done.returncode:
+        pytest.fail(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
 class Kubectl:
     """Runs kubectl in one namespace."""
 
@@ -21,17 +36,7 @@ class Kubectl:
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
         """Return what it printed; fail the test when it fails."""
-        done = subprocess.run(
-            ["kubectl", "--namespace", self.namespace, *arguments],
-            capture_output=True,
-            text=True,
-            input=stdin,
-            timeout=400,
-            check=False,
-        )
-        if done.returncode:
-            pytest.fail(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
+        return kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
 
     def items(self, kind: str, *selectors: str) -> list[dict[str, Any]]:
         """Return the objects of a kind."""

@@ -20,21 +20,23 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sqlalchemy.pool import NullPool
 from tests.e2e.images import image
-from tests.e2e.kubectl import Kubectl, until
+from tests.e2e.kubectl import Kubectl, kubectl, until
 from tests.ports import free_port
 from tests.ui.site import Site
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "studyflow"
+TRIALS_NAMESPACE = "studyflow-trials"
 TRIALS = "app.kubernetes.io/component=trial"
 RUNNERS = "app.kubernetes.io/component=runner"
 
 
 class Stack:
-    """The cluster's servers, as a user reaches them."""
+    """The cluster's servers, as a user reaches them, and the trials beside them."""
 
     def __init__(self, kubectl: Kubectl, storage_url: str, mlflow_url: str, site: Site) -> None:
         self.kubectl = kubectl
+        self.among_trials = Kubectl(TRIALS_NAMESPACE)
         self.storage_url = storage_url
         self.mlflow = MlflowClient(mlflow_url)
         self.site = site
@@ -90,7 +92,7 @@ class Stack:
         """Return the trial pods of a study."""
         from studyflow.executors.kubernetes.names import study_selector
 
-        found = self.kubectl.items("pods", "-l", study_selector(study))
+        found = self.among_trials.items("pods", "-l", study_selector(study))
         return [pod for pod in found if not phases or pod["status"].get("phase") in phases]
 
 
@@ -155,12 +157,12 @@ def finishing_after(seconds: float) -> list[str]:
 @contextmanager
 def deployed() -> Iterator[Stack]:
     """Apply the manifests, and wait until everything is there."""
-    kubectl = Kubectl(NAMESPACE)
     kubectl("apply", "-k", str(ROOT / "k8s" / "overlays" / "local"))
+    servers = Kubectl(NAMESPACE)
     for what in ("statefulset/postgres", "deploy/prefect-server", "deploy/mlflow"):
-        kubectl("rollout", "status", what, "--timeout=300s")
-    kubectl("rollout", "status", "deploy/studyflow-worker", "--timeout=300s")
-    secret = json.loads(kubectl("get", "secret", "studyflow", "-o", "json"))["data"]
+        servers("rollout", "status", what, "--timeout=300s")
+    servers("rollout", "status", "deploy/studyflow-worker", "--timeout=300s")
+    secret = json.loads(servers("get", "secret", "studyflow", "-o", "json"))["data"]
     storage_url = base64.b64decode(secret["storage-url"]).decode()
     login = base64.b64decode(secret["prefect-auth"]).decode()
     with (
@@ -170,4 +172,4 @@ def deployed() -> Iterator[Stack]:
     ):
         here = storage_url.replace("@postgres:5432/", f"@127.0.0.1:{postgres}/")
         site = Site(ROOT, f"http://127.0.0.1:{prefect}", "", login)
-        yield Stack(kubectl, here, f"http://127.0.0.1:{mlflow}", site)
+        yield Stack(servers, here, f"http://127.0.0.1:{mlflow}", site)

@@ -1,6 +1,7 @@
 """The whole system in a cluster: `kubectl apply -k k8s/overlays/local`, then what a user does.
 
-Everything runs in the namespace of the overlay, `studyflow`, which stays afterwards.
+Everything runs in the namespaces of the overlay, `studyflow` and `studyflow-trials`, which stay
+afterwards.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def test_a_study_of_gpu_pods_runs_from_a_deployment(stack: Stack) -> None:
     assert {"best_config.yaml", "report.html"} <= files
     assert parent.data.metrics["best_value"] == max(t.value or -9.0 for t in trials)
     until(lambda: not stack.pods(name), 60, "no pod left")
-    jobs = stack.kubectl.items("jobs", "-l", TRIALS)
+    jobs = stack.among_trials.items("jobs", "-l", TRIALS)
     assert [job for job in jobs if name in job["metadata"]["name"]] == []
 
 
@@ -200,9 +201,9 @@ sdk.finish(
     token=float(os.path.exists("/var/run/secrets/kubernetes.io/serviceaccount/token")),
     secrets=float(any("STORAGE" in name or "PASSWORD" in name for name in os.environ)),
     kubernetes=reaches(api, 443),
-    postgres=reaches("postgres", 5432),
-    prefect=reaches("prefect", 4200),
-    mlflow=reaches("mlflow", 5000),
+    postgres=reaches("postgres.studyflow", 5432),
+    prefect=reaches("prefect.studyflow", 4200),
+    mlflow=reaches("mlflow.studyflow", 5000),
 )
 """
     document = study(

@@ -48,15 +48,18 @@ def test_where_trials_run_is_chosen_by_flag_then_environment_then_here() -> None
         "STUDYFLOW_EXECUTOR": "kubernetes",
         "STUDYFLOW_NAMESPACE": "trials",
         "STUDYFLOW_TRIAL_TRACKING_URI": "http://mlflow.hpo:5000",
+        "STUDYFLOW_TRIAL_SERVICE_ACCOUNT": "powerless",
     }
 
     found = Settings.resolve(environment=environment)
     assert (found.executor, found.namespace) == ("kubernetes", "trials")
     assert found.trial_tracking_uri == "http://mlflow.hpo:5000"
+    assert found.trial_service_account == "powerless"
     flags = Settings.resolve(executor="local", namespace="mine", environment=environment)
     assert (flags.executor, flags.namespace) == ("local", "mine")
     empty = Settings.resolve(environment=dict.fromkeys(environment, ""))
     assert (empty.executor, empty.namespace, empty.trial_tracking_uri) == ("local", None, None)
+    assert empty.trial_service_account is None
 
 
 @pytest.mark.parametrize("name", ["docker", "Kubernetes", "k8s"])

@@ -89,7 +89,9 @@ class KubernetesSpec(Part):
         default=None, description="PriorityClass of the pods."
     )
     service_account: ObjectName | None = Field(
-        default=None, description="Service account of the pods; they never get its token."
+        default=None,
+        description="Service account of the pods, in the trials' namespace; they never get its "
+        "token. Without one, the installation's (`studyflow-trial`), or the namespace's.",
     )
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
         default="IfNotPresent", description="When the node asks the registry for the image."

@@ -33,20 +33,29 @@ def test_a_flow_run_knows_where_everything_is(
 
     assert job_template["job_configuration"]["env"] == {
         "STUDYFLOW_EXECUTOR": "kubernetes",
-        "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+        "MLFLOW_TRACKING_URI": "http://mlflow.{{ namespace }}:5000",
     }
     assert env["STUDYFLOW_STORAGE"]["valueFrom"] == {
         "secretKeyRef": {"name": "studyflow", "key": "storage-url"}
     }
-    assert env["STUDYFLOW_NAMESPACE"]["valueFrom"] == {
-        "fieldRef": {"fieldPath": "metadata.namespace"}
-    }
+    assert env["STUDYFLOW_NAMESPACE"]["value"] == "studyflow-trials"
+    assert env["STUDYFLOW_TRIAL_SERVICE_ACCOUNT"]["value"] == "studyflow-trial"
     assert env["NOTIFY_URL"]["valueFrom"] == {
         "secretKeyRef": {"name": "studyflow-notify", "key": "url", "optional": True}
     }
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert env["STUDYFLOW_HOME"]["value"] in mounts
     assert "/tmp" in mounts
+
+
+def test_the_namespace_of_trials_is_the_work_pools_to_choose(job_template: Manifest) -> None:
+    variable = job_template["variables"]["properties"]["trials_namespace"]
+
+    assert variable["default"] == "studyflow-trials"
+    for name in ("studyflow-team-a", "a", "0"):
+        assert re.search(variable["pattern"], name)
+    for name in ("", "-a", "Team", "a.b", "a b", "{{ image }}", "a" * 64):
+        assert not re.search(variable["pattern"], name), name
 
 
 def test_a_flow_run_has_the_runners_rights_and_time_to_end_its_trials(

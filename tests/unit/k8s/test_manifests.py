@@ -17,6 +17,9 @@ Render = Callable[[str], tuple[Manifest, ...]]
 K8S = Path(__file__).parents[3] / "k8s"
 OVERLAYS = ["overlays/local", "overlays/gpu", "overlays/external"]
 FOLDERS = ["base", *OVERLAYS]
+TEAM = "overlays/team"
+SERVERS, TRIALS = "studyflow", "studyflow-trials"
+"""The namespaces."""
 VERSIONS = ["1.25", "1.28", "1.31", "1.34", "1.37"]
 
 IMAGES = re.compile(r"registry\.example/studyflow/[a-z-]+:[0-9.]+|docker\.io/library/postgres:15")
@@ -34,8 +37,22 @@ def containers(pod: Manifest) -> list[Manifest]:
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
 
 
-def named(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
-    return {m["metadata"]["name"]: m for m in manifests if m["kind"] == kind}
+def named(
+    manifests: tuple[Manifest, ...], kind: str, namespace: str | None = None
+) -> dict[str, Manifest]:
+    """The manifests of a kind by name; those of one namespace, or all where no two share a name."""
+    found = [
+        m
+        for m in manifests
+        if m["kind"] == kind and namespace in (None, m["metadata"].get("namespace"))
+    ]
+    by_name = {m["metadata"]["name"]: m for m in found}
+    assert len(by_name) == len(found), "name a namespace"
+    return by_name
+
+
+def policies(manifests: tuple[Manifest, ...], namespace: str) -> dict[str, Manifest]:
+    return named(manifests, "NetworkPolicy", namespace)
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -51,7 +68,7 @@ def strings(value: Any) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", [*FOLDERS, TEAM, "disruption"])
 def test_every_manifest_follows_the_schema(folder: str, version: str, render: Render) -> None:
     for manifest in render(folder):
         kubernetes_validate.validate(manifest, version, strict=True)
@@ -112,11 +129,68 @@ def test_a_flow_run_is_restricted(flow_run_job: Manifest) -> None:
     check_restricted("flow run", flow_run_job["spec"]["template"])
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_the_namespace_enforces_the_restricted_standard(folder: str, render: Render) -> None:
-    (namespace,) = named(render(folder), "Namespace").values()
+@pytest.mark.parametrize("folder", [*FOLDERS, TEAM])
+def test_every_namespace_enforces_the_restricted_standard_and_says_what_it_holds(
+    folder: str, render: Render
+) -> None:
+    labels = {
+        name: namespace["metadata"]["labels"]
+        for name, namespace in named(render(folder), "Namespace").items()
+    }
 
-    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {name: found["studyflow.dev/holds"] for name, found in labels.items()} == (
+        {"studyflow-team-a": "trials"} if folder == TEAM else {SERVERS: "servers", TRIALS: "trials"}
+    )
+    for found in labels.values():
+        assert found["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, TEAM])
+def test_everything_is_in_a_namespace_that_is_made_with_it(folder: str, render: Render) -> None:
+    manifests = render(folder)
+    of_the_cluster = {"Namespace", "PriorityClass"}
+
+    assert {
+        m["metadata"].get("namespace") for m in manifests if m["kind"] not in of_the_cluster
+    } == set(named(manifests, "Namespace"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_trials_share_a_namespace_with_no_secret_server_or_claim(
+    folder: str, render: Render
+) -> None:
+    kinds = {m["kind"] for m in render(folder) if m["metadata"].get("namespace") == TRIALS}
+
+    assert kinds == {
+        "ServiceAccount", "Role", "RoleBinding", "NetworkPolicy", "LimitRange", "ResourceQuota",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_gpus_are_for_trials(folder: str, render: Render) -> None:
+    quotas = named(render(folder), "ResourceQuota")
+    gpus = {
+        name: quota["spec"]["hard"]["requests.nvidia.com/gpu"] for name, quota in quotas.items()
+    }
+
+    assert gpus.pop("studyflow") == "0"
+    assert int(gpus.pop("studyflow-trials")) > 0
+    assert not gpus
+
+
+def test_a_team_has_what_the_trials_of_everybody_have_but_for_its_quota(render: Render) -> None:
+    def spoken(folder: str, namespace: str) -> dict[tuple[str, str], Any]:
+        return {
+            (m["kind"], m["metadata"]["name"]): {k: v for k, v in m.items() if k != "metadata"}
+            for m in render(folder)
+            if m["metadata"].get("namespace") == namespace
+        }
+
+    ours, theirs = spoken("base", TRIALS), spoken(TEAM, "studyflow-team-a")
+    quota = ("ResourceQuota", "studyflow-trials")
+
+    assert theirs.pop(quota) != ours.pop(quota)
+    assert theirs == ours
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -154,29 +228,39 @@ LOGS = {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}
 EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]}
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_rights_are_exactly_these(folder: str, render: Render) -> None:
+@pytest.mark.parametrize(
+    ("folder", "trials"), [*((f, TRIALS) for f in FOLDERS), (TEAM, "studyflow-team-a")]
+)
+def test_rights_are_exactly_these(folder: str, trials: str, render: Render) -> None:
     manifests = render(folder)
     bindings = {
-        (subject["name"], binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        (subject["kind"], subject["namespace"], subject["name"]): (
+            binding["metadata"]["namespace"],
+            binding["roleRef"]["kind"],
+            binding["roleRef"]["name"],
+        )
         for binding in named(manifests, "RoleBinding").values()
         for subject in binding["subjects"]
     }
 
-    assert {name: role["rules"] for name, role in named(manifests, "Role").items()} == {
-        "studyflow-runner": [TRIAL_JOBS, TRIAL_PODS, LOGS, EVENTS],
-        "studyflow-worker": [JOBS, PODS, LOGS],
-    }
-    assert bindings == {
-        ("studyflow-runner", "Role", "studyflow-runner"),
-        ("studyflow-worker", "Role", "studyflow-worker"),
-    }
+    of_the_worker = {} if folder == TEAM else {(SERVERS, "studyflow-worker"): [JOBS, PODS, LOGS]}
+    assert {
+        (role["metadata"]["namespace"], name): role["rules"]
+        for name, role in named(manifests, "Role").items()
+    } == {(trials, "studyflow-runner"): [TRIAL_JOBS, TRIAL_PODS, LOGS, EVENTS], **of_the_worker}
+    runner, worker = (
+        ("ServiceAccount", SERVERS, name) for name in ("studyflow-runner", "studyflow-worker")
+    )
+    assert bindings.pop(runner) == (trials, "Role", "studyflow-runner")
+    if folder != TEAM:
+        assert bindings.pop(worker) == (SERVERS, "Role", "studyflow-worker")
+    assert not bindings
     assert not named(manifests, "ClusterRole")
     assert not named(manifests, "ClusterRoleBinding")
 
 
 def peers(rules: list[Manifest], direction: str) -> set[tuple[str, int]]:
-    """Who a policy opens, as (component or address block, port)."""
+    """Who a policy opens, as (component or address block, port); `trials/` before another's."""
     found = set()
     for rule in rules:
         for peer in rule[direction]:
@@ -184,61 +268,94 @@ def peers(rules: list[Manifest], direction: str) -> set[tuple[str, int]]:
                 who = peer["ipBlock"]["cidr"]
             else:
                 who = next(iter(peer["podSelector"]["matchLabels"].values()))
+            if labels := peer.get("namespaceSelector", {}).get("matchLabels"):
+                who = f"{labels['studyflow.dev/holds']}/{who}"
             found |= {(who, port["port"]) for port in rule["ports"]}
     return found
 
 
+DNS = {("kube-dns", 53), ("169.254.20.10/32", 53)}
 EGRESS = {
     "default-deny": set(),
-    "dns": {("kube-dns", 53), ("169.254.20.10/32", 53)},
-    "trial": {("mlflow", 5000)},
-    "runner": {
-        ("mlflow", 5000),
-        ("prefect-server", 4200),
-        ("postgres", 5432),
-        ("0.0.0.0/0", 443),
-        ("0.0.0.0/0", 6443),
-    },
-    "prefect-worker": {("prefect-server", 4200), ("0.0.0.0/0", 443), ("0.0.0.0/0", 6443)},
+    "dns": DNS,
+    "kubernetes-api": {("0.0.0.0/0", 443), ("0.0.0.0/0", 6443)},
+    "webhooks": {("0.0.0.0/0", 443)},
+    "runner": {("mlflow", 5000), ("prefect-server", 4200), ("postgres", 5432)},
+    "prefect-worker": {("prefect-server", 4200)},
     "prefect-server": {("postgres", 5432)},
     "mlflow": {("postgres", 5432)},
     "postgres": set(),
 }
 INGRESS = {
     "prefect-server": {("prefect-worker", 4200), ("runner", 4200)},
-    "mlflow": {("runner", 5000), ("trial", 5000)},
+    "mlflow": {("runner", 5000), ("trials/trial", 5000)},
     "postgres": {("prefect-server", 5432), ("mlflow", 5432), ("runner", 5432)},
 }
+OF_TRIALS = {"default-deny": set(), "dns": DNS, "trial": {("servers/mlflow", 5000)}}
+COMPONENT = "app.kubernetes.io/component"
 
 
 @pytest.mark.parametrize("folder", ["base", "overlays/local", "overlays/gpu"])
 def test_pods_reach_these_and_nobody_else(folder: str, render: Render) -> None:
-    policies = named(render(folder), "NetworkPolicy")
+    found = policies(render(folder), SERVERS)
 
-    egress = {n: peers(p["spec"].get("egress", []), "to") for n, p in policies.items()}
-    ingress = {n: peers(p["spec"].get("ingress", []), "from") for n, p in policies.items()}
+    egress = {n: peers(p["spec"].get("egress", []), "to") for n, p in found.items()}
+    ingress = {n: peers(p["spec"].get("ingress", []), "from") for n, p in found.items()}
 
     assert egress == EGRESS
     assert {name: who for name, who in ingress.items() if who} == INGRESS
 
 
+@pytest.mark.parametrize(
+    ("folder", "namespace"),
+    [*((f, TRIALS) for f in FOLDERS), (TEAM, "studyflow-team-a")],
+)
+def test_a_trial_reaches_names_and_mlflow_wherever_the_rest_is(
+    folder: str, namespace: str, render: Render
+) -> None:
+    found = policies(render(folder), namespace)
+
+    assert {n: peers(p["spec"].get("egress", []), "to") for n, p in found.items()} == OF_TRIALS
+    assert not any("ingress" in policy["spec"] for policy in found.values())
+    assert found["trial"]["spec"]["podSelector"]["matchLabels"] == {COMPONENT: "trial"}
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_pod_without_a_policy_of_its_own_reaches_names_only(folder: str, render: Render) -> None:
-    policies = named(render(folder), "NetworkPolicy")
-    for_all = [name for name, p in policies.items() if p["spec"]["podSelector"] == {}]
+    manifests = render(folder)
+    for namespace in (SERVERS, TRIALS):
+        found = policies(manifests, namespace)
+        own = {"matchLabels", "matchExpressions"}
+        for_all = [n for n, p in found.items() if not own & p["spec"]["podSelector"].keys()]
 
-    assert for_all == ["default-deny", "dns"]
-    assert policies["default-deny"]["spec"]["policyTypes"] == ["Ingress", "Egress"]
+        assert set(for_all) - {"dns"} == {"default-deny"}
+        assert found["default-deny"]["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert policies(manifests, SERVERS)["dns"]["spec"]["podSelector"] == {
+        "matchExpressions": [{"key": COMPONENT, "operator": "NotIn", "values": ["postgres"]}]
+    }
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_trial_reaches_names_and_mlflow_wherever_the_rest_is(folder: str, render: Render) -> None:
-    trial = named(render(folder), "NetworkPolicy")["trial"]["spec"]
+@pytest.mark.fault("F52")
+def test_only_who_asks_kubernetes_reaches_it(folder: str, render: Render) -> None:
+    api = policies(render(folder), SERVERS)["kubernetes-api"]["spec"]["podSelector"]
 
-    assert trial["podSelector"]["matchLabels"] == {"app.kubernetes.io/component": "trial"}
-    assert trial["policyTypes"] == ["Ingress", "Egress"]
-    assert "ingress" not in trial
-    assert peers(trial["egress"], "to") == {("mlflow", 5000)}
+    assert api == {
+        "matchExpressions": [
+            {"key": COMPONENT, "operator": "In", "values": ["runner", "prefect-worker"]}
+        ]
+    }
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_names_are_asked_of_no_pod_of_ours(folder: str, render: Render) -> None:
+    manifests = render(folder)
+    for namespace in (SERVERS, TRIALS):
+        [rule] = policies(manifests, namespace)["dns"]["spec"]["egress"]
+
+        assert rule["to"][0]["namespaceSelector"] == {
+            "matchExpressions": [{"key": "studyflow.dev/holds", "operator": "DoesNotExist"}]
+        }
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -246,7 +363,8 @@ def test_a_trial_reaches_names_and_mlflow_wherever_the_rest_is(folder: str, rend
 def test_no_policy_opens_the_clouds_metadata_address(folder: str, render: Render) -> None:
     blocks = [
         peer["ipBlock"]
-        for policy in named(render(folder), "NetworkPolicy").values()
+        for namespace in (SERVERS, TRIALS)
+        for policy in policies(render(folder), namespace).values()
         for rule in policy["spec"].get("egress", [])
         for peer in rule["to"]
         if "ipBlock" in peer
@@ -267,13 +385,30 @@ def test_policies_and_services_select_pods_that_exist(folder: str, render: Rende
         pod["metadata"]["labels"]["app.kubernetes.io/component"] for _, pod in pods(manifests)
     }
     components |= {"trial", "runner"}  # made by the flow run and by Prefect's worker
-    component = "app.kubernetes.io/component"
 
-    for policy in named(manifests, "NetworkPolicy").values():
-        labels = policy["spec"]["podSelector"].get("matchLabels", {})
-        assert set(labels.values()) <= components
+    for namespace in (SERVERS, TRIALS):
+        for policy in policies(manifests, namespace).values():
+            selector = policy["spec"]["podSelector"]
+            named_there = set(selector.get("matchLabels", {}).values())
+            for expression in selector.get("matchExpressions", []):
+                named_there |= set(expression["values"])
+            assert named_there - {"postgres"} <= components
     for service in named(manifests, "Service").values():
-        assert service["spec"]["selector"][component] in components
+        assert service["spec"]["selector"][COMPONENT] in components
+
+
+def test_every_server_that_is_one_pod_has_a_budget_that_finds_it(render: Render) -> None:
+    manifests = render("base")
+    budgets = named(render("disruption"), "PodDisruptionBudget")
+
+    assert set(budgets) == {"postgres", "mlflow", "prefect-server"}
+    for name, budget in budgets.items():
+        assert budget["metadata"]["namespace"] == SERVERS
+        kind = "StatefulSet" if name == "postgres" else "Deployment"
+        server = named(manifests, kind)[name]["spec"]
+        assert server["replicas"] == 1
+        wanted = budget["spec"]["selector"]["matchLabels"].items()
+        assert wanted <= server["template"]["metadata"]["labels"].items()
 
 
 def test_a_flow_run_carries_the_label_that_its_policy_selects(flow_run_job: Manifest) -> None:

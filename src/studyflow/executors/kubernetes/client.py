@@ -41,6 +41,8 @@ class KubernetesApi:
     ) -> None:
         self._connection = Connection(namespace, context, clock)
         self.namespace = self._connection.namespace
+        self.own_namespace = self._connection.own_namespace
+        """Namespace of the pod that this process runs in; `None` outside a cluster."""
         self.host = self._connection.host
         self.cluster_id = self._connection.cluster_id
         self.n_requests = self._connection.n_requests
@@ -169,12 +171,16 @@ class KubernetesApi:
         answer = self._connection.json("create", "selfsubjectaccessreviews", "POST", body=body)
         return bool((answer.get("status") or {}).get("allowed"))
 
-    def rules(self) -> list[dict[str, Any]]:
-        """Return the rules that hold for this user in the namespace, as far as they are known."""
+    def rules(self, namespace: str | None = None) -> list[dict[str, Any]]:
+        """Return the rules that hold for this user in a namespace, as far as they are known.
+
+        Args:
+            namespace: The namespace; `None` for that of the trials.
+        """
         body = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectRulesReview",
-            "spec": {"namespace": self.namespace},
+            "spec": {"namespace": namespace or self.namespace},
         }
         answer = self._connection.json("create", "selfsubjectrulesreviews", "POST", body=body)
         return list((answer.get("status") or {}).get("resourceRules") or ())

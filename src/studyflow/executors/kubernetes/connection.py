@@ -35,6 +35,12 @@ _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/nam
 _OVER_QUOTA: Final = "exceeded quota"
 """What the API server says of an object that a ResourceQuota leaves no room for."""
 
+_MISSING_RIGHT: Final = (
+    "is STUDYFLOW_NAMESPACE a namespace of trials, and the Role of k8s/base/team/rbac.yaml applied "
+    "there?"
+)
+"""What to do where the API server refuses a request of ours."""
+
 _PATHS: Final[Mapping[str, str]] = {
     "jobs": "/apis/batch/v1/namespaces/{namespace}/jobs",
     "pods": "/api/v1/namespaces/{namespace}/pods",
@@ -66,6 +72,8 @@ class Connection:
         configuration, default = _configuration(context)
         self._client = _client_of(configuration)
         self.namespace = namespace or default
+        self.own_namespace = default if _is_inside() else None
+        """Namespace of the pod that this process runs in; `None` outside a cluster."""
         self.host = str(configuration.host)
         self.cluster_id = cluster_id_of(self.host, configuration.ssl_ca_cert)
         self.n_requests: dict[str, int] = {}
@@ -243,7 +251,7 @@ def _configuration(context: str | None) -> tuple[Any, str]:
     try:
         # Chosen by what is there, not by what works: a runner in a pod never uses a kubeconfig
         # that happens to lie in its image, unless it is told to.
-        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+        if _is_inside():
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             default = _NAMESPACE_FILE.read_text().strip()
         else:
@@ -259,6 +267,11 @@ def _configuration(context: str | None) -> tuple[Any, str]:
         ) from error
     configuration.retries = False
     return configuration, default
+
+
+def _is_inside() -> bool:
+    """Return whether this process is to reach the cluster as one of its pods."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
 
 
 def _read_failures() -> tuple[type[Exception], ...]:
@@ -323,8 +336,7 @@ def failure_of(code: int, status: Mapping[str, Any], what: str) -> ExecutorError
     if code in (401, 408, 409, 429) or code >= 500:
         # 401: a token that is being renewed. 409: a conflict with somebody else's write.
         return ExecutorUnavailable(f"Cannot {what} now: {code} {said}.")
-    hint = "does k8s/base/rbac.yaml grant it, and is it applied?" if code == 403 else None
-    return Refused(f"Cannot {what}: {code} {said}", hint=hint)
+    return Refused(f"Cannot {what}: {code} {said}", hint=_MISSING_RIGHT if code == 403 else None)
 
 
 def _short(error: Exception) -> str:

@@ -59,6 +59,7 @@ class KubernetesExecutor(FormerNames):
         root: Folder of this study on this machine, for logs.
         image: The study's image by its digest, when an earlier run has seen which it is.
         tracking_uri: MLflow's address as pods reach it, if it is not the runner's.
+        service_account: Of the pods, if the study file names none; `None` for the namespace's own.
         on_image: Is told the image by its digest once the first pod shows it.
         redact: Takes secrets out of what scripts say about their end.
         clock: Seconds, monotonic.
@@ -78,6 +79,7 @@ class KubernetesExecutor(FormerNames):
         image: str | None = None,
         on_image: Callable[[str], None] | None = None,
         tracking_uri: str | None = None,
+        service_account: str | None = None,
         redact: Redactor | None = None,
         clock: Callable[[], float] = time.monotonic,
         is_threaded: bool = True,
@@ -90,6 +92,7 @@ class KubernetesExecutor(FormerNames):
         self._spec = spec
         self._api = api
         self._tracking_uri = tracking_uri
+        self._service_account = service_account
         self._clock = clock
         self._changed = threading.Event()
         self._is_threaded = is_threaded
@@ -158,7 +161,13 @@ class KubernetesExecutor(FormerNames):
     ) -> tuple[Object, bool]:
         """Return an attempt's Job, and whether it was made now."""
         name, is_own = job_name(trial.study, attempt), True
-        manifest = build_job(self._spec, trial, image=self._image.pinned, avoid=avoid)
+        manifest = build_job(
+            self._spec,
+            trial,
+            image=self._image.pinned,
+            avoid=avoid,
+            service_account=self._service_account,
+        )
         try:
             job = self._api.create_job(manifest)
         except AlreadyExists:

@@ -35,6 +35,7 @@ def _executor(setup: ExecutorSetup) -> KubernetesExecutor:
         image=setup.pinned_image(),
         on_image=setup.on_image,
         tracking_uri=setup.settings.trial_tracking_uri,
+        service_account=setup.settings.trial_service_account,
         redact=setup.redact,
     )
 

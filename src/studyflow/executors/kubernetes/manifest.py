@@ -81,7 +81,12 @@ def with_pod_paths(
 
 
 def build_job(
-    spec: StudySpec, trial: Trial, *, image: str | None = None, avoid: Collection[str] = ()
+    spec: StudySpec,
+    trial: Trial,
+    *,
+    image: str | None = None,
+    avoid: Collection[str] = (),
+    service_account: str | None = None,
 ) -> dict[str, Any]:
     """Return the Job of one attempt.
 
@@ -90,6 +95,7 @@ def build_job(
         trial: The attempt, as `with_pod_paths` returns it.
         image: Image to run instead of the study file's: the same one by its digest.
         avoid: Nodes where the pod must not run.
+        service_account: Of the pod, if the study file names none; `None` for the namespace's own.
     """
     kubernetes = spec.trial.kubernetes
     attempt = AttemptId(trial.number, trial.attempt)
@@ -100,7 +106,7 @@ def build_job(
             "labels": {**kubernetes.labels, **labels},
             "annotations": {**kubernetes.annotations, **annotations},
         },
-        "spec": _pod(spec, trial, image or spec.trial.image or ""),
+        "spec": _pod(spec, trial, image or spec.trial.image or "", service_account),
     }
     job: dict[str, Any] = {
         "apiVersion": "batch/v1",
@@ -169,7 +175,7 @@ def unescaped(text: str) -> str:
     return text.replace("$$", "$")
 
 
-def _pod(spec: StudySpec, trial: Trial, image: str) -> dict[str, Any]:
+def _pod(spec: StudySpec, trial: Trial, image: str, service_account: str | None) -> dict[str, Any]:
     kubernetes = spec.trial.kubernetes
     volumes, mounts = _volumes(kubernetes, trial)
     pod: dict[str, Any] = {
@@ -218,7 +224,7 @@ def _pod(spec: StudySpec, trial: Trial, image: str) -> dict[str, Any]:
         "tolerations": [dict(toleration) for toleration in kubernetes.tolerations],
         "affinity": dict(kubernetes.affinity),
         "priorityClassName": kubernetes.priority_class,
-        "serviceAccountName": kubernetes.service_account,
+        "serviceAccountName": kubernetes.service_account or service_account,
         "imagePullSecrets": [{"name": name} for name in kubernetes.image_pull_secrets],
     }
     return pod | {key: value for key, value in optional.items() if value}

@@ -28,7 +28,11 @@ def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
         metrics=spec.metrics,
         tracking=None if uri is None else TrackingRef(uri, "RUN-ID"),
     )
-    return build_job(spec, with_pod_paths(trial, spec.trial.kubernetes))
+    return build_job(
+        spec,
+        with_pod_paths(trial, spec.trial.kubernetes),
+        service_account=settings.trial_service_account,
+    )
 
 
 def pod_requests(spec: StudySpec, settings: Settings) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What a runner may do in the trials' namespace, and what it needs: the Role in words of the API.
 
-`k8s/base/servers/rbac.yaml` grants exactly `NEEDED`; a test compares the two.
+`k8s/base/team/rbac.yaml` grants exactly `NEEDED`; a test compares the two. In its own namespace,
+that of the servers, a runner needs nothing.
 """
 
 from __future__ import annotations
@@ -62,11 +63,18 @@ def granted(rules: Sequence[Mapping[str, Any]]) -> frozenset[Right]:
     )
 
 
-def surplus(rights: Iterable[Right]) -> tuple[Right, ...]:
-    """Return the rights that a runner has no use for, by resource and verb."""
+def surplus(
+    rights: Iterable[Right], useful: frozenset[Right] = NEEDED | OPTIONAL
+) -> tuple[Right, ...]:
+    """Return the rights that a runner has no use for, by resource and verb.
+
+    Args:
+        rights: What it has in a namespace.
+        useful: What it has a use for there.
+    """
     return tuple(
         sorted(
-            (r for r in rights if r not in NEEDED | OPTIONAL and r.resource not in _EVERYONE),
+            (r for r in rights if r not in useful and r.resource not in _EVERYONE),
             key=lambda right: (right.resource, right.verb),
         )
     )

@@ -167,6 +167,27 @@ def test_without_a_cluster_the_error_says_how_to_name_one(
     assert "set KUBECONFIG" in str(caught.value)
 
 
+def test_a_runner_in_a_pod_knows_its_own_namespace_beside_that_of_the_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("token", "t0ken"), ("ca.crt", "cert"), ("namespace", "servers\n")):
+        (tmp_path / name).write_text(text)
+    incluster = "kubernetes.config.incluster_config"
+    monkeypatch.setattr(f"{incluster}.SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(f"{incluster}.SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setattr(
+        "studyflow.executors.kubernetes.connection._NAMESPACE_FILE", tmp_path / "namespace"
+    )
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+
+    api = KubernetesApi("trials")
+
+    assert (api.own_namespace, api.namespace) == ("servers", "trials")
+    assert KubernetesApi().namespace == "servers"
+
+
 def test_a_pod_without_a_service_account_token_has_no_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -545,6 +566,16 @@ def test_the_rules_of_a_user_are_those_of_the_namespace(api: KubernetesApi, serv
             "spec": {"namespace": "trials"},
         }
     ]
+
+
+def test_the_rules_of_another_namespace_can_be_asked_for(
+    api: KubernetesApi, server: Server
+) -> None:
+    server.answer({"status": {}}, 201)
+
+    assert api.rules("servers") == []
+    assert server.bodies[-1]["spec"] == {"namespace": "servers"}
+    assert api.own_namespace is None, "no pod"
 
 
 @pytest.mark.fault("F45")

@@ -134,6 +134,17 @@ def test_the_same_attempt_makes_the_same_job() -> None:
     assert json.dumps(golden_job()) == json.dumps(golden_job())
 
 
+def test_the_installations_service_account_is_for_studies_that_name_none() -> None:
+    trial = with_pod_paths(a_trial(), a_spec().trial.kubernetes)
+
+    for named, expected in ((None, "studyflow-trial"), ("mine", "mine")):
+        job = build_job(
+            a_spec({"service_account": named}), trial, service_account="studyflow-trial"
+        )
+        assert pod_of(job)["serviceAccountName"] == expected
+    assert "serviceAccountName" not in pod_of(a_job())
+
+
 # ---- what must be so whatever the study file says ----------------------------------------------
 
 

@@ -15,7 +15,7 @@ from studyflow.executors.kubernetes.rights import (
     surplus,
 )
 
-ROLES = Path(__file__).parents[4] / "k8s" / "base" / "servers" / "rbac.yaml"
+ROLES = Path(__file__).parents[4] / "k8s" / "base" / "team" / "rbac.yaml"
 
 
 def test_the_role_grants_what_is_needed_and_nothing_else() -> None:
@@ -46,3 +46,4 @@ def test_surplus_is_what_neither_trials_nor_every_user_has() -> None:
 
     assert describe(surplus(rights)) == "*: *; secrets: get, list"
     assert surplus(NEEDED | OPTIONAL) == ()
+    assert surplus(NEEDED, frozenset()) == tuple(sorted(NEEDED, key=lambda r: (r[1], r[2])))
