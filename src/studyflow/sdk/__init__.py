@@ -30,18 +30,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import SupportsFloat, SupportsIndex
 
-from studyflow.sdk.session import CurrentTrial, session
+from studyflow.sdk.session import Checkpoint, CurrentTrial, session
 from studyflow.trial import ParamValue
 
 __all__ = [
+    "Checkpoint",
     "CurrentTrial",
     "artifact",
+    "checkpoint",
     "checkpoint_dir",
     "current_trial",
     "finish",
+    "last_checkpoint",
     "report",
     "should_stop",
 ]
@@ -149,6 +153,56 @@ def artifact(path: str | os.PathLike[str], name: str | None = None) -> Path:
     return session().artifact(Path(path), name)
 
 
+def checkpoint(step: SupportsIndex, *, keep: SupportsIndex = 2) -> AbstractContextManager[Path]:
+    """Publish a checkpoint, whole or not at all, for this attempt or the trial's next one.
+
+        with sdk.checkpoint(epoch) as folder:
+            torch.save(state, folder / "state.pt")
+
+    Save into the folder; when the block ends in order, all of it is stored on the disk and then
+    published in one step. When the block raises, or the attempt is lost within it, nothing is: the
+    checkpoint before it stays. `last_checkpoint` finds the newest one. An attempt that publishes a
+    higher step than any before it gives the trial its attempts back: see `retry.max_attempts`.
+
+    The reporting process publishes. In others the folder is one that is thrown away; let those of a
+    distributed training save into the folder that rank 0 was given, and wait for them in the block.
+
+    Args:
+        step: Step after which the training goes on from here, from 0.
+        keep: How many published checkpoints of this attempt stay, the newest ones.
+
+    Raises:
+        TypeError: The step or `keep` is not an integer.
+        ValueError: The step is negative or beyond 64 bits, `keep` is below 1, or the block saved
+            no file.
+        OSError: The disk takes no more. Earlier checkpoints stay.
+    """
+    return session().checkpoint(step, keep)
+
+
+def last_checkpoint() -> Checkpoint | None:
+    """Return the newest published checkpoint of the trial that is whole; `None` without one.
+
+        if (last := sdk.last_checkpoint()) is not None:
+            state = torch.load(last.path / "state.pt")
+
+    That of the newest attempt counts, not the one of the highest step. Its files are compared with
+    the sizes and checksums they were published with; one that is damaged is told on standard error,
+    and the one before it is returned. To be read only.
+    """
+    return session().last_checkpoint()
+
+
 def checkpoint_dir() -> Path:
-    """Return the folder that all attempts of this trial share; outside a study, a temporary one."""
+    """Return a folder for checkpoint files, with those of the trial's attempt before.
+
+    For a script or library that keeps its files itself, and overwrites them in place. It is this
+    attempt's alone: the first call, which `current_trial` makes, copies what the attempt before had
+    here. So nothing that a lost one still writes can reach it. `checkpoint` copies nothing, and
+    what it publishes is whole. Outside a study, a temporary folder.
+
+    Raises:
+        OSError: The files of the attempt before cannot be copied: the disk is full, or one of them
+            may not be read.
+    """
     return session().checkpoint_dir()

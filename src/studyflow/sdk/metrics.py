@@ -64,24 +64,45 @@ def name_value(
     return {names[0]: value, **metrics}
 
 
-def read_step(step: Any) -> int:
-    """Return the step of a report as an integer.
+def read_step(step: Any, function: str = "report") -> int:
+    """Return a step as an integer.
+
+    Args:
+        step: What user code passed.
+        function: Name of the SDK function, for messages.
 
     Raises:
         TypeError: It is none.
         ValueError: It is negative, or does not fit into 64 bits.
     """
-    if isinstance(step, bool):
-        raise TypeError(f"report: the step must be an integer, not {step!r}.")
-    try:
-        number = operator.index(step)
-    except TypeError as error:
-        raise TypeError(f"report: the step must be an integer, not {shorten(step)}.") from error
+    number = _read_whole(f"{function}: the step", step)
     if number < 0:
-        raise ValueError(f"report: the step must be 0 or more, not {shorten(number)}.")
+        raise ValueError(f"{function}: the step must be 0 or more, not {shorten(number)}.")
     if number >= STEP_LIMIT:
-        raise ValueError(f"report: the step must be below 2**63, not {shorten(number)}.")
+        raise ValueError(f"{function}: the step must be below 2**63, not {shorten(number)}.")
     return number
+
+
+def read_keep(keep: Any) -> int:
+    """Return how many checkpoints are to stay.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is below 1.
+    """
+    number = _read_whole("checkpoint: keep", keep)
+    if number < 1:
+        raise ValueError(f"checkpoint: keep must be 1 or more, not {shorten(number)}.")
+    return number
+
+
+def _read_whole(what: str, value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"{what} must be an integer, not {value!r}.")
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{what} must be an integer, not {shorten(value)}.") from error
 
 
 def list_names(names: list[str], limit: int = 8) -> str:

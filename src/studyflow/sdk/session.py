@@ -7,12 +7,14 @@ others, a process of each data loader too.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -20,14 +22,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from studyflow.errors import DocumentError
 from studyflow.sdk.console import print_line
-from studyflow.sdk.metrics import name_value, read_metrics, read_step, shorten
+from studyflow.sdk.metrics import name_value, read_keep, read_metrics, read_step, shorten
 from studyflow.sdk.outcome_writer import OutcomeWriter
 from studyflow.sdk.reporting_process import ReportingProcess
 from studyflow.sdk.sigterm import Sigterm
 from studyflow.trial import TRIAL_VARIABLE, MetricPoint, ParamValue, Trial
+from studyflow.trial.checkpoint_folders import CHECKPOINT_METRIC, folders_in
 
 if TYPE_CHECKING:
     from studyflow.sdk.artifact_folder import ArtifactFolder
+    from studyflow.sdk.checkpoints import Checkpoints
     from studyflow.sdk.metrics_file import MetricsFile
     from studyflow.sdk.mlflow_link import MlflowLink
 
@@ -52,12 +56,26 @@ class CurrentTrial:
     metrics: tuple[str, ...] = ()
     """Metrics that the study expects from `finish`."""
     checkpoint_dir: Path = field(default_factory=Path)
-    """Folder that all attempts of this trial share."""
+    """Folder for checkpoint files, with those of the attempt before; see `sdk.checkpoint_dir`."""
 
     @property
     def is_alone(self) -> bool:
         """Whether the script runs outside any study."""
         return not self.study
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A published checkpoint, found whole."""
+
+    path: Path
+    """Folder with what was saved; to be read only."""
+    step: int
+    """Step that `sdk.checkpoint` was given."""
+    attempt: int
+    """Attempt of the trial that published it, from 1."""
+    published_at: float
+    """When, in seconds since the epoch, by the clock of the machine that ran that attempt."""
 
 
 class Session:
@@ -85,6 +103,7 @@ class Session:
         self._metrics_file: MetricsFile | None = None
         self._artifact_folder: ArtifactFolder | None = None
         self._mlflow: MlflowLink | None = None
+        self._checkpoints: Checkpoints | None = None
         self._temporary: Path | None = None
 
     @property
@@ -210,18 +229,56 @@ class Session:
         return path
 
     def checkpoint_dir(self) -> Path:
-        """Return the folder for checkpoints; it exists."""
-        path = None if self._trial is None else self._trial.checkpoint_dir
-        if path is not None:
-            folder = Path(path)
-            folder.mkdir(parents=True, exist_ok=True)
-            return folder
-        with self._lock:
-            if self._temporary is None:
-                import tempfile
+        """Return the folder for checkpoint files; it exists.
 
-                self._temporary = Path(tempfile.mkdtemp(prefix="studyflow-checkpoints-"))
-            return self._temporary
+        Raises:
+            OSError: Those of the attempt before cannot be copied into it.
+        """
+        trial = self._trial
+        if trial is not None and trial.checkpoints is not None:
+            return self._open_checkpoints().files()
+        shared = None if trial is None else trial.checkpoint_dir
+        folder = self._temporary_folder() if shared is None else Path(shared)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def checkpoint(self, step: Any, keep: Any) -> Iterator[Path]:
+        """Give a folder to save a checkpoint in, and publish it when the block ends in order.
+
+        Raises:
+            TypeError: The step or `keep` is no integer.
+            ValueError: One of them is too small, or nothing was saved.
+            OSError: The disk takes no more.
+        """
+        number, n_kept = read_step(step, "checkpoint"), read_keep(keep)
+        if not self._process.reports_or_says_why_not():
+            import tempfile
+
+            with tempfile.TemporaryDirectory(prefix="studyflow-unpublished-") as folder:
+                yield Path(folder)
+            return
+        with self._open_checkpoints().publish(number, n_kept) as path:
+            yield path
+        self._tell_checkpoint(number)
+
+    def last_checkpoint(self) -> Checkpoint | None:
+        """Return the published checkpoint to go on from; `None` when there is none."""
+        return self._open_checkpoints().last()
+
+    def _tell_checkpoint(self, step: int) -> None:
+        """Let the runner know of a checkpoint: one that outlives this attempt, and no other."""
+        trial = self._trial
+        if trial is None or trial.checkpoint_dir is None:
+            return
+        point = MetricPoint(
+            CHECKPOINT_METRIC, step, float(trial.attempt), time.time_ns() // 1_000_000
+        )
+        if trial.metrics_path is not None:
+            with contextlib.suppress(OSError):  # it is published all the same
+                self._open_metrics_file(trial.metrics_path).append([point])
+        elif (mlflow := self._open_mlflow()) is not None:
+            mlflow.report([point])
 
     def close(self) -> None:
         """Send what is still unsent, for a bounded time; remove the temporary folder."""
@@ -256,6 +313,28 @@ class Session:
 
                 self._metrics_file = MetricsFile(path)
             return self._metrics_file
+
+    def _open_checkpoints(self) -> Checkpoints:
+        with self._lock:
+            if self._checkpoints is None:
+                from studyflow.sdk.checkpoints import Checkpoints
+
+                trial = self._trial
+                attempt = 1 if trial is None else trial.attempt
+                folders = None if trial is None else trial.checkpoints
+                if folders is None:  # alone, without a claim, or a runner of studyflow 0.1.0
+                    shared = None if trial is None else trial.checkpoint_dir
+                    folders = folders_in(shared or str(self._temporary_folder()), attempt)
+                self._checkpoints = Checkpoints(folders, attempt)
+            return self._checkpoints
+
+    def _temporary_folder(self) -> Path:
+        with self._lock:
+            if self._temporary is None:
+                import tempfile
+
+                self._temporary = Path(tempfile.mkdtemp(prefix="studyflow-checkpoints-"))
+            return self._temporary
 
     def _open_artifact_folder(self, path: str) -> ArtifactFolder:
         with self._lock:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from studyflow.errors import DocumentError
 from studyflow.reasons import Code, Reason
 from studyflow.trial.causes import Cause, code_of
+from studyflow.trial.checkpoint_folders import CheckpointFolders
 from studyflow.trial.former_names import former_arguments
 
 TRIAL_VARIABLE: Final = "STUDYFLOW_TRIAL"
@@ -90,11 +91,14 @@ class Trial:
     artifact_dir: str | None = None
     """Folder whose files become artifacts of the trial's MLflow run."""
     checkpoint_dir: str | None = None
-    """Folder that all attempts of this trial share."""
+    """Folder for the script's own checkpoint files; without `checkpoints`, as studyflow 0.1.0 gave
+    it, all attempts of the trial share it."""
     stop_path: str | None = None
     """File whose existence asks the training to end early; it holds the reason."""
     tracking: TrackingRef | None = None
     """The trial's MLflow run, when there is one."""
+    checkpoints: CheckpointFolders | None = None
+    """Where this attempt's checkpoints are, and those of earlier ones."""
 
     def to_json(self) -> str:
         """Return the document; `from_json` gives back an equal trial.
@@ -119,6 +123,12 @@ class Trial:
             if self.tracking is None
             else {"uri": self.tracking.uri, "run_id": self.tracking.run_id},
         }
+        if self.checkpoints is not None:  # absent in documents from before this field
+            document["checkpoints"] = {
+                "own": self.checkpoints.own,
+                "trial": self.checkpoints.trial,
+                "retired": list(self.checkpoints.retired),
+            }
         try:
             return json.dumps(document, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -157,6 +167,7 @@ class Trial:
                 else TrackingRef(
                     uri=_typed(tracking, "uri", str), run_id=_typed(tracking, "run_id", str)
                 ),
+                checkpoints=_checkpoint_folders(document.get("checkpoints")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DocumentError(f"The trial document is malformed: {error!r}.") from error
@@ -416,6 +427,19 @@ def _typed(document: Any, key: str, kind: type[Any]) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{key} must be {kind.__name__}, not {type(value).__name__}")
     return value
+
+
+def _checkpoint_folders(document: Any) -> CheckpointFolders | None:
+    if document is None:
+        return None
+    retired = _typed(document, "retired", list)
+    if not all(isinstance(path, str) for path in retired):
+        raise TypeError("checkpoints.retired must hold paths")
+    return CheckpointFolders(
+        own=_typed(document, "own", str),
+        trial=_typed(document, "trial", str),
+        retired=tuple(retired),
+    )
 
 
 def _optional(document: Mapping[str, Any], key: str, kind: type[Any]) -> Any:

@@ -23,8 +23,13 @@ from studyflow.executors.kubernetes.names import (
 from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.executors.protocol import AttemptId
 from studyflow.spec import StudySpec
-from studyflow.spec.kubernetes import KubernetesSpec, VolumeSpec
+from studyflow.spec.kubernetes import CheckpointSpec, KubernetesSpec, VolumeSpec
 from studyflow.trial import TRIAL_VARIABLE, Trial
+from studyflow.trial.checkpoint_folders import (
+    CheckpointFolders,
+    attempt_folder,
+    retired_attempts,
+)
 
 CONTAINER: Final = "trial"
 """Name of the one container; a patch in the study file finds it by this name."""
@@ -41,6 +46,13 @@ where it is another, the pod may come to an avoided node again. A condition on t
 refused by some autoscalers."""
 
 CHECKPOINT_PATH: Final = "/var/run/studyflow/checkpoints"
+"""Where a pod finds its attempt's folder for checkpoints."""
+
+TRIAL_CHECKPOINT_PATH: Final = "/var/run/studyflow/trial-checkpoints"
+"""Where it finds those of all attempts of its trial, to read."""
+
+RETIRED_CHECKPOINT_PATH: Final = "/var/run/studyflow/retired-checkpoints"
+"""Where it finds those of attempts before the previous one, by number, to clear."""
 
 TTL_SECONDS: Final = 7 * 24 * 3600
 """A Job is deleted when its outcome is recorded. This is the net under a runner that never comes
@@ -69,6 +81,7 @@ def with_pod_paths(
         tracking = replace(tracking, uri=tracking_uri)
     if tracking is not None and not tracking.uri.startswith(("http://", "https://")):
         tracking = None  # a database file of the runner's machine
+    checkpoints = None if kubernetes.checkpoints is None else _checkpoint_folders(trial.attempt)
     return replace(
         trial,
         tracking=tracking,
@@ -76,7 +89,16 @@ def with_pod_paths(
         metrics_path=None,
         artifact_dir=None,
         stop_path=None,
-        checkpoint_dir=None if kubernetes.checkpoints is None else CHECKPOINT_PATH,
+        checkpoint_dir=None if checkpoints is None else checkpoints.files,
+        checkpoints=checkpoints,
+    )
+
+
+def _checkpoint_folders(attempt: int) -> CheckpointFolders:
+    return CheckpointFolders(
+        own=CHECKPOINT_PATH,
+        trial=TRIAL_CHECKPOINT_PATH,
+        retired=tuple(f"{RETIRED_CHECKPOINT_PATH}/{n}" for n in retired_attempts(attempt)),
     )
 
 
@@ -284,14 +306,7 @@ def _volumes(
     if kubernetes.checkpoints is not None:
         claim = kubernetes.checkpoints
         volumes.append({"name": "checkpoints", "persistentVolumeClaim": {"claimName": claim.claim}})
-        mounts.append(
-            {
-                "name": "checkpoints",
-                "mountPath": CHECKPOINT_PATH,
-                # Of the trial, not of the attempt: the next attempt goes on from here.
-                "subPath": f"{claim.sub_path.strip('/')}/{study_key(trial.study)}/{trial.number}",
-            }
-        )
+        mounts += _checkpoint_mounts(claim, trial)
     for i, volume in enumerate(kubernetes.volumes):
         name = f"volume-{i}"
         volumes.append({"name": name, **_source(volume)})
@@ -302,6 +317,31 @@ def _volumes(
             mount["readOnly"] = True
         mounts.append(mount)
     return volumes, mounts
+
+
+def _checkpoint_mounts(claim: CheckpointSpec, trial: Trial) -> list[dict[str, Any]]:
+    """Return how an attempt reaches the checkpoints of its trial.
+
+    A pod on a lost node runs on. It can write into its own folder and into those of attempts before
+    the previous one, and so into none that a later attempt uses.
+    """
+    folder = f"{claim.sub_path.strip('/')}/{study_key(trial.study)}/{trial.number}"
+    paths = {CHECKPOINT_PATH: attempt_folder(folder, trial.attempt)} | {
+        f"{RETIRED_CHECKPOINT_PATH}/{n}": attempt_folder(folder, n)
+        for n in retired_attempts(trial.attempt)
+    }
+    return [
+        *(
+            {"name": "checkpoints", "mountPath": path, "subPath": sub_path}
+            for path, sub_path in paths.items()
+        ),
+        {
+            "name": "checkpoints",
+            "mountPath": TRIAL_CHECKPOINT_PATH,
+            "subPath": folder,
+            "readOnly": True,
+        },
+    ]
 
 
 def _source(volume: VolumeSpec) -> dict[str, Any]:

@@ -5,7 +5,7 @@ this machine can go on where a killed one stopped:
 
     root/place                               what tells this folder from those of other machines
     root/open/<number>-<attempt>             one empty file for each attempt that is not forgotten
-    root/trials/<number>/checkpoints/        shared by all attempts of the trial
+    root/trials/<number>/checkpoints/        a folder for each attempt; see `sdk/checkpoints.py`
     root/trials/<number>/attempt-<attempt>/
         trial.json     the `Trial` as the script gets it
         launch.json    what runs, on which GPUs, how long

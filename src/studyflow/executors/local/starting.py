@@ -25,6 +25,7 @@ from studyflow.executors.local.files import (
     make_folder,
 )
 from studyflow.trial import Trial
+from studyflow.trial.checkpoint_folders import folders_in
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +41,18 @@ def claim(folder: Path, trial: Trial, launch: Launch) -> None:
     Raises:
         OSError: The disk refuses.
     """
-    checkpoints = folder.parent / CHECKPOINTS
-    make_folder(checkpoints)
+    checkpoints = folders_in(str(folder.parent / CHECKPOINTS), trial.attempt)
+    own = Path(checkpoints.own)
+    for level in (own.parent.parent, own.parent, own):
+        make_folder(level)
     with_paths = replace(
         trial,
         outcome_path=str(folder / supervisor.OUTCOME),
         metrics_path=str(folder / METRICS),
         artifact_dir=str(folder / ARTIFACTS),
-        checkpoint_dir=str(checkpoints),
+        checkpoint_dir=checkpoints.files,
         stop_path=str(folder / supervisor.STOP),
+        checkpoints=checkpoints,
     )
     unborn = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
     unborn.mkdir()
