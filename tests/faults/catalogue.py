@@ -435,6 +435,17 @@ FAULTS = (
         "a study is cancelled while the place where trials run does not answer, or nothing runs",
         "it is tried again for 30 s, with pauses; what is left behind then is told",
     ),
+    Fault(
+        "F81",
+        "a lost node still writes checkpoints",
+        "they reach no later attempt: each writes into its own folder, a pod can write into no "
+        "other that is in use, and of published checkpoints those of the newest attempt count",
+    ),
+    Fault(
+        "F82",
+        "a checkpoint is torn or damaged",
+        "it is told and left out, and the one before it is gone on from",
+    ),
 )
 
 CONTRACT = {
@@ -455,6 +466,7 @@ CONTRACT = {
     "test_the_log_of_a_stopped_attempt_is_what_its_script_wrote": ("F69",),
     "test_a_script_without_a_step_left_may_finish_when_it_is_stopped": ("F70",),
     "test_of_artifacts_only_files_of_their_folder_are_kept": ("F65",),
+    "test_an_attempt_that_still_writes_does_not_reach_the_checkpoints_of_the_next": ("F81",),
 }
 """Tests of the shipped contract suites, which know no marker of ours: each runs for every executor
 or tracker."""

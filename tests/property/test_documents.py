@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from studyflow.errors import DocumentError
 from studyflow.trial import Cause, MetricPoint, Outcome, TrackingRef, Trial
+from studyflow.trial.checkpoint_folders import CheckpointFolders
 
 quick = settings(derandomize=True, deadline=None, max_examples=150)
 
@@ -45,6 +46,10 @@ trials = st.builds(
     checkpoint_dir=paths,
     stop_path=paths,
     tracking=st.none() | st.builds(TrackingRef, uri=texts, run_id=texts),
+    checkpoints=st.none()
+    | st.builds(
+        CheckpointFolders, own=texts, trial=texts, retired=st.lists(texts, max_size=3).map(tuple)
+    ),
 )
 outcomes = st.builds(
     Outcome,

@@ -57,7 +57,7 @@ class VolumeSpec(Part):
 
 
 class CheckpointSpec(Part):
-    """Where checkpoints outlive an attempt: each trial has its own folder in the claim."""
+    """Where checkpoints outlive an attempt: each attempt has its own folder in the claim."""
 
     claim: ObjectName = Field(
         description="A PersistentVolumeClaim that several nodes can mount (ReadWriteMany)."
@@ -110,8 +110,8 @@ class KubernetesSpec(Part):
     )
     checkpoints: CheckpointSpec | None = Field(
         default=None,
-        description="Where `sdk.checkpoint_dir()` is; without it, within the pod, and a repeated "
-        "attempt starts from nothing.",
+        description="Where `sdk.checkpoint` and `sdk.checkpoint_dir()` save; without it, within "
+        "the pod, and a repeated attempt starts from nothing.",
     )
     shared_memory: Text = Field(
         default="1Gi",

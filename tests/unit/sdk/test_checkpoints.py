@@ -162,7 +162,7 @@ def damage(root: Path, kind: str) -> None:
             (newest / "manifest.json").write_text(text.replace("state.pt", "../../1/state.pt"))
 
 
-@pytest.mark.fault("F88")
+@pytest.mark.fault("F82")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -285,7 +285,7 @@ def test_an_attempt_finds_what_the_one_before_wrote_and_each_writes_its_own(root
     assert (third / "model.pt").read_text() == "epoch 5"
 
 
-@pytest.mark.fault("F87")
+@pytest.mark.fault("F81")
 @pytest.mark.parametrize("how", ["in place", "by rename", "appended"])
 def test_what_a_lost_attempt_still_writes_does_not_reach_its_successor(
     root: Path, how: str
@@ -320,7 +320,7 @@ def test_what_a_lost_attempt_still_writes_does_not_reach_its_successor(
     assert (attempt(root, 3).checkpoint_dir() / "model.pt").read_text() == "epoch 3"
 
 
-@pytest.mark.fault("F87")
+@pytest.mark.fault("F81")
 def test_a_lost_attempt_removes_nothing_that_its_successor_may_be_reading(root: Path) -> None:
     zombie = attempt(root, 1)
     save(zombie, 3)

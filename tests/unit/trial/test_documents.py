@@ -119,6 +119,10 @@ def test_a_trial_document_needs_only_what_has_no_default() -> None:
         {"tracking": "http://mlflow"},
         {"tracking": {"uri": "http://mlflow"}},
         {"tracking": {"uri": 3, "run_id": "a"}},
+        {"checkpoints": "/a"},
+        {"checkpoints": {"own": "/a", "trial": "/b"}},
+        {"checkpoints": {"own": "/a", "trial": "/b", "retired": [1]}},
+        {"checkpoints": {"own": None, "trial": "/b", "retired": []}},
     ],
 )
 def test_a_malformed_trial_document_is_refused(change: dict[str, Any]) -> None:

@@ -6,7 +6,12 @@ import math
 
 import pytest
 
-from studyflow.executors.protocol import AttemptId, AttemptStatus, ExecutorWithLogs
+from studyflow.executors.protocol import (
+    AttemptId,
+    AttemptState,
+    AttemptStatus,
+    ExecutorWithLogs,
+)
 from studyflow.testing.executor_contract.attempts import ExecutorContract
 from studyflow.testing.executor_contract.bench import ExecutorPlace, Watch, a_trial
 from studyflow.testing.executor_contract.scripts import METRIC, Script
@@ -132,6 +137,19 @@ class ScriptContract(ExecutorContract):
         assert status.outcome is not None
         assert status.outcome.cause is Cause.CANCELLED
         assert status.exit_code == -9
+
+    def test_an_attempt_that_still_writes_does_not_reach_the_checkpoints_of_the_next(
+        self, place: ExecutorPlace
+    ) -> None:
+        executor = place.executor(Script.CHECKPOINTS)
+        watch = Watch(executor, place.patience_seconds)
+        lost = executor.submit(a_trial(0, 1))
+        watch.until_reported(lost)
+        status = watch.until_ended(executor.submit(a_trial(0, 2)))
+        assert status.outcome is not None
+        assert status.outcome.reason.message == ""
+        assert (status.outcome.cause, status.outcome.metrics) == (Cause.OK, {METRIC: 0.5})
+        assert executor.poll()[lost].state is AttemptState.RUNNING
 
     def test_the_log_is_read_in_pieces(self, place: ExecutorPlace) -> None:
         executor = place.executor(Script.EXIT_3)

@@ -265,23 +265,60 @@ def test_every_volume_is_mounted_once_and_every_mount_has_its_volume() -> None:
     assert len({m["mountPath"] for m in mounts}) == len(mounts)
 
 
-@pytest.mark.fault("F03")
-def test_checkpoints_are_the_trials_and_not_the_attempts() -> None:
-    spec = a_spec({"checkpoints": {"claim": "c", "sub_path": "/a/b/"}})
-    jobs = [
-        build_job(spec, with_pod_paths(a_trial(number=n, attempt=k), spec.trial.kubernetes))
-        for n, k in ((7, 1), (7, 2), (8, 1))
-    ]
-    paths = [
-        next(m["subPath"] for m in container_of(job)["volumeMounts"] if m["name"] == "checkpoints")
-        for job in jobs
-    ]
+CHECKPOINTS = {"checkpoints": {"claim": "c", "sub_path": "/a/b/"}}
 
-    assert paths[0] == paths[1] != paths[2]
-    assert paths[0].startswith("a/b/demo-")
-    told = Trial.from_json(env_of(jobs[0])[TRIAL_VARIABLE])
-    assert told.checkpoint_dir == CHECKPOINT_PATH
-    assert with_pod_paths(a_trial(), a_spec().trial.kubernetes).checkpoint_dir is None
+
+def checkpoint_mounts(attempt: int, number: int = 7) -> dict[str, tuple[str, bool]]:
+    """Return what an attempt's pod reaches of the claim: mount path, its part of it, read-only."""
+    spec = a_spec(CHECKPOINTS)
+    trial = with_pod_paths(a_trial(number=number, attempt=attempt), spec.trial.kubernetes)
+    mounts = container_of(build_job(spec, trial))["volumeMounts"]
+    return {
+        mount["mountPath"]: (mount["subPath"], mount.get("readOnly", False))
+        for mount in mounts
+        if mount["name"] == "checkpoints"
+    }
+
+
+@pytest.mark.fault("F81")
+@pytest.mark.parametrize("attempt", [1, 2, 3, 4, 5, 12])
+def test_a_pod_can_write_over_no_checkpoint_of_its_predecessor_or_a_successor(
+    attempt: int,
+) -> None:
+    trial = "a/b/demo-2a97516c/7"
+    mounts = checkpoint_mounts(attempt)
+    writable = {path for path, read_only in mounts.values() if not read_only}
+    reachable = {path for path, read_only in mounts.values() if read_only}
+
+    assert mounts[CHECKPOINT_PATH] == (f"{trial}/.attempts/{attempt}", False)
+    assert reachable == {trial}
+    others = {
+        f"{trial}/.attempts/{other}"
+        for other in range(attempt - 1, attempt + 9)
+        if other != attempt
+    }
+    assert not writable & others
+    assert all(path.startswith(f"{trial}/.attempts/") for path in writable)
+
+
+@pytest.mark.fault("F03")
+def test_a_pod_reaches_the_checkpoints_of_its_trial_and_of_no_other() -> None:
+    for number in (7, 8):
+        parts = {path.split("/")[3] for path, _ in checkpoint_mounts(4, number).values()}
+        assert parts == {str(number)}
+
+
+def test_a_script_is_told_where_its_checkpoints_are() -> None:
+    spec = a_spec(CHECKPOINTS)
+    told = with_pod_paths(a_trial(attempt=4), spec.trial.kubernetes)
+
+    assert told.checkpoints is not None
+    assert told.checkpoint_dir == f"{CHECKPOINT_PATH}/files"
+    assert {told.checkpoints.own, told.checkpoints.trial, *told.checkpoints.retired} == set(
+        checkpoint_mounts(4)
+    )
+    without = with_pod_paths(a_trial(), a_spec().trial.kubernetes)
+    assert (without.checkpoint_dir, without.checkpoints) == (None, None)
 
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"

@@ -113,7 +113,7 @@ def test_plain_mlflow_calls_find_the_trial_s_run(bench: Bench) -> None:
     assert bench.log() == f"http://mlflow:5000\nabc123\n{tags}\n"
 
 
-def test_attempts_of_a_trial_share_checkpoints_and_nothing_else(bench: Bench) -> None:
+def test_an_attempt_finds_the_checkpoints_of_the_one_before_and_nothing_else(bench: Bench) -> None:
     source = """
         import os
         from studyflow import sdk
@@ -125,6 +125,31 @@ def test_attempts_of_a_trial_share_checkpoints_and_nothing_else(bench: Bench) ->
     bench.run(source, a_trial(0, 1))
     bench.run(source, a_trial(0, 2))
     assert bench.log(AttemptId(0, 2)) == "['1.pt'] []\n"
+
+
+def test_an_attempt_finds_the_checkpoints_of_an_older_studyflow(bench: Bench) -> None:
+    shared = bench.root / "trials" / "0" / "checkpoints"
+    shared.mkdir(parents=True)
+    (shared / "1.pt").write_text("epoch 3")
+    source = "from studyflow import sdk\nprint((sdk.checkpoint_dir() / '1.pt').read_text())\n"
+    bench.run(source, a_trial(0, 2))
+    assert bench.log(AttemptId(0, 2)) == "epoch 3\n"
+
+
+def test_a_script_without_the_sdk_finds_where_its_checkpoints_go(bench: Bench) -> None:
+    """Or with the SDK of studyflow 0.1.0, which makes the folder that it is told."""
+    source = """
+        import json, os
+        folder = json.loads(os.environ["STUDYFLOW_TRIAL"])["checkpoint_dir"]
+        os.makedirs(folder, exist_ok=True)
+        open(f"{folder}/1.pt", "w").close()
+        """
+    bench.run(source, a_trial(0, 1))
+    bench.run(
+        "from studyflow import sdk\nprint([p.name for p in sdk.checkpoint_dir().iterdir()])\n",
+        a_trial(0, 2),
+    )
+    assert bench.log(AttemptId(0, 2)) == "['1.pt']\n"
 
 
 def test_output_and_errors_are_in_one_log_in_order(bench: Bench) -> None:
