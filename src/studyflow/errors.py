@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Code, Reason, ReasonCode
 
 
 class StudyflowError(Exception):
@@ -44,10 +44,12 @@ class StudyflowError(Exception):
     """
 
     retryable: ClassVar[bool] = False
-    code: Code = Code.UNSPECIFIED
+    code: ReasonCode = Code.UNSPECIFIED
     """What happened, for programs."""
 
-    def __init__(self, message: str, *, hint: str | None = None, code: Code | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, code: ReasonCode | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -79,7 +81,7 @@ class SpecError(StudyflowError):
         *,
         problems: tuple[str, ...] = (),
         hint: str | None = None,
-        code: Code | None = None,
+        code: ReasonCode | None = None,
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.problems = problems
@@ -126,7 +128,7 @@ class TableError(StudyError):
         *,
         flaws: tuple[str, ...] = (),
         hint: str | None = None,
-        code: Code | None = None,
+        code: ReasonCode | None = None,
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.flaws = flaws
@@ -149,7 +151,7 @@ class StudyMismatch(StudyError):
         *,
         differences: tuple[str, ...] = (),
         hint: str | None = None,
-        code: Code | None = None,
+        code: ReasonCode | None = None,
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.differences = differences

@@ -4,49 +4,112 @@
 concluded from.
 
 Whoever has to decide looks at the code. A message is for people: it may be worded anew at any time,
-and `tests/unit/test_architecture.py` sees to it that no line of this package reads one.
+and `tests/architecture/` sees to it that no line of this package reads one.
 
 Standard library only: this module is part of every trial image.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 
-class Code(enum.StrEnum):
-    """What a reason is about. A closed list; stored, so values are added to and never renamed.
+class Consequence(enum.Enum):
+    """What follows for the trial when one of its attempts ends."""
 
-    *Nothing was said* and *what was said is damaged, or about something else* are two codes.
+    TELL = "tell"
+    """The outcome is told to the sampler."""
+    RETRY = "retry"
+    """The same trial is attempted again; the sampler never hears of it."""
+    INFEASIBLE = "infeasible"
+    """The parameters are to blame: the trial fails and the sampler learns where not to go."""
+    FAIL = "fail"
+    """The trial fails; alike failures from different parameters stop the study."""
+    WAIT = "wait"
+    """The trial waits for room; nothing has run."""
+    END = "end"
+    """The trial ends and does not count towards the budget."""
+
+
+class Cause(enum.StrEnum):
+    """Why an attempt ended. A closed list; stored, so values are added to and never renamed.
+
+    Each is a reason's code, too.
     """
-
-    # ---- how an attempt ended: the values of `studyflow.trial.Cause` -----------------------------
 
     OK = "ok"
     PRUNED = "pruned"
+
     EVICTED = "evicted"
     PREEMPTED = "preempted"
     NODE_LOST = "node-lost"
     NODE_FAULT = "node-fault"
+    """The node refused the pod, or its device is broken."""
     IMAGE_PULL = "image-pull"
     """The image cannot be pulled, or cannot be used."""
     QUOTA = "quota"
     """A quota of the cluster leaves no room."""
     API_UNAVAILABLE = "api-unavailable"
     LOST = "lost"
+
     HOST_OOM = "host-oom"
     CUDA_OOM = "cuda-oom"
     NAN = "nan"
     TIMEOUT = "timeout"
+
     USER_ERROR = "user-error"
     BAD_METRIC = "bad-metric"
+
     UNSCHEDULABLE = "unschedulable"
     """No node takes the pod."""
     CANCELLED = "cancelled"
 
-    # ---- how it ended, more exactly --------------------------------------------------------------
+    @property
+    def consequence(self) -> Consequence:
+        """What follows for the trial."""
+        return _CONSEQUENCES[self]
+
+    @property
+    def is_infrastructure(self) -> bool:
+        """Whether neither the parameters nor the training script are to blame."""
+        return self.consequence in (Consequence.RETRY, Consequence.WAIT)
+
+
+_CONSEQUENCES: Final[Mapping[Cause, Consequence]] = {
+    Cause.OK: Consequence.TELL,
+    Cause.PRUNED: Consequence.TELL,
+    Cause.EVICTED: Consequence.RETRY,
+    Cause.PREEMPTED: Consequence.RETRY,
+    Cause.NODE_LOST: Consequence.RETRY,
+    Cause.NODE_FAULT: Consequence.RETRY,
+    Cause.IMAGE_PULL: Consequence.RETRY,
+    Cause.QUOTA: Consequence.RETRY,
+    Cause.API_UNAVAILABLE: Consequence.RETRY,
+    Cause.LOST: Consequence.RETRY,
+    Cause.HOST_OOM: Consequence.INFEASIBLE,
+    Cause.CUDA_OOM: Consequence.INFEASIBLE,
+    Cause.NAN: Consequence.INFEASIBLE,
+    Cause.TIMEOUT: Consequence.INFEASIBLE,
+    Cause.USER_ERROR: Consequence.FAIL,
+    Cause.BAD_METRIC: Consequence.FAIL,
+    Cause.UNSCHEDULABLE: Consequence.WAIT,
+    Cause.CANCELLED: Consequence.END,
+}
+
+
+class Code(enum.StrEnum):
+    """What a reason is about, if that is not, or finer than, the cause of an attempt's end.
+
+    A closed list; stored, so values are added to and never renamed.
+
+    *Nothing was said* and *what was said is damaged, or about something else* are two codes.
+    """
+
+    # ---- how an attempt ended, more exactly than its cause ---------------------------------------
 
     OUTCOME_MISSING = "outcome-missing"
     """The script ended in order and said nothing of its result."""
@@ -200,11 +263,23 @@ class Code(enum.StrEnum):
     """The operating system refuses a file or folder."""
 
 
+ReasonCode = Cause | Code
+"""What programs know a reason by. No value is in both lists."""
+
+
+def read_code(text: Any) -> ReasonCode | None:
+    """Return a stored code; `None` for that of a later version, and for what is none."""
+    for kind in (Cause, Code):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One reason: what programs decide by, and what people read."""
 
-    code: Code
+    code: ReasonCode
     message: str
     """What is the matter, a sentence or two; empty when there is nothing to say."""
     hint: str | None = None
@@ -232,7 +307,7 @@ class Level(enum.StrEnum):
 class Finding:
     """One thing that was looked at, and how it stands."""
 
-    code: Code
+    code: ReasonCode
     level: Level
     subject: str
     """What it is about, a word or two that do not change: for scripts."""
@@ -246,7 +321,7 @@ class Finding:
     @classmethod
     def ok(cls, subject: str, message: str) -> Finding:
         """Return the finding that all is well."""
-        return cls(Code.OK, Level.OK, subject, message)
+        return cls(Cause.OK, Level.OK, subject, message)
 
     @classmethod
     def because(

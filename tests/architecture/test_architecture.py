@@ -86,7 +86,7 @@ def test_a_decision_by_words_is_found(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "if reason.code is Code.QUOTA: pass",
+        "if reason.code is Cause.QUOTA: pass",
         'if message == "": pass',
         "if not record.message: pass",
         "if note not in self._notes: pass",

@@ -8,7 +8,7 @@ import pytest
 
 from studyflow import errors
 from studyflow.errors import StudyMismatch, StudyNotFound, StudyStopped, TableError
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Code, Reason, ReasonCode, read_code
 from studyflow.trial import Cause, Outcome
 
 ERRORS = [
@@ -19,12 +19,19 @@ ERRORS = [
 
 
 def test_a_reason_is_shown_with_its_way_out() -> None:
-    assert str(Reason(Code.LOST, "It was killed.")) == "It was killed."
-    assert str(Reason(Code.LOST, "It was killed.", "by whom?")) == "It was killed. Hint: by whom?"
+    assert str(Reason(Cause.LOST, "It was killed.")) == "It was killed."
+    assert str(Reason(Cause.LOST, "It was killed.", "by whom?")) == "It was killed. Hint: by whom?"
 
 
-def test_each_cause_is_a_code() -> None:
-    assert {Code(cause.value) for cause in Cause} < set(Code)
+def test_a_stored_code_is_a_cause_or_a_finer_code() -> None:
+    codes: list[ReasonCode] = [*Cause, *Code]
+    assert [read_code(str(code)) for code in codes] == codes
+    assert len({code.value for code in codes}) == len(codes), "no value is in both lists"
+
+
+@pytest.mark.parametrize("text", [None, "", "of-a-later-version", 3, "OK"])
+def test_what_is_no_code_of_this_version_is_none(text: object) -> None:
+    assert read_code(text) is None
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
@@ -48,5 +55,5 @@ def test_an_error_is_made_from_a_reason(kind: type[errors.StudyflowError]) -> No
 
 def test_an_outcome_carries_a_reason() -> None:
     outcome = Outcome("s", 1, 1, Cause.LOST, message="Killed.", hint="by whom?")
-    assert outcome.reason == Reason(Code.LOST, "Killed.", "by whom?")
+    assert outcome.reason == Reason(Cause.LOST, "Killed.", "by whom?")
     assert Outcome.from_json(outcome.to_json()) == outcome

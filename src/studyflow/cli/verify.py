@@ -11,11 +11,11 @@ import click
 from studyflow.cli.options import json_option, settings_options
 from studyflow.cli.studies import load_study
 from studyflow.diagnostics.invariants import Evidence, check, discarded_gpu_seconds, gather
-from studyflow.reasons import Code, Finding, Level
+from studyflow.reasons import Cause, Code, Finding, Level
 from studyflow.settings import Settings
 
 _WORDS: Final = {
-    Code.OK: "holds",
+    Cause.OK: "holds",
     Code.PROMISE_BROKEN: "BROKEN",
     Code.PROMISE_UNCHECKED: "unseen",
 }
@@ -90,7 +90,7 @@ def _invariant(finding: Finding) -> dict[str, Any]:
     return {
         "invariant": finding.subject,
         "promise": finding.message,
-        "holds": None if is_unchecked else finding.code is Code.OK,
+        "holds": None if is_unchecked else finding.code is Cause.OK,
         "problems": [] if is_unchecked else list(finding.evidence),
         "unchecked": " ".join(finding.evidence) if is_unchecked else "",
     }

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Final
 
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Cause, Reason
 from studyflow.trial import ATTEMPT_TAG, TRIAL_RUN_TAG, Trial
 
 _CONTEXT: Final = "MLFLOW_RUN_CONTEXT"
@@ -82,14 +82,14 @@ def _explain(text: str, trial: Trial, line: str) -> Reason | None:
         return None
     if (match := _OTHER_EXPERIMENT.search(text)) and match[1] == run.run_id:
         return Reason(
-            Code.USER_ERROR,
+            Cause.USER_ERROR,
             "MLflow did not start the trial's run, because the script has chosen another "
             f"experiment than the study's before, by mlflow.set_experiment(...){line}.",
             "take that line out, or write the same name into the study file: `experiment: NAME`.",
         )
     if (match := _UNKNOWN_RUN.search(text)) and match[1] == run.run_id:
         return Reason(
-            Code.USER_ERROR,
+            Cause.USER_ERROR,
             "The MLflow where the script logs does not have the trial's run, which is at "
             f"{run.uri}{line}.",
             "take mlflow.set_tracking_uri(...) out (and MLFLOW_TRACKING_URI, if the script sets "
@@ -115,7 +115,7 @@ def _explain_param(key: str, old: str, new: str, trial: Trial, line: str) -> Rea
         )
     else:
         hint = "give each of several values a name or a nested run of its own."
-    return Reason(Code.USER_ERROR, refused, hint)
+    return Reason(Cause.USER_ERROR, refused, hint)
 
 
 def _script_line(traceback: str) -> str:

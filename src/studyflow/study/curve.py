@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Reason
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause, Consequence, MetricPoint, Outcome
 from studyflow.trial.record import TrialRecord, TrialState
@@ -97,7 +97,7 @@ def why_diverged(spec: StudySpec, curve: Curve) -> Reason:
     count = "1 report" if len(steps) == 1 else f"{len(steps)} reports in a row"
     at = f"at step {steps[0]}" if len(set(steps)) == 1 else f"from step {steps[0]} to {steps[-1]}"
     return Reason(
-        Code.NAN,
+        Cause.NAN,
         f"The training diverged: {metric} was NaN or infinite in {count}, {at}.",
         "if that is no divergence, report only steps with a value, or raise trial.nan_reports.",
     )
@@ -123,5 +123,5 @@ def apply_curve(spec: StudySpec, outcome: Outcome, curve: Curve) -> Outcome:
     has_result = all(name in outcome.metrics for name in spec.metrics)
     if has_result and curve.has_every_step(spec.trial.budget):
         told = f"It had no step left when it was told to stop. {outcome.message}".strip()
-        return outcome.because(Cause.OK, Reason(Code.OK, told, outcome.hint))
+        return outcome.because(Cause.OK, Reason(Cause.OK, told, outcome.hint))
     return replace(outcome, metrics={})

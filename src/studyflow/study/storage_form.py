@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import optuna
 
-from studyflow.reasons import Code
+from studyflow.reasons import read_code
 from studyflow.trial import Cause, ParamValue
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
@@ -302,7 +302,7 @@ def to_record(
         cause=_cause(frozen),
         message=str(attrs.get(MESSAGE, "")),
         hint=attrs.get(HINT),
-        code=_known_code(attrs.get(CODE)),
+        code=read_code(attrs.get(CODE)),
         attempt=int(attrs.get(ATTEMPT, 0)),
         holder=attrs.get(HOLDER),
         lost_attempts=lost_attempts(attrs),
@@ -366,14 +366,6 @@ _POSITIONS: Final = ("attempt", "cause", "message", "trained_seconds", "node", "
 def _known_cause(text: str) -> Cause | None:
     try:
         return Cause(text)
-    except ValueError:
-        return None
-
-
-def _known_code(text: Any) -> Code | None:
-    """Return a stored code; `None` for that of a later version."""
-    try:
-        return None if text is None else Code(text)
     except ValueError:
         return None
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Code, Reason, ReasonCode
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause, Consequence, Outcome, code_of
 from studyflow.trial.record import TrialState
@@ -26,7 +26,7 @@ class Verdict:
     """Violation of each bound; at most 0 is feasible."""
     hint: str | None = None
     """The way out; `None` when there is nothing to do."""
-    code: Code | None = None
+    code: ReasonCode | None = None
     """The cause more exactly, if it is known."""
 
     @classmethod

@@ -9,7 +9,8 @@ user_files.py  reads files that a script made or could have replaced
 Standard library only: this package is part of every trial image.
 """
 
-from studyflow.trial.causes import MISTAKES, Cause, Consequence, code_of, memory_cause
+from studyflow.reasons import Cause, Consequence
+from studyflow.trial.causes import MISTAKES, code_of, memory_cause
 from studyflow.trial.documents import (
     ATTEMPT_TAG,
     BEGINNING_BYTES,

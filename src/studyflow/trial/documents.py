@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from studyflow.errors import DocumentError
-from studyflow.reasons import Code, Reason
-from studyflow.trial.causes import Cause, code_of
+from studyflow.reasons import Cause, Code, Reason, ReasonCode
+from studyflow.trial.causes import code_of
 from studyflow.trial.checkpoint_folders import CheckpointFolders
 from studyflow.trial.former_names import former_arguments
 
@@ -195,7 +195,7 @@ class Outcome:
     `finish`: its metrics are then those of a training that was cut short."""
     hint: str | None = None
     """The way out, without a capital at its beginning; `None` when there is nothing to do."""
-    code: Code | None = field(default=None, compare=False)
+    code: ReasonCode | None = field(default=None, compare=False)
     """The cause more exactly, if a runner knows it. No document holds it: a script's word for it
     would not be trusted."""
 

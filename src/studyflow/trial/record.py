@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from studyflow.reasons import Code, Reason
-from studyflow.trial.causes import Cause, code_of
+from studyflow.reasons import Cause, Reason, ReasonCode
+from studyflow.trial.causes import code_of
 from studyflow.trial.documents import ParamValue
 
 
@@ -85,7 +85,7 @@ class TrialRecord:
     """The cause in a sentence for a human; empty when all went well."""
     hint: str | None = None
     """The way out; `None` when there is nothing to do, or none is stored beside the message."""
-    code: Code | None = None
+    code: ReasonCode | None = None
     """The cause more exactly, where a runner knew it."""
     attempt: int = 0
     """Number of the newest attempt, from 1; 0 before the first."""

@@ -196,7 +196,7 @@ class Recorder:
             why = why_no_value(outcome.reason, record.number, readings, logged)
             return outcome.because(outcome.cause, why)
         told = "The script called no finish(); the last logged values were taken."
-        return replace(outcome, metrics=found).because(Cause.OK, Reason(Code.OK, told))
+        return replace(outcome, metrics=found).because(Cause.OK, Reason(Cause.OK, told))
 
     def _retry(
         self, record: TrialRecord, verdict: Verdict, status: AttemptStatus | None = None

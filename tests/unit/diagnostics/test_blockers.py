@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from studyflow.diagnostics.snapshot import (
 from studyflow.executors import AttemptId
 from studyflow.executors.kubernetes.observation import Wait
 from studyflow.executors.kubernetes.survey import FullQuota, PendingAttempt, Survey
-from studyflow.reasons import Code, Finding, Level, Reason
+from studyflow.reasons import Code, Finding, Level, Reason, ReasonCode
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
@@ -55,17 +56,17 @@ def running(number: int, age: float = 30.0, **changes: Any) -> TrialRecord:
     return replace(trial, started_at=NOW - age, **changes)
 
 
-CODES = {
+CODES: Mapping[Wait, ReasonCode] = {
     Wait.QUEUE: Code.IN_QUEUE,
     Wait.POD: Code.POD_REFUSED,
-    Wait.ROOM: Code.UNSCHEDULABLE,
-    Wait.IMAGE: Code.IMAGE_PULL,
+    Wait.ROOM: Cause.UNSCHEDULABLE,
+    Wait.IMAGE: Cause.IMAGE_PULL,
     Wait.CONTAINER: Code.CONTAINER_WAITING,
 }
 
 
 def pending(
-    number: int, wait: Wait, message: str, code: Code | None = None, **changes: Any
+    number: int, wait: Wait, message: str, code: ReasonCode | None = None, **changes: Any
 ) -> PendingAttempt:
     reason = Reason(code or CODES[wait], message) if message else None
     return PendingAttempt(AttemptId(number, 1), wait, reason, 90.0, requests=GPU, **changes)
@@ -284,7 +285,7 @@ CASES: list[tuple[str, Snapshot, Level, str, str]] = [
                 'Quota: Error creating: pods "demo-0-1-" is forbidden: exceeded quota: team, '
                 "requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=8, limited: "
                 "requests.nvidia.com/gpu=8",
-                Code.QUOTA,
+                Cause.QUOTA,
             ),
             running=3,
         ),
@@ -580,8 +581,8 @@ def test_evidence_names_the_trials_and_what_the_cluster_says() -> None:
 def test_a_finding_tells_scripts_what_it_is_about_by_its_code() -> None:
     assert only(taken(is_paused=True)).code is Code.PAUSED
     assert only(taken(runner=RunnerState())).code is Code.RUNNER_MISSING
-    stuck = only(waiting(pending(0, Wait.POD, "Quota: exceeded quota: team.", Code.QUOTA)))
-    assert (stuck.code, stuck.subject) == (Code.QUOTA, "quota")
+    stuck = only(waiting(pending(0, Wait.POD, "Quota: exceeded quota: team.", Cause.QUOTA)))
+    assert (stuck.code, stuck.subject) == (Cause.QUOTA, "quota")
 
 
 def test_a_message_cannot_move_the_cursor() -> None:

@@ -893,4 +893,4 @@ def test_a_way_out_that_an_older_version_kept_in_the_message_is_shown_there() ->
     asked.set_user_attr("end", {**end, "code": "a-later-code"})
     study.optuna_study.tell(asked, state=optuna.trial.TrialState.FAIL)
 
-    assert study.record(0).reason == Reason(Code.BAD_METRIC, "No loss. Hint: call sdk.finish().")
+    assert study.record(0).reason == Reason(Cause.BAD_METRIC, "No loss. Hint: call sdk.finish().")

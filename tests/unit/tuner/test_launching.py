@@ -16,7 +16,7 @@ from tests.unit.tuner.rig import (
 
 from studyflow.errors import ExecutorError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Reason
 from studyflow.study import Canary
 from studyflow.testing.fake_executor import Params
 from studyflow.trial import Cause, TrackingRef
@@ -167,7 +167,7 @@ def test_a_trial_whose_job_vanishes_from_a_blocked_study_is_withdrawn() -> None:
 @pytest.mark.fault("F08")
 def test_while_an_attempt_finds_no_room_no_further_trial_is_asked_for() -> None:
     rig = overlaid(parallel(4, n_trials=8), objective=None)
-    no_gpu = Reason(Code.UNSCHEDULABLE, "No GPU.")
+    no_gpu = Reason(Cause.UNSCHEDULABLE, "No GPU.")
     waits = AttemptStatus(AttemptState.PENDING, reason=no_gpu, waits_for_room=True)
     tuner = rig.tuner()
     rig.turns(tuner, 1)

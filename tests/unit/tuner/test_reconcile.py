@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Reason
 from studyflow.trial import Cause
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 from studyflow.tuner.reconcile import (
@@ -241,7 +241,7 @@ def test_an_ending_study_repeats_lost_attempts_and_asks_for_no_further_trial() -
 
 
 def test_while_an_attempt_finds_no_room_no_trial_is_asked_for() -> None:
-    no_gpu = Reason(Code.UNSCHEDULABLE, "No GPU.")
+    no_gpu = Reason(Cause.UNSCHEDULABLE, "No GPU.")
     waits = AttemptStatus(AttemptState.PENDING, reason=no_gpu, waits_for_room=True)
     limits = Limits(max_parallel_trials=3, room=5)
     seen = replace(snapshot(trial(attempt=1), limits=limits), attempts={FIRST: waits})

@@ -13,7 +13,7 @@ from studyflow.diagnostics.failure_regions import common_region
 from studyflow.diagnostics.snapshot import Snapshot
 from studyflow.diagnostics.throughput import RECENT_TRIALS
 from studyflow.executors.registry import executor_kind
-from studyflow.reasons import Code, Finding, Level
+from studyflow.reasons import Code, Finding, Level, ReasonCode
 from studyflow.reports.wording import plural, seconds
 from studyflow.spec import StudySpec
 from studyflow.study import failure_signature
@@ -79,7 +79,7 @@ def failed_alike(snapshot: Snapshot, _: StudySpec) -> Iterator[Finding]:
 class FailureKind:
     """How trials end whose parameters are to blame."""
 
-    code: Code
+    code: ReasonCode
     subject: str
     causes: frozenset[Cause]
     ended: str
@@ -100,7 +100,7 @@ FAILURE_KINDS: Final = (
         0.2,
     ),
     FailureKind(
-        Code.TIMEOUT,
+        Cause.TIMEOUT,
         "time limit",
         frozenset({Cause.TIMEOUT}),
         "ran into trial.timeout_seconds",
@@ -108,7 +108,7 @@ FAILURE_KINDS: Final = (
         0.3,
     ),
     FailureKind(
-        Code.NAN,
+        Cause.NAN,
         "diverged",
         frozenset({Cause.NAN}),
         "diverged (nan)",

@@ -9,7 +9,7 @@ from studyflow.diagnostics.blockers.thresholds import shown
 from studyflow.diagnostics.cluster_messages import Want, exceeded_quota, shortage
 from studyflow.diagnostics.snapshot import Snapshot
 from studyflow.executors.kubernetes.survey import PendingAttempt, Survey
-from studyflow.reasons import Code, Finding, Level
+from studyflow.reasons import Cause, Code, Finding, Level, ReasonCode
 from studyflow.reports.wording import plural, seconds
 from studyflow.spec import StudySpec
 
@@ -50,11 +50,11 @@ def full_quotas(snapshot: Snapshot, _: StudySpec) -> Iterator[Finding]:
     cluster = snapshot.cluster
     if cluster is None or snapshot.n_left <= len(cluster.running):
         return
-    if any(p.reason is not None and p.reason.code is Code.QUOTA for p in cluster.pending):
+    if any(p.reason is not None and p.reason.code is Cause.QUOTA for p in cluster.pending):
         return
     for full in cluster.full_quotas:
         yield Finding(
-            Code.QUOTA,
+            Cause.QUOTA,
             Level.WARNING if cluster.running else Level.PROBLEM,
             "quota",
             f"The quota {full.name} leaves no room for one more trial: of {full.hard} "
@@ -169,11 +169,11 @@ def _other_wait(waiting: Waiting, _: Survey, __: StudySpec) -> tuple[str, str]:
     )
 
 
-_SUBJECTS: Final[Mapping[Code, str]] = {
+_SUBJECTS: Final[Mapping[ReasonCode, str]] = {
     Code.IN_QUEUE: "queue",
-    Code.QUOTA: "quota",
-    Code.UNSCHEDULABLE: "node",
-    Code.IMAGE_PULL: "image",
+    Cause.QUOTA: "quota",
+    Cause.UNSCHEDULABLE: "node",
+    Cause.IMAGE_PULL: "image",
     Code.POD_REFUSED: "admission",
 }
 """What a wait is about; `pod` for all others."""

@@ -35,7 +35,7 @@ no GPU."""
 
 _UNSEEN: Final[Mapping[How, Reason]] = {
     How.LOST: Reason(
-        Code.LOST, "Its machine shut down, or the process that watched over it was killed."
+        Cause.LOST, "Its machine shut down, or the process that watched over it was killed."
     ),
     How.REMOVED: Reason(
         Code.FOLDER_REMOVED,
@@ -111,7 +111,7 @@ def blame_device(outcome: Outcome, log_tail: str) -> Outcome:
         if failure.begins_with(_BROKEN_DEVICE):
             shown = f"Its device is broken: {readable(failure.line)}"
             return replace(
-                outcome, cause=Cause.NODE_FAULT, message=shown, hint=None, code=Code.NODE_FAULT
+                outcome, cause=Cause.NODE_FAULT, message=shown, hint=None, code=Cause.NODE_FAULT
             )
     return outcome
 
@@ -151,10 +151,10 @@ def _imposed(ending: Ending) -> tuple[Cause, Reason]:
     """Return what an attempt ends with that was stopped or ran out of time."""
     if ending.how is How.STOPPED:
         cause = ending.stop_cause or Cause.CANCELLED
-        return cause, ending.stop_reason or Reason(Code(cause.value), "")
+        return cause, ending.stop_reason or Reason(cause, "")
     limit = "" if ending.timeout_seconds is None else f" of {ending.timeout_seconds:g} s"
     return Cause.TIMEOUT, Reason(
-        Code.TIMEOUT,
+        Cause.TIMEOUT,
         f"Reached the time limit{limit}.",
         "raise trial.timeout_seconds in the study file, or train for fewer steps.",
     )

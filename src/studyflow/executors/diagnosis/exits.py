@@ -12,7 +12,7 @@ from studyflow.executors.diagnosis.ending import Ending
 from studyflow.executors.diagnosis.failures import Failure, last_failures
 from studyflow.executors.diagnosis.text import last_line, readable
 from studyflow.executors.plain_mlflow import explain_crash
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Reason
 from studyflow.trial import Cause, Trial
 
 SHELL_SIGNAL_BASE: Final = 128
@@ -126,7 +126,7 @@ def _killed_by_itself(found: _Exit) -> _Judged | None:
 
 
 def _because(cause: Cause, message: str) -> _Judged:
-    return cause, Reason(Code(cause.value), message)
+    return cause, Reason(cause, message)
 
 
 _RULES: Final[tuple[Callable[[_Exit], _Judged | None], ...]] = (

@@ -10,7 +10,7 @@ from studyflow.errors import DocumentError
 from studyflow.executors.diagnosis.ending import NoDocument
 from studyflow.executors.diagnosis.failures import recorded_failure
 from studyflow.executors.diagnosis.text import readable
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Code, Reason, ReasonCode
 from studyflow.trial import BEGINNING_BYTES, OUTCOME_LIMIT_BYTES, Cause, Outcome, Trial
 
 _SCRIPT_CAUSES: Final = frozenset(
@@ -95,7 +95,7 @@ def _checked(outcome: Outcome, said: bytes, trial: Trial, redact: Redact) -> Out
     # An image may hold an older SDK, or none: then a document is written by hand.
     memory = recorded_failure(outcome.message).memory_cause
     if outcome.cause is Cause.USER_ERROR and memory is not None:
-        return outcome_of(trial, memory, Reason(Code(memory.value), readable(outcome.message)))
+        return outcome_of(trial, memory, Reason(memory, readable(outcome.message)))
     return outcome
 
 
@@ -115,7 +115,7 @@ def _unreadable(trial: Trial, said: bytes, error: DocumentError, redact: Redact)
     return _refused(trial, Code.OUTCOME_DAMAGED, readable(error.message), error.hint)
 
 
-def _refused(trial: Trial, code: Code, message: str, hint: str | None = None) -> Outcome:
+def _refused(trial: Trial, code: ReasonCode, message: str, hint: str | None = None) -> Outcome:
     return outcome_of(trial, Cause.BAD_METRIC, Reason(code, message, hint))
 
 

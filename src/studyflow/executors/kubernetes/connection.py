@@ -21,7 +21,7 @@ import yaml
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable, MissingExtra
 from studyflow.executors.kubernetes.api import AlreadyExists, NotFound, Refused, VersionTooOld
-from studyflow.reasons import Code
+from studyflow.reasons import Cause
 
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 20.0
@@ -331,7 +331,7 @@ def failure_of(code: int, status: Mapping[str, Any], what: str) -> ExecutorError
         return ExecutorUnavailable(
             f"Cannot {what} now: {said}",
             hint="trials wait until the quota has room.",
-            code=Code.QUOTA,
+            code=Cause.QUOTA,
         )
     if code in (401, 408, 409, 429) or code >= 500:
         # 401: a token that is being renewed. 409: a conflict with somebody else's write.

@@ -118,4 +118,4 @@ def refused(pod: Object, cause: Cause) -> Reason:
 
 
 def _reason(cause: Cause, message: str) -> Reason:
-    return Reason(Code(cause.value), message)
+    return Reason(cause, message)

@@ -40,7 +40,7 @@ from studyflow.executors.protocol import (
     AttemptStatus,
     ExecutorTraits,
 )
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Reason
 from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause, Trial
@@ -214,7 +214,7 @@ class KubernetesExecutor(FormerNames):
             return
         if followed is not None and followed.state is AttemptState.RUNNING:
             self._monitor.save_log(followed)  # it goes with the pod
-        why = Reason(Code(cause.value), reason)
+        why = Reason(cause, reason)
         self._fencer.fence(attempt, Fence.because(cause, why, How.STOPPED))
 
     def forget(self, attempt: AttemptId) -> None:

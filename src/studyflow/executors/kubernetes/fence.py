@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from studyflow.executors.diagnosis import How
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Reason, ReasonCode, read_code
 from studyflow.trial import MESSAGE_LIMIT_CHARS, Cause
 
 FENCE_ANNOTATION: Final = "studyflow.dev/ended"
@@ -24,7 +24,7 @@ class Fence:
     message: str
     hint: str | None = None
     """The way out; `None` when there is nothing to do."""
-    code: Code | None = None
+    code: ReasonCode | None = None
     """The cause more exactly, if it is known."""
 
     @classmethod
@@ -35,7 +35,7 @@ class Fence:
     @property
     def reason(self) -> Reason:
         """Why the attempt ends: code, message and way out."""
-        return Reason(self.code or Code(self.cause.value), self.message, self.hint)
+        return Reason(self.code or self.cause, self.message, self.hint)
 
     def to_json(self) -> str:
         """Return the annotation's value."""
@@ -60,7 +60,7 @@ class Fence:
                 Cause(document["cause"]),
                 str(document["message"]),
                 None if hint is None else str(hint),
-                Code(code) if code in set(Code) else None,  # of a later version
+                read_code(code),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

@@ -89,7 +89,7 @@ def _judge_without_pod(seen: Observation, fence: Fence | None, imposed: Fence | 
     if fence is not None:
         return ended(fence.cause, fence.reason)
     if seen.job_is_gone:
-        return ended(Cause.LOST, Reason(Code.LOST, "Its Job was deleted by someone else."))
+        return ended(Cause.LOST, Reason(Cause.LOST, "Its Job was deleted by someone else."))
     if seen.pod is None:
         return judge_job_without_pod(seen)
     imposed = imposed or disruption_of(seen.pod)
@@ -145,7 +145,7 @@ def _judge_start_error(pod: Object, terminated: Mapping[str, Any]) -> Judgement:
     """Judge a pod whose container could not be started."""
     told = str(terminated.get("message") or "")
     cause = Cause.NODE_FAULT if is_node_trouble(told) else Cause.USER_ERROR
-    reason = Reason(Code(cause.value), f"The container could not start: {readable(told)}")
+    reason = Reason(cause, f"The container could not start: {readable(told)}")
     return replace(
         ended(cause, reason),
         started_at=seconds(terminated.get("startedAt")),
@@ -165,7 +165,7 @@ def _judge_failed(pod: Object, fence: Fence | None) -> Judgement:
     if fence is None and imposed.how is How.TIMEOUT:
         # The pod's deadline counts from before its image is pulled and its volumes are mounted.
         told = f"Its container never began. {imposed.message}".strip()
-        return fenced(Cause.EVICTED, Reason(Code.EVICTED, told))
+        return fenced(Cause.EVICTED, Reason(Cause.EVICTED, told))
     return fenced(imposed.cause, imposed.reason)
 
 
@@ -181,7 +181,7 @@ def _judge_leaving(
         lost = fenced(
             Cause.NODE_LOST,
             Reason(
-                Code.NODE_LOST,
+                Cause.NODE_LOST,
                 f"Its pod does not end {seen.leaving_seconds:.0f} s after it was told to; its node "
                 f"{node_of(pod) or ''} does not answer.",
             ),

@@ -23,7 +23,7 @@ from studyflow.executors.kubernetes.observation import (
     fenced,
     pending,
 )
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Code, Reason, ReasonCode
 from studyflow.trial import Cause
 
 QUIET_SECONDS: Final = 10.0
@@ -74,7 +74,7 @@ def judge_waiting_pod(seen: Observation, pod: Object) -> Judgement:
     unscheduled = condition(pod, "PodScheduled", "False")
     if unscheduled is not None:
         told = readable(str(unscheduled.get("message") or "no node takes it"))
-        return _for_room(seen, Reason(Code.UNSCHEDULABLE, f"Unschedulable: {told}"))
+        return _for_room(seen, Reason(Cause.UNSCHEDULABLE, f"Unschedulable: {told}"))
     waiting: Mapping[str, Any] = container_state(pod).get("waiting") or {}
     reason = str(waiting.get("reason") or "")
     told = readable(str(waiting.get("message") or ""))
@@ -83,9 +83,9 @@ def judge_waiting_pod(seen: Observation, pod: Object) -> Judgement:
         return _without_image(seen, f"The image {image} cannot be pulled: {told or reason}", told)
     if reason in _UNUSABLE_IMAGE:
         unusable = f"The image {image} cannot be used: {told or reason}"
-        return blocking(Cause.IMAGE_PULL, Reason(Code.IMAGE_PULL, unusable))
+        return blocking(Cause.IMAGE_PULL, Reason(Cause.IMAGE_PULL, unusable))
     if reason == "CreateContainerError" and is_node_trouble(told):
-        trouble = Reason(Code.NODE_FAULT, f"Its node cannot make the container: {told}")
+        trouble = Reason(Cause.NODE_FAULT, f"Its node cannot make the container: {told}")
         if seen.waiting_seconds < TROUBLE_SECONDS:
             return pending(trouble)
         return fenced(Cause.NODE_FAULT, trouble)
@@ -109,7 +109,7 @@ def judge_job_without_pod(seen: Observation) -> Judgement:
     if failed is not None:  # its pod was cleaned away before anybody saw it
         told = readable(str(failed.get("message") or failed.get("reason") or ""))
         gone = f"Its Job failed and its pod is gone. {told}".strip()
-        return fenced(Cause.LOST, Reason(Code.LOST, gone))
+        return fenced(Cause.LOST, Reason(Cause.LOST, gone))
     if is_suspended(seen.job):
         return pending(_why_suspended(seen), wants_queue=True)
     if seen.waiting_seconds < QUIET_SECONDS / 5:
@@ -119,7 +119,7 @@ def judge_job_without_pod(seen: Observation) -> Judgement:
 
 def _without_image(seen: Observation, message: str, told: str) -> Judgement:
     """Judge a pod whose image could not be pulled so far."""
-    reason = Reason(Code.IMAGE_PULL, message)
+    reason = Reason(Cause.IMAGE_PULL, message)
     if seen.waiting_seconds < seen.image_pull_seconds:
         return pending(reason, wants_events=not told)
     if seen.others_started:  # the image is there: this node has no access to it
@@ -128,7 +128,7 @@ def _without_image(seen: Observation, message: str, told: str) -> Judgement:
         "is its name right, and does the node reach the registry and have the pull secret "
         "(trial.kubernetes.image_pull_secrets)?"
     )
-    return blocking(Cause.IMAGE_PULL, Reason(Code.IMAGE_PULL, message, hint))
+    return blocking(Cause.IMAGE_PULL, Reason(Cause.IMAGE_PULL, message, hint))
 
 
 def _why_suspended(seen: Observation) -> Reason:
@@ -142,7 +142,7 @@ def _why_suspended(seen: Observation) -> Reason:
     return Reason(Code.IN_QUEUE, f"Suspended: {its} has not admitted it yet{before}. {why}".strip())
 
 
-def _by_events(seen: Observation, code: Code, otherwise: str) -> Judgement:
+def _by_events(seen: Observation, code: ReasonCode, otherwise: str) -> Judgement:
     """Judge by the newest warning among the events.
 
     Args:
@@ -158,7 +158,7 @@ def _by_events(seen: Observation, code: Code, otherwise: str) -> Judgement:
     newest = warnings[-1]
     reason, told = str(newest.get("reason") or ""), readable(str(newest.get("message") or ""))
     if _OVER_QUOTA in told:
-        return _for_room(seen, Reason(Code.QUOTA, f"Quota: {told}"))
+        return _for_room(seen, Reason(Cause.QUOTA, f"Quota: {told}"))
     is_refused = reason == "FailedCreate"
     if reason in _UNMADE_POD and _NEVER.search(told):
         return blocking(

@@ -88,7 +88,7 @@ def read_ending(
         oom=document.get("oom") is True,
         finished_first=document.get("finished_first") is True,
         stop_cause=stop_cause,
-        stop_reason=Reason(Code(stop_cause.value), str(request.get("reason", ""))),
+        stop_reason=Reason(stop_cause, str(request.get("reason", ""))),
         timeout_seconds=timeout_seconds,
     )
 

@@ -17,7 +17,7 @@ from studyflow.executors.diagnosis import (
     diagnose,
     readable,
 )
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Reason
 from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, Cause, Outcome, Trial
 
@@ -44,7 +44,7 @@ PRUNED = Ending(
     How.STOPPED,
     exit_code=-15,
     stop_cause=Cause.PRUNED,
-    stop_reason=Reason(Code.PRUNED, "worse than the median"),
+    stop_reason=Reason(Cause.PRUNED, "worse than the median"),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from studyflow.executors.diagnosis import Ending, How, NoDocument, blame_device, diagnose
-from studyflow.reasons import Code
+from studyflow.reasons import Code, ReasonCode
 from studyflow.trial import Cause, Outcome, Trial
 
 TRIAL = Trial("demo", 7, {}, metrics=("loss",))
@@ -20,7 +20,7 @@ def document(cause: Cause = Cause.OK, number: int = 7) -> bytes:
 @pytest.mark.parametrize(
     ("ending", "said", "log", "code"),
     [
-        (EXITED, document(), "", Code.OK),
+        (EXITED, document(), "", Cause.OK),
         (EXITED, None, "", Code.OUTCOME_MISSING),
         (EXITED, None, "finished: loss=0.5", Code.OUTCOME_MISSING),
         (EXITED, b"", "", Code.OUTCOME_DAMAGED),
@@ -28,18 +28,18 @@ def document(cause: Cause = Cause.OK, number: int = 7) -> bytes:
         (EXITED, NoDocument("a pipe"), "", Code.OUTCOME_DAMAGED),
         (EXITED, document(number=8), "", Code.OUTCOME_FOREIGN),
         (EXITED, document(Cause.LOST), "", Code.OUTCOME_REFUSED),
-        (Ending(How.LOST), None, "", Code.LOST),
+        (Ending(How.LOST), None, "", Cause.LOST),
         (Ending(How.REMOVED), None, "", Code.FOLDER_REMOVED),
-        (Ending(How.TIMEOUT), None, "", Code.TIMEOUT),
-        (Ending(How.STOPPED, stop_cause=Cause.PRUNED), None, "", Code.PRUNED),
-        (Ending(How.EXITED, exit_code=-9, oom=True), None, "", Code.HOST_OOM),
-        (Ending(How.EXITED, exit_code=-9), None, "", Code.LOST),
-        (Ending(How.EXITED, exit_code=1), None, "MemoryError", Code.HOST_OOM),
-        (Ending(How.EXITED, exit_code=1), None, "KeyError: 1", Code.USER_ERROR),
+        (Ending(How.TIMEOUT), None, "", Cause.TIMEOUT),
+        (Ending(How.STOPPED, stop_cause=Cause.PRUNED), None, "", Cause.PRUNED),
+        (Ending(How.EXITED, exit_code=-9, oom=True), None, "", Cause.HOST_OOM),
+        (Ending(How.EXITED, exit_code=-9), None, "", Cause.LOST),
+        (Ending(How.EXITED, exit_code=1), None, "MemoryError", Cause.HOST_OOM),
+        (Ending(How.EXITED, exit_code=1), None, "KeyError: 1", Cause.USER_ERROR),
     ],
 )
 def test_an_end_has_a_code(
-    ending: Ending, said: bytes | NoDocument | None, log: str, code: Code
+    ending: Ending, said: bytes | NoDocument | None, log: str, code: ReasonCode
 ) -> None:
     assert diagnose(ending, said, log, TRIAL).reason.code is code
 
@@ -56,4 +56,4 @@ def test_a_broken_device_takes_the_place_of_the_script_s_error() -> None:
 
     blamed = blame_device(failed, "CUDA error: uncorrectable ECC error encountered")
 
-    assert (blamed.reason.code, blamed.hint) == (Code.NODE_FAULT, None)
+    assert (blamed.reason.code, blamed.hint) == (Cause.NODE_FAULT, None)

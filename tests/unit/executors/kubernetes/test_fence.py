@@ -30,7 +30,7 @@ def test_a_fence_of_an_earlier_version_has_the_code_of_its_cause() -> None:
 
     assert found == Fence(How.STOPPED, Cause.PRUNED, "worse")
     assert found is not None
-    assert found.reason == Reason(Code.PRUNED, "worse")
+    assert found.reason == Reason(Cause.PRUNED, "worse")
 
 
 def test_a_code_of_a_later_version_is_passed_over() -> None:

@@ -15,7 +15,7 @@ from studyflow.executors.kubernetes.api import Refused
 from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.kubernetes.observation import Wait
 from studyflow.executors.kubernetes.survey import FullQuota, Survey, amount, survey
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Cause, Reason
 from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 
 REQUESTS = {"nvidia.com/gpu": "1"}
@@ -59,7 +59,8 @@ def test_a_pod_without_a_node_says_what_it_asks_for_and_for_how_long(tmp_path: P
 
     assert (pending.attempt, pending.wait, pending.seconds) == (AttemptId(1, 1), Wait.ROOM, 90.0)
     assert pending.reason == Reason(
-        Code.UNSCHEDULABLE, "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+        Cause.UNSCHEDULABLE,
+        "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
     )
     assert pending.requests == REQUESTS
 
@@ -90,7 +91,7 @@ def test_however_long_an_image_fails_to_be_pulled_the_attempt_is_not_ended(tmp_p
 
     assert [p.wait for p in waits] == [Wait.IMAGE, Wait.IMAGE]
     assert waits[0].reason == Reason(
-        Code.IMAGE_PULL, "The image registry.example/demo:1 cannot be pulled: manifest unknown"
+        Cause.IMAGE_PULL, "The image registry.example/demo:1 cannot be pulled: manifest unknown"
     )
     assert bench.cluster.version == before
 

@@ -9,7 +9,6 @@ import pytest
 
 from studyflow.executors.diagnosis import How, NoDocument
 from studyflow.executors.local.ending import read_ending, read_said
-from studyflow.reasons import Code
 from studyflow.trial import Cause
 
 EXITED = {"how": "exited", "exit_code": 3, "oom": True, "finished_first": True}
@@ -48,7 +47,7 @@ def test_a_stop_carries_its_cause_and_its_reason(cause: object, expected: Cause)
 
     assert (ending.how, ending.stop_cause) == (How.STOPPED, expected)
     assert ending.stop_reason is not None
-    assert (ending.stop_reason.code, ending.stop_reason.message) == (Code(expected.value), "worse")
+    assert (ending.stop_reason.code, ending.stop_reason.message) == (expected, "worse")
 
 
 def test_what_stands_where_an_outcome_belongs_is_told_from_nothing(tmp_path: Path) -> None:
