@@ -131,6 +131,8 @@ class Code(enum.StrEnum):
     """The attempt wrote more than its disk space."""
     FOLDER_REMOVED = "folder-removed"
     """The attempt's folder was removed or replaced while it ran."""
+    VARIABLE_LEFT_OUT = "variable-left-out"
+    """The script seems to miss a variable that its runner has and did not pass on."""
     ATTEMPTS_SPENT = "attempts-spent"
     """The last of `retry.max_attempts` was lost too."""
     COULD_NOT_START = "could-not-start"

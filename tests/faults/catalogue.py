@@ -446,6 +446,12 @@ FAULTS = (
         "a checkpoint is torn or damaged",
         "it is told and left out, and the one before it is gone on from",
     ),
+    Fault(
+        "F83",
+        "a local script, a library in it or a process that it starts reads its environment",
+        "it finds no secret of its runner, nor of its supervisor; a script that fails for "
+        "want of one is told how to get it",
+    ),
 )
 
 CONTRACT = {

@@ -21,7 +21,11 @@ raise OSError("refused: " + os.environ["TEAM_TOKEN"] + " at https://me:f00lish@s
 def test_nothing_that_a_script_prints_of_its_secrets_is_kept_outside_its_folder(
     tmp_path: Path,
 ) -> None:
-    place = Place(tmp_path, budget={"n_trials": 2, "max_parallel_trials": 2})
+    place = Place(
+        tmp_path,
+        budget={"n_trials": 2, "max_parallel_trials": 2},
+        trial={"command": ["python", "-S", "train.py"], "inherit_env": ["TEAM_TOKEN"]},
+    )
     (tmp_path / "train.py").write_text(TELLTALE)
     runner = place.start(TEAM_TOKEN="tok-5e5ame")
     assert runner.wait(120) != 2, place.log

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
 
+from studyflow.executors.local.inherited import inherited
 from studyflow.spec import StudySpec, describe_plan, json_schema
 
 
@@ -20,6 +22,9 @@ def check(study: Path) -> None:
     """
     spec = StudySpec.from_yaml(study)
     rows = describe_plan(spec)
+    if left_out := inherited(os.environ, spec.trial.inherit_env).left_out:
+        names = ", ".join(left_out)
+        rows = (*rows, ("kept from trials", f"{names} (trial.inherit_env passes them on locally)"))
     width = max(len(label) for label, _ in rows)
     click.echo(f"{study}: all is well")
     for label, text in rows:

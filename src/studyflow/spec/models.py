@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -272,6 +272,13 @@ class TrialSpec(Part):
     )
     env: dict[str, Text] = Field(
         default_factory=dict, description="Environment variables for the script; no secrets here."
+    )
+    inherit_env: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_*?][A-Za-z0-9_*?]*$")], ...] = Field(
+        default=(),
+        description="Variables of the runner that a local trial gets though they look like "
+        "secrets: names, or patterns such as `WANDB_*`. On Kubernetes trials get what `secret_env` "
+        "names.",
+        examples=[["HF_TOKEN", "WANDB_*"]],
     )
     kubernetes: KubernetesSpec = Field(
         default_factory=KubernetesSpec, description="How its pod is made, on Kubernetes."

@@ -60,6 +60,7 @@ def test_defaults() -> None:
             "budget": None,
             "nan_reports": 3,
             "env": {},
+            "inherit_env": [],
             "kubernetes": {
                 "gpu_resource": "nvidia.com/gpu",
                 "node_selector": {},

@@ -5,6 +5,7 @@ said.py       what the script left where its outcome belongs, checked
 exits.py      what a script's exit code and last lines mean: one rule after the other
 failures.py   the failure that ended a script, found in the last lines of its log
 silence.py    why a script that ended in order gave no result
+left_out.py   variables of the runner that a script seems to miss
 diagnose.py   which of these counts
 
 Pure: no file is read and no clock asked here, so every rule is a row of a table in the tests.
@@ -12,6 +13,7 @@ Pure: no file is read and no clock asked here, so every rule is a row of a table
 
 from studyflow.executors.diagnosis.diagnose import blame_device, diagnose, redacted
 from studyflow.executors.diagnosis.ending import Ending, How, NoDocument
+from studyflow.executors.diagnosis.left_out import missed_variables
 from studyflow.executors.diagnosis.said import outcome_of
 from studyflow.executors.diagnosis.text import readable
 
@@ -21,6 +23,7 @@ __all__ = [
     "NoDocument",
     "blame_device",
     "diagnose",
+    "missed_variables",
     "outcome_of",
     "readable",
     "redacted",

@@ -50,6 +50,8 @@ class Launch:
     timeout_seconds: float | None
     """Longest time for the script; `None` for no limit."""
     stop_grace_seconds: float
+    left_out: tuple[str, ...] = ()
+    """Names of the runner's variables that the script did not get, as they look like secrets."""
 
     def to_json(self) -> str:
         """Return the document that `read` reads."""
@@ -59,6 +61,7 @@ class Launch:
                 "gpus": list(self.gpus),
                 "timeout_seconds": self.timeout_seconds,
                 "stop_grace_seconds": self.stop_grace_seconds,
+                "left_out": list(self.left_out),
             }
         )
 
@@ -78,6 +81,7 @@ class Launch:
             gpus=tuple(map(str, document["gpus"])),
             timeout_seconds=None if timeout is None else float(timeout),
             stop_grace_seconds=float(document["stop_grace_seconds"]),
+            left_out=tuple(map(str, document.get("left_out", ()))),
         )
 
 

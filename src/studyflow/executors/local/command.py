@@ -1,8 +1,9 @@
 """The command and the environment of a script.
 
 The command runs in a working folder of its own, with the environment of the runner and the study
-file's folder first on PYTHONPATH. What a launcher such as torchrun told the runner about its own
-rank (`RANK`, `WORLD_SIZE`, ...) is left out; the study file may set it. A first word `python` or
+file's folder first on PYTHONPATH. Secrets of the runner are left out (`inherited.py`), and so is
+what a launcher such as torchrun told the runner about its own rank (`RANK`, `WORLD_SIZE`, ...); the
+study file may name or set them. A first word `python` or
 `python3` means the runner's own interpreter. A word (or what follows `=` in an option) that names a
 file below the study file's folder becomes that file's full path, one with a slash may name a folder
 too: `python train.py --data=../data/` works as it would beside the study file. No shell is
@@ -21,6 +22,7 @@ from typing import Final
 
 from studyflow.errors import ExecutorError
 from studyflow.executors.local.gpus import ORDER, VISIBLE
+from studyflow.executors.local.inherited import inherited
 from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.trial import TRIAL_VARIABLE, Trial
 from studyflow.trial.launchers import is_set_by_launcher
@@ -38,7 +40,9 @@ class Surroundings:
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables for the script besides the runner's own."""
     withheld_env: Collection[str] = ()
-    """Variables of the runner that the script does not get."""
+    """Variables of the runner that the script does not get, besides what looks like a secret."""
+    inherit_env: Collection[str] = ()
+    """Names and patterns of those that it gets all the same."""
 
     @property
     def search_path(self) -> str:
@@ -56,11 +60,11 @@ class Surroundings:
                 as it is.
             runner: The runner's own variables.
         """
-        withheld = {*_FOREIGN_VARIABLES, *self.withheld_env}
+        found = inherited(runner, self.inherit_env, self.withheld_env)
         environment = {
             name: value
-            for name, value in runner.items()
-            if name not in withheld and not is_set_by_launcher(name)
+            for name, value in found.variables.items()
+            if name not in _FOREIGN_VARIABLES and not is_set_by_launcher(name)
         }
         environment |= self.env
         modules = (str(self.cwd), environment.get("PYTHONPATH", ""))
@@ -74,6 +78,11 @@ class Surroundings:
         environment |= mlflow_variables(trial, environment)
         environment[TRIAL_VARIABLE] = trial.to_json()
         return environment
+
+    def left_out(self, runner: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+        """Return which of the runner's variables scripts do not get, as they look like secrets."""
+        found = inherited(runner, self.inherit_env, self.withheld_env)
+        return tuple(name for name in found.left_out if name not in self.env)
 
 
 def resolve_command(command: Sequence[str], cwd: Path, search_path: str) -> tuple[str, ...]:

@@ -9,11 +9,19 @@ import math
 import os
 import stat
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from studyflow.executors.diagnosis import Ending, How, NoDocument, diagnose, redacted
+from studyflow.executors.diagnosis import (
+    Ending,
+    How,
+    NoDocument,
+    diagnose,
+    missed_variables,
+    redacted,
+)
 from studyflow.executors.local import supervisor
 from studyflow.executors.local.attempt import Attempt
 from studyflow.executors.local.killing import as_number
@@ -59,6 +67,7 @@ def conclude(attempt: Attempt, redact: Redactor) -> AttemptStatus:
     tail = _log_tail(attempt.folder / supervisor.LOG, redact)
     outcome = diagnose(ending, said, tail, attempt.trial, redact)
     outcome = _without_missing_reports(outcome, attempt, redact)
+    outcome = _with_missed_variables(outcome, tail, attempt.launch.left_out)
     return AttemptStatus(
         AttemptState.ENDED,
         outcome=redacted(outcome, redact),
@@ -138,6 +147,23 @@ def _without_missing_reports(outcome: Outcome, attempt: Attempt, redact: Redacto
         hint="call sdk.finish(...) before the script ends; only sdk.report(...) may write where "
         "the reports are.",
         code=Code.METRICS_UNREADABLE,
+    )
+
+
+def _with_missed_variables(outcome: Outcome, tail: str, left_out: Collection[str]) -> Outcome:
+    """Return an outcome that says which of the runner's variables the script seems to miss."""
+    if outcome.cause is not Cause.USER_ERROR:
+        return outcome
+    missed = missed_variables(outcome, tail, left_out)
+    if not missed:
+        return outcome
+    names = ", ".join(missed)
+    return replace(
+        outcome,
+        message=f"{outcome.message} The runner has {names}, and trials do not get it: what looks "
+        "like a secret stays with the runner.",
+        hint=f"pass it on by the study file: `trial: {{inherit_env: [{names}]}}`.",
+        code=Code.VARIABLE_LEFT_OUT,
     )
 
 

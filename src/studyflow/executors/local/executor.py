@@ -31,6 +31,7 @@ from studyflow.executors.local.files import (
 )
 from studyflow.executors.local.followed import FollowedAttempts
 from studyflow.executors.local.gpus import GpuPool
+from studyflow.executors.local.inherited import LeftOutNotice
 from studyflow.executors.local.killing import ProcessKiller
 from studyflow.executors.local.logs import LocalFiles
 from studyflow.executors.local.monitor import AttemptMonitor
@@ -65,7 +66,9 @@ class LocalExecutor(FormerNames):
         cwd: Folder of the study file.
         env: Variables for the script besides the runner's own, of which those are left out that a
             launcher such as torchrun gave the runner.
-        withheld_env: Variables of the runner that the script does not get, such as secrets.
+        withheld_env: Variables of the runner that the script does not get, besides those that look
+            like secrets.
+        inherit_env: Names of those that it gets all the same, or patterns such as `WANDB_*`.
         timeout_seconds: Longest time for one attempt, without the grace; `None` for no limit.
         gpus_per_trial: GPUs for one attempt, handed over in CUDA_VISIBLE_DEVICES; with 0 that
             variable stays as it is. A machine without any GPU runs the study on its processor.
@@ -73,6 +76,7 @@ class LocalExecutor(FormerNames):
             machine has.
         stop_grace_seconds: Time between SIGTERM and SIGKILL for a script that is stopped.
         redact: Takes secrets out of what scripts say about their end.
+        on_note: Hears once which variables scripts do not get, if one of them seems to be missed.
         keep: Called by each `poll` and `submit`, once `root` is there: whoever keeps files of its
             own in it sees to it that they still are. May raise `ExecutorUnavailable`.
 
@@ -91,15 +95,18 @@ class LocalExecutor(FormerNames):
         cwd: Path,
         env: Mapping[str, str] | None = None,
         withheld_env: Collection[str] = (),
+        inherit_env: Collection[str] = (),
         timeout_seconds: float | None = None,
         gpus_per_trial: int = 0,
         gpu_ids: Sequence[str] | None = None,
         stop_grace_seconds: float = 10.0,
         redact: Redactor | None = None,
+        on_note: Callable[[str], None] = logger.info,
         keep: Callable[[], None] | None = None,
     ) -> None:
         self._study = study
-        surroundings = Surroundings(cwd.absolute(), dict(env or {}), withheld_env)
+        surroundings = Surroundings(cwd.absolute(), dict(env or {}), withheld_env, inherit_env)
+        self._left_out = surroundings.left_out
         self._command = resolve_command(command, surroundings.cwd, surroundings.search_path)
         self._timeout_seconds = timeout_seconds
         self._stop_grace_seconds = stop_grace_seconds
@@ -108,7 +115,11 @@ class LocalExecutor(FormerNames):
         self._files = LocalFiles(self._folder)
         killer = ProcessKiller(cgroups.find_parent())
         self._monitor = AttemptMonitor(
-            self._folder, SupervisorStarter(surroundings), killer, redact or Redactor()
+            self._folder,
+            SupervisorStarter(surroundings),
+            killer,
+            redact or Redactor(),
+            LeftOutNotice(on_note),
         )
         self._attempts = FollowedAttempts(self._folder, killer)
 
@@ -286,7 +297,13 @@ class LocalExecutor(FormerNames):
         collect_children()
 
     def _launch(self, gpus: tuple[str, ...]) -> Launch:
-        return Launch(self._command, gpus, self._timeout_seconds, self._stop_grace_seconds)
+        return Launch(
+            self._command,
+            gpus,
+            self._timeout_seconds,
+            self._stop_grace_seconds,
+            self._left_out(),
+        )
 
 
 def _refuse_other(trial: Trial, existing: Trial, root: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from studyflow.executors.kind import ExecutorKind, ExecutorSetup
 from studyflow.executors.local.executor import LocalExecutor
-from studyflow.executors.local.preflight import check_gpus
+from studyflow.executors.local.preflight import check_environment, check_gpus
 from studyflow.reasons import Finding
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -22,9 +22,11 @@ def _open(setup: ExecutorSetup) -> LocalExecutor:
         cwd=setup.cwd,
         env=trial.env,
         withheld_env=setup.withheld_env,
+        inherit_env=trial.inherit_env,
         timeout_seconds=trial.timeout_seconds,
         gpus_per_trial=trial.resources.gpu,
         redact=setup.redact,
+        on_note=setup.on_note,
         keep=setup.keep,
     )
 
@@ -36,7 +38,10 @@ def _open_reader(setup: ExecutorSetup) -> LocalExecutor:
 
 
 def _preflight(settings: Settings, study: StudySpec | None) -> tuple[Finding, ...]:  # noqa: ARG001
-    return (check_gpus(0 if study is None else study.trial.resources.gpu),)
+    return (
+        check_gpus(0 if study is None else study.trial.resources.gpu),
+        check_environment(None if study is None else study.trial),
+    )
 
 
 def _requests(spec: StudySpec, settings: Settings) -> Mapping[str, str]:  # noqa: ARG001

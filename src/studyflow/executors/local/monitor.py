@@ -24,10 +24,12 @@ from studyflow.executors.local.attempt import (
 )
 from studyflow.executors.local.ending import conclude
 from studyflow.executors.local.files import is_file, modified_at, replace_file
+from studyflow.executors.local.inherited import LeftOutNotice
 from studyflow.executors.local.killing import ProcessKiller
 from studyflow.executors.local.starting import SupervisorStarter
 from studyflow.executors.local.study_folder import StudyFolder
 from studyflow.executors.protocol import AttemptState, AttemptStatus
+from studyflow.reasons import Code
 from studyflow.redaction import Redactor
 from studyflow.trial.user_files import Kind
 
@@ -49,6 +51,7 @@ class AttemptMonitor:
     starter: SupervisorStarter
     killer: ProcessKiller
     redact: Redactor
+    left_out: LeftOutNotice
 
     def update(self, attempt: Attempt) -> AttemptStatus:
         """Return how an attempt stands now, with the metrics that came since the last call.
@@ -77,6 +80,9 @@ class AttemptMonitor:
         # Metrics come before the end, however many there are.
         elif is_ended:
             attempt.status = conclude(attempt, self.redact)
+            outcome = attempt.status.outcome
+            if outcome is not None and outcome.code is Code.VARIABLE_LEFT_OUT:
+                self.left_out.give(attempt.launch.left_out)
             attempt.supervisor.unwatch()
         return replace(attempt.status, points=points)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 
 from studyflow.executors.local.gpus import detect_gpus
+from studyflow.executors.local.inherited import inherited, is_named
 from studyflow.reasons import Code, Finding, Level
+from studyflow.spec import TrialSpec
 
 
 def check_gpus(gpus_per_trial: int, detect: Callable[[], Sequence[str]] = detect_gpus) -> Finding:
@@ -25,4 +28,30 @@ def check_gpus(gpus_per_trial: int, detect: Callable[[], Sequence[str]] = detect
         "GPUs",
         f"{seen}, but a trial asks for {gpus_per_trial}",
         "does nvidia-smi list the GPUs, and does CUDA_VISIBLE_DEVICES hide some?",
+    )
+
+
+def check_environment(trial: TrialSpec | None, runner: Mapping[str, str] = os.environ) -> Finding:
+    """Return which of the runner's variables local trials do not get.
+
+    Args:
+        trial: How trials are run; `None` for a study that names no variables.
+        runner: The runner's variables.
+    """
+    named = () if trial is None else trial.inherit_env
+    if absent := [name for name in named if not any(is_named(own, (name,)) for own in runner)]:
+        return Finding(
+            Code.VARIABLE_LEFT_OUT,
+            Level.WARNING,
+            "environment",
+            f"trial.inherit_env names {', '.join(absent)}, and no such variable is set here",
+            "set it where the study runs, or take it out",
+        )
+    left_out = inherited(runner, named).left_out
+    if not left_out:
+        return Finding.ok("environment", "trials get every variable of this process")
+    shown = ", ".join(left_out)
+    return Finding.ok(
+        "environment",
+        f"trials do not get {shown}, which look like secrets; trial.inherit_env passes them on",
     )
