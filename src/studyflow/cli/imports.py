@@ -38,7 +38,7 @@ dry_run_option = click.option(
 
 @click.group("import")
 def import_() -> None:
-    """Import earlier results into a study: its sampler learns from them, and they use no budget.
+    """Import earlier results into a study: its sampler learns from them; they use no budget.
 
     What does not fit the study file is reported by row and reason. Importing again takes over only
     what is new.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import io
 import logging
 import sys
@@ -15,30 +16,66 @@ from studyflow.cli import exits
 from studyflow.errors import MissingExtra, StudyflowError, describe_os_error
 from studyflow.interrupt import INTERRUPTED, Terminated, leaving_at_once, raise_on_sigterm
 
-_MODULES: Final = {
-    "best": "show",
-    "check": "check",
-    "compare": "compare",
-    "deploy": "deploy",
-    "doctor": "doctor",
-    "explain": "explain",
-    "import": "imports",
-    "logs": "pods",
-    "pause": "pause",
-    "plan": "plan",
-    "render": "pods",
-    "report": "show",
-    "resume": "pause",
-    "retrain": "retrain",
-    "run": "run",
-    "schema": "check",
-    "status": "show",
-    "sync": "sync",
-    "trials": "show",
-    "ui": "servers",
-    "verify": "verify",
+_COMMANDS: Final = {
+    "best": ("show", "Print the best configuration of a study (file or name), as YAML."),
+    "check": ("check", "Check a study file and print what would run."),
+    "compare": ("compare", "Show two studies (files or names) of one metric side by side."),
+    "deploy": (
+        "deploy",
+        "Make a study a deployment of Prefect's: by schedule, and by a form on its page.",
+    ),
+    "doctor": (
+        "doctor",
+        "Look whether a study (or the one of a file) can run here, and how to mend what is wrong.",
+    ),
+    "explain": (
+        "explain",
+        "Say why a study (file or name) is stuck or slow, and what to do about it.",
+    ),
+    "import": (
+        "imports",
+        "Import earlier results into a study: its sampler learns from them; they use no budget.",
+    ),
+    "logs": ("pods", "Print the log of a trial of a study (file or name), without secrets."),
+    "pause": (
+        "pause",
+        "Pause a study (file or name): its running trials finish, and no other starts.",
+    ),
+    "plan": (
+        "plan",
+        "Print what running a study file would start, ask for and cost at most; start nothing.",
+    ),
+    "render": (
+        "pods",
+        "Print the Kubernetes Job that a study file's first trial would become; start nothing.",
+    ),
+    "report": ("show", "Write the report of a study (file or name): one page, figures and tables."),
+    "resume": ("pause", "Continue a paused study (file or name)."),
+    "retrain": (
+        "retrain",
+        "Train the best configurations of a study (file or name) again, to tell luck from merit.",
+    ),
+    "run": ("run", "Run a study to its budget, or continue it."),
+    "schema": (
+        "check",
+        "Print the JSON Schema of study files; editors complete and check from it.",
+    ),
+    "status": ("show", "Show how far a study (file or name), or every study, has come."),
+    "sync": ("sync", "Send MLflow what it lacks of a study (file or name), or of all studies."),
+    "trials": ("show", "List the trials of a study (file or name)."),
+    "ui": (
+        "servers",
+        "Serve Prefect's and MLflow's pages on this machine (loopback) until Ctrl-C.",
+    ),
+    "verify": ("verify", "Check a study (file or name) against storage, executor and MLflow."),
 }
-"""The commands, and the modules here that have them."""
+"""The commands: the modules here that have them, and what each does, to be listed without them."""
+
+
+_OF_BASE_INSTALL: Final = "check"
+"""The module of the commands that need no extra."""
+
+_NEEDS_STUDY: Final = "Needs pip install 'studyflow[study]'."
 
 
 class _Commands(click.Group):
@@ -48,13 +85,14 @@ class _Commands(click.Group):
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(_MODULES)
+        return sorted(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _MODULES:
+        if cmd_name not in _COMMANDS:
             return None
+        module_name, _ = _COMMANDS[cmd_name]
         try:
-            module = importlib.import_module(f"studyflow.cli.{_MODULES[cmd_name]}")
+            module = importlib.import_module(f"studyflow.cli.{module_name}")
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("studyflow"):
                 raise
@@ -63,6 +101,13 @@ class _Commands(click.Group):
         # `import` is Python's own word.
         found: click.Command = getattr(module, "import_" if cmd_name == "import" else cmd_name)
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them, which takes seconds."""
+        names = self.list_commands(ctx)
+        columns = formatter.width - 6 - max(map(len, names))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name, columns)) for name in names])
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         with leaving_at_once():  # until a command begins; click would say "Aborted!", and end by 1
@@ -105,6 +150,14 @@ def main(debug: bool) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
+def _summary(name: str, columns: int) -> str:
+    """Return what a command does, cut to one line as click does it."""
+    module_name, text = _COMMANDS[name]
+    if module_name != _OF_BASE_INSTALL and importlib.util.find_spec("optuna") is None:
+        text = _NEEDS_STUDY
+    return click.Command(name, help=text).get_short_help_str(columns)
+
+
 def _unavailable(name: str) -> click.Command:
     def fail() -> None:
         raise MissingExtra(f"`studyflow {name}`", "study")
@@ -112,7 +165,7 @@ def _unavailable(name: str) -> click.Command:
     return click.Command(
         name,
         callback=fail,
-        help="Needs pip install 'studyflow[study]'.",
+        help=_NEEDS_STUDY,
         add_help_option=False,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )

@@ -124,6 +124,35 @@ def test_every_command_explains_itself() -> None:
     assert ", version " in invoke("--version").stdout
 
 
+def test_the_list_of_commands_says_of_each_what_it_says_of_itself() -> None:
+    context = click.Context(main)
+    names = main.list_commands(context)
+    formatter = click.HelpFormatter(width=400)
+    main.format_commands(context, formatter)
+
+    listed = [line.split(maxsplit=1) for line in formatter.getvalue().splitlines()[1:]]
+
+    own = {name: main.get_command(context, name) for name in names}
+    assert dict(listed) == {
+        name: command.get_short_help_str(400) for name, command in own.items() if command
+    }
+
+
+def test_listing_the_commands_imports_none_of_them() -> None:
+    # Times differ from machine to machine; what is imported does not.
+    code = """
+import sys
+from studyflow.cli import main
+main(["--help"], standalone_mode=False)
+ours = {name for name in sys.modules if name.startswith("studyflow")}
+print(len(sys.modules), sorted(ours & {"studyflow.cli.run", "studyflow.spec", "studyflow.study"}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    n_modules, commands = done.stdout.splitlines()[-1].split(maxsplit=1)
+    assert commands == "[]"
+    assert int(n_modules) < 250
+
+
 def test_without_any_study_the_status_is_empty(tmp_path: Path) -> None:
     assert invoke("status").stdout.startswith("No studies in journal:///")
     assert json.loads(invoke("status", "--json").stdout) == []
