@@ -20,6 +20,8 @@
     │   └── TrackingUnavailable   MLflow does not answer                              (retryable)
     ├── PrefectError
     │   └── PrefectUnavailable    Prefect's server does not answer                    (retryable)
+    ├── BackupError          a backup cannot be made or restored
+    │   └── BackupUnavailable     something does not answer, or is in use              (retryable)
     └── MissingExtra         an optional part of studyflow is not installed
 
 Nobody decides by reading a message: `retryable` says whether the same call may succeed later,
@@ -237,6 +239,20 @@ class PrefectUnavailable(PrefectError):
     """Prefect's server does not answer, or there is none."""
 
     code = Code.PREFECT_UNAVAILABLE
+
+    retryable = True
+
+
+class BackupError(StudyflowError):
+    """A backup cannot be made or restored, and what it was about is as it was."""
+
+    code = Code.BACKUP_REFUSED
+
+
+class BackupUnavailable(BackupError):
+    """What is to be backed up or restored does not answer, or somebody works on it."""
+
+    code = Code.BACKUP_UNAVAILABLE
 
     retryable = True
 

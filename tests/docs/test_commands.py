@@ -22,6 +22,7 @@ LOCAL = {
     "docs/private-images-and-data.md": (),
     "docs/study-file.md": (),
     "docs/two-machines.md": (),
+    "docs/backup.md": (),
 }
 """Pages whose commands are typed here."""
 
@@ -79,6 +80,9 @@ def prepare(request: pytest.FixtureRequest) -> Callable[[str, Path], dict[str, s
             case "docs/troubleshooting.md":
                 prepare("README.md", folder)
                 return {"studyflow explain": f"{shortly}\nstudyflow explain"}
+            case "docs/backup.md":
+                prepare("README.md", folder)
+                return {"studyflow backup": f"{shortly}\nstudyflow backup"}
             case "docs/warm-start.md":
                 (folder / "results.csv").write_text("learning_rate,loss\n0.01,1e-4\n0.05,9e-4\n")
                 return {run: shortly}

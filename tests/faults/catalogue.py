@@ -452,6 +452,12 @@ FAULTS = (
         "it finds no secret of its runner, nor of its supervisor; a script that fails for "
         "want of one is told how to get it",
     ),
+    Fault(
+        "F84",
+        "the study's database or all its files are lost in the middle of it",
+        "`restore` of a backup that was made while it ran: finished trials are as they were, what "
+        "ran is launched again; a restore that is refused or fails changes nothing",
+    ),
 )
 
 CONTRACT = {

@@ -17,6 +17,10 @@ from studyflow.errors import MissingExtra, StudyflowError, describe_os_error
 from studyflow.interrupt import INTERRUPTED, Terminated, leaving_at_once, raise_on_sigterm
 
 _COMMANDS: Final = {
+    "backup": (
+        "backups",
+        "Write studies, MLflow's database and artifacts, and trials' files to one archive.",
+    ),
     "best": ("show", "Print the best configuration of a study (file or name), as YAML."),
     "check": ("check", "Check a study file and print what would run."),
     "compare": ("compare", "Show two studies (files or names) of one metric side by side."),
@@ -50,6 +54,10 @@ _COMMANDS: Final = {
         "Print the Kubernetes Job that a study file's first trial would become; start nothing.",
     ),
     "report": ("show", "Write the report of a study (file or name): one page, figures and tables."),
+    "restore": (
+        "backups",
+        "Bring back what `studyflow backup` wrote; all runners have to be stopped.",
+    ),
     "resume": ("pause", "Continue a paused study (file or name)."),
     "retrain": (
         "retrain",

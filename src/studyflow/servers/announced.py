@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from studyflow.settings import Settings
 
@@ -18,14 +19,14 @@ def announce(settings: Settings, pid: int, *, prefect_api: str, mlflow: str) -> 
         prefect_api: Address of Prefect's API.
         mlflow: Address of MLflow's pages.
     """
-    path = _file(settings)
+    path = _file(settings.home)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"pid": pid, "api": prefect_api, "mlflow": mlflow}))
 
 
 def withdraw(settings: Settings) -> None:
     """Take the addresses back, if there are any."""
-    _file(settings).unlink(missing_ok=True)
+    _file(settings.home).unlink(missing_ok=True)
 
 
 def running_prefect_api(settings: Settings) -> str | None:
@@ -38,15 +39,26 @@ def running_mlflow_pages(settings: Settings) -> str | None:
     return _announced(settings, "mlflow")
 
 
+def running_pid(home: Path) -> int | None:
+    """Return the process of the `studyflow ui` that serves a home folder, or `None`."""
+    return None if (document := _document(home)) is None else int(document["pid"])
+
+
 def _announced(settings: Settings, what: str) -> str | None:
     """Return one of the addresses that `studyflow ui` left, while it runs."""
+    document = _document(settings.home)
+    return None if document is None or what not in document else str(document[what])
+
+
+def _document(home: Path) -> dict[str, Any] | None:
+    """Return what `studyflow ui` left in a home folder, while it runs."""
     try:
-        document = json.loads(_file(settings).read_text())
+        document: dict[str, Any] = json.loads(_file(home).read_text())
         os.kill(int(document["pid"]), 0)
-        return str(document[what])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
+    return document
 
 
-def _file(settings: Settings) -> Path:
-    return settings.home / "prefect" / "server.json"
+def _file(home: Path) -> Path:
+    return home / "prefect" / "server.json"

@@ -1,0 +1,130 @@
+"""The files of a folder that somebody may be writing to."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from studyflow.backup.archive import Advance, ArchiveWriter, is_inside
+from studyflow.backup.manifest import Member
+from studyflow.executors.local.attempt import LockState, lock_state
+
+_RUNNER_LOCK: Final = "runner.lock"
+_TRIALS: Final = "trials"
+_OPEN: Final = "open"
+
+
+def add_folder(
+    archive: ArchiveWriter,
+    root: Path,
+    name: str,
+    *,
+    skips: Callable[[Path], bool],
+    advance: Advance,
+) -> tuple[tuple[Member, ...], int]:
+    """Add a folder's files, folders and links; return them, and how many others there are.
+
+    What is removed meanwhile is left out silently. Links out of the folder, sockets and devices are
+    left out and counted.
+
+    Args:
+        archive: Gets them.
+        root: The folder; it need not exist.
+        name: Its name in the archive.
+        skips: Tells of a path below the folder whether it does not belong to a backup.
+        advance: Is told of bytes that were read.
+
+    Raises:
+        BackupUnavailable: A large file became shorter while it was read.
+        OSError: The disk refuses.
+    """
+    members: list[Member] = []
+    n_others = 0
+    for path, status in _walk(root, skips):
+        member = f"{name}/{path.relative_to(root).as_posix()}"
+        try:
+            if stat.S_ISDIR(status.st_mode):
+                members.append(archive.add_folder(member, status.st_mode))
+            elif stat.S_ISREG(status.st_mode):
+                members.append(archive.add_file(path, member, advance))
+            elif stat.S_ISLNK(status.st_mode) and is_inside(member, target := str(path.readlink())):
+                members.append(archive.add_link(target, member))
+            else:
+                n_others += 1
+        except FileNotFoundError:
+            continue
+    return tuple(members), n_others
+
+
+def _walk(folder: Path, skips: Callable[[Path], bool]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield everything below a folder, each folder before what is in it, by name."""
+    try:
+        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in found:
+        path = Path(entry.path)
+        if skips(path):
+            continue
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        yield path, status
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(path, skips)
+
+
+def size_of(root: Path, skips: Callable[[Path], bool]) -> int:
+    """Return the size of a folder's files, bytes."""
+    return sum(s.st_size for _, s in _walk(root, skips) if stat.S_ISREG(s.st_mode))
+
+
+def is_of_living(root: Path, path: Path) -> bool:
+    """Return whether a path below the studies' folder belongs to a process that lives.
+
+    That is a runner's lock, a file that is not complete yet, and an attempt that runs: after a
+    restore nothing of it is there, and it is launched again.
+
+    Args:
+        root: The folder of all studies on this machine.
+        path: Something below it.
+    """
+    parts = path.relative_to(root).parts
+    if len(parts) < 2:
+        return False
+    if parts[1] == _RUNNER_LOCK or (parts[1] == _TRIALS and path.name.startswith(".")):
+        return True
+    if len(parts) == 4 and parts[1] == _TRIALS:
+        return lock_state(path) is LockState.HELD
+    if len(parts) == 3 and parts[1] == _OPEN:
+        number, _, attempt = path.name.partition("-")
+        folder = root / parts[0] / _TRIALS / number / f"attempt-{attempt}"
+        return lock_state(folder) is not LockState.FREE
+    return False
+
+
+def running_attempts(root: Path) -> list[Path]:
+    """Return the folders of attempts on this machine whose scripts run.
+
+    Args:
+        root: The folder of all studies on this machine.
+    """
+    return sorted(
+        folder
+        for folder in root.glob(f"*/{_TRIALS}/*/attempt-*")
+        if lock_state(folder) is LockState.HELD
+    )
+
+
+def held_runner_locks(root: Path, is_held: Callable[[Path], bool]) -> list[Path]:
+    """Return the locks that runners hold on this machine.
+
+    Args:
+        root: The folder of all studies on this machine.
+        is_held: Tells of a lock whether a process holds it.
+    """
+    return sorted(lock for lock in root.glob(f"*/{_RUNNER_LOCK}") if is_held(lock))

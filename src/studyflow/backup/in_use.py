@@ -1,0 +1,52 @@
+"""Who works on what a restore would replace: it waits for nobody, and ends nobody's work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from studyflow.backup.folder import held_runner_locks, running_attempts
+from studyflow.backup.manifest import Kind
+from studyflow.backup.places import Place
+from studyflow.backup.postgres import Contents
+from studyflow.errors import BackupUnavailable
+from studyflow.runner_lock import is_held, read_holder
+from studyflow.servers.announced import running_pid
+
+
+def refuse_used(home: Path, databases: list[tuple[Place, Contents]]) -> None:
+    """Return if nobody works on an installation.
+
+    Args:
+        home: Where whoever runs studies on this machine leaves their locks.
+        databases: The PostgreSQL databases that would be replaced.
+
+    Raises:
+        BackupUnavailable: Somebody does; says who.
+    """
+    found = [*_here(home), *_elsewhere(databases)]
+    if found:
+        raise BackupUnavailable(
+            f"Somebody works on what would be replaced: {'; '.join(found)}.",
+            hint="end them first (in a cluster: scale the Deployments to 0, see docs/backup.md), "
+            "then restore again. Nothing was changed.",
+        )
+
+
+def _here(home: Path) -> Iterator[str]:
+    root = home / "studies"
+    for lock in held_runner_locks(root, is_held):
+        who = read_holder(lock) or "another process"
+        yield f"a runner of the study in {lock.parent.name} ({who})"
+    for folder in running_attempts(root):
+        yield f"the script of {folder.relative_to(root)}"
+    pid = running_pid(home)
+    if pid is not None:
+        yield f"`studyflow ui` (process {pid})"
+
+
+def _elsewhere(databases: list[tuple[Place, Contents]]) -> Iterator[str]:
+    for place, contents in databases:
+        assert place.kind is Kind.POSTGRESQL
+        if contents.n_sessions:
+            yield f"{contents.n_sessions} sessions on {place.shown}, from {contents.clients}"
