@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.ports import free_port
-from tests.prepared import put_mlflow_database
+from tests.prepared import put_mlflow_database, put_mlflow_login_database
 
 from studyflow.tracking.mlflow import embedded_uri
 
@@ -23,9 +25,17 @@ class MlflowServer:
         folder: Folder for its files; its database is the embedded one of this folder.
     """
 
+    options: Sequence[str] = ()
+    """Further options of its command."""
+    variables: Mapping[str, str] = {}
+    """Further variables of its process."""
+    put_database = staticmethod(put_mlflow_database)
+    """Puts an empty database where it has none."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._port = free_port()
+        self.port = self._port
         self.uri = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,9 +54,9 @@ class MlflowServer:
 
     def launch(self) -> None:
         """Start it, and return at once."""
-        put_mlflow_database(self._folder)
+        self.put_database(self._folder)
         command = [
-            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+            *(sys.executable, "-m", "mlflow", "server", "--workers", "1", *self.options),
             *("--host", "127.0.0.1", "--port", str(self._port)),
             *("--backend-store-uri", embedded_uri(self._folder)),
             *("--artifacts-destination", str(self._folder / "served")),
@@ -56,7 +66,7 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._folder,
-                env={**os.environ, **quiet},
+                env={**os.environ, **quiet, **self.variables},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -68,3 +78,22 @@ class MlflowServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+class GatedServer(MlflowServer):
+    """The same with a login, and with the gate for trials."""
+
+    key = "a-key-that-runners-and-the-server-share"
+    runner = ("studyflow", "password-of-runners")
+    admin = ("admin", "password-of-the-admin")
+    options = ("--app-name", "studyflow")
+    put_database = staticmethod(put_mlflow_login_database)
+    variables = MappingProxyType(
+        {
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-of-the-server-alone",
+            "MLFLOW_AUTH_ADMIN_PASSWORD": admin[1],
+            "STUDYFLOW_MLFLOW_RUNNER_USERNAME": runner[0],
+            "STUDYFLOW_MLFLOW_RUNNER_PASSWORD": runner[1],
+            "STUDYFLOW_MLFLOW_TOKEN_KEY": key,
+        }
+    )

@@ -31,6 +31,11 @@ def put_mlflow_database(home: Path) -> None:
     _put("mlflow", _make_mlflow_database, home / "mlflow.db")
 
 
+def put_mlflow_login_database(home: Path) -> None:
+    """Put an empty MLflow database with the tables of its login into a home that has none."""
+    _put("mlflow", _make_mlflow_login_database, home / "mlflow.db", "-login")
+
+
 def put_prefect_database(path: Path) -> None:
     """Put an empty Prefect database where there is none; Prefect takes long to make one."""
     _put("prefect", _make_prefect_database, path)
@@ -40,6 +45,26 @@ def _make_mlflow_database(path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
     MlflowClient(f"sqlite:///{path}").search_experiments()
+
+
+def _make_mlflow_login_database(path: Path) -> None:
+    _make_mlflow_database(path)
+    subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "mlflow.server.auth",
+                "db",
+                "upgrade",
+                "--url",
+                f"sqlite:///{path}",
+            )
+        ],
+        check=True,
+        capture_output=True,
+        timeout=170,
+    )
 
 
 def _make_prefect_database(path: Path) -> None:
@@ -57,14 +82,14 @@ def _make_prefect_database(path: Path) -> None:
         shutil.copyfile(Path(home) / "prefect.db", path)
 
 
-def _put(package: str, make: Callable[[Path], None], target: Path) -> None:
+def _put(package: str, make: Callable[[Path], None], target: Path, kind: str = "") -> None:
     """Copy a package's empty database, which is made once for its version."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         return
     folder = Path(tempfile.gettempdir()) / f"studyflow-tests-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    database = folder / f"{package}-{version(package)}.db"
+    database = folder / f"{package}{kind}-{version(package)}.db"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not database.exists():

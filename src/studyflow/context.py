@@ -22,7 +22,7 @@ from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report
 from studyflow.reports.subprocess_report import build_report_in_subprocess, needs_subprocess
 from studyflow.servers.announced import running_mlflow_pages
-from studyflow.settings import Settings
+from studyflow.settings import TOKEN_KEY_VARIABLE, Settings
 from studyflow.spec import StudySpec
 from studyflow.study import Study
 from studyflow.tracking import Tracker
@@ -131,14 +131,16 @@ class StudyContext:
                 settings.tracking_uri,
                 self.spec.name,
                 experiment=self.spec.experiment,
+                pages=settings.mlflow_public_url,
                 redact=self.redactor,
+                is_gated=settings.mlflow_token_key is not None,
             )
         settings.home.mkdir(parents=True, exist_ok=True)
         return MLflowTracker(
             embedded_uri(settings.home),
             self.spec.name,
             experiment=self.spec.experiment,
-            pages=running_mlflow_pages(settings),
+            pages=settings.mlflow_public_url or running_mlflow_pages(settings),
             redact=self.redactor,
         )
 
@@ -202,7 +204,8 @@ class StudyContext:
     def _runner_secrets(self) -> tuple[str, ...]:
         """The runner's variables that trials have no use for: a script may print its own."""
         notify = self.spec.notify
-        return () if notify is None or notify.url_env is None else (notify.url_env,)
+        own = (TOKEN_KEY_VARIABLE,)
+        return own if notify is None or notify.url_env is None else (*own, notify.url_env)
 
     def attempt_files(self, record: TrialRecord) -> AttemptFiles:
         """Return the files of a trial's newest attempt."""

@@ -35,7 +35,7 @@ KEY_LIMIT_CHARS: Final = 1 << 14
 """Longest token and longest private key, so that a piece of a line can be known to hold no half."""
 
 _SECRET_NAME: Final = re.compile(
-    r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY|SECRET_KEY|PRIVATE_KEY"
+    r"(TOKEN|TOKEN_KEY|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY|SECRET_KEY|PRIVATE_KEY"
     r"|CREDENTIALS?)$",
     re.IGNORECASE,
 )
@@ -88,6 +88,13 @@ _SHAPES: Final[tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]] = (
     (("github_pat_",), re.compile(rf"{_NO_WORD_BEFORE}(github_pat_[A-Za-z0-9_]{{36,255}})")),
     (("glpat-",), re.compile(rf"{_NO_WORD_BEFORE}(glpat-[A-Za-z0-9_-]{{20,255}})")),
     (("hf_",), re.compile(rf"{_NO_WORD_BEFORE}(hf_[A-Za-z0-9]{{34,255}})")),
+    (
+        ("sfrt1.",),  # the token of an attempt: studyflow.trial.run_token
+        re.compile(
+            rf"{_NO_WORD_BEFORE}(sfrt1\.[A-Za-z0-9_-]{{16,{TOKEN_LIMIT_CHARS}}}"
+            rf"\.[A-Za-z0-9_-]{{1,{TOKEN_LIMIT_CHARS}}})"
+        ),
+    ),
     (("xox",), re.compile(rf"{_NO_WORD_BEFORE}(xox[abeoprs]-[A-Za-z0-9-]{{20,255}})")),
     (("AIza",), re.compile(rf"{_NO_WORD_BEFORE}(AIza[A-Za-z0-9_-]{{35}})(?![A-Za-z0-9_-])")),
     (

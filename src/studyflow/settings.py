@@ -10,18 +10,23 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from studyflow.errors import StudyflowError
 from studyflow.storage import DEFAULT_FOLDER, default_storage_url
+from studyflow.trial.run_token import MIN_KEY_CHARS
 
 ExecutorName = Literal["local", "kubernetes"]
 """Where trials run: as processes of this machine, or as pods of a cluster."""
 
 STORAGE_PATIENCE_SECONDS: Final = 600.0
 """Long enough for a database's restart, fail-over or small upgrade."""
+
+TOKEN_KEY_VARIABLE: Final = "STUDYFLOW_MLFLOW_TOKEN_KEY"  # noqa: S105 - a name
+"""Key of the tokens that pods write to their MLflow runs with."""
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -45,6 +50,11 @@ class Settings:
     trial_service_account: str | None = None
     """Service account of the trials' pods where the study file names none; `None` for the one that
     the namespace gives to every pod."""
+    mlflow_public_url: str | None = None
+    """MLflow's address as people's browsers reach it, for links; `None` where it is the same."""
+    mlflow_token_key: str | None = field(default=None, repr=False)
+    """Key of the tokens that pods write to their runs with, which MLflow's server shares; `None`
+    for an MLflow that asks pods for nothing, or for what the study file gives them."""
     storage_patience_seconds: float = STORAGE_PATIENCE_SECONDS
     """How long a runner waits for a storage that does not answer before it ends. Its trials keep
     running either way."""
@@ -64,10 +74,12 @@ class Settings:
 
         The environment's names are `STUDYFLOW_HOME`, `STUDYFLOW_STORAGE`, `STUDYFLOW_EXECUTOR`,
         `STUDYFLOW_NAMESPACE`, `STUDYFLOW_TRIAL_TRACKING_URI`, `STUDYFLOW_TRIAL_SERVICE_ACCOUNT`,
+        `STUDYFLOW_MLFLOW_PUBLIC_URL`, `STUDYFLOW_MLFLOW_TOKEN_KEY`,
         `STUDYFLOW_STORAGE_PATIENCE_SECONDS` and MLflow's own `MLFLOW_TRACKING_URI`.
 
         Raises:
-            StudyflowError: There is no such executor, or a number of seconds is not one.
+            StudyflowError: There is no such executor, a number of seconds or an address is not one,
+                or a key is too short.
         """
         env = os.environ if environment is None else environment
         chosen = executor or env.get("STUDYFLOW_EXECUTOR") or "local"
@@ -85,6 +97,8 @@ class Settings:
             namespace=namespace or env.get("STUDYFLOW_NAMESPACE") or None,
             trial_tracking_uri=env.get("STUDYFLOW_TRIAL_TRACKING_URI") or None,
             trial_service_account=env.get("STUDYFLOW_TRIAL_SERVICE_ACCOUNT") or None,
+            mlflow_public_url=_address("STUDYFLOW_MLFLOW_PUBLIC_URL", env),
+            mlflow_token_key=_key(TOKEN_KEY_VARIABLE, env),
             storage_patience_seconds=_seconds(
                 "STUDYFLOW_STORAGE_PATIENCE_SECONDS", env, STORAGE_PATIENCE_SECONDS
             ),
@@ -105,6 +119,39 @@ class Settings:
     def report_folder(self, name: str) -> Path:
         """Return the folder of one study's report."""
         return self.study_folder(name) / "report"
+
+
+def _address(name: str, environment: Mapping[str, str]) -> str | None:
+    """Return the address of a server from the environment; `None` without one.
+
+    Raises:
+        StudyflowError: It is not one.
+    """
+    text = environment.get(name)
+    if not text:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
+        raise StudyflowError(
+            f"{name} must be an address of http or https without a password, but it is {text!r}.",
+            hint="such as https://mlflow.example.org, or leave it out.",
+        )
+    return text.rstrip("/")
+
+
+def _key(name: str, environment: Mapping[str, str]) -> str | None:
+    """Return a key from the environment; `None` without one.
+
+    Raises:
+        StudyflowError: It is too short.
+    """
+    text = environment.get(name)
+    if text and len(text) < MIN_KEY_CHARS:
+        raise StudyflowError(
+            f"{name} must have at least {MIN_KEY_CHARS} characters, but has {len(text)}.",
+            hint="k8s/new-secrets makes one; MLflow's server must have the same.",
+        )
+    return text or None
 
 
 def _seconds(name: str, environment: Mapping[str, str], default: float) -> float:

@@ -19,6 +19,7 @@ import pytest
 from tests.docs.pages import ROOT
 
 from studyflow.executors.diagnosis import Ending, How, diagnose
+from studyflow.executors.kubernetes.run_tokens import RunTokens
 from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.tracking import MLflowTracker, embedded_uri
 from studyflow.tracking.logged import LoggedRuns, read_metrics, why_no_value
@@ -50,15 +51,31 @@ class Ended:
 
 
 class Scripts:
-    """A study's MLflow, where scripts run in this process as they would in their own."""
+    """A study's MLflow, where scripts run in this process as they would in their own.
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.uri = embedded_uri(folder)
-        self.tracker = MLflowTracker(self.uri, STUDY)
+    Args:
+        uri: Where it is.
+        monkeypatch: Sets a script's variables.
+        tracker: The runner's side of it.
+        number: The trial.
+        tokens: Makes what scripts write with, where MLflow asks for it.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        monkeypatch: pytest.MonkeyPatch,
+        tracker: MLflowTracker | None = None,
+        number: int = 0,
+        tokens: RunTokens | None = None,
+    ) -> None:
+        self.uri = uri
+        self.tracker = tracker or MLflowTracker(self.uri, STUDY)
         self.record = TrialRecord(
-            number=0, state=TrialState.RUNNING, params={"lr": 0.5}, started_at=time.time()
+            number=number, state=TrialState.RUNNING, params={"lr": 0.5}, started_at=time.time()
         )
         self._monkeypatch = monkeypatch
+        self._tokens = tokens or RunTokens(None, None)
 
     @property
     def client(self) -> Any:
@@ -71,8 +88,9 @@ class Scripts:
         self.record = replace(self.record, attempt=attempt)
         reference = self.tracker.open_trial(self.record)
         self.record = replace(self.record, run_id=reference.run_id)
-        trial = Trial(STUDY, 0, self.record.params, attempt, metrics=("loss",), tracking=reference)
-        for name, value in mlflow_variables(trial, {}).items():
+        number, params = self.record.number, self.record.params
+        trial = Trial(STUDY, number, params, attempt, metrics=("loss",), tracking=reference)
+        for name, value in mlflow_variables(trial, {}, self._tokens.of(trial)).items():
             self._monkeypatch.setenv(name, value)
         return trial
 
@@ -81,7 +99,7 @@ class Scripts:
         trial = self.open(attempt)
         began_at, exit_code, log = time.time(), 0, ""
         try:
-            with _as_in_a_new_process():
+            with self._without_account(), _as_in_a_new_process():
                 if callable(script):
                     script()
                 else:
@@ -95,6 +113,14 @@ class Scripts:
         (reading,) = read_metrics(("loss",), logged, {})
         why = None if reading.gap is None else why_no_value(outcome.reason, 0, [reading], logged)
         return Ended(reading.value, "" if why is None else str(why), logged)
+
+    @contextlib.contextmanager
+    def _without_account(self) -> Iterator[None]:
+        """Take the runner's account out of the variables while a script runs."""
+        with self._monkeypatch.context() as patch:
+            for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+                patch.delenv(name, raising=False)
+            yield
 
 
 @contextlib.contextmanager
@@ -121,7 +147,7 @@ def scripts(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatc
     shutil.copy(empty_database, tmp_path)
     shutil.copy(empty_database, tmp_path / "own.db")
     monkeypatch.chdir(tmp_path)
-    return Scripts(tmp_path, monkeypatch)
+    return Scripts(embedded_uri(tmp_path), monkeypatch)
 
 
 @pytest.mark.parametrize(("script", "said"), IDIOMS)

@@ -458,6 +458,12 @@ FAULTS = (
         "`restore` of a backup that was made while it ran: finished trials are as they were, what "
         "ran is launched again; a restore that is refused or fails changes nothing",
     ),
+    Fault(
+        "F85",
+        "a token for MLflow outlives its attempt, is another trial's, or is forged",
+        "it writes nowhere: no run, artifact, model, alias or experiment; a living attempt's "
+        "writes to its own run and to what it made",
+    ),
 )
 
 CONTRACT = {

@@ -35,6 +35,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.SflKxwRJ_SM-eKKF2"
         (f"ghp_{'a1B2' * 9}, github_pat_{'a1B2' * 9}", "***, ***"),
         (f"hf_{'aB' * 17} glpat-{'x1' * 10}", "*** ***"),
         (f"token: {JWT}", "token: ***"),
+        (f"'MLFLOW_TRACKING_TOKEN': 'sfrt1.{'eyJz' * 9}.a-b_c'", "'MLFLOW_TRACKING_TOKEN': '***'"),
         (f"read {KEY} well", "read *** well"),
         ("-----BEGIN PRIVATE KEY-----\nMIIabc\nxyz", "***"),
     ],
@@ -64,6 +65,7 @@ def test_what_any_log_holds_is_left_in(text: str) -> None:
 def test_variables_are_secret_by_their_names_and_addresses_by_their_passwords() -> None:
     environment = {
         "HF_TOKEN": "tok-123",
+        "STUDYFLOW_MLFLOW_TOKEN_KEY": "key-of-tokens",
         "wandb_api_key": "key-123",
         "AWS_SECRET_ACCESS_KEY": "/abc+def",
         "AWS_ACCESS_KEY_ID": "who-i-am",
@@ -76,7 +78,7 @@ def test_variables_are_secret_by_their_names_and_addresses_by_their_passwords() 
     }
     found = secrets_of(environment, ["postgresql://me:pass%40word@db"])
 
-    assert found == {"tok-123", "key-123", "/abc+def", "f00lish", "pass%40word"}
+    assert found == {"tok-123", "key-of-tokens", "key-123", "/abc+def", "f00lish", "pass%40word"}
 
 
 def test_a_secret_is_found_however_it_is_written() -> None:

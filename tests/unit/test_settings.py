@@ -43,6 +43,34 @@ def test_an_empty_variable_is_none() -> None:
     assert Settings.resolve(environment=empty) == Settings.resolve(environment={})
 
 
+KEY = "k" * 32
+
+
+def test_mlflows_public_address_and_the_key_of_tokens_come_from_the_environment() -> None:
+    found = Settings.resolve(
+        environment={
+            "STUDYFLOW_MLFLOW_PUBLIC_URL": "https://mlflow.example.org/",
+            "STUDYFLOW_MLFLOW_TOKEN_KEY": KEY,
+        }
+    )
+    assert found.mlflow_public_url == "https://mlflow.example.org"
+    assert found.mlflow_token_key == KEY
+    assert KEY not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"STUDYFLOW_MLFLOW_PUBLIC_URL": "mlflow.example.org"},
+        {"STUDYFLOW_MLFLOW_PUBLIC_URL": "https://me:secret@mlflow.example.org"},
+        {"STUDYFLOW_MLFLOW_TOKEN_KEY": KEY[1:]},
+    ],
+)
+def test_an_address_or_a_key_that_would_not_do_is_refused(environment: dict[str, str]) -> None:
+    with pytest.raises(StudyflowError, match=next(iter(environment))):
+        Settings.resolve(environment=environment)
+
+
 def test_where_trials_run_is_chosen_by_flag_then_environment_then_here() -> None:
     environment = {
         "STUDYFLOW_EXECUTOR": "kubernetes",

@@ -35,12 +35,15 @@ _OTHER_PARAMS: Final = re.compile(
 """MLflow's words; a test holds them against those of the MLflow that is installed."""
 
 
-def mlflow_variables(trial: Trial, given: Mapping[str, str]) -> dict[str, str]:
+def mlflow_variables(
+    trial: Trial, given: Mapping[str, str], token: str | None = None
+) -> dict[str, str]:
     """Return the variables by which MLflow in a script finds the trial's run; empty without one.
 
     Args:
         trial: The attempt.
         given: The script's other variables. Tags that they hold for MLflow's runs are kept.
+        token: What the attempt writes to its run with; `None` where MLflow asks for none.
     """
     if trial.tracking is None:
         return {}
@@ -53,6 +56,7 @@ def mlflow_variables(trial: Trial, given: Mapping[str, str]) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": trial.tracking.uri,
         "MLFLOW_RUN_ID": trial.tracking.run_id,
         _CONTEXT: json.dumps({**(kept if isinstance(kept, dict) else {}), **tags}),
+        **({} if token is None else {"MLFLOW_TRACKING_TOKEN": token}),
     }
 
 

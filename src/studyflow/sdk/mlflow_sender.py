@@ -7,6 +7,7 @@ minutes on a server that does not answer. A training must neither wait nor fail 
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import math
 import sys
@@ -153,7 +154,7 @@ class MlflowSender:
                 )
             except Exception as error:  # noqa: BLE001 - later points may get through
                 sent = self.is_refused = is_refused(error)
-                self._warn(f"MLflow does not take metrics: {error}")
+                self._warn(f"MLflow does not take metrics: {why_refused(error)}")
                 pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
                 if sent:
                     pause = 0.0
@@ -193,6 +194,21 @@ class MlflowSender:
 def is_refused(error: Exception) -> bool:
     """Return whether the server understood the request and would refuse it again."""
     return isinstance(error, urllib.error.HTTPError) and error.code not in _WORTH_ANOTHER_TRY
+
+
+def why_refused(error: Exception) -> str:
+    """Return what went wrong; of what MLflow refuses in its own words.
+
+    They say whether a token has expired, is another trial's, or its attempt was replaced.
+    """
+    if not isinstance(error, urllib.error.HTTPError):
+        return str(error)
+    try:
+        with error:
+            words = json.loads(error.read(4096))["message"]
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
+        return str(error)
+    return f"{error}: {' '.join(str(words).split())}"
 
 
 def _post(address: str, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> None:

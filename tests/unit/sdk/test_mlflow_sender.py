@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.message
+import io
 import json
 import math
 import threading
@@ -109,6 +110,30 @@ def test_what_the_server_refuses_for_good_is_not_repeated(
     assert current.flush(10.0)
     assert server.steps() == [3]
     assert not current.is_refused
+
+
+@pytest.mark.parametrize(
+    ("code", "answer", "said"),
+    [
+        (
+            403,
+            b'{"message": "Attempt 1 of trial 0\\nhas ended"}',
+            "403: no: Attempt 1 of",
+        ),
+        (401, b'{"message": "This token has expired"}', "401: no: This token has expired"),
+        (403, b"<html>", "403: no; the training goes on"),
+        (403, b"[]", "403: no; the training goes on"),
+    ],
+)
+def test_what_the_server_has_against_a_token_is_told_and_the_training_goes_on(
+    server: Server, capsys: pytest.CaptureFixture[str], code: int, answer: bytes, said: str
+) -> None:
+    body, headers = io.BytesIO(answer), email.message.Message()
+    server.failures = [urllib.error.HTTPError("http://mlflow", code, "no", headers, body)]
+    current = sender(server)
+    current.put(points(1))
+    assert current.flush(10.0)
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.fault("F33")

@@ -32,6 +32,7 @@ from studyflow.executors.kubernetes.monitor import LOGS_AT_ONCE, AttemptMonitor
 from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.kubernetes.objects import Object
 from studyflow.executors.kubernetes.pod_log import written
+from studyflow.executors.kubernetes.run_tokens import RunTokens
 from studyflow.executors.kubernetes.study_objects import StudyObjects
 from studyflow.executors.kubernetes.watchlist import Watchlist
 from studyflow.executors.protocol import (
@@ -61,6 +62,8 @@ class KubernetesExecutor(FormerNames):
         tracking_uri: MLflow's address as pods reach it, if it is not the runner's.
         service_account: Of the pods, if the study file names none; `None` for the namespace's own.
         on_image: Is told the image by its digest once the first pod shows it.
+        tokens: Makes what attempts write to their MLflow runs with; `None` where MLflow asks for
+            none.
         redact: Takes secrets out of what scripts say about their end.
         clock: Seconds, monotonic.
         is_threaded: False in tests: nothing follows the cluster by itself, and every call first
@@ -80,6 +83,7 @@ class KubernetesExecutor(FormerNames):
         on_image: Callable[[str], None] | None = None,
         tracking_uri: str | None = None,
         service_account: str | None = None,
+        tokens: RunTokens | None = None,
         redact: Redactor | None = None,
         clock: Callable[[], float] = time.monotonic,
         is_threaded: bool = True,
@@ -93,6 +97,7 @@ class KubernetesExecutor(FormerNames):
         self._api = api
         self._tracking_uri = tracking_uri
         self._service_account = service_account
+        self._tokens = tokens or RunTokens(None, None)
         self._clock = clock
         self._changed = threading.Event()
         self._is_threaded = is_threaded
@@ -167,6 +172,7 @@ class KubernetesExecutor(FormerNames):
             image=self._image.pinned,
             avoid=avoid,
             service_account=self._service_account,
+            token=self._tokens.of(trial),
         )
         try:
             job = self._api.create_job(manifest)

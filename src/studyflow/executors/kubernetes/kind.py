@@ -8,6 +8,7 @@ from studyflow.executors.kind import ExecutorKind, ExecutorSetup
 from studyflow.executors.kubernetes.executor import KubernetesExecutor
 from studyflow.executors.kubernetes.preflight import check_cluster
 from studyflow.executors.kubernetes.preview import pod_requests
+from studyflow.executors.kubernetes.run_tokens import RunTokens
 from studyflow.reasons import Finding
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -36,6 +37,7 @@ def _executor(setup: ExecutorSetup) -> KubernetesExecutor:
         on_image=setup.on_image,
         tracking_uri=setup.settings.trial_tracking_uri,
         service_account=setup.settings.trial_service_account,
+        tokens=RunTokens(setup.settings.mlflow_token_key, setup.spec.trial.timeout_seconds),
         redact=setup.redact,
     )
 

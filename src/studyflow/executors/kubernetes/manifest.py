@@ -109,6 +109,7 @@ def build_job(
     image: str | None = None,
     avoid: Collection[str] = (),
     service_account: str | None = None,
+    token: str | None = None,
 ) -> dict[str, Any]:
     """Return the Job of one attempt.
 
@@ -118,6 +119,7 @@ def build_job(
         image: Image to run instead of the study file's: the same one by its digest.
         avoid: Nodes where the pod must not run.
         service_account: Of the pod, if the study file names none; `None` for the namespace's own.
+        token: What the attempt writes to its MLflow run with; `None` where MLflow asks for none.
     """
     kubernetes = spec.trial.kubernetes
     attempt = AttemptId(trial.number, trial.attempt)
@@ -128,7 +130,7 @@ def build_job(
             "labels": {**kubernetes.labels, **labels},
             "annotations": {**kubernetes.annotations, **annotations},
         },
-        "spec": _pod(spec, trial, image or spec.trial.image or "", service_account),
+        "spec": _pod(spec, trial, image or spec.trial.image or "", service_account, token),
     }
     job: dict[str, Any] = {
         "apiVersion": "batch/v1",
@@ -197,7 +199,9 @@ def unescaped(text: str) -> str:
     return text.replace("$$", "$")
 
 
-def _pod(spec: StudySpec, trial: Trial, image: str, service_account: str | None) -> dict[str, Any]:
+def _pod(
+    spec: StudySpec, trial: Trial, image: str, service_account: str | None, token: str | None
+) -> dict[str, Any]:
     kubernetes = spec.trial.kubernetes
     volumes, mounts = _volumes(kubernetes, trial)
     pod: dict[str, Any] = {
@@ -218,7 +222,7 @@ def _pod(spec: StudySpec, trial: Trial, image: str, service_account: str | None)
                 "image": image,
                 "imagePullPolicy": kubernetes.image_pull_policy,
                 "command": [escaped(word) for word in spec.trial.command],
-                "env": _environment(spec, trial),
+                "env": _environment(spec, trial, token),
                 "resources": _resources(spec),
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
@@ -252,7 +256,7 @@ def _pod(spec: StudySpec, trial: Trial, image: str, service_account: str | None)
     return pod | {key: value for key, value in optional.items() if value}
 
 
-def _environment(spec: StudySpec, trial: Trial) -> list[dict[str, Any]]:
+def _environment(spec: StudySpec, trial: Trial, token: str | None) -> list[dict[str, Any]]:
     variables = {
         # A root file system that cannot be written to: caches and settings go to the scratch space.
         "HOME": "/tmp",  # noqa: S108 - inside the pod
@@ -261,7 +265,7 @@ def _environment(spec: StudySpec, trial: Trial) -> list[dict[str, Any]]:
         "MPLCONFIGDIR": "/tmp/matplotlib",  # noqa: S108
         **spec.trial.env,
     }
-    variables |= mlflow_variables(trial, variables)
+    variables |= mlflow_variables(trial, variables, token)
     plain = [{"name": name, "value": escaped(value)} for name, value in variables.items()]
     secret = [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": source.secret, "key": source.key}}}

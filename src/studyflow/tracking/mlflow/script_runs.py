@@ -29,11 +29,14 @@ class ScriptRuns:
     Args:
         mlflow: Where the runs are.
         search: Finds them.
+        is_gated: Whether scripts write with tokens. Then only runs count that a token could have
+            written: the trial's own, and those of its experiment that the server's gate stamped.
     """
 
-    def __init__(self, mlflow: Connection, search: RunSearch) -> None:
+    def __init__(self, mlflow: Connection, search: RunSearch, *, is_gated: bool = False) -> None:
         self._mlflow = mlflow
         self._search = search
+        self._is_gated = is_gated
 
     def points(self, record: TrialRecord, run_id: str, metric: str) -> tuple[MetricPoint, ...]:
         """Return one metric of a trial's run by step, oldest first.
@@ -45,7 +48,8 @@ class ScriptRuns:
         with self._mlflow.client() as client:
             history = client.get_metric_history(run_id, key)
             if not history and record.run_id is not None:
-                others = self._search.of_attempt(record, run_id)
+                home = self._only_home(client.get_run(run_id).info.experiment_id)
+                others = self._search.of_attempt(record, run_id, 0, home)
                 having = [run.info.run_id for run in others if key in run.data.metrics]
                 if len(having) == 1:
                     history = client.get_metric_history(having[0], key)
@@ -88,11 +92,12 @@ class ScriptRuns:
             runs = [self._logged(own, wanted, 0 if is_new else since_ms, home)]
             runs += [
                 self._logged(run, wanted, since_ms, home)
-                for run in self._search.of_attempt(record, run_id, since_ms)
+                for run in self._search.of_attempt(record, run_id, since_ms, self._only_home(home))
                 if run.info.run_id != run_id
             ]
             unrelated: list[LoggedRun] = []
-            if began_at is not None and not any(run.metrics or run.outdated for run in runs):
+            is_empty = not any(run.metrics or run.outdated for run in runs)
+            if began_at is not None and is_empty and not self._is_gated:
                 unrelated = [
                     self._logged(run, wanted, since_ms, home)
                     for run in self._search.everywhere(since_ms)
@@ -100,6 +105,10 @@ class ScriptRuns:
                     and not any(tag.startswith("studyflow.") for tag in run.data.tags)
                 ]
         return tuple(runs), tuple(unrelated)
+
+    def _only_home(self, experiment_id: str) -> str | None:
+        """Return the experiment, if scripts can write in no other; else `None`."""
+        return experiment_id if self._is_gated else None
 
     def _logged(self, run: Any, wanted: Collection[str], since_ms: int, home: str) -> LoggedRun:
         """Return what a run holds of metrics, without what is older than `since_ms`.

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from studyflow.tracking.mlflow.client import Connection
+from studyflow.tracking.mlflow.documents import SYNCED_TAG, Synced
 from studyflow.trial import ATTEMPT_TAG, TRIAL_RUN_TAG
 from studyflow.trial.record import TrialRecord
 
@@ -46,31 +47,55 @@ class RunSearch:
             clauses.append(f"tags.`studyflow.trial` = '{number}'")
         yield from _all_pages(partial(self._page, [experiment_id], " and ".join(clauses)))
 
-    def of_attempt(self, record: TrialRecord, run_id: str, since_ms: int = 0) -> Iterator[Any]:
+    def sent_trials(self, experiment_id: str) -> frozenset[int]:
+        """Return the numbers of the trials whose runs in an experiment have everything."""
+        tags = [run.data.tags for run in self.of_study(experiment_id, "trial")]
+        return frozenset(
+            int(tag["studyflow.trial"])
+            for tag in tags
+            if tag.get(SYNCED_TAG) == Synced.FINAL and tag.get("studyflow.trial", "").isdecimal()
+        )
+
+    def of_attempt(
+        self,
+        record: TrialRecord,
+        run_id: str,
+        since_ms: int = 0,
+        experiment_id: str | None = None,
+    ) -> Iterator[Any]:
         """Yield the runs that the newest attempt's script started by itself, oldest first.
 
         The variable MLFLOW_RUN_CONTEXT gives them tags; runs that MLflow's low-level client created
-        have none.
+        have none. Where scripts write with tokens, the server's gate gives all of them these tags,
+        and no script can.
 
         Args:
             record: The trial.
             run_id: The trial's run, if the record names none.
             since_ms: Only runs that began at this time or later, in milliseconds since the epoch.
+            experiment_id: The only experiment where they can be; `None` for all.
         """
         clauses = (
             f"tags.`{TRIAL_RUN_TAG}` = '{record.run_id or run_id}'",
             f"tags.`{ATTEMPT_TAG}` = '{record.attempt}'",
         )
-        yield from self.everywhere(since_ms, clauses)
+        yield from self.everywhere(since_ms, clauses, experiment_id)
 
-    def everywhere(self, since_ms: int, clauses: Sequence[str] = ()) -> Iterator[Any]:
+    def everywhere(
+        self, since_ms: int, clauses: Sequence[str] = (), experiment_id: str | None = None
+    ) -> Iterator[Any]:
         """Yield active runs of any experiment, oldest first in each group of experiments.
 
         Args:
             since_ms: Only runs that began at this time or later, in milliseconds since the epoch.
             clauses: What holds for them, in MLflow's filter language.
+            experiment_id: The only experiment to search; `None` for all.
         """
-        ids = [str(experiment.experiment_id) for experiment in _all_pages(self._experiments)]
+        ids = (
+            [str(experiment.experiment_id) for experiment in _all_pages(self._experiments)]
+            if experiment_id is None
+            else [experiment_id]
+        )
         text = " and ".join((*clauses, f"attributes.start_time >= {since_ms}"))
         for first in range(0, len(ids), EXPERIMENTS_PER_SEARCH):
             some = ids[first : first + EXPERIMENTS_PER_SEARCH]

@@ -50,8 +50,9 @@ class MLflowTracker:
         study: Name of the study; anything printable.
         experiment: MLflow experiment that holds the runs; by default one named after the study, so
             that MLflow's first page lists studies.
-        pages: Address of a server that shows the runs of a database, if one runs.
+        pages: MLflow's address as people reach it, where it is another, or a database's.
         redact: Takes secrets out of the logs that are uploaded.
+        is_gated: Whether scripts write with tokens, and so in the study's experiment alone.
     """
 
     def __init__(
@@ -62,17 +63,18 @@ class MLflowTracker:
         experiment: str | None = None,
         pages: str | None = None,
         redact: Redactor | None = None,
+        is_gated: bool = False,
     ) -> None:
         self._mlflow = Connection(uri)
         self._trial_uri = without_credentials(uri)
-        self._pages = self._trial_uri if is_http(uri) else pages
+        self._pages = pages or (self._trial_uri if is_http(uri) else None)
         self._study = TrackedStudy(study)
         self._search = RunSearch(self._mlflow, self._study.key)
         self._experiment = Experiment(self._mlflow, self._study, bounded_name(experiment or study))
         self._runs = StudyRuns(self._mlflow, self._experiment, self._search, self._study)
         self._run_log = RunLog(self._mlflow)
         self._uploads = ArtifactUploads(self._mlflow, redact or Redactor())
-        self._script_runs = ScriptRuns(self._mlflow, self._search)
+        self._script_runs = ScriptRuns(self._mlflow, self._search, is_gated=is_gated)
         self._study_run = StudyRun(
             self._mlflow, self._experiment, self._runs, self._run_log, self._uploads, self._study
         )
@@ -311,12 +313,7 @@ class MLflowTracker:
         experiment = self._experiment.peek()
         if experiment is None:
             return frozenset()
-        tags = [run.data.tags for run in self._search.of_study(experiment, "trial")]
-        return frozenset(
-            int(tag["studyflow.trial"])
-            for tag in tags
-            if tag.get(SYNCED_TAG) == Synced.FINAL and tag.get("studyflow.trial", "").isdecimal()
-        )
+        return self._search.sent_trials(experiment)
 
     def run_url(
         self, record: TrialRecord | None = None, *, artifact: str | None = None

@@ -24,11 +24,14 @@ from studyflow.executors.kubernetes.manifest import (
     strategic_merge,
     with_pod_paths,
 )
+from studyflow.executors.kubernetes.run_tokens import RunTokens
 from studyflow.spec import StudySpec
 from studyflow.trial import TRIAL_VARIABLE, TrackingRef, Trial
+from studyflow.trial.run_token import RunToken, read_token
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "job.yaml"
 MLFLOW = TrackingRef("http://mlflow:5000", "0123abc")
+KEY = "k" * 32
 
 
 def a_spec(
@@ -557,3 +560,18 @@ def test_no_patch_at_all_is_too_much(patch: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     GOLDEN.write_text(yaml.safe_dump(golden_job(), sort_keys=False, width=100))
+
+
+def test_a_pod_has_the_token_of_its_attempt_where_mlflow_asks_for_one() -> None:
+    now = 1_000_000.0
+    token = RunTokens(KEY, 60.0, clock=lambda: now).of(a_trial()) or ""
+    env = env_of(build_job(a_spec(), a_trial(), token=token))
+    read = read_token(env["MLFLOW_TRACKING_TOKEN"], KEY, now)
+    assert isinstance(read, RunToken)
+    assert (read.study, read.run_id, read.number, read.attempt) == ("demo", MLFLOW.run_id, 7, 2)
+
+
+def test_without_a_key_or_a_run_there_is_no_token() -> None:
+    assert RunTokens(None, 60.0).of(a_trial()) is None
+    assert RunTokens(KEY, 60.0).of(a_trial(tracking=None)) is None
+    assert "MLFLOW_TRACKING_TOKEN" not in env_of(a_job())
