@@ -39,7 +39,8 @@ FAULTS = (
         "F03",
         "eviction, preemption, a pod deleted",
         "the same trial is attempted again with the same parameters and its checkpoints, up to "
-        "`retry.max_attempts`; the sampler never hears of it",
+        "`retry.max_attempts`, which counts from the last attempt with a newer checkpoint; the "
+        "sampler never hears of it",
     ),
     Fault(
         "F04",

@@ -136,7 +136,7 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
         ("all together", _amounts(made.at_once)),
         (
             "attempts",
-            f"up to {spec.retry.max_attempts} if some are lost; lost ones use no budget",
+            f"up to {spec.retry.max_attempts} that bring it no further; lost ones use no budget",
         ),
         (
             "longest time",

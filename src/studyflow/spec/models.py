@@ -168,7 +168,8 @@ class RetrySpec(Part):
         default=10,
         ge=1,
         le=1000,
-        description="Attempts of one trial before it fails with the last cause.",
+        description="Attempts of one trial before it fails with the last cause. One that brings "
+        "the trial further than those before it, by a newer checkpoint, counts as the first again.",
     )
     backoff_seconds: Real = Field(
         default=5.0,

@@ -24,7 +24,7 @@ from studyflow.study.suggestions import Suggestions
 from studyflow.study.trial_writes import TrialWrites
 from studyflow.study.verdict import Verdict
 from studyflow.trial import MetricPoint
-from studyflow.trial.record import TrialRecord
+from studyflow.trial.record import NO_STEPS, AttemptSteps, TrialRecord
 
 SamplerFactory = Callable[[int, int], optuna.samplers.BaseSampler]
 """Makes the sampler from a seed and the number of trials that the study has already."""
@@ -216,10 +216,11 @@ class Study:
         node: str | None = None,
         ended_at: float | None = None,
         seen: TrialRecord | None = None,
+        steps: AttemptSteps = NO_STEPS,
     ) -> bool:
         """Note an attempt that was lost and will be followed by another; return whether it was."""
         return self._writes.end_attempt(
-            number, attempt, verdict, trained_seconds, node, ended_at, seen
+            number, attempt, verdict, trained_seconds, node, ended_at, seen, steps
         )
 
     def set_run_id(self, number: int, run_id: str, seen: TrialRecord | None = None) -> None:

@@ -24,7 +24,7 @@ from studyflow.study.attempt_storage import AttemptStorage
 from studyflow.study.index import TrialIndex
 from studyflow.study.verdict import Verdict
 from studyflow.trial import MetricPoint
-from studyflow.trial.record import LostAttempt, TrialRecord
+from studyflow.trial.record import NO_STEPS, AttemptSteps, LostAttempt, TrialRecord
 
 _log = logging.getLogger(__name__)
 
@@ -117,6 +117,7 @@ class TrialWrites:
         node: str | None = None,
         ended_at: float | None = None,
         seen: TrialRecord | None = None,
+        steps: AttemptSteps = NO_STEPS,
     ) -> bool:
         """Note an attempt that was lost and will be followed by another; return whether it was.
 
@@ -130,6 +131,7 @@ class TrialWrites:
             node: Node that ran it or was to, if there are several.
             ended_at: When it ended, in seconds since the epoch, if that is known.
             seen: The trial as it was when that was judged; as it is now by default.
+            steps: How far it came.
         """
         lost = LostAttempt(
             attempt,
@@ -139,6 +141,9 @@ class TrialWrites:
             trained_seconds=trained_seconds,
             node=node,
             ended_at=ended_at,
+            checkpoint_step=steps.checkpoint,
+            first_step=steps.first,
+            last_step=steps.last,
         )
 
         def end(frozen: FrozenTrial) -> TrialChange | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from studyflow.reasons import Code, Reason, ReasonCode
 from studyflow.spec import StudySpec
+from studyflow.study.attempt_count import AttemptCount
 from studyflow.trial import Cause, Consequence, Outcome, code_of
 from studyflow.trial.record import TrialState
 
@@ -40,7 +41,7 @@ class Verdict:
         return Reason(self.code or code_of(self.cause), self.message, self.hint)
 
 
-def judge(spec: StudySpec, outcome: Outcome, n_waits: int = 0) -> Verdict:
+def judge(spec: StudySpec, outcome: Outcome, count: AttemptCount | None = None) -> Verdict:
     """Return what an ended attempt means for its trial.
 
     A trial counts as complete only with a finite value for every objective and every constraint;
@@ -49,28 +50,34 @@ def judge(spec: StudySpec, outcome: Outcome, n_waits: int = 0) -> Verdict:
     Args:
         spec: The study.
         outcome: How the attempt ended.
-        n_waits: Attempts of the trial that found no room, this one included. Nothing of them ran,
-            so they do not count towards `retry.max_attempts`.
+        count: What counts of its attempts towards `retry.max_attempts`, this one included; all of
+            them by default.
     """
-    n_attempts = outcome.attempt - n_waits
+    count = count or AttemptCount(outcome.attempt)
     match outcome.cause.consequence:
         case Consequence.TELL if outcome.cause is Cause.PRUNED:
             return Verdict.because(Cause.PRUNED, TrialState.PRUNED, outcome.reason)
         case Consequence.TELL:
             return _judge_metrics(spec, outcome)
-        case Consequence.RETRY | Consequence.WAIT if n_attempts < spec.retry.max_attempts:
+        case Consequence.RETRY | Consequence.WAIT if count.n < spec.retry.max_attempts:
             return Verdict.because(outcome.cause, None, outcome.reason)
         case Consequence.RETRY | Consequence.WAIT:
             return Verdict(
                 outcome.cause,
                 TrialState.FAILED,
-                f"Given up after {n_attempts} attempts (retry.max_attempts); "
+                f"Given up after {count.n} attempts (retry.max_attempts){_counted_from(count)}; "
                 f"the last one: {outcome.message or outcome.cause}",
                 hint=outcome.hint,
                 code=Code.ATTEMPTS_SPENT,
             )
         case _:
             return Verdict.because(outcome.cause, TrialState.FAILED, outcome.reason)
+
+
+def _counted_from(count: AttemptCount) -> str:
+    if count.step is None:
+        return ""
+    return f" since attempt {count.since}, which had brought it to step {count.step}"
 
 
 def _judge_metrics(spec: StudySpec, outcome: Outcome) -> Verdict:

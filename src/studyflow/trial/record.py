@@ -40,6 +40,21 @@ _FINISHED: Final = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptSteps:
+    """How far an attempt came, by what it told; `None` for what it did not tell."""
+
+    checkpoint: int | None = None
+    """Highest step of a checkpoint that it published."""
+    first: int | None = None
+    """Lowest step that it reported."""
+    last: int | None = None
+    """Highest step that it reported."""
+
+
+NO_STEPS: Final = AttemptSteps()
+
+
+@dataclass(frozen=True, slots=True)
 class LostAttempt:
     """An attempt that was lost to the infrastructure, and followed by another."""
 
@@ -56,6 +71,12 @@ class LostAttempt:
     """Node that ran it, or was to; `None` where there is only one machine, or none is known."""
     ended_at: float | None = None
     """When it ended, in seconds since the epoch; `None` while unknown."""
+    checkpoint_step: int | None = None
+    """Highest step of a checkpoint that it published; `None` if it told of none."""
+    first_step: int | None = None
+    """Lowest step that it reported; `None` if none is known."""
+    last_step: int | None = None
+    """Highest step that it reported; `None` if none is known."""
 
     @property
     def reason(self) -> Reason:

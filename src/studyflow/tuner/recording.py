@@ -11,9 +11,16 @@ from studyflow.executors import AttemptId, AttemptStatus
 from studyflow.observers.observer import Observer
 from studyflow.reasons import Code, Reason
 from studyflow.study import Study, Verdict, apply_curve, judge
+from studyflow.study.attempt_count import AttemptCount, count_attempts
 from studyflow.tracking.logged import LoggedRuns, read_metrics, why_no_value
 from studyflow.trial import Cause, Consequence, Outcome
-from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.record import (
+    NO_STEPS,
+    AttemptSteps,
+    LostAttempt,
+    TrialRecord,
+    TrialState,
+)
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.nodes import Nodes
 from studyflow.tuner.progress import Notes
@@ -95,7 +102,8 @@ class Recorder:
         if record.attempt > 1:
             curve = curve.begun_at(self._study.first_step(record.number))
         outcome = apply_curve(self._spec, outcome, curve)
-        verdict = judge(self._spec, outcome, _n_waits(record, outcome))
+        steps = self._steps(record, outcome, is_seen=True)
+        verdict = judge(self._spec, outcome, _count(record, outcome, steps))
         if status.missed_nodes:
             self._nodes.reset(status.missed_nodes)
         if status.blocks_study:
@@ -103,7 +111,7 @@ class Recorder:
         elif verdict.state is None and is_cancelling:
             self.record(record, _CANCELLED, status=status)
         elif verdict.state is None:
-            self._retry(record, verdict, status)
+            self._retry(record, verdict, steps, status)
         else:
             self.record(record, verdict, outcome.metrics, status)
         return True
@@ -111,9 +119,10 @@ class Recorder:
     def record_loss(self, record: TrialRecord, message: str) -> None:
         """Record the newest attempt of a trial as lost: the executor does not know it."""
         lost = Outcome(self._spec.name, record.number, record.attempt, Cause.LOST, {}, message)
-        verdict = judge(self._spec, lost, _n_waits(record, lost))
+        steps = self._steps(record, lost, is_seen=False)
+        verdict = judge(self._spec, lost, _count(record, lost, steps))
         if verdict.state is None:
-            self._retry(record, verdict)
+            self._retry(record, verdict, steps)
         else:
             self.record(record, verdict)
 
@@ -198,8 +207,18 @@ class Recorder:
         told = "The script called no finish(); the last logged values were taken."
         return replace(outcome, metrics=found).because(Cause.OK, Reason(Cause.OK, told))
 
+    def _steps(self, record: TrialRecord, outcome: Outcome, *, is_seen: bool) -> AttemptSteps:
+        """Return how far an attempt came that may be repeated; nothing is asked of any other."""
+        if outcome.cause.consequence is not Consequence.RETRY:
+            return NO_STEPS
+        return self._reports.steps(record, is_seen=is_seen)
+
     def _retry(
-        self, record: TrialRecord, verdict: Verdict, status: AttemptStatus | None = None
+        self,
+        record: TrialRecord,
+        verdict: Verdict,
+        steps: AttemptSteps,
+        status: AttemptStatus | None = None,
     ) -> None:
         """Record an attempt as lost; the same trial is attempted again after a pause."""
         is_noted = self._study.end_attempt(
@@ -210,11 +229,15 @@ class Recorder:
             node=None if status is None else status.node,
             ended_at=None if status is None else status.ended_at,
             seen=record,
+            steps=steps,
         )
         if not is_noted:
             _log.info("trial=%d attempt=%d was replaced", record.number, record.attempt)
             return
-        backoff = self._spec.retry.backoff_seconds * 2.0 ** min(record.attempt - 1, 64)
+        count = _count(record, verdict, steps)
+        # By attempt numbers: one that found no room is waited for longer each time, too.
+        exponent = min(record.attempt - count.since, 64)
+        backoff = self._spec.retry.backoff_seconds * 2.0**exponent
         pause = min(backoff, MAX_BACKOFF_SECONDS)
         self._retry_at[record.number] = self._clock() + pause
         self._reports.drop(record)
@@ -227,14 +250,28 @@ class Recorder:
         )
         self._observer.attempt_lost(
             record,
-            f"{verdict.cause}: {verdict.reason} Attempt {record.attempt + 1} in {pause:.3g} s.",
+            f"{verdict.cause}: {verdict.reason}{_given_back(record, count)} "
+            f"Attempt {record.attempt + 1} in {pause:.3g} s.",
         )
 
 
-def _n_waits(record: TrialRecord, outcome: Outcome) -> int:
-    """Return how many attempts of a trial found no room, with the one that has just ended."""
-    causes = (*(lost.cause for lost in record.lost_attempts), outcome.cause)
-    return sum(cause.consequence is Consequence.WAIT for cause in causes)
+def _count(record: TrialRecord, end: Outcome | Verdict, steps: AttemptSteps) -> AttemptCount:
+    """Return what counts of a trial's attempts, with the one that has just ended."""
+    newest = LostAttempt(
+        record.attempt,
+        end.cause,
+        checkpoint_step=steps.checkpoint,
+        first_step=steps.first,
+        last_step=steps.last,
+    )
+    return count_attempts((*record.lost_attempts, newest))
+
+
+def _given_back(record: TrialRecord, count: AttemptCount) -> str:
+    """Return in a sentence that an attempt makes the count begin anew; empty if it does not."""
+    if count.step is None or count.since != record.attempt:
+        return ""
+    return f" It brought the trial to step {count.step}, so retry.max_attempts counts from it."
 
 
 def _seconds(status: AttemptStatus | None) -> float | None:

@@ -10,7 +10,8 @@ from studyflow.executors.protocol import AttemptId
 from studyflow.observers.observer import Observer
 from studyflow.study import Curve, Study, last_step_of, why_diverged
 from studyflow.trial import Cause, MetricPoint
-from studyflow.trial.record import TrialRecord
+from studyflow.trial.checkpoint_folders import CHECKPOINT_METRIC
+from studyflow.trial.record import AttemptSteps, TrialRecord
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.reconcile import Stop
 from studyflow.tuner.snapshot import newest_attempt
@@ -49,11 +50,26 @@ class Reports:
         self._clock = clock
         self._latest: dict[AttemptId, dict[str, float]] = {}
         self._curves: dict[AttemptId, Curve] = {}
+        self._published: dict[AttemptId, int] = {}
+        """Highest step of the checkpoints that an attempt has published."""
         self._read_at: dict[int, float] = {}
         """By trial, when MLflow is to be read next."""
 
     def take(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         """Keep what the newest attempt of a trial has reported since the last poll."""
+        self._take_checkpoints(record, points)
+        self._take_metrics(record, [p for p in points if p.name != CHECKPOINT_METRIC])
+
+    def _take_checkpoints(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        published = [point for point in points if point.name == CHECKPOINT_METRIC]
+        step = _highest_published(record, published)
+        if step is not None:
+            known = self._published.get(newest_attempt(record), step)
+            self._published[newest_attempt(record)] = max(known, step)
+        if published:
+            self._mirror.points(record, published)
+
+    def _take_metrics(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         if not points:
             return
         latest = self._latest.setdefault(newest_attempt(record), {})
@@ -71,8 +87,23 @@ class Reports:
         """Return the last reported value of each metric, empty for a script without the SDK."""
         return self._latest.get(newest_attempt(record), {})
 
+    def steps(self, record: TrialRecord, *, is_seen: bool) -> AttemptSteps:
+        """Return how far the newest attempt of a trial came, by what it told.
+
+        Args:
+            record: The trial.
+            is_seen: Whether the executor has seen its end. What it brought is then all there is.
+        """
+        published = self._published.get(newest_attempt(record))
+        if published is None and not (is_seen and self._brings_points):
+            points = self._mirror.read_points(record, CHECKPOINT_METRIC)
+            published = _highest_published(record, points)
+        curve = self.curve(record)
+        return AttemptSteps(published, curve.first_step, curve.last_step)
+
     def drop(self, record: TrialRecord) -> None:
         """Forget what the newest attempt of a trial has reported: it is recorded."""
+        self._published.pop(newest_attempt(record), None)
         self._latest.pop(newest_attempt(record), None)
         self._curves.pop(newest_attempt(record), None)
 
@@ -140,3 +171,12 @@ class Reports:
             return points
         began_ms = math.inf if status.started_at is None else math.floor(1000 * status.started_at)
         return [point for point in points if point.timestamp_ms >= began_ms]
+
+
+def _highest_published(record: TrialRecord, points: Sequence[MetricPoint]) -> int | None:
+    """Return the highest step that the newest attempt of a trial has published; `None` if none.
+
+    Attempts share a run in MLflow; each point says of which it is.
+    """
+    steps = [point.step for point in points if point.value == record.attempt and point.step >= 0]
+    return max(steps, default=None)

@@ -578,6 +578,19 @@ def test_evidence_names_the_trials_and_what_the_cluster_says() -> None:
     )
 
 
+def test_evidence_names_the_trials_that_lost_attempts_brought_further() -> None:
+    lost = [
+        LostAttempt(n, Cause.PREEMPTED, "Made to leave.", checkpoint_step=step)
+        for n, step in ((1, 10), (2, 25), (3, None))
+    ]
+    going = replace(running(4), attempt=4, lost_attempts=tuple(lost))
+    lines = only(taken(finished(0), going, executor="kubernetes")).evidence
+    assert lines[0] == "Trial 4, attempt 3: Made to leave."
+    assert lines[1] == (
+        "Trial 4, attempt 2: it brought the trial to step 25, so retry.max_attempts counts from it."
+    )
+
+
 def test_a_finding_tells_scripts_what_it_is_about_by_its_code() -> None:
     assert only(taken(is_paused=True)).code is Code.PAUSED
     assert only(taken(runner=RunnerState())).code is Code.RUNNER_MISSING

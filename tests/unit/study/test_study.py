@@ -31,7 +31,7 @@ from studyflow.study import (
 from studyflow.study.attributes import spec_to_keep
 from studyflow.study.trial_writes import MAX_INTERMEDIATE_VALUES
 from studyflow.trial import Cause, MetricPoint
-from studyflow.trial.record import LostAttempt, TrialState
+from studyflow.trial.record import AttemptSteps, LostAttempt, TrialState
 
 _T = TypeVar("_T")
 
@@ -686,6 +686,30 @@ def test_attempts_are_noted_once_and_not_after_the_end() -> None:
     assert stored["attempts"] == [[1, "evicted", "gone", 12.5, None, None]]
     assert between.lost_seconds == 12.5
     assert study.record(0).attempt == 2
+
+
+def test_a_lost_attempt_is_stored_with_how_far_it_came() -> None:
+    study = open_study(make_spec())
+    assert study.ask() is not None
+    study.begin_attempt(0, 1)
+    steps = AttemptSteps(checkpoint=40, first=0, last=42)
+    study.end_attempt(0, 1, Verdict(Cause.PREEMPTED, None, "gone"), steps=steps)
+
+    [lost] = study.record(0).lost_attempts
+    assert (lost.checkpoint_step, lost.first_step, lost.last_step) == (40, 0, 42)
+    stored = study.optuna_study.trials[0].user_attrs
+    assert stored["lost_attempts"] == [
+        {
+            "attempt": 1,
+            "cause": "preempted",
+            "message": "gone",
+            "checkpoint_step": 40,
+            "first_step": 0,
+            "last_step": 42,
+        }
+    ]
+    # What studyflow 0.1.0 reads is as it was.
+    assert stored["attempts"] == [[1, "preempted", "gone", None, None, None]]
 
 
 def test_lost_attempts_of_an_older_version_have_no_seconds() -> None:

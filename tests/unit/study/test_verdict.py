@@ -12,6 +12,7 @@ from studyflow.reasons import Code, Reason
 from studyflow.study import (
     judge,
 )
+from studyflow.study.attempt_count import AttemptCount
 from studyflow.trial import Cause, Consequence
 from studyflow.trial.record import TrialState
 
@@ -64,6 +65,24 @@ def test_the_last_attempt_lost_to_the_infrastructure_fails_the_trial(cause: Caus
     assert last.message == (
         "Given up after 3 attempts (retry.max_attempts); the last one: the node burned"
     )
+
+
+def test_attempts_that_are_given_back_are_not_spent() -> None:
+    spec = make_spec(retry={"max_attempts": 3})
+
+    assert judge(spec, outcome(Cause.PREEMPTED, attempt=40), AttemptCount(2, 39, 90)).state is None
+    last = judge(spec, outcome(Cause.PREEMPTED, "gone", attempt=41), AttemptCount(3, 39, 90))
+
+    assert (last.state, last.code) == (TrialState.FAILED, Code.ATTEMPTS_SPENT)
+    assert last.message == (
+        "Given up after 3 attempts (retry.max_attempts) since attempt 39, which had brought it to "
+        "step 90; the last one: gone"
+    )
+
+
+def test_a_trial_with_one_attempt_gets_no_other_whatever_it_came_to() -> None:
+    spec = make_spec(retry={"max_attempts": 1})
+    assert judge(spec, outcome(Cause.PREEMPTED), AttemptCount(1, 1, 7)).state is TrialState.FAILED
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 1e308, -sys.float_info.max, 5e-324])

@@ -295,7 +295,7 @@ def test_cancelling_ends_attempts_whose_trials_are_finished() -> None:
     tuner.turn()
     study = rig.study()
     for number in (0, 1):
-        study.tell(number, judge(rig.spec, _ended(rig, number, Cause.USER_ERROR), 0))
+        study.tell(number, judge(rig.spec, _ended(rig, number, Cause.USER_ERROR)))
 
     tuner.cancel()
 

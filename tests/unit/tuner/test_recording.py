@@ -14,10 +14,27 @@ from tests.unit.tuner.rig import (
     parallel,
 )
 
-from studyflow.executors import AttemptId, AttemptStatus
+from studyflow.executors import AttemptId, AttemptStatus, ExecutorTraits
+from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.tracking.logged import LoggedRun
 from studyflow.trial import Cause, Outcome
+from studyflow.trial.checkpoint_folders import CHECKPOINT_METRIC
 from studyflow.trial.record import TrialState
+from studyflow.tuner import Tuner
+
+
+class BringsNoPoints:
+    """An executor whose trials report straight to MLflow."""
+
+    def __init__(self, inner: FakeExecutor) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    @property
+    def traits(self) -> ExecutorTraits:
+        return replace(self._inner.traits, brings_points=False)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +107,96 @@ def test_a_trial_whose_attempts_are_all_lost_fails_with_the_last_cause() -> None
     assert {(r.cause, r.state, r.attempt) for r in rig.check()} == {
         (Cause.EVICTED, TrialState.FAILED, 3)
     }
+
+
+def lose_after(rig: Rig, tuner: Tuner, attempt: int, checkpoint: int | None) -> float:
+    """Let an attempt publish a checkpoint and be lost; return the pause before the next one."""
+    tuner.turn()
+    if checkpoint is not None:
+        told = {CHECKPOINT_METRIC: float(attempt)}
+        rig.executor.report(AttemptId(0, attempt), checkpoint, **told)
+        tuner.turn()
+    rig.executor.lose(AttemptId(0, attempt), Cause.PREEMPTED)
+    lost_at = rig.clock()
+    while tuner.turn() is None and len(rig.machine.submitted) == attempt:
+        rig.clock.advance(1.0)
+    return round(rig.clock() - lost_at)
+
+
+@pytest.mark.fault("F03")
+def test_a_trial_that_comes_further_with_each_attempt_is_not_given_up() -> None:
+    spec = parallel(1, n_trials=1, retry={"max_attempts": 3, "backoff_seconds": 10})
+    rig = Rig(spec, objective=None)
+    tuner = rig.tuner()
+    pauses = [lose_after(rig, tuner, n, checkpoint=10 * n) for n in range(1, 9)]
+
+    assert pauses == [10] * 8
+    assert rig.machine.running() == [AttemptId(0, 9)]
+    assert (
+        "It brought the trial to step 80, so retry.max_attempts counts from it."
+        in (rig.diary.lost_messages[-1])
+    )
+    lose_after(rig, tuner, 9, checkpoint=None)
+    assert rig.machine.running() == [AttemptId(0, 10)]
+    lose_after(rig, tuner, 10, checkpoint=80)
+    [record] = rig.check()
+    assert (record.state, record.attempt) == (TrialState.FAILED, 10)
+    assert record.message.startswith(
+        "Given up after 3 attempts (retry.max_attempts) since attempt 8, which had brought it to "
+        "step 80; the last one: "
+    )
+    assert [lost.checkpoint_step for lost in record.lost_attempts] == [
+        *(10, 20, 30, 40, 50, 60, 70, 80),
+        None,
+    ]
+
+
+def test_the_next_runner_knows_what_attempts_came_to() -> None:
+    rig = Rig(parallel(1, n_trials=1, retry={"max_attempts": 2}), objective=None)
+    for n in range(1, 6):
+        lose_after(rig, rig.tuner(), n, checkpoint=n)
+
+    assert rig.machine.running() == [AttemptId(0, 6)]
+
+
+def test_a_script_that_keeps_its_own_files_comes_further_by_its_reports() -> None:
+    rig = Rig(parallel(1, n_trials=1, retry={"max_attempts": 2}), objective=None)
+    tuner = rig.tuner()
+    for n in range(1, 6):
+        tuner.turn()
+        for step in (3 * n, 3 * n + 2):
+            rig.executor.report(AttemptId(0, n), step, loss=1.0)
+        tuner.turn()
+        lose_after(rig, tuner, n, checkpoint=None)
+    assert rig.machine.running() == [AttemptId(0, 6)]
+
+    lose_after(rig, tuner, 6, checkpoint=None)
+    [record] = rig.check()
+    assert (record.state, record.attempt) == (TrialState.FAILED, 6)
+    assert [(lost.first_step, lost.last_step) for lost in record.lost_attempts] == [
+        (3 * n, 3 * n + 2) for n in range(1, 6)
+    ]
+
+
+def test_where_pods_report_to_mlflow_it_is_asked_for_checkpoints() -> None:
+    rig = Rig(parallel(1, n_trials=1, retry={"max_attempts": 2}), objective=None)
+    rig.executor = BringsNoPoints(rig.executor)
+    # Steps 0, 1, 2, …: published by the attempts 1, 1, 2 and 3.
+    rig.picture.logged[CHECKPOINT_METRIC] = [1.0, 1.0, 2.0, 3.0]
+    tuner = rig.tuner()
+    for n in (1, 2, 3, 4):
+        lose_after(rig, tuner, n, checkpoint=None)
+    assert [lost.checkpoint_step for lost in rig.driven.record(0).lost_attempts] == [1, 2, 3]
+    assert rig.driven.record(0).state is TrialState.FAILED
+
+
+def test_what_says_that_a_checkpoint_was_published_is_no_report() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    tuner = rig.tuner()
+    tuner.turn()
+    rig.executor.report(AttemptId(0, 1), 4, **{CHECKPOINT_METRIC: 1.0})
+    tuner.turn()
+    assert rig.diary.points == []
 
 
 def test_attempt_numbers_go_on_after_a_restart_of_the_runner() -> None:

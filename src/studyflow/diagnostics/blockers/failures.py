@@ -17,6 +17,7 @@ from studyflow.reasons import Code, Finding, Level, ReasonCode
 from studyflow.reports.wording import plural, seconds
 from studyflow.spec import StudySpec
 from studyflow.study import failure_signature
+from studyflow.study.attempt_count import count_attempts
 from studyflow.trial import Cause, Consequence
 from studyflow.trial.record import TrialState
 
@@ -32,7 +33,7 @@ def lost_attempts(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
     """Yield that the infrastructure took many attempts away."""
     lost = [(record, attempt) for record in snapshot.records for attempt in record.lost_attempts]
     n, n_trials = len(lost), len(snapshot.counted)
-    most = max((record.attempt for record in snapshot.running), default=0)
+    most = max((count_attempts(r.lost_attempts).n + 1 for r in snapshot.running), default=0)
     is_much = n >= MIN_TRIALS and (2 * n >= n_trials or 2 * most > spec.retry.max_attempts)
     if not is_much:
         return
@@ -51,8 +52,22 @@ def lost_attempts(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
         f"{plural(n, 'attempt')} were lost to the infrastructure, beside "
         f"{plural(n_trials, 'finished trial')}; {n_of_cause} of them as {cause}.",
         f"{remedy}{keeps}.",
-        (f"Trial {record.number}, attempt {last.attempt}: {shown(last.message)}",),
+        (
+            f"Trial {record.number}, attempt {last.attempt}: {shown(last.message)}",
+            *_brought_further(snapshot),
+        ),
     )
+
+
+def _brought_further(snapshot: Snapshot) -> Iterator[str]:
+    """Yield which trials are given up later because lost attempts brought them further."""
+    for record in snapshot.records:
+        count = count_attempts(record.lost_attempts)
+        if count.step is not None:
+            yield (
+                f"Trial {record.number}, attempt {count.since}: it brought the trial to step "
+                f"{count.step}, so retry.max_attempts counts from it."
+            )
 
 
 def failed_alike(snapshot: Snapshot, _: StudySpec) -> Iterator[Finding]:
