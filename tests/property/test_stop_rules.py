@@ -63,7 +63,7 @@ def histories(draw: st.DrawFn) -> tuple[StudySpec, list[TrialRecord], list[Trial
     if n_objectives == 1:
         stop["target"] = draw(st.sampled_from([None, 0.0, 0.5]))
     spec = make_spec(stop=stop, **(TWO_OBJECTIVES if n_objectives == 2 else {}))
-    n = draw(st.integers(0, 12))
+    n = draw(st.integers(0, 15))
     records = [draw(ended(number, n_objectives)) for number in range(n)]
     return spec, records, draw(st.permutations(records))
 
@@ -95,13 +95,21 @@ def words_of_the_rules(
                 last = position
         if known and len(finished) - last >= patience:
             return f"No improvement in the last {patience} finished trials."
-    latest = [r for r in finished if r.number not in before][-spec.stop.alike_failures :]
+    counted = [r for r in finished if r.number not in before]
+    latest = counted[-spec.stop.alike_failures :]
     is_alike = (
         len(latest) == spec.stop.alike_failures
         and all(r.cause is Cause.USER_ERROR for r in latest)
         and len({failure_signature(r) for r in latest}) == 1
     )
-    return f"Trials {', '.join(str(r.number) for r in latest)} failed alike" if is_alike else None
+    if is_alike:
+        return f"Trials {', '.join(str(r.number) for r in latest)} failed alike"
+    n, n_recent = 6 * spec.stop.alike_failures, 2 * spec.stop.alike_failures
+    for message in ("it broke", "it burst"):
+        alike = [r.cause is Cause.USER_ERROR and r.message == message for r in counted[-n:]]
+        if len(alike) == n and 2 * sum(alike) >= n and 2 * sum(alike[-n_recent:]) >= n_recent:
+            return f"{sum(alike)} of the last {n} trials failed alike (user-error): {message}"
+    return None
 
 
 @given(histories(), st.integers(0, 12))

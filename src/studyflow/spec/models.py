@@ -156,8 +156,8 @@ class StopSpec(Part):
     alike_failures: Whole = Field(
         default=5,
         ge=1,
-        description="End when this many trials in a row fail in the same way: the script or its "
-        "environment is broken, and more GPU time will not mend it.",
+        description="End when this many trials in a row fail in the same way, or half of six times "
+        "as many: the script or its environment is broken, and more GPU time will not mend it.",
     )
 
 

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
@@ -17,6 +18,15 @@ from studyflow.study.budget import by_end, is_counted, n_trials_to_finish
 from studyflow.study.front import Front
 from studyflow.trial import Cause, Consequence
 from studyflow.trial.record import TrialRecord, TrialState
+
+RATE_WINDOW: Final = 6
+"""Of so many times `stop.alike_failures` latest trials, half failing alike ends the study, too. A
+study whose failures are rarer than every fourth trial is ended by it no more often than by failures
+in a row; with every second one failing, in whatever order, it is as good as certain."""
+
+RECENT_WINDOW: Final = 2
+"""The same must hold for so many times `stop.alike_failures` latest trials: what failed for a while
+and works again goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +106,8 @@ class StopRules:
         return (
             self._target_reached()
             or self._no_improvement()
-            or self._alike_failures(finished_before, barred_nodes)
+            or self._alike_in_a_row(finished_before, barred_nodes)
+            or self._alike_in_half(finished_before, barred_nodes)
         )
 
     def _target_reached(self) -> StopReason | None:
@@ -118,27 +129,53 @@ class StopRules:
         message = f"No improvement in the last {patience} finished trials."
         return StopReason(Reason(Code.NO_IMPROVEMENT, message))
 
-    def _alike_failures(
+    def _alike_in_a_row(
         self, finished_before: Collection[int], barred_nodes: Collection[str]
     ) -> StopReason | None:
         latest = self._latest(self._spec.stop.alike_failures, finished_before)
         if latest is None:
             return None
-        if any(r.cause is None or r.cause.consequence is not Consequence.FAIL for r in latest):
+        if not all(map(_has_failed, latest)):
             return None
         if len({failure_signature(record) for record in latest}) > 1:
             return None
         if all(record.node in barred_nodes for record in latest):
             return None
         numbers = ", ".join(str(record.number) for record in latest)
-        last, again = latest[-1], _again(self._spec, len(self._finished))
-        hint = (
-            f"{last.hint} Then {again}."
-            if last.hint
-            else "the script or its environment is broken, whatever the parameters; mend it and "
-            f"{again}."
+        broken = "the script or its environment is broken, whatever the parameters; mend it and"
+        return self._failed_alike(f"Trials {numbers}", latest[-1], broken)
+
+    def _alike_in_half(
+        self, finished_before: Collection[int], barred_nodes: Collection[str]
+    ) -> StopReason | None:
+        """Return that half of the latest trials failed alike, if others succeeded between them.
+
+        What is infeasible counts as a trial that did not: the sampler learns from it.
+        """
+        limit = self._spec.stop.alike_failures
+        latest = self._latest(RATE_WINDOW * limit, finished_before)
+        if latest is None:
+            return None
+        failed = [r for r in latest if _has_failed(r) and r.node not in barred_nodes]
+        signatures = Counter(map(failure_signature, failed))
+        if not signatures or 2 * signatures.most_common(1)[0][1] < len(latest):
+            return None
+        signature, _ = signatures.most_common(1)[0]
+        alike = [record for record in failed if failure_signature(record) == signature]
+        recent = {record.number for record in latest[-RECENT_WINDOW * limit :]}
+        if 2 * sum(record.number in recent for record in alike) < len(recent):
+            return None
+        which = f"{len(alike)} of the last {len(latest)} trials"
+        mend = (
+            "mend the script or its environment, or leave out of the search space what it fails "
+            "with, and"
         )
-        message = f"Trials {numbers} failed alike ({last.cause}): {last.message}"
+        return self._failed_alike(which, alike[-1], mend)
+
+    def _failed_alike(self, which: str, last: TrialRecord, remedy: str) -> StopReason:
+        again = _again(self._spec, len(self._finished))
+        hint = f"{last.hint} Then {again}." if last.hint else f"{remedy} {again}."
+        message = f"{which} failed alike ({last.cause}): {last.message}"
         return StopReason(Reason(Code.FAILED_ALIKE, message, hint))
 
     def _latest(self, n: int, finished_before: Collection[int]) -> list[TrialRecord] | None:
@@ -224,6 +261,11 @@ def why_fruitless(
 def describe_time_limit(spec: StudySpec) -> str:
     """Return that a study's time is up, without a full stop."""
     return f"The time budget of {spec.budget.timeout_seconds:g} s is spent (budget.timeout_seconds)"
+
+
+def _has_failed(record: TrialRecord) -> bool:
+    """Return whether script or environment is to blame for a trial's end."""
+    return record.cause is not None and record.cause.consequence is Consequence.FAIL
 
 
 def _ending(record: TrialRecord) -> str:

@@ -15,6 +15,7 @@ from studyflow.study import (
 )
 from studyflow.study.stop_rules import failure_signature
 from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord
 
 TWO = [
     {"metric": "loss", "direction": "minimize"},
@@ -122,6 +123,72 @@ def test_failures_by_parameters_or_infrastructure_never_stop_the_study(cause: Ca
     spec = make_spec(stop={"alike_failures": 2})
 
     assert stop_reason(spec, [record(i, cause=cause, message="same") for i in range(9)]) is None
+
+
+def history(pattern: str) -> list[TrialRecord]:
+    """Return finished trials: complete (.), infeasible (o), failed (F, on a node n, or as G)."""
+    made = {
+        ".": lambda n: record(n, 1.0),
+        "o": lambda n: record(n, cause=Cause.HOST_OOM, message=f"OSError: part {n}"),
+        "F": lambda n: record(n, message=f"OSError: part {n}"),
+        "n": lambda n: replace(record(n, message=f"OSError: part {n}"), node="n1"),
+        "G": lambda n: record(n, message=f"KeyError: {n}"),
+    }
+    return [made[kind](number) for number, kind in enumerate(pattern)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "stops"),
+    [
+        (".F" * 9, True),
+        ("F." * 9, True),
+        ("..FF" * 5, True),
+        ("oF" * 9, True),
+        ("FG" * 9, True),
+        ("n." * 9, True),
+        ("." * 40 + ".F" * 9, True),
+        (".F" * 8, False),  # too few to tell
+        (".F.F.F.F" + ".." + ".F.F.F.F", False),
+        ("..F" * 30, False),
+        (".F.G" * 20, False),
+        ("o." * 30, False),
+        ("ooo" * 30, False),
+        ("FF.FF.FF.FF.FF" + "....", False),  # it works again
+        ("FF.FF.FF.FF.FF" + "....F", False),
+    ],
+)
+def test_half_of_the_latest_trials_failing_alike_stops_the_study(pattern: str, stops: bool) -> None:
+    reason = stop_reason(make_spec(stop={"alike_failures": 3}), history(pattern))
+
+    assert (reason is not None) is stops
+    assert reason is None or reason.reason.code is Code.FAILED_ALIKE
+
+
+def test_failures_between_successes_are_told_with_their_share_and_the_way_out() -> None:
+    spec = make_spec(stop={"alike_failures": 3}, budget={"n_trials": 60})
+    reason = stop_reason(spec, history(".F" * 9))
+
+    assert reason is not None
+    assert reason.is_failure
+    assert reason.message == (
+        "9 of the last 18 trials failed alike (user-error): OSError: part 17 Hint: mend the script "
+        "or its environment, or leave out of the search space what it fails with, and run the "
+        "study again."
+    )
+
+
+def test_of_failures_between_successes_those_on_a_node_that_is_left_out_do_not_count() -> None:
+    spec = make_spec(stop={"alike_failures": 3})
+
+    assert stop_reason(spec, history("n." * 9), barred_nodes={"n1"}) is None
+    assert stop_reason(spec, history("n." * 9), barred_nodes={"n2"}) is not None
+
+
+def test_failures_between_successes_that_stopped_an_earlier_runner_do_not_stop_the_next() -> None:
+    spec, trials = make_spec(stop={"alike_failures": 3}), history(".F" * 17)
+
+    assert stop_reason(spec, trials, finished_before=range(18)) is None
+    assert stop_reason(spec, trials, finished_before=range(16)) is not None
 
 
 def test_cancelled_and_taken_over_trials_neither_stop_a_study_nor_hide_a_reason() -> None:
