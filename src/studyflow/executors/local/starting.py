@@ -83,7 +83,8 @@ class SupervisorStarter:
             cgroup: Control group for the script; `None` where it gets none.
 
         Raises:
-            ExecutorUnavailable: The machine has no room for a process now.
+            ExecutorUnavailable: The machine has no room for a process now, or the attempt's folder
+                was removed a moment ago.
             ExecutorError: The operating system will not start a process with such arguments.
         """
         launch = attempt.launch
@@ -113,6 +114,10 @@ class SupervisorStarter:
             if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM):
                 raise ExecutorUnavailable(
                     f"Attempt {attempt.id} cannot be started now: {error.strerror}."
+                ) from error
+            if not attempt.folder.is_dir():
+                raise ExecutorUnavailable(
+                    f"Attempt {attempt.id} was not started: {attempt.folder} was removed."
                 ) from error
             raise ExecutorError(
                 f"Attempt {attempt.id} cannot be started: {error}.",

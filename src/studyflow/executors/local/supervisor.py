@@ -84,12 +84,16 @@ def main(arguments: list[str]) -> None:
     started_at = time.time()
     group = None if cgroup == "-" or not _make_cgroup(cgroup) else cgroup
     _write(PID, _pids(os.getpid(), None, started_at, group))
-    if _is_file(STOP):
+    is_stopped, work = _is_file(STOP), _open_work()
+    if is_stopped or work is None:
         if group is not None:
             _remove_cgroup(group)
-        _write(EXIT, _ending("stopped", None, started_at, oom=False, finished_first=False))
+        # Whoever removes the folder at this moment must find no new file in it.
+        if is_stopped or os.path.lexists(LOCK):
+            how = "stopped" if is_stopped else "removed"
+            _write_if_possible(EXIT, _ending(how, None, started_at))
         return
-    supervision = _Supervision(command, started_at, float(grace), lock, group)
+    supervision = _Supervision(command, work, started_at, float(grace), lock, group)
     supervision.run(None if timeout == "-" else float(timeout))
 
 
@@ -99,12 +103,14 @@ class _Supervision:
     def __init__(
         self,
         command: list[str],
+        work: int,
         started_at: float,
         grace_seconds: float,
         lock: int,
         cgroup: str | None,
     ) -> None:
         self._command = command
+        self._work = work
         self._started_at = started_at
         self._grace_seconds = grace_seconds
         self._lock = lock
@@ -122,7 +128,7 @@ class _Supervision:
         """Start the script, wait for its end, kill what it left, record the ending."""
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         oom_kills = RecentKills()
-        script = _start(self._command, self._cgroup)
+        script = _start(self._command, self._work, self._cgroup)
         _write_if_possible(PID, _pids(os.getpid(), script, self._started_at, self._cgroup))
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
 
@@ -223,7 +229,18 @@ def _take_lock() -> int | None:
             return lock
 
 
-def _start(command: list[str], cgroup: str | None) -> int:
+def _open_work() -> int | None:
+    """Return a descriptor of the script's folder; `None` while somebody removes the attempt's.
+
+    By it a script starts that folder or not: a failure to start is its own then, or its command's.
+    """
+    try:
+        return os.open(WORK, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _start(command: list[str], work: int, cgroup: str | None) -> int:
     parent = os.getpid()
     script = os.fork()
     if script:
@@ -241,7 +258,7 @@ def _start(command: list[str], cgroup: str | None) -> int:
             signal.signal(number, signal.SIG_DFL)
         if cgroup is not None:
             _put(f"{cgroup}/cgroup.procs", b"0")  # itself, and so all that it starts
-        os.chdir(WORK)
+        os.fchdir(work)
         os.execvp(command[0], command)  # noqa: S606
     except OSError as error:
         os.write(2, f"cannot start {command[0]}: {error}\n".encode(errors="replace"))

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 from tests.unit.executors.local.bench import (
     COUNTED,
+    FIRST,
     Bench,
     a_trial,
     as_it_was_claimed,
     until,
 )
 
+from studyflow.errors import ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState
 from studyflow.executors.local import attempt as attempt_module
+from studyflow.executors.local import supervisor
 from studyflow.executors.local.attempt import Attempt, LockState, lock_state
 from studyflow.executors.local.command import Surroundings
 from studyflow.executors.local.starting import SupervisorStarter
+from studyflow.reasons import Code
 from studyflow.testing.executor_contract import Watch
 from studyflow.trial import Cause
 
@@ -62,6 +67,33 @@ def test_an_attempt_that_was_never_started_can_be_stopped(
     assert status.outcome is not None
     assert status.outcome.cause is Cause.CANCELLED
     assert bench.log() == ""
+
+
+@pytest.mark.fault("F67")
+def test_an_attempt_whose_folder_is_being_removed_as_it_starts_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(COUNTED)
+    attempt = as_it_was_claimed(bench, monkeypatch)
+    (bench.folder(attempt) / supervisor.WORK).rmdir()
+    executor = bench.executor()
+    status = Watch(executor, 10.0).until_ended(executor.submit(a_trial()))
+    assert status.outcome is not None
+    assert (status.outcome.cause, status.exit_code) == (Cause.LOST, None)
+    assert status.outcome.reason.code is Code.FOLDER_REMOVED
+
+
+@pytest.mark.fault("F67")
+def test_a_start_in_a_folder_that_was_removed_is_worth_another_try(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(COUNTED)
+    folder = bench.folder(as_it_was_claimed(bench, monkeypatch))
+    attempt = Attempt(FIRST, folder)
+    shutil.rmtree(folder)
+
+    with pytest.raises(ExecutorUnavailable, match=r"Attempt 0-1 was not started: .* was removed"):
+        SupervisorStarter(Surroundings(bench.cwd, {})).start(attempt, None)
 
 
 def test_a_runner_killed_before_its_claim_leaves_no_attempt(bench: Bench) -> None:
