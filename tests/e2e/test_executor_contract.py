@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
+from tests.e2e.claims import checkpoint_claim
 from tests.e2e.images import image
 from tests.e2e.kubectl import Kubectl, until
 
@@ -127,6 +130,7 @@ class KubernetesPlace:
         self._kubectl = kubectl
         self._folder = folder
         self._executors: list[ExecutorWithLogs] = []
+        self._cleanup = ExitStack()
 
     def executor(
         self,
@@ -135,10 +139,14 @@ class KubernetesPlace:
         timeout_seconds: float | None = None,
         stop_grace_seconds: float = 0.2,
     ) -> ExecutorWithLogs:
+        kubernetes: dict[str, Any] = {"stop_grace_seconds": max(1, math.ceil(stop_grace_seconds))}
+        if script is Script.CHECKPOINTS:
+            claim = self._cleanup.enter_context(checkpoint_claim(self._kubectl))
+            kubernetes["checkpoints"] = {"claim": claim, "sub_path": uuid.uuid4().hex}
         spec = spec_of(
             ["python", "-c", TELL_THE_LOG + script.value],
             timeout_seconds=timeout_seconds,
-            kubernetes={"stop_grace_seconds": max(1, math.ceil(stop_grace_seconds))},
+            kubernetes=kubernetes,
         )
         executor = ReportingExecutor(
             KubernetesExecutor(spec, api=KubernetesApi(self._kubectl.namespace), root=self._folder)
@@ -163,6 +171,7 @@ class KubernetesPlace:
     def close(self) -> None:
         for executor in self._executors:
             executor.close()
+        self._cleanup.close()
 
 
 N_TRIES = 5
