@@ -11,6 +11,7 @@ from typing import Final
 from studyflow.backup.archive import Advance, ArchiveWriter, is_inside
 from studyflow.backup.manifest import Member
 from studyflow.executors.local.attempt import LockState, lock_state
+from studyflow.executors.local.files import CHECKPOINTS
 
 _RUNNER_LOCK: Final = "runner.lock"
 _TRIALS: Final = "trials"
@@ -94,8 +95,8 @@ def is_of_living(root: Path, path: Path) -> bool:
         path: Something below it.
     """
     parts = path.relative_to(root).parts
-    if len(parts) < 2:
-        return False
+    if len(parts) < 2 or (parts[1] == _TRIALS and parts[3:4] == (CHECKPOINTS,)):
+        return False  # checkpoints are a script's: it goes on from them, whatever their names
     if parts[1] == _RUNNER_LOCK or (parts[1] == _TRIALS and path.name.startswith(".")):
         return True
     if len(parts) == 4 and parts[1] == _TRIALS:

@@ -64,6 +64,7 @@ def current_trial(defaults: Mapping[str, ParamValue] | None = None) -> CurrentTr
 
     Raises:
         DocumentError: `STUDYFLOW_TRIAL` or `STUDYFLOW_PARAMS` cannot be read.
+        OSError: See `checkpoint_dir`, which this calls.
     """
     return session().current_trial(defaults or {})
 

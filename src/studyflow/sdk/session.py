@@ -116,6 +116,7 @@ class Session:
 
         Raises:
             DocumentError: `STUDYFLOW_PARAMS` cannot be read.
+            OSError: See `checkpoint_dir`.
         """
         trial = self._trial
         if trial is None:

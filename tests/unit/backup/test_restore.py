@@ -175,6 +175,23 @@ def test_an_attempt_that_runs_is_not_in_a_backup(home: Path) -> None:
     assert list((home / "studies/demo/open").iterdir()) == []
 
 
+def test_checkpoints_are_in_a_backup_whatever_their_names(home: Path) -> None:
+    checkpoints = home / "studies/demo/trials/2/checkpoints"
+    files = [
+        checkpoints / ".attempts/1/files/.state",
+        checkpoints / ".attempts/1/published/1/manifest.json",
+        checkpoints / "left-by-an-older-version.pt",
+    ]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("epoch 3")
+    assert invoke("backup", "b.tar").exit_code == 0
+    home.rename("gone")
+    restored("b.tar")
+
+    assert [file.read_text() for file in files] == ["epoch 3"] * 3
+
+
 def test_another_home_has_artifacts_of_its_own(home: Path, tmp_path: Path) -> None:
     invoke("backup", "b.tar")
 
