@@ -3,39 +3,57 @@
 #   docker build -t registry.example/studyflow/orchestrator:0.1.0 .
 # The builder's own pip settings say where packages come from.
 
-FROM python:3.11-slim AS wheel
+# python:3.11-slim by its digest, the same in all Dockerfiles: locks/base-image.txt.
+ARG PYTHON_IMAGE=docker.io/library/python@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7
+
+# What builds and describes the image, and stays out of it.
+FROM ${PYTHON_IMAGE} AS tools
+COPY locks/tools.txt /locks/
+RUN python -m venv /tools && \
+    /tools/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /locks/tools.txt
+
+FROM tools AS wheel
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+RUN /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
-# The packages that studyflow needs, from its metadata alone. A stage of its own, so that the next one
-# is built again when this list changes, and not whenever pyproject.toml does.
-FROM python:3.11-slim AS requirements
-COPY constraints.txt pyproject.toml /deps/
-RUN python -c "import tomllib; \
-extras = tomllib.load(open('/deps/pyproject.toml', 'rb'))['project']; \
-named = extras['dependencies'] + [r for rs in extras['optional-dependencies'].values() for r in rs]; \
-dev = set(extras['optional-dependencies']['dev']); \
-print('\n'.join(r for r in named if r not in dev and not r.startswith('studyflow')))" \
-    > /deps/requirements.txt
-
-FROM python:3.11-slim
+FROM ${PYTHON_IMAGE} AS installed
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     STUDYFLOW_HOME=/var/lib/studyflow \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     MLFLOW_DISABLE_TELEMETRY=true \
     DO_NOT_TRACK=true
-COPY --from=requirements /deps/constraints.txt /deps/requirements.txt /tmp/deps/
+# pg_dump and its way back, for `studyflow backup`: as new as any server that Debian has.
+RUN apt-get update && \
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends postgresql-client && \
+    rm -rf /var/lib/apt/lists/*
+COPY constraints.txt locks /tmp/locks/
+# torch: the default index's build for CUDA, or by --build-arg TORCH_LOCK=torch-cpu the small one, which an index has
+# that TORCH_INDEX or the builder's pip settings name.
+ARG TORCH_LOCK=torch
+ARG TORCH_INDEX=""
+RUN /tmp/locks/install-torch "$TORCH_LOCK" "$TORCH_INDEX"
+# Nearly all of the rest; a change of studyflow's code leaves it in the cache.
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/locks/orchestrator.txt
 # MLflow reads an object store through a client that it does not bring along:
 #   --build-arg EXTRA_PACKAGES=boto3        S3; google-cloud-storage, azure-storage-blob for others
+# Its version and digest are not checked, but for those that constraints.txt knows.
 ARG EXTRA_PACKAGES=""
-# Nearly all of the image; a change of studyflow's code leaves it in the cache.
-RUN pip install --no-cache-dir --constraint /tmp/deps/constraints.txt \
-    --requirement /tmp/deps/requirements.txt ${EXTRA_PACKAGES}
+RUN if [ -n "${EXTRA_PACKAGES}" ]; then \
+    pip install --no-cache-dir --constraint /tmp/locks/constraints.txt ${EXTRA_PACKAGES}; fi
 COPY --from=wheel /wheels /tmp/wheels
-RUN pip install --no-cache-dir --no-deps /tmp/wheels/*.whl
+RUN pip install --no-cache-dir --no-deps /tmp/wheels/*.whl && pip check
+
+# The image's bill of materials: all Python packages in it. Tests compare it with its schema, which takes minutes.
+FROM installed AS described
+COPY --from=tools /tools /tools
+RUN /tools/bin/cyclonedx-py environment --no-validate --spec-version 1.6 --output-reproducible \
+    --output-format JSON --output-file /sbom.cdx.json "$(command -v python)"
+
+FROM installed
+COPY --from=described /sbom.cdx.json /usr/share/sbom/
 WORKDIR /opt/studyflow
 COPY flows flows
 COPY prefect.yaml ./

