@@ -22,7 +22,13 @@ from studyflow.storage.opening import (
 )
 from studyflow.storage.patient import PatientStorage
 from studyflow.storage.process_lock import ProcessLock
-from studyflow.storage.urls import DEFAULT_FOLDER, default_storage_url, file_of, redacted
+from studyflow.storage.urls import (
+    DEFAULT_FOLDER,
+    default_storage_url,
+    file_of,
+    redacted,
+    unverified_host,
+)
 
 __all__ = [
     "DEFAULT_FOLDER",
@@ -38,4 +44,5 @@ __all__ = [
     "quiet_optuna",
     "redacted",
     "storage_errors",
+    "unverified_host",
 ]

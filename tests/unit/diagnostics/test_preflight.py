@@ -19,6 +19,7 @@ from studyflow.diagnostics.preflight.machine import (
     check_webhook,
 )
 from studyflow.diagnostics.preflight.servers import (
+    check_connections,
     check_mlflow,
     check_prefect,
     check_storage,
@@ -221,3 +222,21 @@ def test_the_command_ends_with_1_for_a_problem_and_0_without(
     assert ill.exit_code == 1
     (problem,) = (row for row in json.loads(ill.stdout) if row["level"] == "problem")
     assert problem["text"] == "1 seen: 0, but a trial asks for 2"
+
+
+def test_a_database_that_need_not_prove_who_it_is_is_a_warning(tmp_path: Path) -> None:
+    def asked(storage: str, **variables: str) -> list[tuple[str, Level]]:
+        settings = Settings.resolve(home=tmp_path, storage=storage, environment={})
+        return [(f.subject, f.level) for f in check_connections(settings, variables)]
+
+    remote = "postgresql://ann:secret@db.example/studies"
+    settings = Settings.resolve(home=tmp_path, storage=remote, tracking=remote, environment={})
+    found = check_connections(settings, {})
+
+    assert asked(remote) == [("storage", Level.WARNING)]
+    assert asked(f"{remote}?sslmode=verify-full") == []
+    assert asked(remote, PGSSLMODE="verify-full") == []
+    assert asked("postgresql://ann@localhost/studies") == []
+    assert [finding.subject for finding in found] == ["storage", "MLflow"]
+    assert "secret" not in str(found)
+    assert "sslmode=verify-full" in str(found[0].hint)

@@ -110,7 +110,7 @@ def check_restricted(owner: str, pod: Manifest) -> None:
         assert container["imagePullPolicy"] == "IfNotPresent", name
     for volume in spec.get("volumes", []):
         kinds = volume.keys() - {"name"}
-        assert kinds <= {"emptyDir", "configMap", "persistentVolumeClaim"}, owner
+        assert kinds <= {"emptyDir", "configMap", "persistentVolumeClaim", "secret"}, owner
         assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": ""}), owner
 
 

@@ -21,6 +21,7 @@ from studyflow.diagnostics.preflight.machine import (
     check_webhook,
 )
 from studyflow.diagnostics.preflight.servers import (
+    check_connections,
     check_mlflow,
     check_prefect,
     check_storage,
@@ -57,7 +58,11 @@ def examine(
     kind = executor_kind(settings.executor)
     servers.append((kind.subject, lambda: kind.preflight(settings, study)))
     waiting = [(what, Background(f"preflight-{what}", check)) for what, check in servers]
-    findings = [*check_packages(needed_extras(settings)), *check_folder(settings.home)]
+    findings = [
+        *check_packages(needed_extras(settings)),
+        *check_folder(settings.home),
+        *check_connections(settings),
+    ]
     for what, check in waiting:
         findings += _result(what, check, patience_seconds)
     if study is not None and study.notify is not None:

@@ -12,7 +12,7 @@ from studyflow.executors.registry import executor_kind
 from studyflow.reasons import Code, Finding, Level
 from studyflow.servers.prefect import prefect_api
 from studyflow.settings import Settings
-from studyflow.storage import redacted
+from studyflow.storage import redacted, unverified_host
 
 
 def check_storage(url: str) -> list[Finding]:
@@ -36,6 +36,28 @@ def check_storage(url: str) -> list[Finding]:
     if n is None:
         return [Finding.ok("storage", f"{shown} can be read and written")]
     return [Finding.ok("storage", f"{shown} with {n} {'study' if n == 1 else 'studies'}")]
+
+
+def check_connections(
+    settings: Settings, environment: Mapping[str, str] | None = None
+) -> list[Finding]:
+    """Return which databases on other networks need not prove that they are the right ones."""
+    env = os.environ if environment is None else environment
+    urls = {"storage": settings.storage_url, "MLflow": settings.tracking_uri or ""}
+    hosts = {subject: unverified_host(url, env) for subject, url in urls.items()}
+    return [
+        Finding(
+            Code.CONNECTION_UNVERIFIED,
+            Level.WARNING,
+            subject,
+            f"{host} is reached without proof that it is the right server: who is between can read "
+            "the password and change results",
+            "add ?sslmode=verify-full to the address, and name the authority by sslrootcert "
+            "(sslrootcert=system for a public one)",
+        )
+        for subject, host in hosts.items()
+        if host is not None
+    ]
 
 
 def check_mlflow(settings: Settings) -> list[Finding]:
