@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 
 # They share the one namespace of the whole system.
-_SYSTEM = {"test_docs.py", "test_form.py", "test_system.py"}
+_SYSTEM = {"test_backup.py", "test_docs.py", "test_form.py", "test_system.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
