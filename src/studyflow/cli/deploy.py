@@ -21,6 +21,7 @@ from studyflow.spec import SamplerName
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the deployment; the study's by default.")
 @click.option("--pool", help="Work pool whose worker starts the runs; `studyflow` by default.")
+@click.option("--namespace", help="Kubernetes namespace of the trials; the pool's by default.")
 @click.option("--serve", is_flag=True, help="Start the runs from this process, until Ctrl-C.")
 @click.option("--cron", metavar="EXPRESSION", help='When to run, such as "0 3 * * *".')
 @click.option("--interval", metavar="TIME", help="How often to run: 90 (seconds), 30m, 6h, 1d.")

@@ -40,6 +40,8 @@ class Deployment:
     """`None` for the study's name."""
     pool: str | None = None
     """Work pool whose worker starts the runs; `None` for `DEFAULT_POOL`."""
+    namespace: str | None = None
+    """Kubernetes namespace of the trials, where runs are pods; `None` for the pool's default."""
     serve: bool = False
     """Whether this process starts the runs, as long as it lives, instead of a pool's worker."""
     cron: str | None = None
@@ -127,6 +129,11 @@ class Deployment:
             yield (
                 f"--serve runs studies here and --pool {self.pool} by a worker. "
                 "Hint: leave one of them out."
+            )
+        if self.serve and self.namespace is not None:
+            yield (
+                f"--serve runs studies here, and --namespace {self.namespace} is for runs that are "
+                "pods. Hint: leave it out, and set STUDYFLOW_NAMESPACE."
             )
         if self.cron is not None and self.interval is not None:
             yield "--cron and --interval are two schedules. Hint: deploy twice, by another --name."

@@ -31,6 +31,9 @@ FLOW: Final = "run_study.py:run_study"
 IMAGE_FOLDER: Final = "/opt/studyflow"
 """Where the flows lie in the orchestrator's image; see the Dockerfile."""
 
+TRIALS_NAMESPACE: Final = "trials_namespace"
+"""Job variable of the cluster's work pool; see k8s/base/servers/flow-run-job.yaml."""
+
 STRATEGIES: Final = {
     "skip": ConcurrencyLimitStrategy.CANCEL_NEW,
     "queue": ConcurrencyLimitStrategy.ENQUEUE,
@@ -79,9 +82,20 @@ def build(
         spec: Its study.
         pool: Whose worker starts the runs; `None` for this process.
         flows: Folder of the flows' files.
+
+    Raises:
+        PrefectError: A namespace was asked for, and the pool's runs are no pods.
     """
     path = Path(deployment.study).absolute()
     is_here = pool is None or pool.type == "process"
+    if is_here and deployment.namespace is not None:
+        raise PrefectError(
+            f"--namespace {deployment.namespace} is for runs that are pods, and those of the work "
+            "pool are processes.",
+            hint="name a pool of the cluster by --pool, or set STUDYFLOW_NAMESPACE where the "
+            "worker runs.",
+        )
+    variables = {TRIALS_NAMESPACE: deployment.namespace} if deployment.namespace else {}
     study = str(path) if is_here else f"{path.read_text().rstrip()}\n"  # a line's end makes it text
     # The form offers the study files of this folder: pods would not find a laptop's.
     with chdir(Path.cwd() if is_here or Path.cwd() == Path(IMAGE_FOLDER) else flows):
@@ -94,6 +108,7 @@ def build(
             schedule=schedule_of(deployment),
             concurrency_limit=limit_of(deployment),
             work_pool_name=None if pool is None else pool.name,
+            job_variables=variables,
             paused=False,  # as it was left when it was served last
         )
     if not is_here:

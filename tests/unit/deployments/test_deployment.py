@@ -67,6 +67,7 @@ def test_all_problems_are_told_together(tmp_path: Path) -> None:
         ({"interval": "6 weeks"}, "--interval must be a time above zero, but is '6 weeks'"),
         ({"interval": "6h", "timezone": "europe/berlin"}, "Hint: such as Europe/Berlin"),
         ({"timezone": "UTC"}, "--timezone belongs to a schedule"),
+        ({"serve": True, "namespace": "a"}, "--namespace a is for runs that are pods"),
         ({"study": "none.yaml"}, "none.yaml"),
     ],
 )

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import yaml
 
 from studyflow.deployments.deployment import Deployment
+from studyflow.errors import PrefectError
+from studyflow.spec import StudySpec
 
 pytestmark = pytest.mark.filterwarnings("default")
+
+ROOT = Path(__file__).parents[3]
+SPEC = StudySpec.from_mapping(
+    {
+        "name": "demo",
+        "objectives": [{"metric": "loss", "direction": "minimize"}],
+        "search_space": {"x": {"type": "float", "low": 0, "high": 1}},
+        "budget": {"n_trials": 3},
+        "trial": {"command": ["python", "train.py"]},
+    }
+)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +77,34 @@ def test_only_runs_that_join_have_no_limit(
     made = limit_of(Deployment("study.yaml", on_collision=on_collision, concurrency_limit=limit))
 
     assert (made and (made.limit, made.collision_strategy.value)) == found
+
+
+def test_a_namespace_becomes_the_job_variable_of_the_cluster_s_pool(tmp_path: Path) -> None:
+    from prefect.client.schemas.objects import WorkPool
+
+    from studyflow.orchestration.deployments import build
+
+    (tmp_path / "study.yaml").write_text(SPEC.to_yaml())
+    file, flows = str(tmp_path / "study.yaml"), ROOT / "flows"
+    pods, processes = (
+        WorkPool(name="some", type=kind, default_queue_id=uuid4())
+        for kind in ("kubernetes", "process")
+    )
+
+    for namespace, variables in ((None, {}), ("a", {"trials_namespace": "a"})):
+        made = build(Deployment(file, namespace=namespace), SPEC, pods, flows)
+        assert made.job_variables == variables
+    for pool in (processes, None):
+        with pytest.raises(PrefectError, match="are processes"):
+            build(Deployment(file, namespace="a"), SPEC, pool, flows)
+
+
+def test_the_job_variable_is_one_of_the_cluster_s_pool() -> None:
+    from studyflow.orchestration.deployments import TRIALS_NAMESPACE
+
+    template = yaml.safe_load((ROOT / "k8s" / "base" / "servers" / "flow-run-job.yaml").read_text())
+
+    assert TRIALS_NAMESPACE in template["variables"]["properties"]
 
 
 @pytest.mark.parametrize(("text", "is_one"), [("0 3 * * 1", True), ("0 25 * * *", False)])
