@@ -22,7 +22,8 @@ _OUTSIDE_SIGNALS: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGH
 """Signals that somebody else sends: an administrator, a machine that shuts down."""
 
 _CHILD_KILLED: Final = re.compile(
-    r"killed by signal: Killed|^Killed\b|exitcode *: -9\b|died with <Signals\.SIGKILL"
+    r"killed by signal: Killed|^Killed\b|: line \d+: +\d+ Killed\b|exitcode *: -9\b"
+    r"|died with <Signals\.SIGKILL"
     r"|terminated with signal SIGKILL|SIGKILL\(-9\)|process pool was terminated abruptly",
     re.MULTILINE,
 )
