@@ -12,6 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.storage.changes import TrialChange, change_trial
+from studyflow.storage.database_trials import DatabaseTrials
 
 _T = TypeVar("_T")
 
@@ -20,11 +21,13 @@ class ForwardingStorage(BaseStorage):
     """Passes every call of Optuna's storage interface through `_pass`.
 
     Args:
-        storage: The storage behind it. A plain database is given Optuna's cache, as in any study.
+        storage: The storage behind it. A plain database is given a cache, as in any study.
     """
 
     def __init__(self, storage: BaseStorage) -> None:
-        self._storage = optuna.storages.get_storage(storage)
+        self._storage = (
+            DatabaseTrials(storage) if isinstance(storage, optuna.storages.RDBStorage) else storage
+        )
 
     def _pass(self, method: str, call: Callable[[], _T]) -> _T:  # noqa: ARG002 - for subclasses
         """Make one call of a method, and return what it returns."""

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 from optuna.distributions import BaseDistribution
@@ -18,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.errors import TrialTaken
 from studyflow.storage import ForwardingStorage, TrialChange
+from studyflow.storage.database_trials import own_copy
 from studyflow.study import storage_form as form
 
 
@@ -29,6 +31,8 @@ class _Fence:
     """Its attributes, as they were when its writer decided."""
     end: TrialChange
     """What is written with its state."""
+    shown: FrozenTrial | None = None
+    """The trial as its writer sees it, until something is written; `None` to read it."""
 
 
 _STATE_ALONE: Final = TrialChange()
@@ -49,6 +53,12 @@ class AttemptStorage(ForwardingStorage):
         """Whether a trial that is made or taken from the queue is to be claimed."""
         self._holder: str | None = None
         """Site that such a trial is claimed for."""
+        self._has_queue = True
+        """Whether enqueued points may wait to be tried."""
+        self._params: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}
+        """By trial that is asked for, its parameters: written together once all are chosen."""
+        self.n_writes = 0
+        """How many writes of trials were begun here so far."""
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         """By trial: what the storage gave, and what is shown of it."""
 
@@ -65,32 +75,43 @@ class AttemptStorage(ForwardingStorage):
         Raises:
             TrialTaken: Others have gone on with it. The write has not happened.
         """
-        self._fences[frozen._trial_id] = _Fence(form.ownership(frozen.user_attrs), end)
+        expected = form.ownership(frozen.user_attrs)
+        self._fences[frozen._trial_id] = _Fence(expected, end, form.of_one_attempt(frozen))
         try:
             yield
         finally:
             del self._fences[frozen._trial_id]
 
     @contextmanager
-    def asking(self, holder: str | None) -> Iterator[None]:
-        """Claim the trial that is asked for, before its parameters are chosen.
+    def asking(self, holder: str | None, *, has_queue: bool = True) -> Iterator[None]:
+        """Claim the trial that is asked for, and write its parameters once all are chosen.
+
+        Args:
+            holder: Site that claims it.
+            has_queue: Whether enqueued points may wait to be tried; else none is looked for.
 
         Raises:
             TrialTaken: Another runner has taken it meanwhile.
         """
         known = set(self._fences)
-        self._asks, self._holder = True, holder
+        self._asks, self._holder, self._has_queue = True, holder, has_queue
         try:
             yield
+            for trial_id, params in self._params.items():
+                self._change(trial_id, TrialChange(params=params))
         finally:
-            self._asks = False
+            self._asks, self._has_queue = False, True
+            self._params.clear()
             for trial_id in self._fences.keys() - known:
                 del self._fences[trial_id]
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        trial_id = super().create_new_trial(study_id, template_trial)
-        if self._asks and not self._claim(trial_id):
-            raise _taken(trial_id)
+        self.n_writes += 1
+        if not self._asks or template_trial is not None:
+            return super().create_new_trial(study_id, template_trial)
+        held = {} if self._holder is None else {form.HOLDER: self._holder}
+        trial_id = super().create_new_trial(study_id, _held(held))
+        self._begin_to_ask(trial_id, held)
         return trial_id
 
     def set_trial_state_values(
@@ -100,6 +121,7 @@ class AttemptStorage(ForwardingStorage):
         if fence is not None:
             self._change(trial_id, replace(fence.end, state=state, values=values))
             return True
+        self.n_writes += 1
         is_set = super().set_trial_state_values(trial_id, state, values)
         if self._asks and is_set and state is TrialState.RUNNING:
             return self._claim(trial_id)
@@ -111,8 +133,12 @@ class AttemptStorage(ForwardingStorage):
         held = {} if self._holder is None else {form.HOLDER: self._holder}
         if held and not self.change_trial(trial_id, nobodys, TrialChange(held)):
             return False
-        self._fences[trial_id] = _Fence({**nobodys, **held}, _STATE_ALONE)
+        self._begin_to_ask(trial_id, held)
         return True
+
+    def _begin_to_ask(self, trial_id: int, held: Mapping[str, Any]) -> None:
+        self._fences[trial_id] = _Fence({**form.ownership({}), **held}, _STATE_ALONE)
+        self._params[trial_id] = {}
 
     def set_trial_param(
         self,
@@ -121,10 +147,13 @@ class AttemptStorage(ForwardingStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        if trial_id in self._fences:
-            param = {param_name: (param_value_internal, distribution)}
+        param = {param_name: (param_value_internal, distribution)}
+        if trial_id in self._params:
+            self._params[trial_id] |= param
+        elif trial_id in self._fences:
             self._change(trial_id, TrialChange(params=param))
         else:
+            self.n_writes += 1
             super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_intermediate_value(
@@ -133,12 +162,14 @@ class AttemptStorage(ForwardingStorage):
         if trial_id in self._fences:
             self._change(trial_id, TrialChange(intermediate={step: intermediate_value}))
         else:
+            self.n_writes += 1
             super().set_trial_intermediate_value(trial_id, step, intermediate_value)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         if trial_id in self._fences:
             self._change(trial_id, TrialChange({key: value}))
         else:
+            self.n_writes += 1
             super().set_trial_user_attr(trial_id, key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
@@ -150,16 +181,27 @@ class AttemptStorage(ForwardingStorage):
             )
             self._change(trial_id, TrialChange(shown, {key: value}))
         else:
+            self.n_writes += 1
             super().set_trial_system_attr(trial_id, key, value)
 
+    def change_trial(self, trial_id: int, expected: Mapping[str, Any], change: TrialChange) -> bool:
+        self.n_writes += 1
+        return super().change_trial(trial_id, expected, change)
+
     def _change(self, trial_id: int, change: TrialChange) -> None:
-        if not self.change_trial(trial_id, self._fences[trial_id].expected, change):
+        fence = self._fences[trial_id]
+        self._fences[trial_id] = replace(fence, shown=None)
+        if not self.change_trial(trial_id, fence.expected, change):
             raise _taken(trial_id)
 
     # ---- reading ----------------------------------------------------------------------------
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        return form.of_one_attempt(super().get_trial(trial_id))
+        fence = self._fences.get(trial_id)
+        if fence is not None and fence.shown is not None:
+            return own_copy(fence.shown)
+        # Optuna writes parameters into the trial that it is given before they are stored.
+        return own_copy(form.of_one_attempt(super().get_trial(trial_id)))
 
     def get_all_trials(
         self,
@@ -167,6 +209,8 @@ class AttemptStorage(ForwardingStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
+        if states == (TrialState.WAITING,) and not self._has_queue:
+            return []
         shown = list(map(self._show, super().get_all_trials(study_id, False, states)))
         return copy.deepcopy(shown) if deepcopy else shown
 
@@ -183,6 +227,25 @@ class AttemptStorage(ForwardingStorage):
         if known is None or known[0] is not given:
             known = self._shown[given._trial_id] = (given, form.of_one_attempt(given))
         return known[1]
+
+
+def _held(attrs: Mapping[str, Any]) -> FrozenTrial | None:
+    """Return what a new trial is made of that somebody holds; `None` for nobody's."""
+    if not attrs:
+        return None
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=TrialState.RUNNING,
+        value=None,
+        datetime_start=datetime.now(),
+        datetime_complete=None,
+        params={},
+        distributions={},
+        user_attrs=dict(attrs),
+        system_attrs={},
+        intermediate_values={},
+    )
 
 
 def _taken(trial_id: int) -> TrialTaken:

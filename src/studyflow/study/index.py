@@ -28,11 +28,20 @@ class TrialIndex:
     Args:
         spec: The study.
         read: Returns all trials by number, as the storage has them now.
+        n_writes: Returns how many writes this runner has made so far.
     """
 
-    def __init__(self, spec: StudySpec, read: Callable[[], list[FrozenTrial]]) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        read: Callable[[], list[FrozenTrial]],
+        n_writes: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._spec = spec
         self._read = read
+        self._n_writes = n_writes
+        self._read_after = -1
+        """How many writes there had been before the last read."""
         self._given: list[FrozenTrial] = []
         """What the storage gave last."""
         self._records: list[TrialRecord] = []
@@ -52,6 +61,7 @@ class TrialIndex:
 
     def refresh(self) -> TrialIndex:
         """Read the storage, take in what has changed, and return this index."""
+        n_writes = self._n_writes()
         given = self._read()
         changed = [
             number
@@ -60,12 +70,20 @@ class TrialIndex:
         ]
         numbers = [*changed, *range(len(self._given), len(given))]
         renewed = [form.to_record(given[number], self._spec.fixed) for number in numbers]
-        self._given = given
+        self._given, self._read_after = given, n_writes
         for record in renewed:
             self._replace(record)
         for record in sorted((r for r in renewed if r.state.is_finished), key=by_end):
             self._finish(record)
         return self
+
+    def current(self) -> TrialIndex:
+        """Return this index, read again only if this runner has written since.
+
+        What other runners have written meanwhile may be missing: good for what the next write
+        checks, as every write does that they could have made void.
+        """
+        return self if self._read_after == self._n_writes() else self.refresh()
 
     def _replace(self, record: TrialRecord) -> None:
         """Take in a trial as it is now."""
@@ -155,6 +173,11 @@ class TrialIndex:
     def n_begun(self) -> int:
         """How many trials are more than an enqueued point: the next one's number."""
         return len(self._records) - len(self._waiting)
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether enqueued points wait to be tried."""
+        return bool(self._waiting)
 
     @property
     def n_taken_over(self) -> int:

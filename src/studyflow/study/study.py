@@ -52,7 +52,9 @@ class Study:
         self.spec = spec
         self.optuna_study = optuna_study
         study_id = optuna_study._study_id
-        self._index = TrialIndex(spec, lambda: storage.stored_trials(study_id))
+        self._index = TrialIndex(
+            spec, lambda: storage.stored_trials(study_id), lambda: storage.n_writes
+        )
         self._attributes = StudyAttributes(spec, optuna_study)
         self._writes = TrialWrites(spec, optuna_study, storage, self._index)
         self._suggestions = Suggestions(
@@ -123,6 +125,10 @@ class Study:
         It is the same object each time, and changes with the next read of the storage.
         """
         return self._index.refresh()
+
+    def known_trials(self) -> TrialIndex:
+        """Return the same as of this runner's last read or write, whichever was later."""
+        return self._index.current()
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Return every trial, by number; each record is made once for each state of its trial."""
@@ -266,7 +272,7 @@ class Study:
         Returns:
             The study file as it is kept, if that has changed anything.
         """
-        n_used = self.trials().n_used
+        n_used = self.known_trials().n_used
         return self._attributes.keep_spec(n_used, is_shared=is_shared, is_new=is_new)
 
     def pinned_image(self) -> str | None:

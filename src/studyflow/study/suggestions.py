@@ -62,12 +62,12 @@ class Suggestions:
 
     def ask(self, holder: str | None) -> TrialRecord | None:
         """Return a new running trial with all its parameters; see `Study.ask`."""
-        index = self._index.refresh()
+        index = self._index.current()
         if index.room == 0:
             return None
         self._follow_stream(index.n_begun)
         try:
-            with self._storage.asking(holder):
+            with self._storage.asking(holder, has_queue=index.has_queue):
                 trial = self._study.ask()
                 self._follow_stream(trial.number)
                 self._next_number = trial.number + 1

@@ -252,8 +252,8 @@ class TrialWrites:
             form.SECONDS: trained_seconds,
             form.NODE: node,
         }
-        for _ in range(_MOST_TRIES):
-            frozen = self._stored(number)
+        for n_tries in range(_MOST_TRIES):
+            frozen = self._stored(number, is_new=n_tries > 0)
             if frozen.state.is_finished() or (seen is not None and form.has_gone_on(frozen, seen)):
                 break
             change = TrialChange(
@@ -270,6 +270,8 @@ class TrialWrites:
                     )
             except TrialTaken:
                 _log.info("trial=%d was changed by another runner", number)
+            else:
+                break
         return self._record(number)
 
     def change(
@@ -287,8 +289,8 @@ class TrialWrites:
             decide: Returns what to write about a trial that is not finished, if anything.
             seen: The trial when its writer decided to write; once it has gone on, nothing is.
         """
-        for _ in range(_MOST_TRIES):
-            frozen = self._stored(number)
+        for n_tries in range(_MOST_TRIES):
+            frozen = self._stored(number, is_new=n_tries > 0)
             if frozen.state.is_finished() or (seen is not None and form.has_gone_on(frozen, seen)):
                 return False
             change = decide(frozen)
@@ -299,11 +301,17 @@ class TrialWrites:
                 return True
         return False
 
-    def _stored(self, number: int) -> FrozenTrial:
-        """Return a trial with whatever is stored of it now."""
-        if number >= len(self._index.frozen_trials):
-            self._index.refresh()
-        return self._storage.stored_trial(self._index.frozen(number)._trial_id)
+    def _stored(self, number: int, *, is_new: bool = False) -> FrozenTrial:
+        """Return a trial with whatever is stored of it.
+
+        Args:
+            number: Number of the trial.
+            is_new: Read it again; else it is as this runner's last read or write has left it.
+        """
+        index = self._index.current()
+        if is_new or number >= len(index.frozen_trials):
+            index = index.refresh()
+        return index.frozen(number)
 
     def _record(self, number: int) -> TrialRecord:
         return self._index.refresh().record(number)

@@ -171,7 +171,7 @@ class Launcher:
         begun = self._study.begin_attempt(record.number, attempt, site, seen=record)
         if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, site):
             return None  # another runner was first
-        n_begun = sum(other.has_attempt for other in self._study.running())
+        n_begun = sum(other.has_attempt for other in self._study.known_trials().running)
         if n_begun > self._spec.budget.max_parallel_trials and not record.has_attempt:
             self._study.withdraw_attempt(record.number, attempt, begun)
             return None

@@ -51,7 +51,7 @@ class Nodes:
 
     def reset(self, nodes: Collection[str]) -> None:
         """Let nodes be used again that a trial cannot do without."""
-        known = self._study.trials().judge_nodes(self._resets)
+        known = self._study.known_trials().judge_nodes(self._resets)
         failures = {k.node: k.n_failures for k in known if k.node in nodes}
         self._resets = self._study.reset_node_failures(failures)
         names = enumerated(sorted(nodes))

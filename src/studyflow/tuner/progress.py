@@ -134,7 +134,7 @@ class ProgressView:
         if not force and now < self._shown_at + PROGRESS_SECONDS:
             return
         self._shown_at = now
-        trials = self._study.trials()
+        trials = self._study.known_trials()
         n_new = trials.n_counted - len(self._finished_before)
         elapsed = self.stopwatch.elapsed_seconds
         left = trials.n_trials - trials.n_counted

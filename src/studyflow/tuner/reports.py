@@ -123,7 +123,7 @@ class Reports:
             return Stop(attempt, Cause.NAN, str(why_diverged(self._spec, self.curve(record))))
         if not self._has_pruner or not self._study.should_prune(record.number):
             return None
-        newest = self._study.record(record.number)
+        newest = self._study.known_trials().record(record.number)
         if self._has_last_step(newest):
             return None
         step, metric = max(newest.intermediate), self._spec.objectives[0].metric
@@ -140,7 +140,7 @@ class Reports:
     def _has_last_step(self, record: TrialRecord) -> bool:
         """Return whether a running trial has reported its last step: its result comes next."""
         reported = (*record.intermediate, self.curve(record).last_step or 0)
-        last = last_step_of(self._spec, self._study.trials().last_step)
+        last = last_step_of(self._spec, self._study.known_trials().last_step)
         return last is not None and max(reported) >= last
 
     def _read_tracker_at_times(self, record: TrialRecord, status: AttemptStatus) -> None:

@@ -1,0 +1,169 @@
+"""Trials of a database as Optuna reads them, by one statement, and only what has changed anew."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.trial import TrialState
+
+from studyflow.storage import open_storage
+from studyflow.storage.database_trials import DatabaseTrials, statement_for_changes
+
+NUMBERS = [1.5, math.inf, -math.inf]
+
+
+class Database:
+    def __init__(self, folder: Path) -> None:
+        storage = open_storage(f"sqlite:///{folder / 'studies.db'}")
+        assert isinstance(storage, optuna.storages.RDBStorage)
+        self.storage = storage
+        self.trials = DatabaseTrials(storage)
+        self.study = optuna.create_study(
+            storage=storage,
+            directions=["minimize", "maximize"],
+            sampler=optuna.samplers.RandomSampler(seed=0),
+        )
+        self.study_id = self.study._study_id
+        self.n_statements = 0
+
+    def read(self) -> list[optuna.trial.FrozenTrial]:
+        return self.trials.get_all_trials(self.study_id, deepcopy=False)
+
+    @contextmanager
+    def counting(self) -> Iterator[list[str]]:
+        """Give the statements that are sent meanwhile."""
+        sent: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            sent.append(statement)
+
+        sqlalchemy.event.listen(self.storage.engine, "before_cursor_execute", note)
+        yield sent
+        sqlalchemy.event.remove(self.storage.engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path)
+
+
+def test_trials_are_read_as_optuna_reads_them(database: Database) -> None:
+    study, storage, dice = database.study, database.storage, random.Random(0)
+    study.enqueue_trial({"x": 0.5, "c": None})
+    running = []
+    for number in range(25):
+        trial = study.ask()
+        trial.suggest_float("x", 1e-3, 1, log=True)
+        trial.suggest_categorical("c", ["a", True, None, 1])
+        trial.suggest_int("n", 1, 9, step=2)
+        trial.set_user_attr("é", {"list": [1, None, "x" * 3000]})
+        storage.set_trial_system_attr(trial._trial_id, "system", float(number))
+        for step in (3, 1):
+            value = dice.choice([*NUMBERS, math.nan])
+            storage.set_trial_intermediate_value(trial._trial_id, step, value)
+        running.append(trial)
+        if dice.random() < 0.8:
+            told = running.pop(dice.randrange(len(running)))
+            values = None if dice.random() < 0.3 else [dice.choice(NUMBERS), 2.0]
+            state = TrialState.FAIL if values is None else None
+            study.tell(told, values, state=state)
+        database_trials, optuna_trials = database.read(), storage.get_all_trials(database.study_id)
+        assert list(map(repr, database_trials)) == list(map(repr, optuna_trials))
+        for trial_id in (trial._trial_id for trial in optuna_trials):
+            one = database.trials.get_trial(trial_id)
+            assert repr(one) == repr(storage.get_trial(trial_id))
+    fresh = DatabaseTrials(storage).get_all_trials(database.study_id)
+    assert list(map(repr, fresh)) == list(map(repr, storage.get_all_trials(database.study_id)))
+    states = (TrialState.RUNNING, TrialState.WAITING)
+    unfinished = database.trials.get_all_trials(database.study_id, states=states)
+    assert [trial.number for trial in unfinished] == [trial.number for trial in running]
+
+
+def test_a_read_is_one_statement_however_many_trials_there_are(database: Database) -> None:
+    for _ in range(30):
+        database.study.ask().suggest_float("x", 0, 1)
+    database.read()
+    with database.counting() as sent:
+        database.read()
+        database.trials.get_trial(1)
+    assert len(sent) == 2
+
+
+def test_a_read_of_what_has_changed_does_not_go_through_the_study(database: Database) -> None:
+    asked = {"study": 1, "last": 7, "ids": [2, 3]}
+    with database.storage.engine.connect() as connection:
+        statement = (
+            statement_for_changes()
+            .params(asked)
+            .compile(connection, compile_kwargs={"literal_binds": True, "render_postcompile": True})
+        )
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all()
+    steps = [str(step[3]) for step in plan if "SEARCH" in step[3] or "SCAN" in step[3]]
+    assert len(steps) >= 6 * 2
+    assert [s for s in steps if "SCAN" in s or "ix_trials_study_id" in s] == []
+
+
+def test_what_has_not_changed_is_the_same_object(database: Database) -> None:
+    trials = [database.study.ask() for _ in range(5)]
+    database.study.tell(trials[1], [1.0, 2.0])
+    before = database.read()
+    assert all(a is b for a, b in zip(before, database.read(), strict=True))
+
+    other = DatabaseTrials(database.storage)  # as another runner has it
+    other.set_trial_user_attr(trials[3]._trial_id, "key", 1)
+    after = database.read()
+    assert [a is b for a, b in zip(before, after, strict=True)] == [True, True, True, False, True]
+    assert after[3].user_attrs == {"key": 1}
+    assert before[3].user_attrs == {}, "what was given before does not change"
+
+
+def test_what_another_runner_ends_or_makes_is_seen(database: Database) -> None:
+    trials = [database.study.ask() for _ in range(3)]
+    database.read()
+    database.study.tell(trials[2], [1.0, 2.0])
+    database.read()  # from here on only later trials are asked for, and those known to run
+
+    database.study.tell(trials[0], state=TrialState.FAIL)
+    database.study.ask()
+    states = [trial.state.name for trial in database.read()]
+    assert states == ["FAIL", "RUNNING", "COMPLETE", "RUNNING"]
+
+
+def test_a_trial_that_is_given_alone_may_be_written_into(database: Database) -> None:
+    trial = database.study.ask()
+    known = database.read()[0]
+    database.trials.get_trial(trial._trial_id).params["x"] = 1.0
+    assert known.params == database.trials.get_trial(trial._trial_id).params == {}
+
+
+def test_a_trial_and_a_study_that_are_not_there_are_errors(database: Database) -> None:
+    with pytest.raises(KeyError):
+        database.trials.get_trial(999)
+    with pytest.raises(KeyError):
+        database.trials.get_all_trials(999)
+
+
+def test_studies_of_one_database_do_not_mix(database: Database) -> None:
+    database.study.ask()
+    second = optuna.create_study(storage=database.storage, study_name="second")
+    second.ask()
+    second.ask()
+    assert len(database.read()) == 1
+    assert len(database.trials.get_all_trials(second._study_id)) == 2
+    database.trials.delete_study(database.study_id)
+    assert [t.number for t in database.trials.get_all_trials(second._study_id)] == [0, 1]
+
+
+def test_a_copy_in_another_process_reads_for_itself(database: Database) -> None:
+    database.study.ask()
+    first = database.read()
+    copied = pickle.loads(pickle.dumps(database.trials))
+    assert repr(copied.get_all_trials(database.study_id)) == repr(first)
