@@ -214,10 +214,6 @@ class AttemptStorage(ForwardingStorage):
         shown = list(map(self._show, super().get_all_trials(study_id, False, states)))
         return copy.deepcopy(shown) if deepcopy else shown
 
-    def stored_trial(self, trial_id: int) -> FrozenTrial:
-        """Return one trial with whatever is stored of it."""
-        return super().get_trial(trial_id)
-
     def stored_trials(self, study_id: int) -> list[FrozenTrial]:
         """Return all trials with whatever is stored of them."""
         return super().get_all_trials(study_id, deepcopy=False)

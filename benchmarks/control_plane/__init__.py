@@ -1,0 +1,1 @@
+"""What the control plane costs: the loop, the executors, the storages, the commands."""

@@ -1,0 +1,35 @@
+"""What the control plane costs, one table for each part.
+
+    python -m benchmarks.control_plane loop [--quick]
+
+CPU seconds and counts, not seconds: the machines are shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import optuna
+from benchmarks.control_plane import commands, kubernetes, loop, storages, trials
+from benchmarks.control_plane.measures import show
+
+PARTS = {
+    "loop": loop.rows,
+    "kubernetes": kubernetes.rows,
+    "storages": storages.rows,
+    "trials": trials.rows,
+    "commands": commands.rows,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
+    given = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    show(PARTS[given.part](is_quick=given.quick))
+
+
+if __name__ == "__main__":
+    main()

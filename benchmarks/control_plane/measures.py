@@ -1,0 +1,74 @@
+"""What a benchmark measures, and how it is printed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a benchmark's table."""
+
+    what: str
+    value: float
+    unit: str
+    """Such as `ms CPU`, `statements`."""
+    peer: float | None = None
+    """The same of a peer in the same run; `None` without one."""
+    peer_name: str = ""
+
+    def __str__(self) -> str:
+        shown = f"| {self.what} | {number(self.value)} {self.unit} |"
+        if self.peer is None:
+            return f"{shown} | |"
+        ratio = f"{self.value / self.peer:.2f} ×" if self.peer else ""
+        return f"{shown} {self.peer_name}: {number(self.peer)} {self.unit} | {ratio} |"
+
+
+def number(value: float) -> str:
+    """Return a number with three digits, and no point where it counts something."""
+    return f"{value:.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def show(rows: Iterable[Row]) -> None:
+    """Print a table, each line as soon as it is there, below what the machine is doing."""
+    load = ", ".join(f"{part:.1f}" for part in os.getloadavg())
+    print(f"{os.cpu_count()} cores, load {load}\n")
+    print("| what | measured | peer | ratio |\n|---|---|---|---|", flush=True)
+    for row in rows:
+        print(row, flush=True)
+
+
+def cpu_ms(act: Callable[[], object], times: int = 1) -> float:
+    """Return the CPU milliseconds of this process that a call takes, the least of some times.
+
+    The least says what the work itself takes: others on the machine can only add to it.
+    """
+    least = float("inf")
+    for _ in range(times):
+        with no_collection():
+            began = time.process_time()
+            act()
+            least = min(least, time.process_time() - began)
+    return 1000 * least
+
+
+def median(values: Iterable[float]) -> float:
+    """Return the middle of some values."""
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep the garbage collector, which pays for what others have done, out of a measurement."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
