@@ -33,7 +33,7 @@ trial: {{command: [python, -S, train.py]}}
 TRAIN = """
 import json, os
 trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
-names = ("study", "number", "attempt")
+names = ("study", "number", "attempt", "key")
 with open(trial["outcome_path"], "w") as file:
     json.dump({"version": 1, **{name: trial[name] for name in names}, "cause": "ok",
                "metrics": {"loss": trial["params"]["x"] ** 2}, "message": ""}, file)

@@ -465,6 +465,13 @@ FAULTS = (
         "it writes nowhere: no run, artifact, model, alias or experiment; a living attempt's "
         "writes to its own run and to what it made",
     ),
+    Fault(
+        "F86",
+        "a local trial writes an outcome, reports, documents, a request to stop or a later attempt "
+        "into the folder of another one",
+        "none of it counts: what an attempt or its runner wrote has a seal by a key that is in no "
+        "file of the attempt; what another process wrote is told, and a true result stands",
+    ),
 )
 
 CONTRACT = {

@@ -94,6 +94,7 @@ match trial.params["says"]:
         sdk.finish(loss=1.0)
         text = open(path).read()
         open(path, "w").write(text.replace(f'"number":{trial.number}', '"number":99'))
+        os._exit(0)  # or finish() puts its own document back
     case "cut short":
         resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))
         try:

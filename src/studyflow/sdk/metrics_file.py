@@ -21,10 +21,12 @@ class MetricsFile:
 
     Args:
         path: Where it is; made with the first report.
+        key: The attempt's, for the seals of its lines; `None` for lines without.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, key: str | None = None) -> None:
         self._path = path
+        self._key = key
         self._lock = threading.RLock()
         self._line_is_torn = False
         self._has_warned = False
@@ -37,7 +39,7 @@ class MetricsFile:
         Raises:
             OSError: The disk takes no more.
         """
-        lines = "".join(f"{point.to_json()}\n" for point in points).encode()
+        lines = "".join(f"{point.to_json(self._key)}\n" for point in points).encode()
         with self._lock:
             # What a full disk left of an earlier line must not spoil this one.
             content = b"\n" + lines if self._line_is_torn else lines
@@ -59,7 +61,7 @@ class MetricsFile:
         # One write to a file opened for appending: lines of processes do not mix. A pipe that
         # someone made there must not stop the training.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
-        descriptor = os.open(self._path, flags, 0o644)
+        descriptor = os.open(self._path, flags, 0o600)
         try:
             self._line_is_torn = True
             write_all(descriptor, content)

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Final
 
 from studyflow.errors import DocumentError
-from studyflow.trial import OUTCOME_LIMIT_BYTES, Cause, Outcome, Trial
+from studyflow.sdk.console import print_error
+from studyflow.trial import (
+    OUTCOME_LIMIT_BYTES,
+    UNWRITTEN,
+    Cause,
+    Outcome,
+    Trial,
+    is_sealed_outcome,
+)
 
 LOCK_SECONDS: Final = 2.0
 """Longest wait for another process that writes: one that is stopped must not stop the training."""
@@ -63,6 +71,11 @@ class OutcomeFile:
                 return
             if keep is Keep.RESULT and self._holds_result():
                 return
+            if self._holds_foreign():
+                print_error(
+                    f"studyflow: another process wrote to {self._path}; this attempt's outcome "
+                    "replaces that.\n"
+                )
             part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
             try:
                 _write_new(part, content)
@@ -75,8 +88,11 @@ class OutcomeFile:
                 _overwrite(self._path, content)
 
     def restore(self, content: bytes) -> None:
-        """Put a document in place again if the script has removed it, where that can be done."""
-        if not os.path.lexists(self._path):
+        """Put a document in place again if it is gone, or another process's is there by now."""
+        if self._holds_foreign():
+            with contextlib.suppress(OSError):
+                self.write(content)
+        elif not os.path.lexists(self._path):
             with contextlib.suppress(OSError):
                 self.write(content, Keep.ANYTHING)
 
@@ -89,7 +105,7 @@ class OutcomeFile:
             Whether something is there now.
         """
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o644)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o600)
         except IsADirectoryError:
             return True
         except OSError:
@@ -116,25 +132,50 @@ class OutcomeFile:
 
     def _holds_result(self) -> bool:
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return False
+            content = self._read()
         except OSError:  # it cannot be read, so a result may be in it
             return self._size() > 0
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return False
-            outcome = Outcome.from_json(os.read(descriptor, OUTCOME_LIMIT_BYTES + 1))
-        except (OSError, DocumentError):
-            return False
-        finally:
-            os.close(descriptor)
         trial = self._trial
+        if content is None or (trial.key is not None and not is_sealed_outcome(content, trial.key)):
+            return False
+        try:
+            outcome = Outcome.from_json(content)
+        except DocumentError:
+            return False
         is_ours = (outcome.study, outcome.number, outcome.attempt) == (
             *(trial.study, trial.number),
             trial.attempt,
         )
         return is_ours and outcome.cause in _RESULTS
+
+    def _holds_foreign(self) -> bool:
+        """Return whether a document is there that this attempt did not write."""
+        if self._trial.key is None:
+            return False
+        try:
+            content = self._read()
+        except OSError:
+            return False
+        if content is None or content.startswith(UNWRITTEN.encode()) or not content.strip(b"\0"):
+            return False  # nothing, or a mark of this attempt
+        return not is_sealed_outcome(content, self._trial.key)
+
+    def _read(self) -> bytes | None:
+        """Return what stands in the file; `None` when no regular file is there.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            return os.read(descriptor, OUTCOME_LIMIT_BYTES + 1)
+        finally:
+            os.close(descriptor)
 
 
 def write_all(descriptor: int, content: bytes) -> None:
@@ -162,7 +203,7 @@ def unwritable(what: str, path: str | None, error: OSError) -> OSError:
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         write_all(descriptor, content)
         _sync(descriptor)
@@ -174,9 +215,9 @@ def _overwrite(path: Path, content: bytes) -> None:
     """Write into a file that cannot be replaced; put its old content back when that fails."""
     flags = os.O_CREAT | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, os.O_RDWR | flags, 0o644)
+        descriptor = os.open(path, os.O_RDWR | flags, 0o600)
     except PermissionError:
-        descriptor = os.open(path, os.O_WRONLY | flags, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | flags, 0o600)
     try:
         status = os.fstat(descriptor)
         size = status.st_size if stat.S_ISREG(status.st_mode) else 0

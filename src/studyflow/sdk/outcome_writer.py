@@ -194,7 +194,7 @@ def _outcome_text(trial: Trial, outcome: Outcome) -> str:
         DocumentError: The expected ones alone are too many.
     """
     try:
-        return outcome.to_json()
+        return outcome.to_json(trial.key)
     except DocumentError:
         metrics = outcome.metrics
         expected = {name: metrics[name] for name in trial.metrics if name in metrics}
@@ -210,6 +210,6 @@ def _outcome_text(trial: Trial, outcome: Outcome) -> str:
             message=f"{outcome.message} {note}".strip(),
             hint=outcome.hint or hint,
         )
-        text = kept.to_json()
+        text = kept.to_json(trial.key)
         print_error(f"studyflow: {note} Hint: {hint}\n")
         return text

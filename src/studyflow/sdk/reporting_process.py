@@ -92,5 +92,5 @@ class ReportingProcess:
         )
         with contextlib.suppress(OSError):
             OutcomeFile(Path(trial.outcome_path), trial).write(
-                outcome.to_json().encode(), Keep.ANYTHING
+                outcome.to_json(trial.key).encode(), Keep.ANYTHING
             )

@@ -312,7 +312,7 @@ class Session:
             if self._metrics_file is None:
                 from studyflow.sdk.metrics_file import MetricsFile
 
-                self._metrics_file = MetricsFile(path)
+                self._metrics_file = MetricsFile(path, self._trial.key if self._trial else None)
             return self._metrics_file
 
     def _open_checkpoints(self) -> Checkpoints:

@@ -121,7 +121,7 @@ def _send_trial(tracker: Tracker, record: TrialRecord, files: AttemptFiles) -> N
     if not record.state.is_finished:
         tracker.open_trial(record)
     if files.metrics is not None:
-        for chunk in missing_points(tracker, record, files.metrics):
+        for chunk in missing_points(tracker, record, files.metrics, files.metrics_key):
             tracker.log_points(record, chunk)
     if record.state.is_finished:
         tracker.close_trial(record, log=files.log, artifacts=files.artifacts)

@@ -18,10 +18,11 @@ LONGEST_LINE_BYTES: Final = 4096
 """A line of a metrics file is far shorter: names have at most 250 characters."""
 
 
-def read_metrics_file(path: Path) -> Iterator[list[MetricPoint]]:
+def read_metrics_file(path: Path, key: str | None = None) -> Iterator[list[MetricPoint]]:
     """Yield the points of a trial's metrics file, at most `POINTS_PER_CALL` at a time.
 
-    Lines that are no points, such as one torn by a kill, are left out. A missing file has no
+    Lines that are no points, such as one torn by a kill, are left out; so are those that lack the
+    seal of a key. A missing file has no
     points, nor has a folder or a pipe in its place. Of a longer file than `METRICS_LIMIT_BYTES`,
     only the beginning is read.
     """
@@ -30,9 +31,16 @@ def read_metrics_file(path: Path) -> Iterator[list[MetricPoint]]:
         with open_file(path) as file:
             while file.tell() < METRICS_LIMIT_BYTES and (line := file.readline(LONGEST_LINE_BYTES)):
                 try:
-                    chunk.append(MetricPoint.from_json(line.decode()))
+                    text = line.decode()
+                    point = (
+                        MetricPoint.from_json(text)
+                        if key is None
+                        else MetricPoint.from_sealed(text, key)
+                    )
                 except (DocumentError, UnicodeDecodeError):
                     continue
+                if point is not None:
+                    chunk.append(point)
                 if len(chunk) == POINTS_PER_CALL:
                     yield chunk
                     chunk = []
@@ -43,7 +51,7 @@ def read_metrics_file(path: Path) -> Iterator[list[MetricPoint]]:
 
 
 def missing_points(
-    tracker: Tracker, record: TrialRecord, path: Path
+    tracker: Tracker, record: TrialRecord, path: Path, key: str | None = None
 ) -> Iterator[list[MetricPoint]]:
     """Yield the points of a trial's metrics file that its run lacks.
 
@@ -55,7 +63,7 @@ def missing_points(
         TrackingError: The tracker refuses.
     """
     there: dict[str, frozenset[MetricPoint]] = {}
-    for chunk in read_metrics_file(path):
+    for chunk in read_metrics_file(path, key):
         for name in {point.name for point in chunk} - there.keys():
             there[name] = frozenset(tracker.read_points(record, name))
         missing = [point for point in chunk if point not in there[point.name]]

@@ -4,6 +4,7 @@ causes.py      why an attempt ends, and what follows
 documents.py   `Trial`, to the training script; `Outcome`, back from it; the points that it reports
 launchers.py   what launchers of distributed training set, and which process a script is
 record.py      a trial as the storage has it
+seals.py       tells what an attempt wrote from what another process put in its place
 user_files.py  reads files that a script made or could have replaced
 
 Standard library only: this package is part of every trial image.
@@ -26,6 +27,7 @@ from studyflow.trial.documents import (
     ParamValue,
     TrackingRef,
     Trial,
+    is_sealed_outcome,
 )
 from studyflow.trial.launchers import SILENCE
 
@@ -49,5 +51,6 @@ __all__ = [
     "TrackingRef",
     "Trial",
     "code_of",
+    "is_sealed_outcome",
     "memory_cause",
 ]

@@ -17,5 +17,7 @@ class AttemptFiles:
     """Files for the trial's MLflow run; folders stand for all they hold."""
     metrics: Path | None = None
     """All reported metrics, one `MetricPoint` a line."""
+    metrics_key: str | None = field(default=None, repr=False)
+    """Key whose seal each of these lines must have; `None` to take any line."""
     extra: Mapping[str, Path] = field(default_factory=dict)
     """Documents of the executor's own, by name, for who looks into an attempt that went wrong."""

@@ -22,6 +22,7 @@ from studyflow.reasons import Cause, Code, Reason, ReasonCode
 from studyflow.trial.causes import code_of
 from studyflow.trial.checkpoint_folders import CheckpointFolders
 from studyflow.trial.former_names import former_arguments
+from studyflow.trial.seals import has_seal, is_seal, seal_of, sealed
 
 TRIAL_VARIABLE: Final = "STUDYFLOW_TRIAL"
 """Environment variable that holds the `Trial` as JSON."""
@@ -99,6 +100,9 @@ class Trial:
     """The trial's MLflow run, when there is one."""
     checkpoints: CheckpointFolders | None = None
     """Where this attempt's checkpoints are, and those of earlier ones."""
+    key: str | None = field(default=None, repr=False)
+    """Seals what the attempt says (`studyflow.trial.seals`); `None` where nobody else could say it,
+    as in a pod. A secret of this attempt."""
 
     def to_json(self) -> str:
         """Return the document; `from_json` gives back an equal trial.
@@ -129,6 +133,8 @@ class Trial:
                 "trial": self.checkpoints.trial,
                 "retired": list(self.checkpoints.retired),
             }
+        if self.key is not None:
+            document["key"] = self.key
         try:
             return json.dumps(document, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -168,6 +174,7 @@ class Trial:
                     uri=_typed(tracking, "uri", str), run_id=_typed(tracking, "run_id", str)
                 ),
                 checkpoints=_checkpoint_folders(document.get("checkpoints")),
+                key=_key(_optional(document, "key", str)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DocumentError(f"The trial document is malformed: {error!r}.") from error
@@ -218,8 +225,11 @@ class Outcome:
             self, cause=cause, message=reason.message, hint=reason.hint, code=reason.code
         )
 
-    def to_json(self) -> str:
+    def to_json(self, key: str | None = None) -> str:
         """Return the document, at most `OUTCOME_LIMIT_BYTES` long in UTF-8.
+
+        Args:
+            key: The attempt's, for the document's seal; `None` for one without.
 
         Raises:
             DocumentError: The metrics alone are longer than that.
@@ -231,22 +241,21 @@ class Outcome:
             (self.message[:200], ""),
             ("", ""),
         ):
-            text = json.dumps(
-                {
-                    "version": DOCUMENT_VERSION,
-                    "study": self.study,
-                    "number": self.number,
-                    "attempt": self.attempt,
-                    "cause": self.cause.value,
-                    "metrics": {name: _encode_float(v) for name, v in self.metrics.items()},
-                    "message": message,
-                    # Absent when there is none: documents stay as they were before these fields.
-                    **({"hint": shown} if shown else {}),
-                    **({"stopped": True} if self.stopped else {}),
-                },
-                allow_nan=False,
-                separators=(",", ":"),
-            )
+            document = {
+                "version": DOCUMENT_VERSION,
+                "study": self.study,
+                "number": self.number,
+                "attempt": self.attempt,
+                "cause": self.cause.value,
+                "metrics": {name: _encode_float(v) for name, v in self.metrics.items()},
+                "message": message,
+                # Absent when there is none: documents stay as they were before these fields.
+                **({"hint": shown} if shown else {}),
+                **({"stopped": True} if self.stopped else {}),
+            }
+            if key is not None:
+                document = sealed(document, key, _OUTCOME)
+            text = json.dumps(document, allow_nan=False, separators=(",", ":"))
             if len(text.encode()) <= OUTCOME_LIMIT_BYTES:
                 return text
         raise DocumentError(
@@ -305,6 +314,14 @@ class Outcome:
             raise DocumentError(f"The outcome document is malformed: {error!r:.100}.") from error
 
 
+def is_sealed_outcome(raw: bytes, key: str) -> bool:
+    """Return whether an outcome document is one that the attempt of a key wrote."""
+    try:
+        return has_seal(json.loads(raw, object_pairs_hook=_unique_keys), key, _OUTCOME)
+    except (ValueError, RecursionError):
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
     """One value of one metric while a trial trains."""
@@ -316,26 +333,54 @@ class MetricPoint:
     """Milliseconds since the epoch, UTC: part of a point's identity in MLflow, so that sending it
     twice stores it once."""
 
-    def to_json(self) -> str:
-        """Return the point as one line of a metrics file, without the line end."""
-        return json.dumps(
-            [self.name, self.step, _encode_float(self.value), self.timestamp_ms],
-            separators=(",", ":"),
-        )
+    def to_json(self, key: str | None = None) -> str:
+        """Return the point as one line of a metrics file, without the line end.
+
+        Args:
+            key: The attempt's, for the line's seal; `None` for one without.
+        """
+        values = [self.name, self.step, _encode_float(self.value), self.timestamp_ms]
+        if key is not None:
+            values.append(seal_of(key, _METRIC, self.to_json()))
+        return json.dumps(values, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> MetricPoint:
-        """Return the point written by `to_json`.
+        """Return the point written by `to_json`, with a seal or without.
 
         Raises:
             DocumentError: The line is something else, such as one torn by a kill.
         """
+        return cls._read(line)[0]
+
+    @classmethod
+    def from_sealed(cls, line: str, key: str) -> MetricPoint | None:
+        """Return the point if the attempt of a key wrote the line, else `None`.
+
+        Raises:
+            DocumentError: The line is something else, such as one torn by a kill.
+        """
+        point, seal = cls._read(line)
+        return point if is_seal(seal, key, _METRIC, point.to_json()) else None
+
+    @classmethod
+    def _read(cls, line: str) -> tuple[MetricPoint, object]:
+        """Return the point of a line, and what stands where its seal belongs."""
         try:
-            name, step, value, timestamp_ms = json.loads(line)
-            return cls(_metric_name(name), _int64(step), _decode_float(value), _int64(timestamp_ms))
+            name, step, value, timestamp_ms, *seals = json.loads(line)
+            if len(seals) > 1:
+                raise ValueError("more values than a point has")
+            point = cls(
+                _metric_name(name), _int64(step), _decode_float(value), _int64(timestamp_ms)
+            )
+            return point, next(iter(seals), None)
         except (ValueError, TypeError, RecursionError) as error:
             raise DocumentError(f"Not a line of a metrics file: {line[:60]!r}.") from error
 
+
+_OUTCOME: Final = "outcome"
+_METRIC: Final = "metric"
+"""What is sealed."""
 
 _FLOAT_NAMES: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -382,6 +427,13 @@ def _int64(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
         raise ValueError(f"not a whole number of 64 bits: {str(value)[:40]!r}")
     return value
+
+
+def _key(text: str | None) -> str | None:
+    """Return the key of an attempt if it can be one."""
+    if text is not None and not 0 < len(bytes.fromhex(text)) <= 64:
+        raise ValueError("a key has 1 to 64 bytes in hexadecimal")
+    return text
 
 
 def _scalars(params: Mapping[str, Any]) -> dict[str, ParamValue]:

@@ -39,7 +39,7 @@ import json, os
 trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
 with open(trial["outcome_path"], "w") as file:
     json.dump({"version": 1, "study": trial["study"], "number": trial["number"],
-               "attempt": trial["attempt"], "cause": "ok",
+               "attempt": trial["attempt"], "key": trial.get("key"), "cause": "ok",
                "metrics": {"loss": trial["params"]["x"]}, "message": ""}, file)
 """
 

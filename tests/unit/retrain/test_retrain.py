@@ -43,7 +43,7 @@ params = trial["params"]
 pathlib.Path(trial["artifact_dir"], "model.txt").write_text(str(params["seed"]))
 with open(trial["outcome_path"], "w") as file:
     json.dump({"version": 1, "study": trial["study"], "number": trial["number"],
-               "attempt": trial["attempt"], "cause": "ok",
+               "attempt": trial["attempt"], "key": trial.get("key"), "cause": "ok",
                "metrics": {"loss": params["x"] + params["seed"] * 1e-9}, "message": ""}, file)
 """
 

@@ -37,6 +37,11 @@ _UNSEEN: Final[Mapping[How, Reason]] = {
     How.LOST: Reason(
         Cause.LOST, "Its machine shut down, or the process that watched over it was killed."
     ),
+    How.FORGED_STOP: Reason(
+        Code.STOP_FORGED,
+        "Another process wrote the stop.json that ended it: no runner asked for its end.",
+        "does another trial write there?",
+    ),
     How.REMOVED: Reason(
         Code.FOLDER_REMOVED,
         "Its folder, or a file in it by which the runner follows it, was removed or replaced.",
@@ -84,6 +89,8 @@ def _judge(ending: Ending, document: Outcome | None, log_tail: str, trial: Trial
         if document is not None and has_result and imposed.cause is Cause.PRUNED:
             return replace(imposed, metrics=document.metrics)
         return imposed
+    if ending.how is How.FORGED_STOP and _was_cut_short(document):
+        document = None
     if document is not None:
         if ending.how is How.EXITED and ending.exit_code:
             return _with_exit(document, ending, log_tail, trial)
@@ -132,6 +139,11 @@ def _stands(document: Outcome | None, ending: Ending) -> bool:
         # script survived: the stop found it running.
         return document.cause is Cause.OK or (ending.finished_first and document.cause in _RESULTS)
     return ending.finished_first and document.cause is not Cause.BAD_METRIC
+
+
+def _was_cut_short(document: Outcome | None) -> bool:
+    """Return whether a script said what it says because of the stop: half a result, or a crash."""
+    return document is not None and (document.stopped or document.cause is Cause.USER_ERROR)
 
 
 def _with_exit(document: Outcome, ending: Ending, log_tail: str, trial: Trial) -> Outcome:

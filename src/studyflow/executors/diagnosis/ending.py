@@ -20,6 +20,8 @@ class How(enum.StrEnum):
     """A runner asked for its end."""
     LOST = "lost"
     """Nobody saw its end."""
+    FORGED_STOP = "forged-stop"
+    """Something else than a runner asked for its end."""
     REMOVED = "removed"
     """Its folder, or what a runner follows it by, was removed or replaced while it ran."""
 

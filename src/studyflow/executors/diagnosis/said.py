@@ -11,7 +11,14 @@ from studyflow.executors.diagnosis.ending import NoDocument
 from studyflow.executors.diagnosis.failures import recorded_failure
 from studyflow.executors.diagnosis.text import readable
 from studyflow.reasons import Code, Reason, ReasonCode
-from studyflow.trial import BEGINNING_BYTES, OUTCOME_LIMIT_BYTES, Cause, Outcome, Trial
+from studyflow.trial import (
+    BEGINNING_BYTES,
+    OUTCOME_LIMIT_BYTES,
+    Cause,
+    Outcome,
+    Trial,
+    is_sealed_outcome,
+)
 
 _SCRIPT_CAUSES: Final = frozenset(
     {Cause.OK, Cause.NAN, Cause.BAD_METRIC, Cause.USER_ERROR, Cause.HOST_OOM, Cause.CUDA_OOM}
@@ -84,6 +91,15 @@ def _checked(outcome: Outcome, said: bytes, trial: Trial, redact: Redact) -> Out
             f"The outcome document is about {_name(*found, redact)}, not about "
             f"{_name(*expected, redact)}, and was refused. It begins {_beginning(said, redact)}",
             "does the script hand its environment to another trial?",
+        )
+    if trial.key is not None and not is_sealed_outcome(said, trial.key):
+        return _refused(
+            trial,
+            Code.OUTCOME_FORGED,
+            "The outcome document lacks the seal of this attempt, and was refused: another process "
+            f"wrote it, or changed it. It begins {_beginning(said, redact)}",
+            "does another trial write there? A script that writes it without this studyflow's sdk "
+            "copies `key` from STUDYFLOW_TRIAL into the document.",
         )
     if outcome.cause not in _SCRIPT_CAUSES:
         return _refused(

@@ -4,6 +4,7 @@ One folder below the study's root holds all there is to know about an attempt, s
 this machine can go on where a killed one stopped:
 
     root/place                               what tells this folder from those of other machines
+    root/keys.json                           the secret from which the keys of attempts are made
     root/open/<number>-<attempt>             one empty file for each attempt that is not forgotten
     root/trials/<number>/checkpoints/        a folder for each attempt; see `sdk/checkpoints.py`
     root/trials/<number>/attempt-<attempt>/
@@ -37,6 +38,9 @@ ended only when nobody holds its lock. A supervisor that was stopped is made to 
 whose folder or lock is gone cannot be followed any more: what runs of it is killed, and it ends as
 `lost`. When the study's whole folder is removed it is made anew, and that happens to each attempt
 in it.
+
+**What another trial does to them** does not count: what an attempt, its supervisor and its runner
+say has a seal by the attempt's key (`keys.py`, `studyflow.trial.seals`).
 
 **The log** is not limited: the script writes to the file itself, so that no runner and no pipe can
 slow it down or lose its last words. Readers take it in pieces of bounded size.

@@ -9,10 +9,11 @@ import logging
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from studyflow.errors import DocumentError
 from studyflow.executors.local import supervisor
 from studyflow.executors.local.files import (
     LAUNCH,
@@ -26,6 +27,7 @@ from studyflow.executors.local.metrics import MetricsReader
 from studyflow.executors.local.supervisor_handle import SupervisorHandle
 from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus
 from studyflow.trial import Trial
+from studyflow.trial.seals import has_seal, sealed
 from studyflow.trial.user_files import Kind, NotAFileError, kind_of, open_file
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,9 @@ KILL_SECONDS: Final = 0.005
 `CHECK_SECONDS`: one that waits for a device dies when that answers."""
 
 
+_LAUNCH: Final = "launch"
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What the runner that made an attempt decided about it."""
@@ -53,28 +58,41 @@ class Launch:
     left_out: tuple[str, ...] = ()
     """Names of the runner's variables that the script did not get, as they look like secrets."""
 
-    def to_json(self) -> str:
-        """Return the document that `read` reads."""
-        return json.dumps(
-            {
-                "command": list(self.command),
-                "gpus": list(self.gpus),
-                "timeout_seconds": self.timeout_seconds,
-                "stop_grace_seconds": self.stop_grace_seconds,
-                "left_out": list(self.left_out),
-            }
-        )
+    def to_json(self, trial: str, key: str | None) -> str:
+        """Return the document that `from_json` reads, with a seal over it and the trial's.
+
+        Args:
+            trial: The text of the trial's document.
+            key: The attempt's; `None` for no seal.
+        """
+        document = {
+            "command": list(self.command),
+            "gpus": list(self.gpus),
+            "timeout_seconds": self.timeout_seconds,
+            "stop_grace_seconds": self.stop_grace_seconds,
+            "left_out": list(self.left_out),
+        }
+        return json.dumps(document if key is None else sealed(document, key, _LAUNCH, trial))
 
     @classmethod
-    def read(cls, folder: Path) -> Launch:
+    def from_json(cls, text: bytes, trial: str, key: str | None) -> Launch:
         """Return what the document in an attempt's folder says.
 
+        Args:
+            text: The document.
+            trial: The text of the trial's document.
+            key: The attempt's; `None` for one without a seal.
+
         Raises:
-            FileNotFoundError: There is none.
-            NotAFileError, ValueError, KeyError, TypeError, OverflowError, RecursionError: It is
-                damaged.
+            ValueError, KeyError, TypeError, OverflowError, RecursionError: It is damaged.
+            DocumentError: It, or the trial's document, is not as the runner wrote it.
         """
-        document = json.loads(read_document(folder / LAUNCH))
+        document = json.loads(text)
+        if key is not None and not has_seal(document, key, _LAUNCH, trial):
+            raise DocumentError(
+                f"{TRIAL} or {LAUNCH} lacks the seal of this attempt: another process wrote it, or "
+                "changed it."
+            )
         timeout = document["timeout_seconds"]
         return cls(
             command=tuple(map(str, document["command"])),
@@ -135,18 +153,27 @@ class Fingerprint:
 class Attempt:
     """One attempt as an executor object follows it.
 
+    Args:
+        attempt: Its numbers.
+        folder: Where its files are.
+        key: The key that seals them; `None` for an attempt of an earlier version of studyflow.
+
     Raises:
         FileNotFoundError: There is no such attempt.
         NotAFileError, ValueError, KeyError, TypeError, OverflowError, RecursionError,
         DocumentError: Its documents are damaged.
     """
 
-    def __init__(self, attempt: AttemptId, folder: Path) -> None:
+    def __init__(self, attempt: AttemptId, folder: Path, key: str | None = None) -> None:
         self.id = attempt
         self.folder = folder
-        self.trial = Trial.from_json(read_document(folder / TRIAL).decode())
-        self.launch = Launch.read(folder)
-        self.metrics = MetricsReader(folder / METRICS)
+        self.key = key
+        """Seals what belongs to it; `None` for an attempt of an earlier version of studyflow."""
+        self._documents = {name: read_document(folder / name) for name in (TRIAL, LAUNCH)}
+        text = self._documents[TRIAL].decode()
+        self.trial = replace(Trial.from_json(text), key=key)
+        self.launch = Launch.from_json(self._documents[LAUNCH], text, key)
+        self.metrics = MetricsReader(folder / METRICS, key)
         self.status = AttemptStatus(AttemptState.PENDING)
         self.supervisor = SupervisorHandle()
         self._first_seen_at = time.monotonic()
@@ -192,6 +219,20 @@ class Attempt:
                 logger.warning("trial %s: %s is unreadable", self.id, self.folder / name)
             return {}
         return document if isinstance(document, dict) else {}
+
+    def changed_documents(self) -> list[str]:
+        """Return which documents of its runner are not what they were when it was first seen.
+
+        Raises:
+            OSError: The disk does not answer.
+        """
+        return [name for name, was in self._documents.items() if self._now_at(name) != was]
+
+    def _now_at(self, name: str) -> bytes | None:
+        try:
+            return read_document(self.folder / name)
+        except (FileNotFoundError, NotAFileError):
+            return None
 
     def check_again(self, seconds: float) -> None:
         """Let `wait` return after this time at the latest."""

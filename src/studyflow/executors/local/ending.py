@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
 import math
 import os
 import stat
@@ -24,12 +25,17 @@ from studyflow.executors.diagnosis import (
 )
 from studyflow.executors.local import supervisor
 from studyflow.executors.local.attempt import Attempt
+from studyflow.executors.local.files import DAMAGED, read_document
 from studyflow.executors.local.killing import as_number
 from studyflow.executors.protocol import AttemptState, AttemptStatus
 from studyflow.reasons import Code, Reason
 from studyflow.redaction import Redactor
 from studyflow.trial import OUTCOME_LIMIT_BYTES, UNWRITTEN, Cause, Outcome
+from studyflow.trial.seals import has_seal, seal_of
 from studyflow.trial.user_files import read_piece
+
+STOP_KIND: Final = "stop"
+"""What the seal of a request to stop is about."""
 
 LOG_TAIL_BYTES: Final = 64 << 10
 """How much of a log is searched for the reason of a failure."""
@@ -58,15 +64,21 @@ def conclude(attempt: Attempt, redact: Redactor) -> AttemptStatus:
     # Beside another lock than the supervisor's, that document is not the supervisor's either.
     is_reachable = attempt.ends_by is None
     document = attempt.read_json(supervisor.EXIT) if is_reachable else None
+    if document is not None and not _is_own_end(document, attempt.key):
+        document = {}
     if document is None:
         document = {"how": How.REMOVED, "started_at": attempt.status.started_at}
         document["ended_at"] = time.time()
     request = attempt.read_json(supervisor.STOP) or {}
     ending = read_ending(document, request, attempt.launch.timeout_seconds)
+    is_stopped = document.get("how") == How.STOPPED
+    if is_stopped and not is_own_stop(attempt.folder, attempt.key):
+        ending = replace(ending, how=How.FORGED_STOP)
     said = read_said(attempt.folder / supervisor.OUTCOME)
     tail = _log_tail(attempt.folder / supervisor.LOG, redact)
     outcome = diagnose(ending, said, tail, attempt.trial, redact)
     outcome = _without_missing_reports(outcome, attempt, redact)
+    outcome = _with_foreign_writes(outcome, attempt)
     outcome = _with_missed_variables(outcome, tail, attempt.launch.left_out)
     return AttemptStatus(
         AttemptState.ENDED,
@@ -148,6 +160,50 @@ def _without_missing_reports(outcome: Outcome, attempt: Attempt, redact: Redacto
         "the reports are.",
         code=Code.METRICS_UNREADABLE,
     )
+
+
+def is_own_stop(folder: Path, key: str | None) -> bool:
+    """Return whether a runner wrote the request that stands in an attempt's folder.
+
+    Args:
+        folder: The attempt's.
+        key: Its key; `None` to take whoever's.
+
+    Raises:
+        OSError: The disk does not answer.
+    """
+    if key is None:
+        return True
+    try:
+        return has_seal(json.loads(read_document(folder / supervisor.STOP)), key, STOP_KIND)
+    except (FileNotFoundError, *DAMAGED):
+        return False
+
+
+def exit_token(key: str) -> str:
+    """Return what only an attempt's supervisor, or its runner, writes into its `exit.json`."""
+    return seal_of(key, "exit", "")
+
+
+def _is_own_end(document: dict[str, Any], key: str | None) -> bool:
+    return key is None or document.get("token") == exit_token(key)
+
+
+def _with_foreign_writes(outcome: Outcome, attempt: Attempt) -> Outcome:
+    """Return an outcome that says what another process wrote to the attempt's files.
+
+    None of it counts: what the runner knows of the attempt is in its memory, and what the script
+    said has a seal.
+    """
+    if attempt.key is None or attempt.ends_by is not None:
+        return outcome
+    found = attempt.changed_documents()
+    if n_lines := attempt.metrics.n_foreign:
+        found.append(f"{n_lines} line{'s' * (n_lines > 1)} of metrics.jsonl")
+    if not found:
+        return outcome
+    said = f"Another process wrote {' and '.join(found)}; that does not count."
+    return replace(outcome, message=f"{outcome.message} {said}".strip())
 
 
 def _with_missed_variables(outcome: Outcome, tail: str, left_out: Collection[str]) -> Outcome:

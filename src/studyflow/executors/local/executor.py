@@ -8,6 +8,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from studyflow.executors.local.attempt import (
     lock_state,
 )
 from studyflow.executors.local.command import Surroundings, resolve_command
+from studyflow.executors.local.ending import STOP_KIND, is_own_stop
 from studyflow.executors.local.files import (
     DAMAGED,
     as_unavailable,
@@ -47,6 +49,7 @@ from studyflow.executors.protocol import (
 from studyflow.redaction import Redactor
 from studyflow.trial import Cause, Trial
 from studyflow.trial.attempt_files import AttemptFiles
+from studyflow.trial.seals import sealed
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +79,11 @@ class LocalExecutor(FormerNames):
             machine has.
         stop_grace_seconds: Time between SIGTERM and SIGKILL for a script that is stopped.
         redact: Takes secrets out of what scripts say about their end.
-        on_note: Hears once which variables scripts do not get, if one of them seems to be missed.
+        on_note: Hears of files that another process changed; and once which variables scripts do
+            not get, if one of them seems to be missed.
         keep: Called by each `poll` and `submit`, once `root` is there: whoever keeps files of its
             own in it sees to it that they still are. May raise `ExecutorUnavailable`.
+        is_reader: Whether to start no script, not even one whose runner was killed before it did.
 
     Raises:
         ExecutorError: The command's program does not exist, or one trial needs more GPUs than
@@ -101,8 +106,9 @@ class LocalExecutor(FormerNames):
         gpu_ids: Sequence[str] | None = None,
         stop_grace_seconds: float = 10.0,
         redact: Redactor | None = None,
-        on_note: Callable[[str], None] = logger.info,
+        on_note: Callable[[str], None] = logger.warning,
         keep: Callable[[], None] | None = None,
+        is_reader: bool = False,
     ) -> None:
         self._study = study
         surroundings = Surroundings(cwd.absolute(), dict(env or {}), withheld_env, inherit_env)
@@ -111,17 +117,18 @@ class LocalExecutor(FormerNames):
         self._timeout_seconds = timeout_seconds
         self._stop_grace_seconds = stop_grace_seconds
         self._gpus = GpuPool.of_machine(gpus_per_trial, gpu_ids)
-        self._folder = StudyFolder(root, keep)
+        self._folder = StudyFolder(root, keep, on_note)
+        self._key_of = self._folder.keys.known if is_reader else self._folder.keys.of
         self._files = LocalFiles(self._folder)
         killer = ProcessKiller(cgroups.find_parent())
         self._monitor = AttemptMonitor(
             self._folder,
-            SupervisorStarter(surroundings),
+            None if is_reader else SupervisorStarter(surroundings),
             killer,
             redact or Redactor(),
             LeftOutNotice(on_note),
         )
-        self._attempts = FollowedAttempts(self._folder, killer)
+        self._attempts = FollowedAttempts(self._folder, killer, self._key_of, on_note)
 
     @property
     def traits(self) -> ExecutorTraits:
@@ -162,7 +169,8 @@ class LocalExecutor(FormerNames):
             is_new = not folder.exists()
             if is_new:
                 with self._gpus.lock(self._folder.root):
-                    claim(folder, trial, self._launch(self._gpus.choose(self._attempts.gpus())))
+                    launch = self._launch(self._gpus.choose(self._attempts.gpus()))
+                    claim(folder, replace(trial, key=self._key_of(attempt)), launch)
             followed = self._attempts.follow(attempt)
             _refuse_other(trial, followed.trial, self._folder.root)
             is_started = followed.is_ended or followed.supervisor.was_started_here
@@ -190,13 +198,13 @@ class LocalExecutor(FormerNames):
             for attempt in self._attempts.open():
                 try:
                     followed = self._attempts.follow(attempt)
-                except FileNotFoundError:
+                except FileNotFoundError as error:
                     # Submitted this very moment, or its runner died doing so.
                     if os.path.lexists(self._folder.attempt(attempt)):
-                        self._attempts.end_damaged(attempt)
+                        self._attempts.end_damaged(attempt, error)
                     continue
-                except DAMAGED:  # cut short with the power, or the script's doing
-                    self._attempts.end_damaged(attempt)
+                except DAMAGED as error:  # cut short with the power, or a script's doing
+                    self._attempts.end_damaged(attempt, error)
                     continue
                 statuses[attempt] = self._monitor.update(followed)
         self._attempts.drop_all_but(statuses)
@@ -239,10 +247,12 @@ class LocalExecutor(FormerNames):
         with as_unavailable("stop an attempt in", self._folder.root):
             if lock_state(folder) is LockState.MISSING or has_ended(folder):
                 return
-            if is_file(folder / supervisor.STOP):
+            key = self._key_of(attempt)
+            if is_file(folder / supervisor.STOP) and is_own_stop(folder, key):
                 return
             request = {"cause": cause.value, "reason": reason, "at": time.time()}
-            replace_file(folder / supervisor.STOP, json.dumps(request))
+            text = json.dumps(request if key is None else sealed(request, key, STOP_KIND))
+            replace_file(folder / supervisor.STOP, text)
 
     def forget(self, attempt: AttemptId) -> None:
         """Let go of an ended attempt; its files stay.

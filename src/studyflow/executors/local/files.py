@@ -7,6 +7,7 @@ away its own folder's rights.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import uuid
@@ -22,6 +23,10 @@ LAUNCH: Final = "launch.json"
 METRICS: Final = "metrics.jsonl"
 ARTIFACTS: Final = "artifacts"
 CHECKPOINTS: Final = "checkpoints"
+
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+"""What attempts write is for their user alone."""
 
 DOCUMENT_LIMIT_BYTES: Final = 16 << 20
 """Longest document of an attempt that is read: no variable of a process can be as long."""
@@ -66,6 +71,18 @@ def read_document(path: Path) -> bytes:
         return file.read(DOCUMENT_LIMIT_BYTES)
 
 
+def is_sealed_launch(path: Path) -> bool:
+    """Return whether a document of what was launched has a seal, whosever.
+
+    Raises:
+        OSError: The disk does not answer.
+    """
+    try:
+        return "seal" in json.loads(read_document(path))
+    except (FileNotFoundError, *DAMAGED):
+        return False
+
+
 def replace_file(path: Path, text: str) -> None:
     """Replace a file, durably, whatever a script put in its place or did to its folder's rights.
 
@@ -76,7 +93,7 @@ def replace_file(path: Path, text: str) -> None:
     try:
         write_new(part, text)
     except PermissionError:
-        path.parent.chmod(0o755)
+        path.parent.chmod(FOLDER_MODE)
         write_new(part, text)
     try:
         part.replace(path)
@@ -91,7 +108,8 @@ def write_new(path: Path, text: str) -> None:
     Raises:
         OSError: It exists, or the disk refuses.
     """
-    with path.open("x") as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -104,13 +122,13 @@ def make_folder(path: Path) -> None:
         OSError: The disk refuses.
     """
     try:
-        path.mkdir()
+        path.mkdir(FOLDER_MODE)
     except FileExistsError:
         if not path.is_dir():
             remove(path)
-            path.mkdir()
+            path.mkdir(FOLDER_MODE)
         elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            path.chmod(0o755)
+            path.chmod(FOLDER_MODE)
 
 
 def remove(path: Path) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
-from studyflow.errors import ExecutorUnavailable
+from studyflow.errors import ExecutorUnavailable, StudyflowError
 from studyflow.executors.local.attempt import Attempt, has_ended
 from studyflow.executors.local.files import DAMAGED, remove
 from studyflow.executors.local.killing import ProcessKiller
 from studyflow.executors.local.study_folder import StudyFolder
 from studyflow.executors.protocol import AttemptId
-
-logger = logging.getLogger(__name__)
 
 
 class FollowedAttempts:
@@ -24,9 +21,19 @@ class FollowedAttempts:
     Args:
         folder: Where they are.
         killer: Kills what runs of an attempt whose documents are damaged.
+        key_of: Returns the key of an attempt; `None` for one of an earlier version.
+        tell: Hears of documents that are damaged.
     """
 
-    def __init__(self, folder: StudyFolder, killer: ProcessKiller) -> None:
+    def __init__(
+        self,
+        folder: StudyFolder,
+        killer: ProcessKiller,
+        key_of: Callable[[AttemptId], str | None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._key_of = key_of
+        self._tell = tell
         self._folder = folder
         self._killer = killer
         self._attempts: dict[AttemptId, Attempt] = {}
@@ -46,7 +53,7 @@ class FollowedAttempts:
         """
         followed = self._attempts.get(attempt)
         if followed is None:
-            followed = Attempt(attempt, self._folder.attempt(attempt))
+            followed = Attempt(attempt, self._folder.attempt(attempt), self._key_of(attempt))
             self._attempts[attempt] = followed
         return followed
 
@@ -114,8 +121,8 @@ class FollowedAttempts:
         except FileNotFoundError:
             if not os.path.lexists(folder):
                 return
-        except DAMAGED:
-            pass
+        except DAMAGED as error:
+            self._tell_damaged(attempt, error)
         else:
             return
         if self._killer.kill_unreadable(folder):
@@ -125,10 +132,17 @@ class FollowedAttempts:
         self.discard(attempt)
         self._folder.open_entry(attempt)
 
-    def end_damaged(self, attempt: AttemptId) -> None:
+    def end_damaged(self, attempt: AttemptId, error: Exception) -> None:
         """Kill what runs of an attempt that cannot be followed; its next `submit` discards it."""
+        self._tell_damaged(attempt, error)
+        self._killer.kill_unreadable(self._folder.attempt(attempt))
+
+    def _tell_damaged(self, attempt: AttemptId, error: Exception) -> None:
+        if attempt in self._told_damaged:
+            return
+        self._told_damaged.add(attempt)
+        why = str(error) if isinstance(error, StudyflowError) else "its documents are damaged."
         folder = self._folder.attempt(attempt)
-        if attempt not in self._told_damaged:
-            self._told_damaged.add(attempt)
-            logger.warning("trial %s: %s is unreadable", attempt, folder)
-        self._killer.kill_unreadable(folder)
+        self._tell(
+            f"Trial {attempt} cannot be followed, and what runs of it ends: {why} ({folder})"
+        )

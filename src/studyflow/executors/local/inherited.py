@@ -33,7 +33,9 @@ _OWN: Final = frozenset(
 _FAMILIES: Final = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "GITLAB_")
 """How the variables of clouds and forges begin: a login is spread over several of them."""
 
-_PLACES: Final = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION", "GOOGLE_CLOUD_PROJECT"})
+_PLACES: Final = re.compile(
+    r"_(REGION|PROJECT|CA_BUNDLE|CA_CERTS_FILE)$|_ENDPOINT_URL(_|$)", re.IGNORECASE
+)
 """What such a family says beside its login."""
 
 _ESSENTIAL: Final = frozenset(
@@ -110,7 +112,7 @@ def _is_secret_name(name: str, value: str) -> bool:
     if name in _OWN:
         return True
     if name.upper().startswith(_FAMILIES):
-        return name.upper() not in _PLACES
+        return not _PLACES.search(name)
     return _NAMES.search(name) is not None and not _PLAIN.fullmatch(value)
 
 

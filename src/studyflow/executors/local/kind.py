@@ -33,7 +33,12 @@ def _open(setup: ExecutorSetup) -> LocalExecutor:
 
 def _open_reader(setup: ExecutorSetup) -> LocalExecutor:
     return LocalExecutor(
-        setup.spec.name, ("python",), root=setup.root, cwd=setup.root, redact=setup.redact
+        setup.spec.name,
+        ("python",),
+        root=setup.root,
+        cwd=setup.root,
+        redact=setup.redact,
+        is_reader=True,
     )
 
 

@@ -33,10 +33,17 @@ class MetricsReader:
     """Reads a file that a script appends to: each line once, torn and foreign lines never.
 
     A file that was replaced or cut off is read from its beginning: what stands last in it counts.
+
+    Args:
+        path: Where the file is.
+        key: The attempt's, whose seal each line must have; `None` to take any line.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str | None = None) -> None:
         self._path = path
+        self._key = key
+        self.n_foreign = 0
+        """Lines that lack the attempt's seal: another process wrote them."""
         self._version: tuple[int, int, int] | None = None
         """Of the file when it was last read."""
         self._offset = 0
@@ -77,6 +84,7 @@ class MetricsReader:
                 status = os.fstat(file.fileno())
                 if not self._is_continued(file, status):
                     self._offset, self._in_long_line = 0, False
+                    self.n_foreign = 0
                 file.seek(self._offset)
                 chunk = file.read(METRICS_BYTES_PER_POLL)
         except FileNotFoundError:
@@ -138,16 +146,24 @@ class MetricsReader:
 
     def _parse(self, lines: Sequence[bytes]) -> Iterator[MetricPoint]:
         for line in lines:
-            point = _parse_point(line)
-            if point is not None:
+            try:
+                text = line.decode()
+                point = self._own_point(text)
+            except (DocumentError, UnicodeDecodeError):
+                self._refused = line[:_REFUSED_BYTES] if line.strip() else self._refused
+                continue
+            if point is None:
+                self.n_foreign += 1
+            else:
                 self._refused = b""
                 yield point
-            elif line.strip():
-                self._refused = line[:_REFUSED_BYTES]
 
+    def _own_point(self, line: str) -> MetricPoint | None:
+        """Return the point of a line; `None` if another process wrote it.
 
-def _parse_point(line: bytes) -> MetricPoint | None:
-    try:
-        return MetricPoint.from_json(line.decode())
-    except (DocumentError, UnicodeDecodeError):
-        return None
+        Raises:
+            DocumentError: There is none in it.
+        """
+        if self._key is None:
+            return MetricPoint.from_json(line)
+        return MetricPoint.from_sealed(line, self._key)

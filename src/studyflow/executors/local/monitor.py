@@ -22,7 +22,7 @@ from studyflow.executors.local.attempt import (
     LockState,
     lock_state,
 )
-from studyflow.executors.local.ending import conclude
+from studyflow.executors.local.ending import conclude, exit_token
 from studyflow.executors.local.files import is_file, modified_at, replace_file
 from studyflow.executors.local.inherited import LeftOutNotice
 from studyflow.executors.local.killing import ProcessKiller
@@ -48,7 +48,8 @@ class AttemptMonitor:
     """Finds out how attempts stand, and sees to those whose supervisor cannot."""
 
     folder: StudyFolder
-    starter: SupervisorStarter
+    starter: SupervisorStarter | None
+    """`None` to start none."""
     killer: ProcessKiller
     redact: Redactor
     left_out: LeftOutNotice
@@ -93,7 +94,8 @@ class AttemptMonitor:
             ExecutorUnavailable: The machine has no room for a process now.
             ExecutorError: The operating system will not start a process with such arguments.
         """
-        self.starter.start(attempt, self.killer.cgroup_of(attempt))
+        if self.starter is not None:
+            self.starter.start(attempt, self.killer.cgroup_of(attempt))
 
     def _care_for(self, attempt: Attempt, lock: LockState) -> None:
         """Bring the state of an attempt that has not ended up to date; see to what died."""
@@ -109,7 +111,7 @@ class AttemptMonitor:
             self._check_supervisor(attempt)
         elif not attempt.has_never_started:
             self._fence(attempt)
-        elif attempt.supervisor.is_child:
+        elif attempt.supervisor.is_child or self.starter is None:
             attempt.check_again(CHECK_SECONDS)  # our own supervisor is on its way to the lock
         elif attempt.supervisor.starts >= MAX_STARTS:
             self._fence(attempt)
@@ -197,6 +199,8 @@ class AttemptMonitor:
         if self.killer.kill(attempt):
             return
         ending = _ending_after_kill(attempt, time.time())
+        if attempt.key is not None:
+            ending["token"] = exit_token(attempt.key)
         attempt.check_again(0.0)
         try:
             replace_file(attempt.folder / supervisor.EXIT, json.dumps(ending))

@@ -16,9 +16,12 @@ from studyflow.errors import ExecutorError, ExecutorUnavailable
 from studyflow.executors.local import supervisor
 from studyflow.executors.local.attempt import Attempt, Launch
 from studyflow.executors.local.command import Surroundings
+from studyflow.executors.local.ending import exit_token
 from studyflow.executors.local.files import (
     ARTIFACTS,
     CHECKPOINTS,
+    FILE_MODE,
+    FOLDER_MODE,
     LAUNCH,
     METRICS,
     TRIAL,
@@ -35,7 +38,7 @@ def claim(folder: Path, trial: Trial, launch: Launch) -> None:
 
     Args:
         folder: Where it is to be.
-        trial: The attempt; its paths are filled in.
+        trial: The attempt, with its key; its paths are filled in.
         launch: What was decided about it.
 
     Raises:
@@ -55,12 +58,19 @@ def claim(folder: Path, trial: Trial, launch: Launch) -> None:
         checkpoints=checkpoints,
     )
     unborn = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-    unborn.mkdir()
+    unborn.mkdir(FOLDER_MODE)
     for name in (ARTIFACTS, supervisor.WORK):
-        (unborn / name).mkdir()
-    (unborn / supervisor.LOCK).touch()
-    (unborn / TRIAL).write_text(with_paths.to_json())
-    (unborn / LAUNCH).write_text(launch.to_json())
+        (unborn / name).mkdir(FOLDER_MODE)
+    # The key is in no file: it reaches the script in a variable.
+    document = replace(with_paths, key=None).to_json()
+    for name, text in (
+        (supervisor.LOCK, ""),
+        (TRIAL, document),
+        (LAUNCH, launch.to_json(document, trial.key)),
+    ):
+        descriptor = os.open(unborn / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
     try:
         unborn.rename(folder)  # fails when the folder exists: it is never empty
     except OSError:
@@ -95,15 +105,24 @@ class SupervisorStarter:
             *(timeout, repr(float(launch.stop_grace_seconds))),
             *(cgroup or "-", *launch.command),
         ]
+        environment = self.surroundings.environment(attempt.trial, launch.gpus)
+        if attempt.key is not None:
+            environment[supervisor.TOKEN_VARIABLE] = exit_token(attempt.key)
         try:
             # Not subprocess.Popen: it wants every child awaited by the object that started it.
             pid = os.posix_spawn(
                 sys.executable,
                 arguments,
-                self.surroundings.environment(attempt.trial, launch.gpus),
+                environment,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                    (
+                        os.POSIX_SPAWN_OPEN,
+                        1,
+                        log,
+                        os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+                        FILE_MODE,
+                    ),
                     (os.POSIX_SPAWN_DUP2, 1, 2),
                 ],
                 setsid=True,  # a Ctrl-C in the runner's terminal is not for the trainings

@@ -13,12 +13,15 @@ from typing import Final
 
 from studyflow.errors import ExecutorUnavailable
 from studyflow.executors.local.files import (
+    LAUNCH,
     as_unavailable,
     is_file,
+    is_sealed_launch,
     make_folder,
     remove,
     replace_file,
 )
+from studyflow.executors.local.keys import AttemptKeys
 from studyflow.executors.protocol import AttemptId
 from studyflow.trial.user_files import read_piece
 
@@ -28,6 +31,7 @@ ID_LIMIT_BYTES: Final = 100
 """More than the number of a folder has."""
 
 _ID: Final = "place"
+_KEYS: Final = "keys.json"
 _OPEN: Final = "open"
 _TRIALS: Final = "trials"
 
@@ -55,13 +59,20 @@ class StudyFolder:
     Args:
         root: Where it is, on a local disk.
         keep: Called by each `restore`, once the folder is there.
+        tell: Hears of files that another process changed.
 
     Raises:
         ExecutorUnavailable: It cannot be written to.
     """
 
-    def __init__(self, root: Path, keep: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        keep: Callable[[], None] | None = None,
+        tell: Callable[[str], None] = logger.warning,
+    ) -> None:
         self.root = root.absolute()
+        self.keys = AttemptKeys(self.root / _KEYS, self._unsealed_attempts, tell)
         self._keep = keep or (lambda: None)
         self._descriptor: int | None = None
         """Of the folder that `root` was when it was last there: tells whether it is that still."""
@@ -144,6 +155,7 @@ class StudyFolder:
         self._make_folders()
         if "_id" in self.__dict__ and not is_file(self.root / _ID):
             self._write_id(self._id)
+        self.keys.restore()
 
     def is_there(self) -> bool:
         """Return whether the folder is the one that it was."""
@@ -174,6 +186,14 @@ class StudyFolder:
 
     def _entry(self, attempt: AttemptId) -> Path:
         return self.root / _OPEN / str(attempt)
+
+    def _unsealed_attempts(self) -> list[AttemptId]:
+        """Return the attempts that an earlier version of studyflow has left running."""
+        return [
+            attempt
+            for attempt in self.open_attempts()
+            if is_file(launch := self.attempt(attempt) / LAUNCH) and not is_sealed_launch(launch)
+        ]
 
     def _make_folders(self) -> None:
         for name in (_OPEN, _TRIALS):

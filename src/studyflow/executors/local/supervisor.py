@@ -53,6 +53,8 @@ EXIT: Final = "exit.json"
 STOP: Final = "stop.json"
 OUTCOME: Final = "outcome.json"
 LOG: Final = "log.txt"
+TOKEN_VARIABLE: Final = "STUDYFLOW_EXIT_TOKEN"  # noqa: S105 - a name
+"""Holds what `exit.json` shows as a sign that this process wrote it; the script does not get it."""
 WORK: Final = "work"
 
 CHECK_SECONDS: Final = 0.1
@@ -74,6 +76,7 @@ def main(arguments: list[str]) -> None:
     """Run the script of one attempt to its end, unless another supervisor did or does."""
     os.closerange(3, 65536)  # whatever the runner's libraries leaked: sockets, database files
     folder, timeout, grace, cgroup, *command = arguments
+    token = os.environ.pop(TOKEN_VARIABLE, "")
     os.chdir(folder)
     lock = _take_lock()
     if lock is None:
@@ -91,9 +94,9 @@ def main(arguments: list[str]) -> None:
         # Whoever removes the folder at this moment must find no new file in it.
         if is_stopped or os.path.lexists(LOCK):
             how = "stopped" if is_stopped else "removed"
-            _write_if_possible(EXIT, _ending(how, None, started_at))
+            _write_if_possible(EXIT, _ending(how, None, started_at, token=token))
         return
-    supervision = _Supervision(command, work, started_at, float(grace), lock, group)
+    supervision = _Supervision(command, work, started_at, float(grace), lock, group, token)
     supervision.run(None if timeout == "-" else float(timeout))
 
 
@@ -108,9 +111,11 @@ class _Supervision:
         grace_seconds: float,
         lock: int,
         cgroup: str | None,
+        token: str,
     ) -> None:
         self._command = command
         self._work = work
+        self._token = token
         self._started_at = started_at
         self._grace_seconds = grace_seconds
         self._lock = lock
@@ -171,7 +176,9 @@ class _Supervision:
         code = os.waitstatus_to_exitcode(status)
         # Whoever removes the folder at this moment must find no new file in it.
         if how != "removed" or os.path.lexists(LOCK):
-            ending = _ending(how, code, self._started_at, ended_at, oom, finished_first)
+            ending = _ending(
+                how, code, self._started_at, ended_at, oom, finished_first, self._token
+            )
             _write_if_possible(EXIT, ending)
 
     def _is_reachable(self) -> bool:
@@ -216,7 +223,7 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 def _take_lock() -> int | None:
     """Return the descriptor that holds the lock; `None` when another supervisor does."""
-    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o644)  # never closed: it is held until the end
+    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600)  # never closed: it is held until the end
     patience = time.monotonic() + LOCK_PATIENCE_SECONDS
     while True:
         try:
@@ -470,11 +477,13 @@ def _ending(
     ended_at: float | None = None,
     oom: bool = False,
     finished_first: bool = False,
+    token: str = "",
 ) -> str:
+    shown = f', "token": "{token}"' if token else ""  # a number in hexadecimal
     return (
         f'{{"how": "{how}", "exit_code": {"null" if exit_code is None else exit_code}, '
         f'"started_at": {started_at!r}, "ended_at": {ended_at or started_at!r}, '
-        f'"oom": {str(oom).lower()}, "finished_first": {str(finished_first).lower()}}}\n'
+        f'"oom": {str(oom).lower()}, "finished_first": {str(finished_first).lower()}{shown}}}\n'
     )
 
 
@@ -484,7 +493,7 @@ def _write(name: str, text: str) -> None:
     Not synced: that costs more than all else here. A power cut ends the attempt as lost anyway.
     """
     part = f".{name}.{os.urandom(8).hex()}.part"
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, text.encode())
     finally:

@@ -175,7 +175,9 @@ class Sender:
             # At a trial's end its file has the last word: it also holds what an earlier runner
             # could not send, and what a run that somebody deleted has lost.
             if (must_resend or is_ending) and files.metrics is not None:
-                for chunk in missing_points(self._tracker, record, files.metrics):
+                for chunk in missing_points(
+                    self._tracker, record, files.metrics, files.metrics_key
+                ):
                     self._send_points(record, chunk)
             unsent.pop_all()
 

@@ -299,7 +299,7 @@ def test_a_folder_that_a_script_made_read_only_gets_its_end_all_the_same(
     status = Watch(executor, 10.0).until_ended(attempt)
     assert status.outcome is not None
     assert status.outcome.cause is Cause.LOST
-    assert bench.folder(attempt).stat().st_mode & 0o777 == 0o755
+    assert bench.folder(attempt).stat().st_mode & 0o777 == 0o700
 
 
 @linux_only

@@ -34,6 +34,8 @@ NEEDED = {
     "MAX_TOKEN": "4096",
     "STUDYFLOW_HOME": "/home/ann/.studyflow",
     "AWS_REGION": "eu-west-1",
+    "AWS_CA_BUNDLE": "/etc/ssl/cert.pem",
+    "AWS_ENDPOINT_URL_S3": "https://s3.example",
     "DATA_DIR": "/data/imagenet",
     "MONKEY": "capuchin",
     "SORT_KEY": "val_loss",

@@ -34,12 +34,14 @@ def test_torn_foreign_and_endless_lines_are_passed_over(
     bench.write(
         """
         import json, os
-        path = json.loads(os.environ["STUDYFLOW_TRIAL"])["metrics_path"]
-        with open(path, "wb") as file:
-            file.write(b'["loss",0,1.0,5]\\n')
+        trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
+        key = trial["key"].encode()
+        with open(trial["metrics_path"], "wb") as file:
+            file.write(b'["loss",0,1.0,5,"%s"]\\n' % key)
             file.write(b'garbage\\n\\xff\\xfe\\n[1,2]\\n["loss",true,1.0,5]\\n')
             file.write(b"x" * 300 + b"\\n")
-            file.write(b'["loss",1,"nan",6]\\n["loss",2,0.5,7]\\n["loss",3,0.2')
+            file.write(b'["loss",1,"nan",6,"%s"]\\n' % key)
+            file.write(b'["loss",2,0.5,7,"%s"]\\n["loss",3,0.2' % key)
         """
     )
     executor = bench.executor()
