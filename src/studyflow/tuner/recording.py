@@ -102,7 +102,7 @@ class Recorder:
         if record.attempt > 1:
             curve = curve.begun_at(self._study.first_step(record.number))
         outcome = apply_curve(self._spec, outcome, curve)
-        steps = self._steps(record, outcome, is_seen=True)
+        steps = self._steps(record, outcome, is_seen=True, may_ask=not is_cancelling)
         verdict = judge(self._spec, outcome, _count(record, outcome, steps))
         if status.missed_nodes:
             self._nodes.reset(status.missed_nodes)
@@ -119,7 +119,7 @@ class Recorder:
     def record_loss(self, record: TrialRecord, message: str) -> None:
         """Record the newest attempt of a trial as lost: the executor does not know it."""
         lost = Outcome(self._spec.name, record.number, record.attempt, Cause.LOST, {}, message)
-        steps = self._steps(record, lost, is_seen=False)
+        steps = self._steps(record, lost, is_seen=False, may_ask=True)
         verdict = judge(self._spec, lost, _count(record, lost, steps))
         if verdict.state is None:
             self._retry(record, verdict, steps)
@@ -207,11 +207,13 @@ class Recorder:
         told = "The script called no finish(); the last logged values were taken."
         return replace(outcome, metrics=found).because(Cause.OK, Reason(Cause.OK, told))
 
-    def _steps(self, record: TrialRecord, outcome: Outcome, *, is_seen: bool) -> AttemptSteps:
-        """Return how far an attempt came that may be repeated; nothing is asked of any other."""
+    def _steps(
+        self, record: TrialRecord, outcome: Outcome, *, is_seen: bool, may_ask: bool
+    ) -> AttemptSteps:
+        """Return how far an attempt came that may be repeated; of any other nothing is needed."""
         if outcome.cause.consequence is not Consequence.RETRY:
             return NO_STEPS
-        return self._reports.steps(record, is_seen=is_seen)
+        return self._reports.steps(record, is_seen=is_seen, may_ask=may_ask)
 
     def _retry(
         self,

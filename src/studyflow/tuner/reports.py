@@ -87,15 +87,17 @@ class Reports:
         """Return the last reported value of each metric, empty for a script without the SDK."""
         return self._latest.get(newest_attempt(record), {})
 
-    def steps(self, record: TrialRecord, *, is_seen: bool) -> AttemptSteps:
+    def steps(self, record: TrialRecord, *, is_seen: bool, may_ask: bool) -> AttemptSteps:
         """Return how far the newest attempt of a trial came, by what it told.
 
         Args:
             record: The trial.
             is_seen: Whether the executor has seen its end. What it brought is then all there is.
+            may_ask: Whether MLflow may be asked, which can take seconds.
         """
         published = self._published.get(newest_attempt(record))
-        if published is None and not (is_seen and self._brings_points):
+        is_all_here = is_seen and self._brings_points
+        if published is None and may_ask and not is_all_here:
             points = self._mirror.read_points(record, CHECKPOINT_METRIC)
             published = _highest_published(record, points)
         curve = self.curve(record)
