@@ -217,6 +217,8 @@ class Code(enum.StrEnum):
     DISK_SPACE_SHORT = "disk-space-short"
     CONNECTION_UNVERIFIED = "connection-unverified"
     """A database of another network is reached without proof that it is the right one."""
+    WEBHOOK_UNENCRYPTED = "webhook-unencrypted"
+    """The address of a webhook begins with http:// and leads to another machine."""
     GPUS_SHORT = "gpus-short"
     """Fewer GPUs than a trial asks for."""
     TRACKER_OUT_OF_REACH = "tracker-out-of-reach"

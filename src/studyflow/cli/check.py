@@ -8,7 +8,10 @@ from pathlib import Path
 
 import click
 
+from studyflow.errors import SpecError, StudyflowError
 from studyflow.executors.local.inherited import inherited
+from studyflow.observers.webhook import read_url
+from studyflow.reasons import Code
 from studyflow.spec import StudySpec, describe_plan, json_schema
 
 
@@ -21,6 +24,7 @@ def check(study: Path) -> None:
     started either way.
     """
     spec = StudySpec.from_yaml(study)
+    _refuse_unencrypted_webhook(spec)
     rows = describe_plan(spec)
     if left_out := inherited(os.environ, spec.trial.inherit_env).left_out:
         names = ", ".join(left_out)
@@ -29,6 +33,21 @@ def check(study: Path) -> None:
     click.echo(f"{study}: all is well")
     for label, text in rows:
         click.echo(f"  {label:<{width}}  {text}")
+
+
+def _refuse_unencrypted_webhook(spec: StudySpec) -> None:
+    """Refuse an address that is there and goes over http; it may be set elsewhere only.
+
+    Raises:
+        SpecError: It does.
+    """
+    if spec.notify is None:
+        return
+    try:
+        read_url(spec.notify)
+    except StudyflowError as error:
+        if error.code is Code.WEBHOOK_UNENCRYPTED:
+            raise SpecError(error.message, hint=error.hint, code=error.code) from error
 
 
 @click.command()

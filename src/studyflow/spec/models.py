@@ -195,6 +195,11 @@ class NotifySpec(Part):
     url_file: str | None = Field(
         default=None, min_length=1, description="File that holds the address, such as a Secret's."
     )
+    allow_http: bool = Field(
+        default=False,
+        description="Whether the address may begin with http:// though it leads to another "
+        "machine: whoever is on the way there can read it.",
+    )
     events: tuple[NotifyEvent, ...] = Field(
         default=("finished", "failed"),
         min_length=1,

@@ -88,6 +88,30 @@ def test_check_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / ".studyflow").exists()
 
 
+def test_check_names_the_variables_that_stay_with_the_runner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEAM_TOKEN", "tok-5e5ame")
+    result = CliRunner().invoke(main, ["check", str(write_study(tmp_path))])
+    assert "TEAM_TOKEN" in result.output
+    assert "tok-5e5ame" not in result.output
+    trial = {**DOCUMENT["trial"], "inherit_env": ["TEAM_*"]}
+    result = CliRunner().invoke(main, ["check", str(write_study(tmp_path, trial=trial))])
+    assert "TEAM_TOKEN" not in result.output
+
+
+def test_check_refuses_a_webhook_that_anybody_could_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_study(tmp_path, notify={"url_env": "HOOK"})
+    assert CliRunner().invoke(main, ["check", str(path)]).exit_code == 0, "it may be set elsewhere"
+    monkeypatch.setenv("HOOK", "http://hooks.example/s3cret")
+    result = CliRunner().invoke(main, ["check", str(path)])
+    assert result.exit_code == 2
+    assert "allow_http: true" in result.output
+    assert "s3cret" not in result.output
+
+
 def test_check_prints_every_problem_at_once(tmp_path: Path) -> None:
     path = write_study(tmp_path, budget={"n_trials": 0}, sampler={"type": "tpee"})
 

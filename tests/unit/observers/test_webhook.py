@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import http.server
+import threading
 import urllib.error
 from email.message import Message
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from studyflow.errors import StudyflowError
-from studyflow.observers.webhook import describe_failure, read_url, send
+from studyflow.observers.webhook import describe_failure, post_json, read_url, send
+from studyflow.reasons import Code
 from studyflow.spec import NotifySpec
 
 URL = "http://hook/s3cret"
@@ -69,11 +73,13 @@ def test_the_address_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
     file = tmp_path / "hook"
     file.write_text("https://hooks.example/x\n")
 
-    assert read_url(NotifySpec(url_env="HOOK"), {"HOOK": "http://h/x"}) == "http://h/x"
+    assert read_url(NotifySpec(url_env="HOOK"), {"HOOK": "https://h/x"}) == "https://h/x"
     assert read_url(NotifySpec(url_file=str(file))) == "https://hooks.example/x"
 
 
-@pytest.mark.parametrize("value", ["", "file:///etc/passwd", "s3cret", "http://h/s3cret x"])
+@pytest.mark.parametrize(
+    "value", ["", "file:///etc/passwd", "s3cret", "http://h/s3cret x", "https://", "http://[s3cret"]
+)
 def test_an_address_that_is_none_is_told_and_not_shown(value: str) -> None:
     with pytest.raises(StudyflowError, match="Nobody is notified") as refused:
         read_url(NotifySpec(url_env="HOOK"), {"HOOK": value})
@@ -81,3 +87,70 @@ def test_an_address_that_is_none_is_told_and_not_shown(value: str) -> None:
     assert "s3cret" not in str(refused.value)
     with pytest.raises(StudyflowError, match="No such file"):
         read_url(NotifySpec(url_file="/nosuch/hook"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://hooks.example/s3cret", "http://10.0.0.7/s3cret", "http://127.0.0.1@hooks.example/x",
+     "http://localhost.example/s3cret"],
+)  # fmt: skip
+def test_an_address_without_tls_is_refused_without_being_shown(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "hook"
+    file.write_text(url)
+    for notify in (NotifySpec(url_env="HOOK"), NotifySpec(url_file=str(file))):
+        with pytest.raises(StudyflowError) as refused:
+            read_url(notify, {"HOOK": url})
+        assert refused.value.code is Code.WEBHOOK_UNENCRYPTED
+        assert "allow_http: true" in str(refused.value)
+        assert "s3cret" not in str(refused.value)
+    allowed = NotifySpec(url_env="HOOK", allow_http=True)
+    assert read_url(allowed, {"HOOK": url}) == url
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8:9", "[::1]", "a.localhost"])
+def test_an_address_of_this_machine_needs_no_tls(host: str) -> None:
+    url = f"http://{host}/x"
+
+    assert read_url(NotifySpec(url_env="HOOK"), {"HOOK": url}) == url
+
+
+class Redirecting(http.server.BaseHTTPRequestHandler):
+    """Sends whoever asks to another place, and keeps what it was sent."""
+
+    seen: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.seen.append(f"POST {self.path}")
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(int(self.path[1:]))
+        self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/stolen")  # type: ignore[attr-defined]
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.seen.append(f"GET {self.path}")
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(Redirecting, "seen", [])
+    with http.server.HTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                post_json(f"http://127.0.0.1:{server.server_port}/{code}", b"{}")
+            with refused.value as error:
+                told = describe_failure(error)
+        finally:
+            server.shutdown()
+            thread.join()
+
+    assert Redirecting.seen == [f"POST /{code}"]
+    assert told.startswith(f"HTTP {code}, a redirect, which is not followed")
+    assert "stolen" not in told
