@@ -35,6 +35,8 @@ class StudyAttributes:
     def __init__(self, spec: StudySpec, optuna_study: optuna.Study) -> None:
         self._spec = spec
         self._study = optuna_study
+        self._kept: tuple[str, StudySpec | None] = ("", None)
+        """The study file that was read last, as text and typed."""
 
     def notices(self) -> Notices:
         """Return what people and runners have left with the study, by one read."""
@@ -48,7 +50,9 @@ class StudyAttributes:
     def kept_spec(self) -> StudySpec:
         """Return the study file that trials were last started by, by whichever run."""
         text = self._study.user_attrs.get(form.SPEC)
-        return (None if text is None else find_problems(text)[0]) or self._spec
+        if text is not None and text != self._kept[0]:  # each launch asks, and reading takes long
+            self._kept = text, find_problems(text)[0]
+        return (None if text is None else self._kept[1]) or self._spec
 
     def keep_spec(self, n_used: int, *, is_shared: bool, is_new: bool) -> StudySpec | None:
         """Keep this run's study file; see `Study.keep_spec`.

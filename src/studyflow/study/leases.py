@@ -99,6 +99,7 @@ class Leases:
         self._observations: dict[Hashable, _Observation] = {}
         """By site, and by number for trials without a holder."""
         self._observed_at: float | None = None
+        self._others: tuple[str, ...] = ()
 
     def observe(self, beats: Mapping[str, Any], running: Iterable[TrialRecord], now: float) -> None:
         """Take in what the storage says.
@@ -120,17 +121,14 @@ class Leases:
             else _Observation(value)
             for key, value in shown.items()
         }
+        sites = ((k, seen) for k, seen in self._observations.items() if isinstance(k, str))
+        alive = (site for site, seen in sites if seen.silent_seconds < self._lease_seconds)
+        self._others = tuple(sorted(alive))
 
     @property
     def others(self) -> tuple[str, ...]:
         """The other sites that are not known to be gone, by name."""
-        return tuple(
-            sorted(
-                key
-                for key, observation in self._observations.items()
-                if isinstance(key, str) and observation.silent_seconds < self._lease_seconds
-            )
-        )
+        return self._others
 
     @property
     def active(self) -> tuple[str, ...]:

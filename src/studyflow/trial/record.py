@@ -148,7 +148,8 @@ class TrialRecord:
     @property
     def is_lost(self) -> bool:
         """Whether the newest attempt was lost to the infrastructure."""
-        return any(lost.attempt == self.attempt for lost in self.lost_attempts)
+        lost = self.lost_attempts  # mostly empty, and asked for all running trials
+        return bool(lost) and any(one.attempt == self.attempt for one in lost)
 
     @property
     def lost_seconds(self) -> float:

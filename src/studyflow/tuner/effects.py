@@ -48,6 +48,8 @@ class Turn:
     """Why no further trial is asked for."""
     has_changed: bool = False
     """Whether there is progress to show."""
+    settled_at: float | None = None
+    """When every attempt had been dealt with; `None` before."""
 
     @property
     def is_settled(self) -> bool:

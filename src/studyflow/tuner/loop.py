@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Final
 
 from studyflow import interrupt
@@ -32,6 +33,10 @@ one."""
 
 CANCEL_PAUSE_SECONDS: Final = 0.2
 """Longest pause between two polls of a cancelled runner."""
+
+LAUNCH_SECONDS: Final = 1.0
+"""How long one turn goes on launching. With a thousand free slots, ended trials, pauses and stops
+are looked at once a second all the same, and the next slice follows at once."""
 
 CANCEL_RETRY_SECONDS: Final = 1.0
 """The same while the executor does not answer."""
@@ -73,6 +78,8 @@ class Tuner:
         self._clock = clock
         self._ends_trials = ends_trials
         self._leaves = leaves
+        self._has_more = False
+        """Whether the last turn has left launches to the next one."""
         self._observer = observer = Observers(observer)
         self._notes = notes = Notes(observer)
         self._others = OtherRunners(executor.site, settings.lease_seconds, notes, clock)
@@ -113,7 +120,7 @@ class Tuner:
         n_arrived = interrupt.n_arrived()
         with interrupt.when_told_to_end(self._cancel_if_wanted):
             while (result := self.turn()) is None:
-                self._executor.wait(self._settings.poll_seconds)
+                self._executor.wait(0.0 if self._has_more else self._settings.poll_seconds)
                 if interrupt.n_arrived() > n_arrived:
                     raise interrupt.Terminated  # what was raised then was lost
         return result
@@ -128,6 +135,7 @@ class Tuner:
     def turn(self) -> TunerResult | None:
         """Do all that can be done now; return the result once nothing is left to wait for."""
         self._notes.begin_turn()
+        self._has_more = False
         try:
             turn = Turn(self._effects.attempts.poll())
         except ExecutorUnavailable as error:
@@ -136,6 +144,7 @@ class Tuner:
             return None
         self._take_notices(turn)
         snapshot = self._reconcile(turn)
+        self._has_more = bool(next_actions(replace(snapshot, is_slice_over=False)))
         if turn.ending is None and not snapshot.is_paused:
             self._effects.launcher.note_canary(snapshot.limits)
         is_over = turn.ending is not None and not self._is_awaiting(snapshot)
@@ -176,6 +185,9 @@ class Tuner:
             self._effects.nodes.judge(trials, turn.attempts.values())
             self._effects.launcher.observe_canary(trials, turn.attempts)
             turn.ending = self._ending(trials, turn)
+        now = self._clock()
+        if turn.is_settled and turn.settled_at is None:
+            turn.settled_at = now
         running = trials.running
         room = 0 if turn.has_asked_in_vain else trials.room
         return Snapshot(
@@ -183,7 +195,7 @@ class Tuner:
             running=running,
             attempts=turn.attempts,
             limits=self._effects.launcher.limits(room),
-            now=self._clock(),
+            now=now,
             held_elsewhere=self._others.held_elsewhere(running),
             surplus=trials.surplus,
             abandoned=self._others.abandoned(trials.surplus),
@@ -193,6 +205,7 @@ class Tuner:
             left_behind=self._effects.attempts.left_behind(turn.attempts),
             handled=frozenset(turn.handled),
             tried=frozenset(turn.tried),
+            is_slice_over=turn.settled_at is not None and now - turn.settled_at >= LAUNCH_SECONDS,
             is_refused=self._effects.launcher.is_refused,
             is_blocked=self._notes.blocked is not None,
             is_paused=self._progress.stopwatch.is_paused,

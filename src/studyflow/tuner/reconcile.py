@@ -11,12 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from studyflow.executors import AttemptId
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialRecord
 from studyflow.tuner.snapshot import Snapshot, newest_attempt
+
+RESUMED_AT_ONCE: Final = 16
+"""How many trials are resumed by one snapshot: a turn ends between two snapshots, and after a dead
+runner there may be a thousand."""
 
 CANCELLED: Final = "The study was cancelled."
 REPLACED: Final = "A newer attempt of this trial counts."
@@ -95,7 +100,7 @@ def next_actions(snapshot: Snapshot) -> tuple[Action, ...]:
         return tuple(_withdraw_blocked(snapshot))
     if snapshot.is_paused or snapshot.is_leaving:
         return ()
-    return tuple(_resume(snapshot)) or tuple(_ask(snapshot))
+    return tuple(islice(_resume(snapshot), RESUMED_AT_ONCE)) or tuple(_ask(snapshot))
 
 
 def _settle(snapshot: Snapshot) -> Iterator[Action]:
@@ -148,7 +153,11 @@ def _resume(snapshot: Snapshot) -> Iterator[Action]:
             yield RecordLoss(
                 record.number, f"Nothing more was heard of {record.holder}, where it ran."
             )
-        elif snapshot.is_refused or snapshot.now < snapshot.retry_at.get(record.number, 0.0):
+        elif (
+            snapshot.is_refused
+            or snapshot.is_slice_over
+            or snapshot.now < snapshot.retry_at.get(record.number, 0.0)
+        ):
             continue
         elif record.has_attempt:  # begun by a runner that died, perhaps before it submitted
             yield Launch(newest_attempt(record))
@@ -158,7 +167,12 @@ def _resume(snapshot: Snapshot) -> Iterator[Action]:
 
 def _ask(snapshot: Snapshot) -> Iterator[Action]:
     # Refused: a suggestion made now would know less than one made when there is room again.
-    is_held_up = snapshot.is_refused or snapshot.waits_for_room or snapshot.is_ending
+    is_held_up = (
+        snapshot.is_refused
+        or snapshot.is_slice_over
+        or snapshot.waits_for_room
+        or snapshot.is_ending
+    )
     if not is_held_up and snapshot.limits.room > 0 and _Slots(snapshot).take():
         yield Ask()
 

@@ -64,6 +64,8 @@ class Snapshot:
     """Attempts that this turn has dealt with: each once for each poll."""
     tried: frozenset[int] = frozenset()
     """Trials that this turn has launched or ended, or has tried to."""
+    is_slice_over: bool = False
+    """Whether this turn has launched for long enough: what is left waits for the next look."""
     is_refused: bool = False
     """Whether the executor has refused a launch in this turn."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.unit.study.studies import make_spec
@@ -18,8 +20,8 @@ from studyflow.errors import ExecutorError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.reasons import Reason
 from studyflow.study import Canary
-from studyflow.testing.fake_executor import Params
-from studyflow.trial import Cause, TrackingRef
+from studyflow.testing.fake_executor import FakeExecutor, Params
+from studyflow.trial import Cause, TrackingRef, Trial
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner import Tuner, TunerResult
 
@@ -294,3 +296,65 @@ def test_only_a_run_that_starts_trials_or_ends_keeps_its_numbers_with_the_study(
     assert run(9).turn() is None
     assert rig.study().kept_spec().budget.n_trials == 9
     assert told == [9]
+
+
+class Slow:
+    """An executor that takes its time for each launch."""
+
+    def __init__(self, inner: FakeExecutor, seconds: float) -> None:
+        self._inner = inner
+        self._seconds = seconds
+        self.n_polls = 0
+        self.waits: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def submit(self, trial: Trial, *, avoid: Collection[str] = ()) -> AttemptId:
+        self._inner.machine.clock.advance(self._seconds)
+        return self._inner.submit(trial, avoid=avoid)
+
+    def poll(self) -> Mapping[AttemptId, AttemptStatus]:
+        self.n_polls += 1
+        return self._inner.poll()
+
+    def wait(self, timeout_seconds: float) -> None:
+        self.waits.append(timeout_seconds)
+        self._inner.wait(timeout_seconds)
+
+
+def test_many_free_slots_are_filled_in_slices_with_a_look_between() -> None:
+    rig = Rig(parallel(10, n_trials=30), objective=None)
+    rig.executor = slow = Slow(rig.executor, seconds=0.3)
+    tuner = rig.tuner()
+
+    n_running = []
+    for _ in range(4):
+        assert tuner.turn() is None
+        n_running.append(len(rig.machine.running()))
+
+    assert n_running == [4, 8, 10, 10]
+    assert slow.n_polls == 4
+
+
+def test_a_slice_follows_at_once_and_a_full_machine_waits() -> None:
+    rig = Rig(parallel(10, n_trials=10), duration=100.0)
+    rig.executor = slow = Slow(rig.executor, seconds=0.3)
+
+    result = rig.drive()
+
+    assert result.is_finished
+    assert slow.waits[:3] == [0.0, 0.0, 1.0]
+    assert set(slow.waits[2:]) == {1.0}
+    rig.check(10)
+
+
+def test_a_launch_that_takes_long_is_one_a_turn() -> None:
+    rig = Rig(parallel(3, n_trials=3), objective=None)
+    rig.executor = Slow(rig.executor, seconds=60.0)
+    tuner = rig.tuner()
+    n_running = []
+    for _ in range(3):
+        tuner.turn()
+        n_running.append(len(rig.machine.running()))
+    assert n_running == [1, 2, 3]
