@@ -106,7 +106,7 @@ def new_archive(path: Path) -> Iterator[ArchiveWriter]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(file.fileno(), 0o600)  # whatever the umask says
-        if path.suffix == ".gz":
+        if path.suffix in (".gz", ".tgz"):
             # 1: what is large in a backup is dumps and models, which are compressed already.
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
                 yield ArchiveWriter(tar)

@@ -13,6 +13,9 @@ from studyflow.backup.manifest import Member
 from studyflow.executors.local.attempt import LockState, lock_state
 from studyflow.executors.local.files import CHECKPOINTS
 
+WORK: Final = ".studyflow-work-"
+"""How the folders begin that backups and restores work in, wherever they are."""
+
 _RUNNER_LOCK: Final = "runner.lock"
 _TRIALS: Final = "trials"
 _OPEN: Final = "open"
@@ -25,11 +28,11 @@ def add_folder(
     *,
     skips: Callable[[Path], bool],
     advance: Advance,
-) -> tuple[tuple[Member, ...], int]:
-    """Add a folder's files, folders and links; return them, and how many others there are.
+) -> tuple[tuple[Member, ...], tuple[Path, ...]]:
+    """Add a folder's files, folders and links; return them, and what had to be left out.
 
-    What is removed meanwhile is left out silently. Links out of the folder, sockets and devices are
-    left out and counted.
+    That is links out of the folder, sockets, devices and what this user may not read. What is
+    removed meanwhile, and the work of other backups, is left out silently.
 
     Args:
         archive: Gets them.
@@ -43,8 +46,8 @@ def add_folder(
         OSError: The disk refuses.
     """
     members: list[Member] = []
-    n_others = 0
-    for path, status in _walk(root, skips):
+    left_out: list[Path] = []
+    for path, status in _walk(root, skips, left_out):
         member = f"{name}/{path.relative_to(root).as_posix()}"
         try:
             if stat.S_ISDIR(status.st_mode):
@@ -54,21 +57,34 @@ def add_folder(
             elif stat.S_ISLNK(status.st_mode) and is_inside(member, target := str(path.readlink())):
                 members.append(archive.add_link(target, member))
             else:
-                n_others += 1
+                left_out.append(path)
         except FileNotFoundError:
             continue
-    return tuple(members), n_others
+        except PermissionError:
+            left_out.append(path)
+    return tuple(members), tuple(left_out)
 
 
-def _walk(folder: Path, skips: Callable[[Path], bool]) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield everything below a folder, each folder before what is in it, by name."""
+def _walk(
+    folder: Path, skips: Callable[[Path], bool], left_out: list[Path]
+) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield everything below a folder, each folder before what is in it, by name.
+
+    Args:
+        folder: The folder; it need not exist.
+        skips: Tells what is passed over.
+        left_out: Gets the folders that this user may not read.
+    """
     try:
         found = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return
+    except PermissionError:
+        left_out.append(folder)
+        return
     for entry in found:
         path = Path(entry.path)
-        if skips(path):
+        if entry.name.startswith(WORK) or skips(path):
             continue
         try:
             status = entry.stat(follow_symlinks=False)
@@ -76,12 +92,12 @@ def _walk(folder: Path, skips: Callable[[Path], bool]) -> Iterator[tuple[Path, o
             continue
         yield path, status
         if stat.S_ISDIR(status.st_mode):
-            yield from _walk(path, skips)
+            yield from _walk(path, skips, left_out)
 
 
 def size_of(root: Path, skips: Callable[[Path], bool]) -> int:
     """Return the size of a folder's files, bytes."""
-    return sum(s.st_size for _, s in _walk(root, skips) if stat.S_ISREG(s.st_mode))
+    return sum(s.st_size for _, s in _walk(root, skips, []) if stat.S_ISREG(s.st_mode))
 
 
 def is_of_living(root: Path, path: Path) -> bool:

@@ -17,6 +17,7 @@ from typing import Final
 
 from studyflow.backup import postgres
 from studyflow.backup.archive import read_archive
+from studyflow.backup.folder import WORK
 from studyflow.backup.in_use import refuse_used
 from studyflow.backup.manifest import Kind, Manifest, Part, PartEntry
 from studyflow.backup.places import Place, Places
@@ -26,7 +27,6 @@ from studyflow.errors import BackupError
 
 _log = logging.getLogger(__name__)
 
-_WORK: Final = ".studyflow-restore-"
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database, which belongs to no other one."""
 
@@ -110,6 +110,7 @@ def restore(
     with ExitStack() as stack:
         steps = _unpack(path, manifest, pairs, stack)
         _move_artifacts(steps, say)
+        os.sync()  # what is renamed over the old is on the disk as a whole
         return _switch(manifest, steps, say, f"replaced-{now():%Y%m%dT%H%M%SZ}")
 
 
@@ -175,7 +176,7 @@ def _unpack(
     for entry, place in pairs:
         parent = _room_beside(path) if place.path is None else place.path.parent
         parent.mkdir(parents=True, exist_ok=True)
-        made = tempfile.TemporaryDirectory(dir=parent, prefix=_WORK, ignore_cleanup_errors=True)
+        made = tempfile.TemporaryDirectory(dir=parent, prefix=WORK, ignore_cleanup_errors=True)
         work = Path(stack.enter_context(made))
         staged = work / entry.part
         staged.mkdir()

@@ -31,8 +31,6 @@ PROGRESS_SECONDS: Final = 5.0
 LEFTOVER_SECONDS: Final = 86400.0
 """Age from which the working folder of a backup that was killed is removed by the next one."""
 
-_WORK: Final = ".studyflow-backup-"
-
 _FILES: Final = {
     Kind.JOURNAL: "storage.journal",
     Kind.SQLITE: "database.sqlite",
@@ -77,7 +75,7 @@ def back_up(
         raise BackupError(f"{path} exists already.", hint="name another file.")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_WORK) as made:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=folder.WORK) as made:
         work, draft = Path(made), Path(made) / path.name
         with new_archive(draft) as archive:
             save = _Save(archive, work, _Progress(tell, clock))
@@ -152,13 +150,17 @@ class _Save:
             return place.part is Part.FILES and folder.is_of_living(root, path)
 
         self.progress.begin(place.part, folder.size_of(root, skips))
-        members, n_others = folder.add_folder(
+        members, left_out = folder.add_folder(
             self._archive, root, place.part, skips=skips, advance=self.progress.advance
         )
-        if n_others:
-            self.progress.tell(
-                f"{place.part}: left out {n_others} links out of {root}, sockets or devices"
+        if left_out:
+            names = ", ".join(str(path.relative_to(root)) for path in left_out[:3])
+            why = (
+                f"{len(left_out)} links out of it, sockets, devices or not to be read: {names}"
+                f"{', ...' if len(left_out) > 3 else ''}"
             )
+            self.left_out[place.part] = why
+            self.progress.tell(f"{place.part}: left out {why}")
         return members
 
 
@@ -212,7 +214,7 @@ def _versions() -> dict[str, str]:
 
 def _remove_leftovers(parent: Path) -> None:
     """Remove the working folders of backups that were killed long ago."""
-    for found in parent.glob(f"{_WORK}*"):
+    for found in parent.glob(f"{folder.WORK}*"):
         try:
             is_old = time.time() - found.stat().st_mtime > LEFTOVER_SECONDS
         except FileNotFoundError:

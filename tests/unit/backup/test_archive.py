@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import random
 import stat
 import tarfile
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studyflow.backup.archive import MANIFEST, is_inside, new_archive, read_archive
-from studyflow.backup.folder import add_folder
+from studyflow.backup.folder import WORK, add_folder
 from studyflow.backup.manifest import FORMAT, Kind, Manifest, Member, Part, PartEntry
 from studyflow.errors import BackupError, BackupUnavailable
 from studyflow.reasons import Code
@@ -173,7 +176,7 @@ def test_a_folder_is_added_with_its_links_and_empty_folders(tmp_path: Path) -> N
     os.mkfifo(root / "pipe")
     (root / "skipped").write_text("x")
     with new_archive(tmp_path / "a.tar") as writer:
-        members, n_others = add_folder(
+        members, left_out = add_folder(
             writer, root, "files", skips=lambda path: path.name == "skipped", advance=nothing
         )
         writer.close(manifest_of(*members, part=Part.FILES))
@@ -185,13 +188,55 @@ def test_a_folder_is_added_with_its_links_and_empty_folders(tmp_path: Path) -> N
         "files/empty",
         "files/latest",
     ]
-    assert n_others == 2
+    assert [path.name for path in left_out] == ["out", "pipe"]
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Be a user without rights where the tests run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_may_not_be_read_is_named_and_the_rest_is_backed_up() -> None:
+    with tempfile.TemporaryDirectory() as made:
+        root, archive = Path(made) / "root", Path(made) / "a.tar"
+        for folder in (Path(made), root, root / "closed", root / "open"):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o777)
+        for name in ("secret", "open/log", "closed/log"):
+            (root / name).write_text("x")
+        (root / "secret").chmod(0)
+        (root / "closed").chmod(0)
+        with as_nobody(), new_archive(archive) as writer:
+            members, left_out = add_folder(
+                writer, root, "files", skips=lambda _: False, advance=nothing
+            )
+        (root / "closed").chmod(0o700)
+
+    assert [m.path for m in members] == ["files/closed", "files/open", "files/open/log"]
+    assert [path.name for path in left_out] == ["closed", "secret"]
+
+
+def test_the_work_of_other_backups_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "root" / f"{WORK}x").mkdir(parents=True)
+    with new_archive(tmp_path / "a.tar") as writer:
+        found = add_folder(
+            writer, tmp_path / "root", "files", skips=lambda _: False, advance=nothing
+        )
+    assert found == ((), ())
 
 
 def test_a_folder_that_is_not_there_has_no_members(tmp_path: Path) -> None:
     with new_archive(tmp_path / "a.tar") as writer:
         found = add_folder(writer, tmp_path / "no", "files", skips=lambda _: False, advance=nothing)
-    assert found == ((), 0)
+    assert found == ((), ())
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -15,6 +15,7 @@ from click.testing import Result
 from tests.unit.cli.test_cli import invoke
 from tests.unit.study.studies import complete, make_spec, open_study
 
+from studyflow.backup.folder import WORK
 from studyflow.settings import Settings
 from studyflow.storage import open_storage
 from studyflow.study import find_study, load_records
@@ -92,7 +93,7 @@ def test_what_was_lost_is_back(home: Path) -> None:
         n: d for n, d in before.items() if n != "mlflow.db"
     }
     assert numbers(home) == [(0, "complete"), (1, "complete"), (2, "running")]
-    assert not list(Path().glob("**/.studyflow-*")), "nothing is left of the work"
+    assert not list(Path().glob(f"**/{WORK}*")), "nothing is left of the work"
 
 
 def test_a_backup_says_what_it_does_and_what_is_in_it(home: Path) -> None:
@@ -283,6 +284,24 @@ def test_what_there_is_not_is_left_out(home: Path) -> None:
 
     checked = restored("b.tar", "--check")
     assert f"left out  there is no {home / 'mlflow.db'}" in checked.stdout
+
+
+def test_a_backup_may_lie_among_what_it_holds(home: Path) -> None:
+    assert invoke("backup", str(home / "mlartifacts/b.tgz")).exit_code == 0
+
+    checked = restored(str(home / "mlartifacts/b.tgz"), "--check")
+    assert checked.exit_code == 0
+    assert "artifacts         7 B" in checked.stdout
+
+
+def test_what_was_left_out_is_named(home: Path) -> None:
+    (home / "mlartifacts/latest.pt").symlink_to("/etc/passwd")
+
+    done = invoke("backup", "b.tar")
+
+    why = "1 links out of it, sockets, devices or not to be read: latest.pt"
+    assert f"artifacts: left out {why}\n" in done.stderr
+    assert why in restored("b.tar", "--check").stdout
 
 
 def test_a_backup_without_studies_is_none(home: Path) -> None:
