@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from studyflow.samplers.space.conditions import Conditions
-from studyflow.samplers.space.dimension import make_dimension
+from studyflow.samplers.space.dimension import Dimension, make_dimension
 from studyflow.samplers.space.encoding import make_encoding
 
 
@@ -59,7 +60,7 @@ def _condition_problems(
                     "but is a continuous float."
                 )
                 continue
-            unknown = [v for v in values if np.isnan(dimension.encode(v))]
+            unknown = [v for v in values if not _is_value(v, distribution, dimension)]
             if unknown:
                 known = (
                     f"one of {list(distribution.choices)}"
@@ -75,6 +76,12 @@ def _condition_problems(
         except ValueError as error:
             problems.append(f"conditions: {error}")
     return problems
+
+
+def _is_value(value: Any, distribution: BaseDistribution, dimension: Dimension) -> bool:
+    if isinstance(distribution, FloatDistribution) and distribution.single():
+        return bool(value == distribution.low)  # its axis has no length, and nothing a code there
+    return not np.isnan(dimension.encode(value))
 
 
 def check_device(device: str) -> None:
