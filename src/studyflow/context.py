@@ -24,6 +24,7 @@ from studyflow.reports.subprocess_report import build_report_in_subprocess, need
 from studyflow.servers.announced import running_mlflow_pages
 from studyflow.settings import TOKEN_KEY_VARIABLE, Settings
 from studyflow.spec import StudySpec
+from studyflow.spec.reader import spec_error
 from studyflow.study import Study
 from studyflow.tracking import Tracker
 from studyflow.tracking.memory import MemoryTracker
@@ -145,6 +146,17 @@ class StudyContext:
         )
 
     # The executor
+
+    def check(self) -> None:
+        """Make sure that the study asks its executor for nothing that it may not have.
+
+        Raises:
+            SpecError: It does; every problem is in the message.
+            PlatformError: What it may ask for cannot be read.
+        """
+        problems = self._kind.judge(self.spec, self.settings)
+        if problems:
+            raise spec_error(problems, f"the study {self.spec.name!r}")
 
     @property
     def executor(self) -> ExecutorWithLogs:

@@ -2,6 +2,7 @@
 
     StudyflowError
     ├── SpecError            the study file is wrong; carries every problem found
+    ├── PlatformError        the platform's file is wrong; carries every problem found
     ├── SpaceError           a point does not belong to the search space
     ├── DocumentError        a trial or outcome document cannot be read
     ├── StudyError
@@ -84,6 +85,26 @@ class SpecError(StudyflowError):
         problems: tuple[str, ...] = (),
         hint: str | None = None,
         code: ReasonCode | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join((super().__str__(), *self.problems))
+
+
+class PlatformError(StudyflowError):
+    """The platform's file is wrong. `problems` holds every problem found, one line each."""
+
+    code = Code.PLATFORM_WRONG
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: tuple[str, ...] = (),
+        hint: str | None = None,
+        code: Code | None = None,
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.problems = problems

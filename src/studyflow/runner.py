@@ -123,10 +123,12 @@ def run_study(context: StudyContext, observer: Observer, options: RunOptions) ->
         options: What is special about this run.
 
     Raises:
+        SpecError: It asks for pods that no trial may have, or not here; nothing was started.
         StudyflowError: The study cannot be run; nothing that was computed is lost.
     """
     with notified(context.spec, observer) as told:
         try:
+            context.check()
             with open_run(context, told, options) as run:
                 result = _drive(run, told)
         except Exception as error:

@@ -16,6 +16,7 @@ from typing import Final, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from studyflow.errors import StudyflowError
+from studyflow.spec.pods.platform import PLATFORM_VARIABLE
 from studyflow.storage import DEFAULT_FOLDER, default_storage_url
 from studyflow.trial.run_token import MIN_KEY_CHARS
 
@@ -55,6 +56,9 @@ class Settings:
     mlflow_token_key: str | None = field(default=None, repr=False)
     """Key of the tokens that pods write to their runs with, which MLflow's server shares; `None`
     for an MLflow that asks pods for nothing, or for what the study file gives them."""
+    platform: Path | None = None
+    """File that says what studies may ask of the cluster; `None` for the defaults. Mounted by
+    whoever runs the cluster, and no flag of a command."""
     storage_patience_seconds: float = STORAGE_PATIENCE_SECONDS
     """How long a runner waits for a storage that does not answer before it ends. Its trials keep
     running either way."""
@@ -74,7 +78,7 @@ class Settings:
 
         The environment's names are `STUDYFLOW_HOME`, `STUDYFLOW_STORAGE`, `STUDYFLOW_EXECUTOR`,
         `STUDYFLOW_NAMESPACE`, `STUDYFLOW_TRIAL_TRACKING_URI`, `STUDYFLOW_TRIAL_SERVICE_ACCOUNT`,
-        `STUDYFLOW_MLFLOW_PUBLIC_URL`, `STUDYFLOW_MLFLOW_TOKEN_KEY`,
+        `STUDYFLOW_MLFLOW_PUBLIC_URL`, `STUDYFLOW_MLFLOW_TOKEN_KEY`, `STUDYFLOW_PLATFORM`,
         `STUDYFLOW_STORAGE_PATIENCE_SECONDS` and MLflow's own `MLFLOW_TRACKING_URI`.
 
         Raises:
@@ -99,6 +103,7 @@ class Settings:
             trial_service_account=env.get("STUDYFLOW_TRIAL_SERVICE_ACCOUNT") or None,
             mlflow_public_url=_address("STUDYFLOW_MLFLOW_PUBLIC_URL", env),
             mlflow_token_key=_key(TOKEN_KEY_VARIABLE, env),
+            platform=Path(named) if (named := env.get(PLATFORM_VARIABLE)) else None,
             storage_patience_seconds=_seconds(
                 "STUDYFLOW_STORAGE_PATIENCE_SECONDS", env, STORAGE_PATIENCE_SECONDS
             ),

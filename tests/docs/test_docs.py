@@ -16,6 +16,7 @@ from tests.docs.pages import PAGES, ROOT, blocks
 
 from studyflow.cli import main
 from studyflow.spec import find_problems
+from studyflow.spec.pods import Platform, judge_data, read_platform
 
 STUDIES = [
     pytest.param(text, id=f"{page.name}-{i}")
@@ -37,7 +38,7 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("text", STUDIES)
 def test_every_study_file_in_the_docs_is_valid(text: str) -> None:
-    assert find_problems(text)[1] == ()
+    assert find_problems(text, rules=lambda data: judge_data(data, Platform()))[1] == ()
 
 
 def test_the_trial_of_the_page_on_clusters_is_valid_in_a_study_file() -> None:
@@ -45,6 +46,16 @@ def test_the_trial_of_the_page_on_clusters_is_valid_in_a_study_file() -> None:
     study = yaml.safe_load(blocks(ROOT / "README.md", "yaml")[0])
     study["trial"] |= yaml.safe_load(fragment)["trial"]
     assert find_problems(yaml.safe_dump(study))[1] == ()
+
+
+def test_the_file_of_the_page_on_platforms_is_one(tmp_path: Path) -> None:
+    [text] = [t for t in blocks(ROOT / "docs/platform.md", "text") if t.startswith("contact:")]
+    path = tmp_path / "platform.yaml"
+    path.write_text(text)
+    platform = read_platform(path)
+    assert platform.allows_image("registry.example/team/train:1")
+    page = (ROOT / "docs/platform.md").read_text()
+    assert [key for key in Platform.model_fields if f"`{key}`" not in page] == []
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")

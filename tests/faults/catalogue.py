@@ -472,6 +472,13 @@ FAULTS = (
         "none of it counts: what an attempt or its runner wrote has a seal by a key that is in no "
         "file of the attempt; what another process wrote is told, and a true result stands",
     ),
+    Fault(
+        "F87",
+        "a study file asks for the runner's rights, its node, the servers' Secrets or more than "
+        "the platform lends",
+        "it is refused before anything starts, all of it at once with its ways out; no Job that "
+        "breaks a rule is made, and an API server that knows admission policies admits no such pod",
+    ),
 )
 
 CONTRACT = {

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.unit.cli.test_cli import DOCUMENT, TRAIN, write_study
 
 from studyflow import runner, runner_lock
 from studyflow.context import StudyContext
+from studyflow.errors import SpecError
 from studyflow.observers.observer import AnyThreadNotes, Observer
 from studyflow.reports import subprocess_report
 from studyflow.reports.stored import stored_study
@@ -386,3 +388,16 @@ def test_the_report_of_a_long_study_is_written_in_a_subprocess_and_may_fail_alon
     assert whole.report.html.exists()
     assert without.report is None
     assert without.outcome.is_finished
+
+
+def test_a_study_whose_pods_may_not_be_is_not_even_opened(
+    tmp_path: Path, settings: Settings
+) -> None:
+    document = {**DOCUMENT["trial"], "image": "x", "kubernetes": {"service_account": "admin"}}
+    spec = StudySpec.from_mapping({**DOCUMENT, "trial": document})
+    pods = replace(settings, executor="kubernetes")
+
+    with pytest.raises(SpecError, match=r"trial\.kubernetes\.service_account"):
+        run_study(StudyContext(spec, pods), Notes(), RunOptions(tmp_path))
+
+    assert not (settings.home / "studies.journal").exists()

@@ -77,12 +77,14 @@ def test_where_trials_run_is_chosen_by_flag_then_environment_then_here() -> None
         "STUDYFLOW_NAMESPACE": "trials",
         "STUDYFLOW_TRIAL_TRACKING_URI": "http://mlflow.hpo:5000",
         "STUDYFLOW_TRIAL_SERVICE_ACCOUNT": "powerless",
+        "STUDYFLOW_PLATFORM": "/etc/studyflow/platform.yaml",
     }
 
     found = Settings.resolve(environment=environment)
     assert (found.executor, found.namespace) == ("kubernetes", "trials")
     assert found.trial_tracking_uri == "http://mlflow.hpo:5000"
     assert found.trial_service_account == "powerless"
+    assert found.platform == Path("/etc/studyflow/platform.yaml")
     flags = Settings.resolve(executor="local", namespace="mine", environment=environment)
     assert (flags.executor, flags.namespace) == ("local", "mine")
     empty = Settings.resolve(environment=dict.fromkeys(environment, ""))

@@ -12,7 +12,8 @@ from studyflow.errors import SpecError, StudyflowError
 from studyflow.executors.local.inherited import inherited
 from studyflow.observers.webhook import read_url
 from studyflow.reasons import Code
-from studyflow.spec import StudySpec, describe_plan, json_schema
+from studyflow.spec import StudySpec, describe_plan, json_schema, read_study
+from studyflow.spec.pods import PLATFORM_VARIABLE, judge_data, read_platform
 
 
 @click.command()
@@ -20,10 +21,14 @@ from studyflow.spec import StudySpec, describe_plan, json_schema
 def check(study: Path) -> None:
     """Check a study file and print what would run.
 
-    All problems are printed at once, with line and column; the exit code is then 2. Nothing is
-    started either way.
+    All problems are printed at once, with line and column; the exit code is then 2. Among them is
+    what it asks for its pods and no trial may have, or this platform (the file of
+    STUDYFLOW_PLATFORM) does not allow. Nothing is started either way.
     """
-    spec = StudySpec.from_yaml(study)
+    # Not `Settings`, which reads more: trial images have this command, and no storage.
+    named = os.environ.get(PLATFORM_VARIABLE)
+    platform = read_platform(Path(named) if named else None)
+    spec = read_study(study, lambda data: judge_data(data, platform))
     _refuse_unencrypted_webhook(spec)
     rows = describe_plan(spec)
     if left_out := inherited(os.environ, spec.trial.inherit_env).left_out:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from studyflow import interrupt
-from studyflow.errors import SpecError, StudyflowError, StudyMismatch, StudyNotFound, TableError
+from studyflow.errors import (
+    PlatformError,
+    SpecError,
+    StudyflowError,
+    StudyMismatch,
+    StudyNotFound,
+    TableError,
+)
 
 FAILED: Final = 1
 """The study ended without a result, or its trials cannot work."""
@@ -19,6 +26,7 @@ INTERRUPTED: Final = interrupt.EXIT_CODE
 
 def exit_code(error: StudyflowError) -> int:
     """Return the exit code that goes with an error."""
-    if isinstance(error, SpecError | StudyMismatch | StudyNotFound | TableError):
+    wrong = SpecError | PlatformError | StudyMismatch | StudyNotFound | TableError
+    if isinstance(error, wrong):
         return BAD_INPUT
     return UNAVAILABLE if error.retryable else FAILED

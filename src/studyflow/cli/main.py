@@ -49,6 +49,10 @@ _COMMANDS: Final = {
         "plan",
         "Print what running a study file would start, ask for and cost at most; start nothing.",
     ),
+    "policy": (
+        "pods",
+        "Print the rules for trials' pods as a policy of the Kubernetes API server.",
+    ),
     "render": (
         "pods",
         "Print the Kubernetes Job that a study file's first trial would become; start nothing.",

@@ -1,4 +1,4 @@
-"""`studyflow render` and `studyflow logs`: the Job of a trial, and what a trial prints."""
+"""`studyflow render`, `policy` and `logs`: a trial's Job, the rules for it, what it prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from studyflow.cli.studies import load_study
 from studyflow.errors import ExecutorBlocked, StudyNotFound
 from studyflow.executors import AttemptId, ExecutorWithLogs
 from studyflow.settings import Settings
-from studyflow.spec import StudySpec
+from studyflow.spec import read_study
+from studyflow.spec.pods import judge_data, read_platform
 
 
 @click.command()
@@ -23,9 +24,11 @@ from studyflow.spec import StudySpec
 def render(study: Path, settings: Settings) -> None:
     """Print the Kubernetes Job that a study file's first trial would become; start nothing.
 
-    Its parameters are the first enqueued point, or else the middle of the search space.
+    A file that asks for a pod that no trial may have is refused, as by `studyflow check`. The
+    parameters are the first enqueued point, or else the middle of the search space.
     """
-    spec = StudySpec.from_yaml(study)
+    platform = read_platform(settings.platform)
+    spec = read_study(study, lambda data: judge_data(data, platform))
     if spec.trial.image is None:
         raise ExecutorBlocked(
             f"{study} names no image, and a trial on Kubernetes needs one.",
@@ -35,6 +38,21 @@ def render(study: Path, settings: Settings) -> None:
 
     job = first_job(spec, settings)
     click.echo(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@click.command()
+@settings_options()
+def policy(settings: Settings) -> None:
+    """Print the rules for trials' pods as a policy of the Kubernetes API server.
+
+    It is a ValidatingAdmissionPolicy with its binding, for Kubernetes 1.30 and newer, with what the
+    platform's file (STUDYFLOW_PLATFORM) allows. It holds in namespaces with the label
+    studyflow.dev/holds=trials, whoever makes a pod there: studyflow policy | kubectl apply -f -
+    """
+    from studyflow.executors.kubernetes.admission import admission_policy
+
+    manifests = admission_policy(read_platform(settings.platform))
+    click.echo(yaml.safe_dump_all(manifests, sort_keys=False, width=100), nl=False)
 
 
 @click.command()

@@ -13,7 +13,7 @@ from studyflow.executors.protocol import ExecutorWithLogs
 from studyflow.reasons import Finding
 from studyflow.redaction import Redactor
 from studyflow.settings import ExecutorName, Settings
-from studyflow.spec import StudySpec
+from studyflow.spec import Problem, StudySpec
 
 
 def _ignore(message: str) -> None:
@@ -67,6 +67,11 @@ class ExecutorKind:
     """Return how what this executor needs stands here. May ask servers, and changes nothing."""
     requests: Callable[[StudySpec, Settings], Mapping[str, str]]
     """Return what each attempt of a study asks for, by resource."""
+    policy: Callable[[Settings], Sequence[Finding]] = lambda _settings: ()
+    """Return what studies may ask of this executor here. Asks no server."""
+    judge: Callable[[StudySpec, Settings], Sequence[Problem]] = lambda _study, _settings: ()
+    """Return what a study file asks of this executor and may not have. Asks no server. Raises
+    `PlatformError` where what may be asked cannot be read."""
     extra: str | None = None
     """The optional part of studyflow that it needs; `None` for none."""
     outlives_runner: bool = False

@@ -6,10 +6,10 @@ anything is built, so no file can hang or exhaust the reader.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 from yaml.composer import Composer
@@ -34,8 +34,20 @@ NODE_LIMIT: Final = 100_000
 """Most values in a file, aliases followed: a few lines of aliases can stand for billions."""
 
 
-def read_study(path: FilePath) -> StudySpec:
+_T = TypeVar("_T")
+
+Findings = tuple[BrokenRule, ...]
+
+Rules = Callable[[Mapping[str, Any]], Findings]
+"""More rules for a parsed study file, such as those for its pods where pods are meant to run."""
+
+
+def read_study(path: FilePath, rules: Rules | None = None) -> StudySpec:
     """Return the study that a file describes.
+
+    Args:
+        path: The file.
+        rules: What it must keep to besides being a study.
 
     Raises:
         SpecError: The file cannot be read or is wrong; every problem is in the message, with line
@@ -55,7 +67,7 @@ def read_study(path: FilePath) -> StudySpec:
             hint="check the path and its permissions",
             source=source,
         )
-        raise _spec_error((problem,), source) from error
+        raise spec_error((problem,), source) from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -72,20 +84,20 @@ def read_study(path: FilePath) -> StudySpec:
         )
         # A cut in the middle of a character is the size limit's doing.
         if len(raw) <= SIZE_LIMIT_BYTES:
-            raise _spec_error((problem,), source) from error
+            raise spec_error((problem,), source) from error
         text = raw.decode(errors="replace")
-    return read_text(text, source=source)
+    return read_text(text, source=source, rules=rules)
 
 
-def read_text(text: str, *, source: str = "study.yaml") -> StudySpec:
+def read_text(text: str, *, source: str = "study.yaml", rules: Rules | None = None) -> StudySpec:
     """Return the study that a text describes.
 
     Raises:
         SpecError: The text is wrong; every problem is in the message.
     """
-    spec, problems = find_problems(text, source=source)
+    spec, problems = find_problems(text, source=source, rules=rules)
     if spec is None:
-        raise _spec_error(problems, source)
+        raise spec_error(problems, source)
     return spec
 
 
@@ -98,12 +110,12 @@ def read_mapping(mapping: Mapping[str, Any]) -> StudySpec:
     spec, findings = check_mapping(mapping)
     if spec is None:
         problems = tuple(map(Problem.at, findings))
-        raise _spec_error(problems, "the study")
+        raise spec_error(problems, "the study")
     return spec
 
 
 def find_problems(
-    text: str, *, source: str = "study.yaml"
+    text: str, *, source: str = "study.yaml", rules: Rules | None = None
 ) -> tuple[StudySpec | None, tuple[Problem, ...]]:
     """Return the study that a text describes, or `None` and everything wrong with it.
 
@@ -112,22 +124,46 @@ def find_problems(
     Args:
         text: A study file.
         source: Its name, for the problems.
+        rules: What it must keep to besides being a study.
+    """
+
+    def check(data: Any) -> tuple[StudySpec | None, Findings]:
+        spec, findings = check_mapping(data)
+        if rules is not None and isinstance(data, dict):
+            known = {finding.path for finding in findings}
+            more = rules(data)
+            findings = (*findings, *(one for one in more if one.path not in known))
+        return spec, findings
+
+    return find_problems_in(text, source, check)
+
+
+def find_problems_in(
+    text: str, source: str, check: Callable[[Any], tuple[_T | None, Findings]]
+) -> tuple[_T | None, tuple[Problem, ...]]:
+    """Return what a YAML text describes, or `None` and everything wrong with it.
+
+    Args:
+        text: The whole file.
+        source: Its name, for the problems.
+        check: Takes the parsed text; returns what it describes and all that is wrong with it.
     """
     try:
         document = _read_yaml(text)
     except _NotYaml as error:
         return None, (Problem("", error.line, error.column, error.message, error.hint, source),)
-    spec, findings = check_mapping(document.data)
+    found, findings = check(document.data)
     # A value that is wrong as YAML has no meaning that a rule could be broken by.
     located = [(f, document.position(f)) for f in findings if f.path not in document.spoiled]
     located += [(f, (mark.line + 1, mark.column + 1)) for f, mark in document.findings]
     problems = [Problem.at(f, *position, source) for f, position in located]
     if problems:
         return None, tuple(sorted(problems, key=lambda p: (p.line, p.column, p.path)))
-    return spec, ()
+    return found, ()
 
 
-def _spec_error(problems: tuple[Problem, ...], source: str) -> SpecError:
+def spec_error(problems: Sequence[Problem], source: str) -> SpecError:
+    """Return the error that holds all problems of a study."""
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
     return SpecError(f"{source} has {count}:", problems=tuple(str(p) for p in problems))
 

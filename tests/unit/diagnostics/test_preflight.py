@@ -25,9 +25,10 @@ from studyflow.diagnostics.preflight.servers import (
     check_storage,
 )
 from studyflow.diagnostics.probes.storage import write_and_remove
-from studyflow.reasons import Finding, Level
+from studyflow.executors.registry import executor_kind
+from studyflow.reasons import Code, Finding, Level
 from studyflow.settings import Settings
-from studyflow.spec import NotifySpec
+from studyflow.spec import NotifySpec, StudySpec
 
 REQUIREMENTS = (
     "click>=8.1",
@@ -240,3 +241,46 @@ def test_a_database_that_need_not_prove_who_it_is_is_a_warning(tmp_path: Path) -
     assert [finding.subject for finding in found] == ["storage", "MLflow"]
     assert "secret" not in str(found)
     assert "sslmode=verify-full" in str(found[0].hint)
+
+
+def test_a_preflight_tells_what_studies_may_ask_of_a_cluster(tmp_path: Path) -> None:
+    path = tmp_path / "platform.yaml"
+    path.write_text("queues: [team-a]\n")
+    where = {"STUDYFLOW_PLATFORM": str(path)}
+    kind = executor_kind("kubernetes")
+    pods = Settings.resolve(home=tmp_path, executor="kubernetes", environment=where)
+
+    (found,) = kind.policy(pods)
+    assert (found.level, found.subject) == (Level.OK, "platform")
+    assert found.message.startswith(f"{path}. Allowed are service accounts: studyflow-trial")
+    assert "queues: team-a" in found.message
+    assert "Not limited: priority classes" in found.message
+    (default,) = kind.policy(Settings.resolve(home=tmp_path, environment={}))
+    assert default.message.startswith("STUDYFLOW_PLATFORM names no file, so the defaults hold.")
+
+    path.write_text("queue: [team-a]\n")
+    (broken,) = kind.policy(pods)
+    assert (broken.level, broken.code) == (Level.PROBLEM, Code.PLATFORM_WRONG)
+    assert "platform.yaml:1:1: queue: unknown key 'queue'" in broken.message
+    path.unlink()
+    (missing,) = kind.policy(pods)
+    assert "No such file or directory" in missing.message
+    assert "no study runs on the cluster without it" in (missing.hint or "")
+
+
+def test_a_preflight_of_a_study_finds_what_its_pods_may_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kubernetes = {"pod_template": {"spec": {"hostPID": True}}}
+    trial = {"command": ["python", "train.py"], "image": "x", "kubernetes": kubernetes}
+    study = StudySpec.from_yaml(write_study(tmp_path, trial=trial))
+    pods = Settings.resolve(home=tmp_path, executor="kubernetes", environment={})
+
+    found = by_what(examine(pods, study))
+
+    problem = found["trial.kubernetes.pod_template.spec.hostPID"]
+    assert (problem.level, problem.code) == (Level.PROBLEM, Code.POD_FORBIDDEN)
+    local = by_what(examine(Settings.resolve(home=tmp_path, environment={}), study))
+    assert not any(subject.startswith("trial.") for subject in local)

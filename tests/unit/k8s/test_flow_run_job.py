@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 Manifest = dict[str, Any]
@@ -44,6 +45,7 @@ def test_a_flow_run_knows_where_everything_is(
         "secretKeyRef": {"name": "studyflow-notify", "key": "url", "optional": True}
     }
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert str(Path(env["STUDYFLOW_PLATFORM"]["value"]).parent) in mounts
     assert env["STUDYFLOW_HOME"]["value"] in mounts
     assert "/tmp" in mounts
 

@@ -11,6 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from studyflow.spec.pods import Platform, read_platform
+
 Manifest = dict[str, Any]
 Render = Callable[[str], tuple[Manifest, ...]]
 
@@ -518,3 +520,22 @@ def test_kustomizations_are_of_a_form_that_old_and_new_kubectl_read() -> None:
         assert document.keys() <= known, path
         # Folders there are unknown to the kustomize 2.0.3 in kubectl 1.14 to 1.20.
         assert all(name.endswith(".yaml") for name in document.get("resources", [])), path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_flow_runs_find_what_the_platform_allows(
+    folder: str, render: Render, flow_run_job: Manifest, tmp_path: Path
+) -> None:
+    pod = flow_run_job["spec"]["template"]["spec"]
+    [volume] = [one for one in pod["volumes"] if one["name"] == "platform"]
+    [settings] = [
+        one
+        for one in render(folder)
+        if one["kind"] == "ConfigMap" and one["metadata"]["name"] == volume["configMap"]["name"]
+    ]
+    file = tmp_path / "platform.yaml"
+    file.write_text(settings["data"]["platform.yaml"])
+
+    assert settings["metadata"]["namespace"] == "studyflow"
+    assert read_platform(file) == Platform()

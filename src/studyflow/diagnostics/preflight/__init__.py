@@ -26,6 +26,8 @@ from studyflow.diagnostics.preflight.servers import (
     check_prefect,
     check_storage,
 )
+from studyflow.errors import PlatformError
+from studyflow.executors.kind import ExecutorKind
 from studyflow.executors.registry import executor_kind
 from studyflow.reasons import Code, Finding, Level
 from studyflow.settings import Settings
@@ -63,11 +65,22 @@ def examine(
         *check_folder(settings.home),
         *check_connections(settings),
     ]
+    findings += kind.policy(settings)
+    if study is not None:
+        findings += _judged(kind, study, settings)
     for what, check in waiting:
         findings += _result(what, check, patience_seconds)
     if study is not None and study.notify is not None:
         findings += check_webhook(study.notify)
     return findings
+
+
+def _judged(kind: ExecutorKind, study: StudySpec, settings: Settings) -> list[Finding]:
+    """Return what a study asks of its executor and may not have."""
+    try:
+        return [problem.finding for problem in kind.judge(study, settings)]
+    except PlatformError:
+        return []  # `policy` has said so
 
 
 def needed_extras(settings: Settings) -> frozenset[str]:

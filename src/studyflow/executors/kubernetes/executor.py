@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from studyflow.background import DaemonPool
-from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
+from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, PlatformError
 from studyflow.executors.diagnosis import How
 from studyflow.executors.earlier import FormerNames
 from studyflow.executors.kubernetes.api import AlreadyExists, ClusterApi
@@ -44,6 +44,7 @@ from studyflow.executors.protocol import (
 from studyflow.reasons import Reason
 from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
+from studyflow.spec.pods import Platform
 from studyflow.trial import Cause, Trial
 from studyflow.trial.attempt_files import AttemptFiles
 
@@ -61,6 +62,7 @@ class KubernetesExecutor(FormerNames):
         image: The study's image by its digest, when an earlier run has seen which it is.
         tracking_uri: MLflow's address as pods reach it, if it is not the runner's.
         service_account: Of the pods, if the study file names none; `None` for the namespace's own.
+        platform: Returns what the platform allows; asked before each attempt.
         on_image: Is told the image by its digest once the first pod shows it.
         tokens: Makes what attempts write to their MLflow runs with; `None` where MLflow asks for
             none.
@@ -84,6 +86,7 @@ class KubernetesExecutor(FormerNames):
         tracking_uri: str | None = None,
         service_account: str | None = None,
         tokens: RunTokens | None = None,
+        platform: Callable[[], Platform] = Platform,
         redact: Redactor | None = None,
         clock: Callable[[], float] = time.monotonic,
         is_threaded: bool = True,
@@ -98,6 +101,7 @@ class KubernetesExecutor(FormerNames):
         self._tracking_uri = tracking_uri
         self._service_account = service_account
         self._tokens = tokens or RunTokens(None, None)
+        self._platform = platform
         self._clock = clock
         self._changed = threading.Event()
         self._is_threaded = is_threaded
@@ -136,7 +140,8 @@ class KubernetesExecutor(FormerNames):
 
         Raises:
             ExecutorUnavailable: The API server does not answer.
-            ExecutorBlocked: It refuses the Job, or another trial's Job has this name.
+            ExecutorBlocked: It refuses the Job, another trial's Job has this name, or the study
+                file asks for a pod that no trial may have.
             ExecutorError: The trial is another study's.
         """
         if trial.study != self._spec.name:
@@ -166,6 +171,10 @@ class KubernetesExecutor(FormerNames):
     ) -> tuple[Object, bool]:
         """Return an attempt's Job, and whether it was made now."""
         name, is_own = job_name(trial.study, attempt), True
+        try:
+            platform = self._platform()
+        except PlatformError as error:
+            raise ExecutorBlocked.because(error.reason) from error
         manifest = build_job(
             self._spec,
             trial,
@@ -173,6 +182,7 @@ class KubernetesExecutor(FormerNames):
             avoid=avoid,
             service_account=self._service_account,
             token=self._tokens.of(trial),
+            platform=platform,
         )
         try:
             job = self._api.create_job(manifest)

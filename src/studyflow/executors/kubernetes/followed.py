@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from studyflow.errors import DocumentError
-from studyflow.executors.kubernetes.manifest import CONTAINER, unescaped
+from studyflow.executors.kubernetes.manifest import unescaped
 from studyflow.executors.kubernetes.objects import Object
 from studyflow.executors.kubernetes.observation import Judgement, Wait
 from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus
+from studyflow.spec.pods.ours import CONTAINER
 from studyflow.trial import TRIAL_VARIABLE, Trial
 
 logger = logging.getLogger(__name__)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from studyflow.errors import PlatformError
 from studyflow.executors.kind import ExecutorKind, ExecutorSetup
 from studyflow.executors.kubernetes.executor import KubernetesExecutor
 from studyflow.executors.kubernetes.preflight import check_cluster
 from studyflow.executors.kubernetes.preview import pod_requests
 from studyflow.executors.kubernetes.run_tokens import RunTokens
-from studyflow.reasons import Finding
+from studyflow.reasons import Finding, Level
 from studyflow.settings import Settings
-from studyflow.spec import StudySpec
+from studyflow.spec import Problem, StudySpec
+from studyflow.spec.pods import PLATFORM_VARIABLE, judge_study, read_platform
 
 
 def _open(setup: ExecutorSetup) -> KubernetesExecutor:
@@ -38,12 +40,33 @@ def _executor(setup: ExecutorSetup) -> KubernetesExecutor:
         tracking_uri=setup.settings.trial_tracking_uri,
         service_account=setup.settings.trial_service_account,
         tokens=RunTokens(setup.settings.mlflow_token_key, setup.spec.trial.timeout_seconds),
+        platform=lambda: read_platform(setup.settings.platform),
         redact=setup.redact,
     )
 
 
 def _preflight(settings: Settings, study: StudySpec | None) -> tuple[Finding, ...]:  # noqa: ARG001
     return check_cluster(settings.namespace)
+
+
+def _judge(study: StudySpec, settings: Settings) -> tuple[Problem, ...]:
+    broken = judge_study(study.trial, read_platform(settings.platform))
+    return tuple(Problem.at(one) for one in broken)
+
+
+def _policy(settings: Settings) -> tuple[Finding, ...]:
+    try:
+        platform = read_platform(settings.platform)
+    except PlatformError as error:
+        where = "; ".join(error.problems)
+        message = f"{error.message} {where}".rstrip()
+        return (Finding(error.code, Level.PROBLEM, "platform", message, error.hint),)
+    source = (
+        f"{PLATFORM_VARIABLE} names no file, so the defaults hold."
+        if settings.platform is None
+        else f"{settings.platform}."
+    )
+    return (Finding.ok("platform", f"{source} {platform.describe()}"),)
 
 
 KUBERNETES: Final = ExecutorKind(
@@ -53,6 +76,8 @@ KUBERNETES: Final = ExecutorKind(
     open=_open,
     open_reader=_executor,
     preflight=_preflight,
+    policy=_policy,
+    judge=_judge,
     requests=pod_requests,
     extra="kubernetes",
     outlives_runner=True,

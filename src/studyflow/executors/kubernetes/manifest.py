@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from studyflow.errors import ExecutorBlocked
 from studyflow.executors.kubernetes.names import (
     QUEUE_LABEL,
     STUDY_ANNOTATION,
@@ -22,8 +23,29 @@ from studyflow.executors.kubernetes.names import (
 )
 from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.executors.protocol import AttemptId
+from studyflow.reasons import Reason
 from studyflow.spec import StudySpec
 from studyflow.spec.kubernetes import CheckpointSpec, KubernetesSpec, VolumeSpec
+from studyflow.spec.pods import (
+    Ours,
+    Platform,
+    container_security,
+    hold,
+    judge_job,
+    judge_study,
+    strategic_merge,
+)
+from studyflow.spec.pods.ours import (
+    CHECKPOINT_PATH,
+    CHECKPOINTS,
+    CONTAINER,
+    SCRATCH,
+    SHARED_MEMORY,
+    TERMINATION_PATH,
+    pod_deadline,
+)
+from studyflow.spec.pods.placement import HOST_LABEL
+from studyflow.spec.problems import BrokenRule, show_path
 from studyflow.trial import TRIAL_VARIABLE, Trial
 from studyflow.trial.checkpoint_folders import (
     CheckpointFolders,
@@ -31,25 +53,16 @@ from studyflow.trial.checkpoint_folders import (
     retired_attempts,
 )
 
-CONTAINER: Final = "trial"
-"""Name of the one container; a patch in the study file finds it by this name."""
-
-TERMINATION_PATH: Final = "/dev/termination-log"
-"""Where `sdk.finish` writes: the kubelet puts the file's content into the pod's status."""
-
 AVOIDED_ANNOTATION: Final = "studyflow.dev/avoided-nodes"
 """On a Job: the nodes that its pod keeps away from, by our decision."""
 
-NODE_LABEL: Final = "kubernetes.io/hostname"
+NODE_LABEL: Final = HOST_LABEL
 """The label that names a node to its scheduler. Its value is the node's name nearly everywhere;
 where it is another, the pod may come to an avoided node again. A condition on the name itself is
 refused by some autoscalers."""
 
-CHECKPOINT_PATH: Final = "/var/run/studyflow/checkpoints"
-"""Where a pod finds its attempt's folder for checkpoints."""
-
 TRIAL_CHECKPOINT_PATH: Final = "/var/run/studyflow/trial-checkpoints"
-"""Where it finds those of all attempts of its trial, to read."""
+"""Where a pod finds the checkpoints of all attempts of its trial, to read."""
 
 RETIRED_CHECKPOINT_PATH: Final = "/var/run/studyflow/retired-checkpoints"
 """Where it finds those of attempts before the previous one, by number, to clear."""
@@ -57,13 +70,6 @@ RETIRED_CHECKPOINT_PATH: Final = "/var/run/studyflow/retired-checkpoints"
 TTL_SECONDS: Final = 7 * 24 * 3600
 """A Job is deleted when its outcome is recorded. This is the net under a runner that never comes
 back; a week leaves time to see what its trials ended with."""
-
-START_ALLOWANCE_SECONDS: Final = 900
-"""Added to the trial's time limit for the pod's own deadline, which counts from the moment the node
-took it and so includes pulling the image. The executor ends a trial that is over its limit; this
-deadline frees the GPU when no runner is there to do so."""
-
-LONGEST_DEADLINE_SECONDS: Final = 2**31 - 1
 
 
 def with_pod_paths(
@@ -110,8 +116,9 @@ def build_job(
     avoid: Collection[str] = (),
     service_account: str | None = None,
     token: str | None = None,
+    platform: Platform | None = None,
 ) -> dict[str, Any]:
-    """Return the Job of one attempt.
+    """Return the Job of one attempt. No Job that it returns breaks a rule for trials' pods.
 
     Args:
         spec: The study; `trial.image` must be set.
@@ -120,25 +127,35 @@ def build_job(
         avoid: Nodes where the pod must not run.
         service_account: Of the pod, if the study file names none; `None` for the namespace's own.
         token: What the attempt writes to its MLflow run with; `None` where MLflow asks for none.
+        platform: What the platform allows; the defaults without one.
+
+    Raises:
+        ExecutorBlocked: The study file asks for a pod that no trial may have, or not here.
     """
+    platform = platform or Platform()
     kubernetes = spec.trial.kubernetes
+    _block(judge_study(spec.trial, platform))
     attempt = AttemptId(trial.number, trial.attempt)
-    labels = attempt_labels(spec.name, attempt)
-    annotations = {STUDY_ANNOTATION: spec.name}
-    template = {
+    own: dict[str, dict[str, str]] = {
+        "labels": attempt_labels(spec.name, attempt),
+        "annotations": {STUDY_ANNOTATION: spec.name},
+    }
+    pod = _pod(spec, trial, image or spec.trial.image or "", service_account, token)
+    base = {"metadata": own, "spec": pod}
+    asked = {
         "metadata": {
-            "labels": {**kubernetes.labels, **labels},
-            "annotations": {**kubernetes.annotations, **annotations},
+            "labels": {**kubernetes.labels, **own["labels"]},
+            "annotations": {**kubernetes.annotations, **own["annotations"]},
         },
-        "spec": _pod(spec, trial, image or spec.trial.image or "", service_account, token),
+        "spec": pod,
     }
     job: dict[str, Any] = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": job_name(spec.name, attempt),
-            "labels": dict(labels),
-            "annotations": dict(annotations),
+            "labels": dict(own["labels"]),
+            "annotations": dict(own["annotations"]),
         },
         "spec": {
             # Attempts are the runner's: each has a Job of its own, and none is repeated here.
@@ -146,7 +163,8 @@ def build_job(
             "completions": 1,
             "parallelism": 1,
             "ttlSecondsAfterFinished": TTL_SECONDS,
-            "template": strategic_merge(template, kubernetes.pod_template),
+            # The file's patch before what must hold: it wins even over what no rule has foreseen.
+            "template": hold(strategic_merge(asked, kubernetes.pod_template), base),
         },
     }
     if avoid:
@@ -155,7 +173,27 @@ def build_job(
     if kubernetes.queue is not None:
         job["metadata"]["labels"][QUEUE_LABEL] = kubernetes.queue
         job["spec"]["suspend"] = True  # Kueue starts it; a server that knows neither starts it now
+    ours = Ours(own["labels"], own["annotations"], service_account, image)
+    _block(judge_job(job, platform, ours, kubernetes.queue))
     return job
+
+
+def _block(broken: Sequence[BrokenRule]) -> None:
+    """Refuse to make a Job that breaks rules.
+
+    Raises:
+        ExecutorBlocked: There are some.
+    """
+    if not broken:
+        return
+    first, *others = broken
+    message = f"No trial may have this pod: {show_path(first.path)}: {first.message}"
+    if others:
+        places = ", ".join(sorted({show_path(other.path) for other in others})[:5])
+        message = f"{message} (and {len(others)} more: {places})"
+    raise ExecutorBlocked.because(
+        Reason(first.code, f"{message}.", f"{first.hint}; `studyflow check` lists all problems.")
+    )
 
 
 def keep_away(template: dict[str, Any], nodes: Sequence[str]) -> None:
@@ -224,13 +262,7 @@ def _pod(
                 "command": [escaped(word) for word in spec.trial.command],
                 "env": _environment(spec, trial, token),
                 "resources": _resources(spec),
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "capabilities": {"drop": ["ALL"]},
-                    "readOnlyRootFilesystem": True,
-                    "runAsNonRoot": True,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
+                "securityContext": container_security(),
                 "terminationMessagePath": TERMINATION_PATH,
                 "terminationMessagePolicy": "File",
                 "volumeMounts": mounts,
@@ -242,9 +274,9 @@ def _pod(
         pod["containers"][0]["envFrom"] = [
             {"secretRef": {"name": name}} for name in kubernetes.env_from_secrets
         ]
-    if spec.trial.timeout_seconds is not None:
-        deadline = int(spec.trial.timeout_seconds) + START_ALLOWANCE_SECONDS
-        pod["activeDeadlineSeconds"] = min(deadline, LONGEST_DEADLINE_SECONDS)
+    deadline = pod_deadline(spec.trial.timeout_seconds)
+    if deadline is not None:
+        pod["activeDeadlineSeconds"] = deadline
     optional = {
         "nodeSelector": dict(kubernetes.node_selector),
         "tolerations": [dict(toleration) for toleration in kubernetes.tolerations],
@@ -296,20 +328,20 @@ def _volumes(
     kubernetes: KubernetesSpec, trial: Trial
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     volumes: list[dict[str, Any]] = [
-        {"name": "scratch", "emptyDir": {"sizeLimit": kubernetes.scratch}},
+        {"name": SCRATCH, "emptyDir": {"sizeLimit": kubernetes.scratch}},
         {
-            "name": "shared-memory",
+            "name": SHARED_MEMORY,
             "emptyDir": {"medium": "Memory", "sizeLimit": kubernetes.shared_memory},
         },
     ]
     mounts: list[dict[str, Any]] = [
-        {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108 - inside the pod
+        {"name": SCRATCH, "mountPath": "/tmp"},  # noqa: S108 - inside the pod
         # 64 MiB, the default, is too little for PyTorch's data loaders.
-        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+        {"name": SHARED_MEMORY, "mountPath": "/dev/shm"},  # noqa: S108
     ]
     if kubernetes.checkpoints is not None:
         claim = kubernetes.checkpoints
-        volumes.append({"name": "checkpoints", "persistentVolumeClaim": {"claimName": claim.claim}})
+        volumes.append({"name": CHECKPOINTS, "persistentVolumeClaim": {"claimName": claim.claim}})
         mounts += _checkpoint_mounts(claim, trial)
     for i, volume in enumerate(kubernetes.volumes):
         name = f"volume-{i}"
@@ -336,11 +368,11 @@ def _checkpoint_mounts(claim: CheckpointSpec, trial: Trial) -> list[dict[str, An
     }
     return [
         *(
-            {"name": "checkpoints", "mountPath": path, "subPath": sub_path}
+            {"name": CHECKPOINTS, "mountPath": path, "subPath": sub_path}
             for path, sub_path in paths.items()
         ),
         {
-            "name": "checkpoints",
+            "name": CHECKPOINTS,
             "mountPath": TRIAL_CHECKPOINT_PATH,
             "subPath": folder,
             "readOnly": True,
@@ -359,60 +391,3 @@ def _source(volume: VolumeSpec) -> dict[str, Any]:
     if volume.secret is not None:
         return {"secret": {"secretName": volume.secret}}
     return {"emptyDir": {"sizeLimit": volume.empty_dir}}
-
-
-_MERGE_KEYS: Final[Mapping[str, str]] = {
-    "containers": "name",
-    "initContainers": "name",
-    "env": "name",
-    "volumes": "name",
-    "volumeMounts": "mountPath",
-    "imagePullSecrets": "name",
-    "ports": "containerPort",
-    "hostAliases": "ip",
-    "topologySpreadConstraints": "topologyKey",
-}
-"""Lists whose entries are merged by a key, as the API's `patchMergeKey` says for pods. Other lists,
-such as `command` or `tolerations`, are replaced as a whole."""
-
-
-def strategic_merge(base: Any, patch: Any, name: str = "") -> Any:
-    """Return `base` changed by a strategic merge patch, as `kubectl patch` would for a pod.
-
-    Mappings are merged, `null` removes a key, `$patch: delete` removes an entry of a keyed list and
-    `$patch: replace` puts the patch in the place of a mapping. Neither argument is changed.
-    """
-    if isinstance(patch, Mapping):
-        changes = {key: value for key, value in patch.items() if key != "$patch"}
-        keeps = isinstance(base, Mapping) and patch.get("$patch") != "replace"
-        merged = dict(base) if keeps else {}
-        for key, value in changes.items():
-            if value is None:
-                merged.pop(key, None)
-            else:
-                merged[key] = strategic_merge(merged.get(key), value, key)
-        return merged
-    if isinstance(patch, list | tuple) and name in _MERGE_KEYS:
-        return _merge_entries(base if isinstance(base, list) else [], patch, _MERGE_KEYS[name])
-    return patch
-
-
-def _merge_entries(base: list[Any], patch: Sequence[Any], merge_key: str) -> list[Any]:
-    entries = list(base)
-    for change in patch:
-        own = change.get(merge_key) if isinstance(change, Mapping) else None
-        at = next((i for i, entry in enumerate(entries) if own == _get(entry, merge_key)), None)
-        if own is None:
-            entries.append(change)  # of no form that the API takes; it says so better than we could
-        elif change.get("$patch") == "delete":
-            if at is not None:
-                del entries[at]
-        elif at is None:
-            entries.append(strategic_merge(None, change))
-        else:
-            entries[at] = strategic_merge(entries[at], change)
-    return entries
-
-
-def _get(entry: Any, key: str) -> Any:
-    return entry.get(key) if isinstance(entry, Mapping) else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from studyflow.executors.kubernetes.manifest import CONTAINER
+from studyflow.spec.pods.ours import CONTAINER
 
 Object = Mapping[str, Any]
 """A Job or a pod as the API gave it."""

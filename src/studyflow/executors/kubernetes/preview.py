@@ -7,6 +7,7 @@ from typing import Any
 from studyflow.executors.kubernetes.manifest import build_job, with_pod_paths
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
+from studyflow.spec.pods import read_platform
 from studyflow.trial import TrackingRef, Trial
 
 
@@ -14,6 +15,10 @@ def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
     """Return the Job that a study's first trial would become; the study names an image.
 
     Its parameters are the first enqueued point, or else the middle of the search space.
+
+    Raises:
+        ExecutorBlocked: The study file asks for a pod that no trial may have, or not here.
+        PlatformError: The platform's file is wrong.
     """
     middle = spec.space.from_unit([0.5] * len(spec.space))
     first = dict(spec.enqueue[0]) if spec.enqueue else {}
@@ -32,6 +37,7 @@ def first_job(spec: StudySpec, settings: Settings) -> dict[str, Any]:
         spec,
         with_pod_paths(trial, spec.trial.kubernetes),
         service_account=settings.trial_service_account,
+        platform=read_platform(settings.platform),
     )
 
 

@@ -15,7 +15,6 @@ from typing import Any, Final
 from studyflow.errors import ExecutorError, ExecutorUnavailable
 from studyflow.executors.kubernetes.api import ClusterApi
 from studyflow.executors.kubernetes.judging import judge
-from studyflow.executors.kubernetes.manifest import CONTAINER
 from studyflow.executors.kubernetes.names import attempt_of, queue_of, study_selector
 from studyflow.executors.kubernetes.objects import (
     Object,
@@ -27,6 +26,7 @@ from studyflow.executors.kubernetes.objects import (
 from studyflow.executors.kubernetes.observation import Judgement, Observation, Wait, wait_of
 from studyflow.executors.protocol import AttemptId, AttemptState
 from studyflow.reasons import Reason
+from studyflow.spec.pods.ours import CONTAINER
 
 MAX_EVENT_REQUESTS: Final = 5
 """Pending attempts whose events are asked for: they mostly wait for the same thing."""

@@ -7,7 +7,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from studyflow.executors.kubernetes.manifest import CONTAINER, NODE_LABEL
+from studyflow.executors.kubernetes.manifest import NODE_LABEL
+from studyflow.spec.pods.ours import CONTAINER
 from studyflow.testing.fake_cluster.store import ObjectStore, rfc3339
 from studyflow.trial import Outcome
 

@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
+from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, PlatformError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, ExecutorTraits
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import Refused
 from studyflow.executors.kubernetes.fence import Fence
 from studyflow.executors.kubernetes.judging import LOST_SECONDS
 from studyflow.executors.kubernetes.names import job_name
+from studyflow.reasons import Code
 from studyflow.spec import StudySpec
+from studyflow.spec.pods import Platform
 from studyflow.testing.fake_cluster import DIGEST, FakeCluster, FakeClusterApi
 from studyflow.trial import Cause, Outcome, Trial
 
@@ -279,6 +281,38 @@ def test_a_job_that_holds_no_trial_is_refused_and_ignored(
     assert f"the Job {JOB} holds no trial" in caplog.text
     with pytest.raises(ExecutorBlocked, match="another trial"):
         another.executor.submit(a_trial())
+
+
+@pytest.mark.fault("F87")
+def test_a_pod_that_no_trial_may_have_stops_the_study_with_its_reason(rig: Rig) -> None:
+    hostile = a_spec({"pod_template": {"spec": {"hostNetwork": True, "hostPID": True}}})
+    runner = rig.runner(hostile)
+
+    with pytest.raises(ExecutorBlocked) as caught:
+        runner.executor.submit(a_trial())
+
+    assert caught.value.reason.code is Code.POD_FORBIDDEN
+    assert "hostNetwork: must be false in every trial's pod, but it is true" in str(caught.value)
+    assert "(and 1 more: trial.kubernetes.pod_template.spec.hostPID)" in str(caught.value)
+    assert "remove it" in (caught.value.hint or "")
+    assert rig.cluster.job_names() == []
+
+
+def test_what_the_platform_allows_is_looked_up_before_each_attempt(rig: Rig) -> None:
+    platforms = [Platform(), Platform(contact="Ada", queues=())]
+    runner = rig.runner(a_spec({"queue": "team-a"}), platform=lambda: platforms.pop(0))
+
+    runner.executor.submit(a_trial())
+    with pytest.raises(ExecutorBlocked, match="ask Ada") as caught:
+        runner.executor.submit(a_trial(1))
+    assert caught.value.reason.code is Code.PLATFORM_FORBIDS
+
+    def unreadable() -> Platform:
+        raise PlatformError("Cannot read the platform's file.", hint="mount it.")
+
+    with pytest.raises(ExecutorBlocked, match="Cannot read the platform's file") as caught:
+        rig.runner(a_spec(), platform=unreadable).executor.submit(a_trial(2))
+    assert caught.value.reason.code is Code.PLATFORM_WRONG
 
 
 def test_a_trial_of_another_study_is_refused(rig: Rig) -> None:

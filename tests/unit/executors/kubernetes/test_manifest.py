@@ -15,17 +15,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studyflow.executors.kubernetes.manifest import (
-    CHECKPOINT_PATH,
-    LONGEST_DEADLINE_SECONDS,
-    TERMINATION_PATH,
-    avoided_nodes,
-    build_job,
-    strategic_merge,
-    with_pod_paths,
-)
+from studyflow.executors.kubernetes.manifest import avoided_nodes, build_job, with_pod_paths
 from studyflow.executors.kubernetes.run_tokens import RunTokens
 from studyflow.spec import StudySpec
+from studyflow.spec.pods import Platform, strategic_merge
+from studyflow.spec.pods.ours import CHECKPOINT_PATH, LONGEST_DEADLINE_SECONDS, TERMINATION_PATH
 from studyflow.trial import TRIAL_VARIABLE, TrackingRef, Trial
 from studyflow.trial.run_token import RunToken, read_token
 
@@ -58,9 +52,12 @@ def a_trial(**changes: Any) -> Trial:
     return Trial("demo", **{"number": 7, "attempt": 2, **given, **changes})
 
 
-def a_job(kubernetes: dict[str, Any] | None = None, **trial: Any) -> dict[str, Any]:
+def a_job(
+    kubernetes: dict[str, Any] | None = None, platform: Platform | None = None, **trial: Any
+) -> dict[str, Any]:
     spec = a_spec(kubernetes, **trial)
-    return build_job(spec, with_pod_paths(a_trial(), spec.trial.kubernetes))
+    placed = with_pod_paths(a_trial(), spec.trial.kubernetes)
+    return build_job(spec, placed, platform=platform)
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +120,7 @@ def golden_job() -> dict[str, Any]:
     }
     return a_job(
         kubernetes,
+        Platform(service_accounts=("trials",)),
         resources={"cpu": "2", "memory": "4Gi", "gpu": 1},
         env={"OMP_NUM_THREADS": "2"},
         timeout_seconds=1800,
@@ -142,7 +140,10 @@ def test_the_installations_service_account_is_for_studies_that_name_none() -> No
 
     for named, expected in ((None, "studyflow-trial"), ("mine", "mine")):
         job = build_job(
-            a_spec({"service_account": named}), trial, service_account="studyflow-trial"
+            a_spec({"service_account": named}),
+            trial,
+            service_account="studyflow-trial",
+            platform=Platform(service_accounts=("mine",)),
         )
         assert pod_of(job)["serviceAccountName"] == expected
     assert "serviceAccountName" not in pod_of(a_job())
@@ -202,8 +203,8 @@ def test_the_container_says_its_outcome_by_the_termination_message() -> None:
     assert container["command"] == ["python", "train.py"]
 
 
-def test_labels_of_the_study_file_do_not_hide_ours() -> None:
-    job = a_job({"labels": {"studyflow.dev/trial": "99", "team": "a"}})
+def test_labels_of_the_study_file_stand_beside_ours() -> None:
+    job = a_job({"labels": {"team": "a"}})
     labels = job["spec"]["template"]["metadata"]["labels"]
 
     assert labels["studyflow.dev/trial"] == "7"
@@ -333,7 +334,7 @@ def test_an_attempt_keeps_away_from_nodes_whatever_else_the_study_asks_for() -> 
     zones = [{"key": "zone", "operator": "In", "values": [zone]} for zone in "ab"]
     spec = a_spec(
         {
-            "affinity": {"podAntiAffinity": {"x": []}},
+            "affinity": {"podAntiAffinity": {REQUIRED: []}},
             "pod_template": {
                 "spec": {
                     "affinity": {
@@ -351,7 +352,7 @@ def test_an_attempt_keeps_away_from_nodes_whatever_else_the_study_asks_for() -> 
     plain = build_job(a_spec(), a_trial(), avoid=["n1", "n2"])
 
     assert pod_of(job)["affinity"] == {
-        "podAntiAffinity": {"x": []},
+        "podAntiAffinity": {REQUIRED: []},
         "nodeAffinity": {
             REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [z, away]} for z in zones]}
         },

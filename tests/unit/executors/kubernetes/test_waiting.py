@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from studyflow.executors.kubernetes.manifest import CONTAINER
 from studyflow.executors.kubernetes.observation import Judgement, Observation
 from studyflow.executors.kubernetes.waiting import (
     QUIET_SECONDS,
@@ -19,6 +18,7 @@ from studyflow.executors.kubernetes.waiting import (
 )
 from studyflow.executors.protocol import AttemptState
 from studyflow.reasons import Code, ReasonCode
+from studyflow.spec.pods.ours import CONTAINER
 from studyflow.trial import Cause
 
 JOB: dict[str, Any] = {"metadata": {"name": "demo-0-1"}, "spec": {}}

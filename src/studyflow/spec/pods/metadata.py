@@ -1,0 +1,90 @@
+"""Labels and annotations of a trial's pod: which are a study's to set.
+
+Network policies, quotas and runners find pods by labels, and node agents, network plugins and
+identity webhooks take orders from annotations. So what belongs to studyflow, to Kubernetes or to
+one of those is not a study file's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?\Z", re.ASCII)
+_DOMAIN: Final = re.compile(
+    r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z", re.ASCII
+)
+
+_OWN_DOMAINS: Final = ("studyflow.dev", "app.kubernetes.io")
+_KUBERNETES: Final = ("kubernetes.io", "k8s.io", "x-k8s.io")
+ORDER_DOMAINS: Final = (
+    "azure.workload.identity",
+    "cilium.io",
+    "cncf.io",
+    "cri-containerd.io",
+    "eks.amazonaws.com",
+    "iam.amazonaws.com",
+    "iam.gke.io",
+    "io.cilium",
+    "k8s.ovn.org",
+    "projectcalico.org",
+    "vault.hashicorp.com",
+)
+"""Domains whose keys give a pod an identity, secrets or another network."""
+ORDER_NAMES: Final = ("io.kubernetes.", "io.katacontainers.", "io.containerd.")
+"""Beginnings of keys by which container runtimes take orders."""
+_JOB_LABELS: Final = ("job-name", "controller-uid", "pod-template-hash")
+
+HARMLESS_ANNOTATIONS: Final = (
+    "cluster-autoscaler.kubernetes.io/safe-to-evict",
+    "kubectl.kubernetes.io/default-container",
+    "kubectl.kubernetes.io/default-logs-container",
+)
+"""Annotations of Kubernetes that a study may set."""
+
+_LONGEST_VALUE: Final = 63
+
+
+def key_problem(key: str) -> str | None:
+    """Return what is wrong with the form of a label's or annotation's key; `None` for nothing."""
+    domain, slash, name = key.rpartition("/")
+    if slash and (len(domain) > 253 or _DOMAIN.match(domain) is None):
+        return "what stands before the '/' must be a domain in small letters"
+    if _NAME.match(name) is None:
+        return (
+            "it must have at most 63 letters, digits, '-', '_' and '.', with a letter or digit at "
+            "either end"
+        )
+    return None
+
+
+def owner_of(key: str, *, is_label: bool) -> str | None:
+    """Return whose a label or annotation is, when it is not a study's; `None` when it is.
+
+    Spelling in other cases changes nothing: no two owners tell themselves apart by it.
+    """
+    lower = key.lower()
+    if not is_label and lower in HARMLESS_ANNOTATIONS:
+        return None
+    domain, slash, _ = lower.rpartition("/")
+    if lower == "studyflow" or lower.startswith("studyflow.") or _is_in(domain, _OWN_DOMAINS):
+        return "studyflow"
+    if (slash and _is_in(domain, _KUBERNETES)) or lower in _JOB_LABELS:
+        return "Kubernetes"
+    if (slash and _is_in(domain, ORDER_DOMAINS)) or lower.startswith(ORDER_NAMES):
+        return "the cluster's network and node agents"
+    return None
+
+
+def label_value_problem(value: str) -> str | None:
+    """Return what is wrong with the form of a label's value; `None` for nothing."""
+    if value and (len(value) > _LONGEST_VALUE or _NAME.match(value) is None):
+        return (
+            "it must have at most 63 letters, digits, '-', '_' and '.', with a letter or digit at "
+            "either end"
+        )
+    return None
+
+
+def _is_in(domain: str, domains: tuple[str, ...]) -> bool:
+    return any(domain == one or domain.endswith(f".{one}") for one in domains)
