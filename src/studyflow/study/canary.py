@@ -6,7 +6,8 @@ many as may run at once, and no autoscaler adds nodes for pods that cannot start
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Collection, Mapping
 
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -27,21 +28,20 @@ class Canary:
         self._is_proven = seconds <= 0
 
     def observe(
-        self, records: Iterable[TrialRecord], running: Collection[tuple[int, int]], now: float
+        self, proven_seconds: float, running: Collection[tuple[int, int]], now: float
     ) -> None:
         """Take in the trials and attempts of one turn.
 
         Args:
-            records: The study's trials.
+            proven_seconds: The most that any of the study's trials gives; see `proven_seconds`.
             running: Trial and attempt number of every attempt whose script runs.
             now: Seconds, by a clock that never goes back.
         """
         if self._is_proven:
             return
         self._running_since = {key: self._running_since.get(key, now) for key in running}
-        self._is_proven = any(
-            now - since >= self._seconds for since in self._running_since.values()
-        ) or any(_has_run(record, self._seconds) for record in records)
+        observed = (now - since for since in self._running_since.values())
+        self._is_proven = max(proven_seconds, *observed, 0.0) >= self._seconds
 
     @property
     def is_proven(self) -> bool:
@@ -49,10 +49,13 @@ class Canary:
         return self._is_proven
 
 
-def _has_run(record: TrialRecord, seconds: float) -> bool:
-    """Return whether a trial shows that the study's script runs where its trials run."""
-    return not record.is_taken_over and (
-        record.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        or bool(record.intermediate)
-        or (record.trained_seconds or 0.0) >= seconds
-    )
+def proven_seconds(record: TrialRecord) -> float:
+    """Return for how long a trial shows that the study's script runs where its trials run.
+
+    Infinite once it has given or reported a value; 0 for one that another study has run.
+    """
+    if record.is_taken_over:
+        return 0.0
+    if record.state in (TrialState.COMPLETE, TrialState.PRUNED) or record.intermediate:
+        return math.inf
+    return record.trained_seconds or 0.0

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from studyflow.spec import StudySpec
 from studyflow.study import storage_form as form
 from studyflow.study.budget import by_end, is_counted, n_trials_to_finish, uses_budget
+from studyflow.study.canary import proven_seconds
 from studyflow.study.curve import last_step_reported
 from studyflow.study.front import Front
 from studyflow.study.nodes import NodeFailures, NodeRecord
@@ -53,6 +54,7 @@ class TrialIndex:
         self._n_counted = 0
         self._n_taken_over = 0
         self._last_step: int | None = None
+        self._proven_seconds = 0.0
         self._best = Front(spec.directions)
         self._rules = StopRules(spec)
         self._nodes = NodeFailures(spec)
@@ -94,6 +96,7 @@ class TrialIndex:
         else:
             self._records.append(record)
         self._all = None
+        self._proven_seconds = max(self._proven_seconds, proven_seconds(record))
         for lost in record.lost_attempts[n_lost_before:]:
             self._nodes.add_lost(number, lost)
         self._running.pop(number, None)
@@ -193,6 +196,11 @@ class TrialIndex:
     def last_step(self) -> int | None:
         """The highest step that a complete trial has reported; `None` before the first."""
         return self._last_step
+
+    @property
+    def proven_seconds(self) -> float:
+        """For how long a trial has shown that the study's script runs; see `Canary`."""
+        return self._proven_seconds
 
     @property
     def surplus(self) -> frozenset[int]:

@@ -101,7 +101,7 @@ class Launcher:
             for attempt, status in statuses.items()
             if status.state is AttemptState.RUNNING
         }
-        self._canary.observe(trials.records, running, self._clock())
+        self._canary.observe(trials.proven_seconds, running, self._clock())
 
     def note_canary(self, limits: Limits) -> None:
         """Tell why other trials wait, if they wait for the first one."""

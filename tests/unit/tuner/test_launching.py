@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,10 +18,9 @@ from tests.unit.tuner.rig import (
 from studyflow.errors import ExecutorError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.reasons import Reason
-from studyflow.study import Canary
 from studyflow.testing.fake_executor import FakeExecutor, Params
 from studyflow.trial import Cause, TrackingRef, Trial
-from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.record import TrialState
 from studyflow.tuner import Tuner, TunerResult
 
 
@@ -257,16 +255,6 @@ def test_a_study_whose_script_is_known_to_run_starts_at_once_with_its_next_runne
     rig.executor.wait(60.0)
 
     assert running_in_turns(rig, 1) == [4]
-
-
-def test_trials_taken_over_from_another_study_prove_nothing() -> None:
-    taken = TrialRecord(0, TrialState.COMPLETE, {}, values=(1.0,), is_taken_over=True)
-    own = replace(taken, is_taken_over=False)
-    canary, seen = Canary(10.0), []
-    for now, records in enumerate([[taken], [own], []]):
-        canary.observe(records, [], float(now))
-        seen.append(canary.is_proven)
-    assert seen == [False, True, True], "once known is known"
 
 
 @pytest.mark.fault("F77")
