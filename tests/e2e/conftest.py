@@ -22,8 +22,8 @@ from tests.e2e.stack import Stack, deployed
 HERE = Path(__file__).parent
 
 
-# They share the one namespace of the whole system.
-_SYSTEM = {"test_backup.py", "test_docs.py", "test_form.py", "test_system.py"}
+# They share the namespaces of the whole system.
+_SYSTEM = {"test_backup.py", "test_docs.py", "test_form.py", "test_rights.py", "test_system.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from tests.docs.pages import ROOT, commands, where
 from tests.e2e.images import REGISTRY, TAG
-from tests.e2e.stack import NAMESPACE, Stack, study
+from tests.e2e.kubectl import Kubectl, kubectl, until
+from tests.e2e.stack import NAMESPACE, TRIALS_NAMESPACE, Stack, study
 
 pytestmark = pytest.mark.skipif(
     (REGISTRY, TAG) != ("registry.example/studyflow", "0.1.0"),
@@ -78,6 +79,8 @@ def test_the_commands_of_the_page_on_clusters_do_as_they_stand(
         "docs/kubernetes.md",
         tmp_path,
         {
+            # A third trial, in the namespace of a team.
+            "--job-variable": "-p n_trials=3 --job-variable",
             '-p study="$(jq -Rs . study.yaml)"': '-p study="$(jq -Rs . study.yaml)" --watch',
             **{
                 f"kubectl -n studyflow port-forward svc/{name} {port}": in_background(
@@ -91,11 +94,104 @@ def test_the_commands_of_the_page_on_clusters_do_as_they_stand(
             "create secret generic": "create --dry-run=server secret generic",
         },
     )
-    assert [t.state.name for t in stack.trials(document["name"])] == ["COMPLETE"] * 2
+    kubectl("delete", "namespace", "studyflow-team-a")
+    trials = stack.trials(document["name"])
+    assert [t.state.name for t in trials] == ["COMPLETE"] * 3
+    holders = [t.user_attrs["holder"].partition("@")[0] for t in trials]
+    assert holders == [TRIALS_NAMESPACE, TRIALS_NAMESPACE, "studyflow-team-a"]
     assert "secret/studyflow-notify created (server dry run)" in printed
+    assert "secret/hub created (server dry run)" in printed
 
 
-def test_the_secrets_of_the_page_on_private_images_can_be_made(tmp_path: Path) -> None:
+LEFT_BEHIND: list[dict[str, object]] = [
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "studyflow-runner"},
+        "rules": [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}],
+    },
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "studyflow-runner"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "Role",
+            "name": "studyflow-runner",
+        },
+        "subjects": [{"kind": "ServiceAccount", "name": "studyflow-runner"}],
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "studyflow-trial"},
+        "automountServiceAccountToken": False,
+    },
+    {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "trial"},
+        "spec": {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "trial"}}},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "hub"},
+        "stringData": {"token": "s3cret"},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": "studyflow-test-upgrade"},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "capacity": {"storage": "1Gi"},
+            "hostPath": {"path": "/tmp/studyflow-test-upgrade"},
+            "storageClassName": "studyflow-test-upgrade",
+        },
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "checkpoints"},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": "studyflow-test-upgrade",
+        },
+    },
+]
+"""What studyflow 0.1.0 has in the servers' namespace, and study files for it."""
+
+
+def test_an_installation_with_one_namespace_moves_as_the_page_on_upgrades_says(
+    stack: Stack, tmp_path: Path
+) -> None:
+    def is_bound(namespace: str) -> bool:
+        given = ("get", "pvc", "checkpoints", "-o", "jsonpath={.spec.volumeName} {.status.phase}")
+        return Kubectl(namespace)(*given) == "studyflow-test-upgrade Bound"
+
+    for manifest in LEFT_BEHIND:
+        stack.kubectl.apply(manifest)
+    until(lambda: is_bound(NAMESPACE), 60, "a claim with a volume")
+    type_commands("docs/upgrading.md", tmp_path, {})
+    try:
+        until(lambda: is_bound(TRIALS_NAMESPACE), 60, "the same volume among the trials")
+        [secret] = stack.among_trials.items("secrets", "--field-selector", "metadata.name=hub")
+        assert secret["data"] == {"token": "czNjcmV0"}
+        user = f"system:serviceaccount:{NAMESPACE}:studyflow-runner"
+        may = stack.kubectl("auth", "can-i", "--list", f"--as={user}")
+        assert "jobs.batch" not in may
+    finally:
+        stack.among_trials("delete", "pvc,secret", "checkpoints", "hub", "--ignore-not-found")
+        stack.kubectl("delete", "secret", "hub")
+        kubectl("delete", "pv", "studyflow-test-upgrade")
+
+
+def test_the_secrets_of_the_page_on_private_images_can_be_made(
+    stack: Stack,
+    tmp_path: Path,
+) -> None:
     printed = type_commands(
         "docs/private-images-and-data.md",
         tmp_path,

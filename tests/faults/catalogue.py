@@ -275,8 +275,9 @@ FAULTS = (
     Fault(
         "F52",
         "a hostile trial image",
-        "no token, policies that leave it no way to the servers, nothing to write to but scratch "
-        "space of a size; one that fills it, or forks without end, fails alone",
+        "no token, a namespace without the servers' Secrets, policies that leave it no way to the "
+        "servers, nothing to write to but scratch space of a size; one that fills it, or forks "
+        "without end, fails alone",
     ),
     Fault(
         "F53",
