@@ -38,12 +38,21 @@ _TABLES: Final = """
 SELECT format('%I.%I', n.nspname, c.relname), c.relkind::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'a', 'i'))
+  AND NOT EXISTS (
+    SELECT FROM pg_depend d WHERE d.objid = c.oid
+    AND (d.deptype = 'e' OR (c.relkind = 'S' AND d.deptype IN ('a', 'i')))
+  )
 UNION ALL
 SELECT format('%I.%I', n.nspname, t.typname), 'type'
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE n.nspname = 'public' AND t.typtype IN ('e', 'd')
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = t.oid AND d.deptype = 'e')
+UNION ALL
+SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+       CASE p.prokind WHEN 'a' THEN 'aggregate' ELSE 'routine' END
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = 'public'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
 ORDER BY 1
 """
 
@@ -59,6 +68,8 @@ _DROPS: Final[Mapping[str, str]] = {
     "v": "VIEW",
     "m": "MATERIALIZED VIEW",
     "S": "SEQUENCE",
+    "aggregate": "AGGREGATE",
+    "routine": "ROUTINE",
     "type": "TYPE",
 }
 
@@ -70,7 +81,7 @@ class Contents:
     server: int
     """The server's major version."""
     objects: tuple[tuple[str, str], ...]
-    """Tables, views, sequences and types of the schema `public`, with their kinds."""
+    """Tables, views, sequences, functions and types of the schema `public`, with their kinds."""
     n_sessions: int
     """Sessions of the same user beside ours."""
     clients: str
