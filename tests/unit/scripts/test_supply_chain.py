@@ -234,3 +234,42 @@ def test_every_image_carries_its_bill_of_materials() -> None:
         # Nothing is installed behind what was described.
         assert "pip install" not in last
         assert "apt-get" not in last
+
+
+@pytest.mark.parametrize(
+    ("lock_name", "index", "expected"),
+    [
+        ("torch", "", "--no-deps --require-hashes --requirement {locks}/torch.txt"),
+        (
+            "torch-cpu",
+            "https://index.example",
+            (
+                "--extra-index-url https://index.example --no-deps --require-hashes "
+                "--requirement {locks}/torch-cpu.txt"
+            ),
+        ),
+        (
+            "",
+            "https://index.example",
+            (
+                "--extra-index-url https://index.example --constraint {locks}/constraints.txt "
+                "torch numpy"
+            ),
+        ),
+    ],
+)
+def test_torch_is_compared_with_its_lock_unless_there_is_none(
+    lock_name: str, index: str, expected: str, tmp_path: Path
+) -> None:
+    (tmp_path / "pip").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "pip").chmod(0o755)
+
+    done = subprocess.run(
+        [LOCKS / "install-torch", lock_name, index],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == f"install --no-cache-dir {expected.format(locks=LOCKS)}"
