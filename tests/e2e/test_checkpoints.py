@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.e2e.claims import CLAIM, checkpoint_claim
+from tests.e2e.claims import checkpoint_claim
+from tests.e2e.images import image
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.test_executor_contract import spec_of
 
@@ -52,16 +52,38 @@ class Claim:
         self._name = name
         self._sub_path = f"checkpoints-{uuid.uuid4().hex[:8]}"
 
-    @property
-    def trial_folder(self) -> str:
-        return f"{self._sub_path}/{study_key(STUDY)}/0"
+    def write_as_before(self, name: str, content: str) -> None:
+        """Write a file where studyflow 0.1.0 had all attempts of trial 0 write."""
+        mount = {
+            "name": "claim",
+            "mountPath": "/shared",
+            "subPath": f"{self._sub_path}/{study_key(STUDY)}/0",
+        }
+        script = f"open('/shared/{name}', 'w').write({content!r})"
+        container = {
+            "name": "writer",
+            "image": image("trial-base"),
+            "command": ["python", "-c", script],
+            "volumeMounts": [mount],
+        }
+        pod = {
+            "restartPolicy": "Never",
+            "securityContext": {"runAsUser": 10001, "fsGroup": 10001},
+            "containers": [container],
+            "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": self._name}}],
+        }
+        job = {"backoffLimit": 0, "template": {"spec": pod}}
+        self._kubectl.apply(
+            {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "writer"}, "spec": job}
+        )
+        self._kubectl("wait", "--for=condition=complete", "job/writer", "--timeout=120s")
 
-    def run(self, attempt: int, script: str, **kubernetes: Any) -> Outcome:
+    def run(self, attempt: int, script: str) -> Outcome:
         """Return how an attempt ends."""
         checkpoints = {"claim": self._name, "sub_path": self._sub_path}
         spec = spec_of(
             ["python", "-c", BEGIN + script + "sdk.finish(loss=trial.attempt)\n"],
-            kubernetes={"checkpoints": checkpoints, **kubernetes},
+            kubernetes={"checkpoints": checkpoints},
         )
         api = KubernetesApi(self._kubectl.namespace)
         executor = KubernetesExecutor(spec, api=api, root=self._folder)
@@ -113,8 +135,6 @@ assert [p for p in left if p.startswith(".attempts/2")] != [], left
 
 
 def test_checkpoints_of_a_study_begun_by_an_older_version_are_found(claim: Claim) -> None:
-    as_before = {"mount_path": "/shared", "claim": CLAIM, "sub_path": claim.trial_folder}
-    writes = "pathlib.Path('/shared/model').write_text('old')\ntrial.checkpoint_dir.rmdir()\n"
-    assert told(claim.run(1, writes, volumes=[as_before])) == (Cause.OK, "", {METRIC: 1.0})
-    reads = "assert (trial.checkpoint_dir / 'model').read_text() == 'old'\n"
+    claim.write_as_before("model", "epoch 3")
+    reads = "assert (trial.checkpoint_dir / 'model').read_text() == 'epoch 3'\n"
     assert told(claim.run(2, reads)) == (Cause.OK, "", {METRIC: 2.0})
