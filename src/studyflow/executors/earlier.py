@@ -63,4 +63,6 @@ class _Wrapped:
         return name
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_earlier":  # a copy that is being made has none yet
+            raise AttributeError(name)
         return getattr(self._earlier, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -99,6 +100,11 @@ def test_an_executor_that_says_less_gets_what_is_usual() -> None:
 def test_what_an_executor_lacks_is_missing_by_its_own_name() -> None:
     with pytest.raises(AttributeError, match="'Earlier' object has no attribute 'files'"):
         _ = _wrapped(Earlier(FakeExecutor("demo"))).files
+
+
+def test_a_copy_is_of_the_same_executor() -> None:
+    wrapped = _wrapped(Earlier(FakeExecutor("demo"), "there"))
+    assert copy.copy(wrapped).site == "there"
 
 
 def test_an_executor_of_the_present_protocol_is_left_as_it_is() -> None:
