@@ -25,6 +25,7 @@ from studyflow.servers.announced import running_mlflow_pages
 from studyflow.settings import TOKEN_KEY_VARIABLE, Settings
 from studyflow.spec import StudySpec
 from studyflow.spec.reader import spec_error
+from studyflow.storage.private_files import make_private_folder, tighten
 from studyflow.study import Study
 from studyflow.tracking import Tracker
 from studyflow.tracking.memory import MemoryTracker
@@ -136,7 +137,7 @@ class StudyContext:
                 redact=self.redactor,
                 is_gated=settings.mlflow_token_key is not None,
             )
-        settings.home.mkdir(parents=True, exist_ok=True)
+        make_private_folder(settings.home)
         return MLflowTracker(
             embedded_uri(settings.home),
             self.spec.name,
@@ -237,6 +238,7 @@ class StudyContext:
                 links=links or {},
                 generated_at=time.time(),
             )
+            tighten(self.settings.report_folder(self.spec.name), levels=3)
         except StudyflowError as error:
             return None, f"The report was not written: {error}"
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a plot, the study goes on

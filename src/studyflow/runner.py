@@ -25,6 +25,7 @@ from studyflow.runner_lock import RunnerLock, StudyIsDriven, only_runner
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.spec import StudySpec
 from studyflow.storage import PatientStorage, open_storage, quiet_optuna, storage_errors
+from studyflow.storage.private_files import make_private_folder, tighten_home
 from studyflow.study import (
     Study,
     beats_elsewhere,
@@ -204,8 +205,10 @@ def open_run(
     """
     quiet_optuna()
     spec, settings = context.spec, context.settings
-    context.folder.mkdir(parents=True, exist_ok=True)
+    for folder in (settings.home, context.folder.parent, context.folder):
+        make_private_folder(folder)
     with (
+        _tightened(settings.home),
         only_runner(settings.runner_lock(spec.name), observer, standby_seconds) as lock,
         storage_errors(settings.storage_url),
     ):
@@ -234,6 +237,16 @@ def open_run(
             )
             with heartbeat(study, opened_storage, executor.site):
                 yield Run(context, study, mirror, tuner, executor.site)
+
+
+@contextmanager
+def _tightened(home: Path) -> Iterator[None]:
+    """Keep for its user alone what earlier versions, and libraries meanwhile, made in a home."""
+    tighten_home(home)
+    try:
+        yield
+    finally:
+        tighten_home(home)
 
 
 def _limiting_patience(

@@ -11,10 +11,11 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from studyflow.errors import ExecutorUnavailable
 from studyflow.observers.observer import Observer
+from studyflow.storage.private_files import private_opener
 
 STANDBY_SECONDS: Final = 1.0
 """Pause between two tries to take over a study that another runner drives."""
@@ -46,7 +47,7 @@ class RunnerLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("a+")
+        self._file = _open(path)
 
     def take(self) -> bool:
         """Return whether this process holds the lock now; take it if nobody else does."""
@@ -68,7 +69,7 @@ class RunnerLock:
         with suppress(FileNotFoundError):
             if os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
                 return
-        removed, self._file = self._file, self._path.open("a+")
+        removed, self._file = self._file, _open(self._path)
         if self.take():
             removed.close()
             return
@@ -144,3 +145,7 @@ def read_holder(path: Path) -> Holder | None:
 
 def _describe_holder(path: Path) -> str:
     return str(read_holder(path) or "another process")
+
+
+def _open(path: Path) -> IO[str]:
+    return open(path, "a+", opener=private_opener)

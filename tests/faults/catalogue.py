@@ -480,6 +480,12 @@ FAULTS = (
         "it is refused before anything starts, all of it at once with its ways out; no Job that "
         "breaks a rule is made, and an API server that knows admission policies admits no such pod",
     ),
+    Fault(
+        "F88",
+        "another user of the machine looks into a study's files, whatever the umask was",
+        "its files have mode 0600 and its folders 0700, also those of an earlier version and of "
+        "libraries; what a group shares by the set-group-ID bit stays its own",
+    ),
 )
 
 CONTRACT = {

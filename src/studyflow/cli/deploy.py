@@ -15,6 +15,7 @@ from studyflow.errors import StudyflowError
 from studyflow.servers.prefect import prefect_environment
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName
+from studyflow.storage.private_files import make_private_folder
 
 
 @click.command()
@@ -78,7 +79,8 @@ def deploy(study: Path, tags: tuple[str, ...], home: Path | None, **given: Any) 
     settings = Settings.resolve(home=home)
     embedded = prefect_environment(settings)
     if "PREFECT_HOME" in embedded:
-        Path(embedded["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # or Prefect warns
+        make_private_folder(settings.home)
+        make_private_folder(Path(embedded["PREFECT_HOME"]))  # or Prefect warns
     environment = {**os.environ, **embedded, "STUDYFLOW_HOME": str(settings.home)}
     program = str(_find_flows() / "deploy.py")
     # In place of this process: signals reach the served runs without a detour.

@@ -24,6 +24,7 @@ from studyflow.interrupt import Terminated
 from studyflow.servers import announced
 from studyflow.servers.prefect import prefect_environment
 from studyflow.settings import Settings
+from studyflow.storage.private_files import make_private_folder, private_opener, tighten_home
 
 START_SECONDS: Final = 180.0
 """Longest wait for a server: the first start creates its database."""
@@ -55,8 +56,10 @@ def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
     for server in servers:
         _require_free_port(server)
     log = settings.home / "ui.log"
-    (settings.home / "prefect").mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    for folder in (settings.home, settings.home / "prefect"):
+        make_private_folder(folder)
+    tighten_home(settings.home)
+    with open(log, "wb", opener=private_opener) as output:
         processes = [_start(server, output.fileno()) for server in servers]
         try:
             for server, process in zip(servers, processes, strict=True):
@@ -109,7 +112,7 @@ def mlflow_server(settings: Settings, port: int) -> Server:
     """Return MLflow's server over the embedded database."""
     from studyflow.tracking.mlflow import embedded_uri
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.home)
     return Server(
         name="MLflow",
         command=(

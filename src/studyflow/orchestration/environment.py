@@ -9,6 +9,7 @@ from pathlib import Path
 
 from studyflow.servers.prefect import is_prefect_configured, prefect_environment
 from studyflow.settings import Settings
+from studyflow.storage.private_files import make_private_folder, tighten_home
 
 
 def prepare_prefect(settings: Settings) -> None:
@@ -20,7 +21,9 @@ def prepare_prefect(settings: Settings) -> None:
     variables = prefect_environment(settings)
     os.environ.update(variables)
     if "PREFECT_HOME" in variables:
-        Path(variables["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+        make_private_folder(settings.home)
+        make_private_folder(Path(variables["PREFECT_HOME"]))
+        tighten_home(settings.home)
 
 
 def is_embedded(settings: Settings, environment: Mapping[str, str] | None = None) -> bool:

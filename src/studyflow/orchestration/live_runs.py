@@ -18,6 +18,7 @@ from studyflow.orchestration.environment import is_embedded
 from studyflow.orchestration.flow_runs import current_run
 from studyflow.settings import Settings
 from studyflow.storage import is_on_network
+from studyflow.storage.private_files import make_private_folder, private_opener
 
 MAX_MARKS: Final = 200
 """Most flow runs that are asked about at once: Prefect answers with no more."""
@@ -42,8 +43,8 @@ class FlowRunMarks:
         Args:
             run: Id of the run, which is `RUNNING` by now.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._path(run).open("a")
+        make_private_folder(self._folder)
+        file = open(self._path(run), "a", opener=private_opener)  # noqa: SIM115 - its holder closes it
         fcntl.flock(file, fcntl.LOCK_SH)  # shared: a process may replace one that is just ending
         self.renew(run)
         return file

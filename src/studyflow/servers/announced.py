@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studyflow.settings import Settings
+from studyflow.storage.private_files import make_private_folder, private_opener
 
 
 def announce(settings: Settings, pid: int, *, prefect_api: str, mlflow: str) -> None:
@@ -20,8 +21,9 @@ def announce(settings: Settings, pid: int, *, prefect_api: str, mlflow: str) -> 
         mlflow: Address of MLflow's pages.
     """
     path = _file(settings.home)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"pid": pid, "api": prefect_api, "mlflow": mlflow}))
+    make_private_folder(path.parent)
+    with open(path, "w", opener=private_opener) as file:
+        json.dump({"pid": pid, "api": prefect_api, "mlflow": mlflow}, file)
 
 
 def withdraw(settings: Settings) -> None:

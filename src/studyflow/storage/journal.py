@@ -19,6 +19,7 @@ import optuna
 from optuna.storages.journal import BaseJournalBackend
 
 from studyflow.errors import StorageBroken, StorageUnavailable
+from studyflow.storage.private_files import make_private_file, make_private_folder
 from studyflow.storage.process_lock import ProcessLock
 
 if TYPE_CHECKING:
@@ -307,8 +308,8 @@ def open_journal(path: Path, *, is_reader: bool) -> optuna.storages.JournalStora
     lock = ProcessLock(path.with_name(f"{path.name}.lock"))
     try:
         if not is_reader:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            make_private_folder(path.parent)
+            make_private_file(path)
         storage = _Journal(JournalFile(path, lock))
         if not is_reader:
             lock.acquire()
@@ -353,6 +354,7 @@ def repair_tail(path: Path) -> None:
         backup = path.with_name(f"{path.name}.torn-{time.time_ns()}")
         with ExitStack() as undo:
             undo.callback(backup.unlink, missing_ok=True)  # a part would fill what is left
+            make_private_file(backup)
             shutil.copyfile(path, backup)
             undo.pop_all()
         file.truncate(intact)

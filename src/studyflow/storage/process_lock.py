@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 from optuna.storages.journal import JournalFileOpenLock
 
 from studyflow.errors import StorageUnavailable
+from studyflow.storage.private_files import private_opener
 
 if TYPE_CHECKING:
     from io import BufferedRandom
@@ -61,7 +62,7 @@ class ProcessLock(JournalFileOpenLock):
         self.release()  # an exception of a signal handler may have come before the last release
         deadline = time.monotonic() + self._patience_seconds
         while True:
-            file = self._path.open("ab+")
+            file = open(self._path, "ab+", opener=private_opener)  # noqa: SIM115
             if not _lock(file, fcntl.LOCK_EX, deadline):
                 held = _held_by(file, self._path)
                 file.close()

@@ -23,6 +23,7 @@ from studyflow.executors.local.files import (
 )
 from studyflow.executors.local.keys import AttemptKeys
 from studyflow.executors.protocol import AttemptId
+from studyflow.storage.private_files import make_private_folder
 from studyflow.trial.user_files import read_piece
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class StudyFolder:
         self._descriptor: int | None = None
         """Of the folder that `root` was when it was last there: tells whether it is that still."""
         with as_unavailable("prepare", self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.root)
             self._make_folders()
             self._descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
 
@@ -148,7 +149,7 @@ class StudyFolder:
                     hint="bring it back; or end this runner, and run the study again.",
                 )
             logger.warning("%s was removed and is made again; its running trials end", self.root)
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.root)
             os.close(self._descriptor)
             self._descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         self._keep()

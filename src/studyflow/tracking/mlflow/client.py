@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from studyflow.errors import MissingExtra, StudyflowError, TrackingError, TrackingUnavailable
 from studyflow.reasons import Code
+from studyflow.storage.private_files import make_private_folder, private_opener, tighten
 
 _log = logging.getLogger(__name__)
 
@@ -211,7 +212,7 @@ def _open_database(uri: str, client: Callable[[str], Any]) -> Any:
     database = _sqlite_path(uri)
     if database is None:
         return client(uri)
-    database.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(database.parent)
     with _creation_lock(database):
         _create_database(database, client)
         for attempt in range(CONNECT_ATTEMPTS - 1):
@@ -264,6 +265,7 @@ def _create_database(database: Path, client: Callable[[str], Any]) -> None:
     part = database.absolute().with_name(f".{database.name}.{os.getpid()}.part")
     try:
         client(f"{_SQLITE}{part}")
+        tighten(part, levels=0)
         with contextlib.suppress(FileExistsError):  # a server has made it meanwhile
             if database.exists() and not database.stat().st_size:
                 database.unlink()
@@ -281,7 +283,8 @@ def _create_database(database: Path, client: Callable[[str], Any]) -> None:
 @contextlib.contextmanager
 def _creation_lock(database: Path) -> Iterator[None]:
     """Keep other trackers from creating the same tables; other programs are met by retrying."""
-    with database.with_name(database.name + ".lock").open("a") as file:
+    lock = database.with_name(database.name + ".lock")
+    with open(lock, "a", opener=private_opener) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -71,6 +71,7 @@ SECRET = {
     "DATABASE": "postgresql://ann:f00lish@db.example/studies",
     "ACCESS": "ghp_012345678901234567890123456789abcdef",
     "COPY": "t0ken-of-mlflow",
+    "STUDYFLOW_MLFLOW_TOKEN_KEY": "key0f",
     "KUBECONFIG": "/home/ann/.kube/config",
     "SSH_AUTH_SOCK": "/tmp/ssh-x/agent.1",
 }
