@@ -71,9 +71,14 @@ class Story(Observer):
 class Bench:
     """Runs studies in the test's namespace."""
 
-    def __init__(self, namespace: str, home: Path) -> None:
+    def __init__(self, namespace: str, home: Path, platform: Path | None = None) -> None:
         self._settings = Settings(
-            home, f"sqlite:///{home}/studies.db", None, executor="kubernetes", namespace=namespace
+            home,
+            f"sqlite:///{home}/studies.db",
+            None,
+            executor="kubernetes",
+            namespace=namespace,
+            platform=platform,
         )
         self._home = home
         self.story = Story()

@@ -153,7 +153,10 @@ SERVERS_SECRETS: list[dict[str, Any]] = [
 def test_a_study_that_names_what_is_the_servers_gets_no_pod_that_runs(
     stack: Stack, wants: dict[str, Any], tmp_path: Path
 ) -> None:
-    bench = Bench(TRIALS_NAMESPACE, tmp_path)
+    # Even where the platform's list allows them.
+    platform = tmp_path / "platform.yaml"
+    platform.write_text("secrets: [studyflow]\nservice_accounts: [studyflow-worker]\n")
+    bench = Bench(TRIALS_NAMESPACE, tmp_path, platform)
     result = bench.run(small_study("print('never')\n", kubernetes=wants))
 
     assert result.outcome.is_failure
