@@ -127,14 +127,15 @@ _ENV_FROM: Final = mapping(
 
 
 def mount_path(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
-    """Look for a path that hides what every pod has, or that is none."""
-    if not isinstance(value, str) or not value.startswith("/") or ".." in value.split("/"):
+    """Look for a path that hides what the script's container has, or that is none."""
+    is_path = isinstance(value, str) and value.startswith("/") and ":" not in value
+    if not is_path or ".." in value.split("/"):
         yield refuse(
             path,
-            f"must be an absolute path without '..', but it is {show(value)}",
+            f"must be an absolute path without '..' and ':', but it is {show(value)}",
             "write the path as the script sees it, such as /data",
         )
-    elif not view.is_finished and (hidden := own_path_at(value)) is not None:
+    elif view.is_script and not view.is_finished and (hidden := own_path_at(value)) is not None:
         message = f"a mount must not hide {hidden} of a trial's pod, but it is at {value!r}"
         yield refuse(path, message, "mount it elsewhere, such as below /data")
 

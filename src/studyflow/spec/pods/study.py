@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -45,7 +46,7 @@ def judge_study(trial: TrialSpec, platform: Platform) -> tuple[BrokenRule, ...]:
     view = View(platform, deadline_seconds=pod_deadline(trial.timeout_seconds))
     patch = trial.kubernetes.pod_template
     return (
-        *_fields(trial, view),
+        *_fields(trial, replace(view, is_script=True)),
         *judge_patch(patch, _PATCH, view),
         *_doubled_variables(trial.kubernetes),
         *_sums(trial, view),

@@ -9,6 +9,7 @@ so two parts of one name are refused.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -41,6 +42,8 @@ class View:
 
 Rule = Callable[[Any, Path, View], Iterator[BrokenRule]]
 Table = Mapping[str, Rule]
+
+_OBJECT_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z", re.ASCII)
 
 DEPTH_LIMIT: Final = 30
 """Deepest nesting of what is judged; a pod's manifest needs a dozen levels."""
@@ -310,8 +313,9 @@ def allowed_name(kind: str, setting: str) -> Rule:
     """
 
     def rule(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
-        if not isinstance(value, str) or not value:
-            yield _wrong_form(value, path, f"the name of a {kind}")
+        if not isinstance(value, str) or _OBJECT_NAME.match(value) is None:
+            message = f"must be the name of a {kind}, but it is {show(value)}"
+            yield refuse(path, message, "write it as `kubectl get` shows it, in small letters")
         elif not view.platform.allows(kind, value):
             listed = getattr(view.platform, setting)
             names = "any but the servers'" if listed is None else " or ".join(listed) or "none"

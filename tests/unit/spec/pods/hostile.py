@@ -444,6 +444,15 @@ HOSTILE: Final[dict[str, tuple[Kubernetes, str]]] = {
         script(envFrom=[{"secretRef": {"name": "studyflow"}}]),
         f"{_C}.envFrom[0].secretRef.name",
     ),
+    "a secret in other letters": (
+        script(envFrom=[{"secretRef": {"name": "Studyflow"}}]),
+        f"{_C}.envFrom[0].secretRef.name",
+    ),
+    "a claim with a blank": (
+        volume(persistentVolumeClaim={"claimName": "data-postgres-0 "}),
+        f"{_T}.spec.volumes[0].persistentVolumeClaim.claimName",
+    ),
+    "a mount with options": (mount("/a:/b"), f"{_C}.volumeMounts[0].mountPath"),
     "a port of the node": (
         script(ports=[{"containerPort": 80, "hostPort": 80}]),
         f"{_C}.ports[0].hostPort",
@@ -592,6 +601,12 @@ HONEST: Final[dict[str, Kubernetes]] = {
         resources={"limits": {"cpu": "100m", "memory": "64Mi"}},
         ports=[{"containerPort": 8080}],
         readinessProbe={"httpGet": {"path": "/", "port": 8080}},
+    ),
+    "a sidecar with scratch space": sidecar(
+        volumeMounts=[
+            {"name": "scratch", "mountPath": "/tmp"},
+            {"name": "shared-memory", "mountPath": "/dev/shm"},
+        ]
     ),
     "a native sidecar": init(
         restartPolicy="Always", volumeMounts=[{"name": "scratch", "mountPath": "/tmp/x"}]
