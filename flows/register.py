@@ -66,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with get_client(sync_client=True) as prefect:
             wait_for_server(prefect, SERVER_SECONDS)
-            register_pool(prefect, job_template(given.job_template.read_text(), image, namespace))
+            url = os.environ.get("STUDYFLOW_MLFLOW_PUBLIC_URL")
+            template = job_template(given.job_template.read_text(), image, namespace, url)
+            register_pool(prefect, template)
     except (TimeoutError, httpx.HTTPError) as error:
         print(f"{error}. Is the Prefect server running?", file=sys.stderr)  # noqa: T201
         return exits.UNAVAILABLE

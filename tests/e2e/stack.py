@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import socket
 import subprocess
@@ -165,6 +166,11 @@ def deployed() -> Iterator[Stack]:
     secret = json.loads(servers("get", "secret", "studyflow", "-o", "json"))["data"]
     storage_url = base64.b64decode(secret["storage-url"]).decode()
     login = base64.b64decode(secret["prefect-auth"]).decode()
+    mlflow_secret = json.loads(servers("get", "secret", "studyflow-mlflow", "-o", "json"))["data"]
+    os.environ["MLFLOW_TRACKING_USERNAME"] = "admin"
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = base64.b64decode(
+        mlflow_secret["admin-password"]
+    ).decode()
     with (
         forwarded("svc/postgres", 5432) as postgres,
         forwarded("svc/mlflow", 5000) as mlflow,

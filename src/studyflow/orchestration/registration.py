@@ -18,12 +18,23 @@ POOL: Final = DEFAULT_POOL
 """Name of the work pool."""
 
 
-def job_template(text: str, image: str, namespace: str) -> dict[str, Any]:
-    """Return a base job template from its YAML, with these defaults for image and namespace."""
+def job_template(
+    text: str, image: str, namespace: str, mlflow_public_url: str | None = None
+) -> dict[str, Any]:
+    """Return a base job template from its YAML, with these defaults for its variables.
+
+    Args:
+        text: The template.
+        image: Image of flow runs.
+        namespace: Where they run.
+        mlflow_public_url: MLflow's address as people reach it; `None` for the template's own.
+    """
     template: dict[str, Any] = yaml.safe_load(text)
     variables = template["variables"]["properties"]
     variables["image"]["default"] = image
     variables["namespace"]["default"] = namespace
+    if mlflow_public_url:
+        variables["mlflow_public_url"]["default"] = mlflow_public_url
     return template
 
 

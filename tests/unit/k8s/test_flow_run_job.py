@@ -35,6 +35,7 @@ def test_a_flow_run_knows_where_everything_is(
     assert job_template["job_configuration"]["env"] == {
         "STUDYFLOW_EXECUTOR": "kubernetes",
         "MLFLOW_TRACKING_URI": "http://mlflow.{{ namespace }}:5000",
+        "STUDYFLOW_MLFLOW_PUBLIC_URL": "{{ mlflow_public_url }}",
     }
     assert env["STUDYFLOW_STORAGE"]["valueFrom"] == {
         "secretKeyRef": {"name": "studyflow", "key": "storage-url"}

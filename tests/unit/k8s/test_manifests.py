@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ import pytest
 import yaml
 
 from studyflow.spec.pods import Platform, read_platform
+from studyflow.tracking.mlflow.gate.accounts import GateSettings
 
 Manifest = dict[str, Any]
 Render = Callable[[str], tuple[Manifest, ...]]
 
 K8S = Path(__file__).parents[3] / "k8s"
-OVERLAYS = ["overlays/local", "overlays/gpu", "overlays/external"]
+OVERLAYS = ["overlays/local", "overlays/gpu", "overlays/external", "overlays/tls"]
 FOLDERS = ["base", *OVERLAYS]
 TEAM = "overlays/team"
 SERVERS, TRIALS = "studyflow", "studyflow-trials"
@@ -419,7 +422,7 @@ def test_a_flow_run_carries_the_label_that_its_policy_selects(flow_run_job: Mani
     assert labels == {"app.kubernetes.io/component": "runner"}
 
 
-@pytest.mark.parametrize("folder", ["base", "overlays/gpu", "overlays/external"])
+@pytest.mark.parametrize("folder", ["base", "overlays/gpu", "overlays/external", "overlays/tls"])
 def test_no_secret_is_in_the_manifests(folder: str, render: Render) -> None:
     manifests = render(folder)
 
@@ -431,7 +434,9 @@ def test_no_secret_is_in_the_manifests(folder: str, render: Render) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_passwords_and_urls_come_by_reference(folder: str, render: Render) -> None:
-    telling = re.compile(r"PASSWORD$|AUTH_STRING$|_URI$|CONNECTION_URL$|STORAGE$|ACCESS_KEY")
+    telling = re.compile(
+        r"PASSWORD$|TOKEN_KEY$|SERVER_SECRET_KEY$|AUTH_STRING$|_URI$|CONNECTION_URL$|STORAGE$|ACCESS_KEY"
+    )
     for owner, pod in pods(render(folder)):
         for container in containers(pod):
             for variable in container.get("env", []):
@@ -452,6 +457,78 @@ def test_what_the_base_refers_to_is_what_new_secrets_makes(render: Render) -> No
 
     referred["studyflow"].add("storage-url")  # by the flow run's Job
     assert referred == {name: set(secret["data"]) for name, secret in local.items()}
+    made = _new_secrets()
+    assert referred == {name: set(secret["stringData"]) for name, secret in made.items()}
+    assert _new_secrets("--mlflow").keys() == {"studyflow-mlflow"}
+
+
+def test_mlflows_passwords_are_long_enough_for_its_server(render: Render) -> None:
+    local = named(render("overlays/local"), "Secret")["studyflow-mlflow"]["data"]
+    for given in (
+        {name: base64.b64decode(value).decode() for name, value in local.items()},
+        _new_secrets()["studyflow-mlflow"]["stringData"],
+    ):
+        pod = named(render("base"), "Deployment")["mlflow"]["spec"]["template"]
+        [server] = pod["spec"]["containers"]
+        environment = {
+            variable["name"]: variable.get("value")
+            or given.get(variable["valueFrom"].get("secretKeyRef", {}).get("key"), "")
+            for variable in server["env"]
+        }
+        settings = GateSettings.from_environment(environment)
+        assert settings.runner == "studyflow"
+        assert len(set(given.values())) >= 3
+
+
+def _new_secrets(*options: str) -> dict[str, Manifest]:
+    made = subprocess.run(
+        [str(K8S / "new-secrets"), *options], capture_output=True, text=True, check=True, timeout=20
+    )
+    return {one["metadata"]["name"]: one for one in yaml.safe_load_all(made.stdout)}
+
+
+def test_runners_and_mlflow_share_account_and_key(render: Render, flow_run_job: Manifest) -> None:
+    [runner] = flow_run_job["spec"]["template"]["spec"]["containers"]
+    pod = named(render("base"), "Deployment")["mlflow"]["spec"]["template"]
+    [server] = pod["spec"]["containers"]
+    has = {variable["name"]: variable for variable in runner["env"]}
+    asks = {variable["name"]: variable for variable in server["env"]}
+    for theirs, ours in (
+        ("MLFLOW_TRACKING_USERNAME", "STUDYFLOW_MLFLOW_RUNNER_USERNAME"),
+        ("MLFLOW_TRACKING_PASSWORD", "STUDYFLOW_MLFLOW_RUNNER_PASSWORD"),
+        ("STUDYFLOW_MLFLOW_TOKEN_KEY", "STUDYFLOW_MLFLOW_TOKEN_KEY"),
+    ):
+        assert {**has[theirs], "name": ""} == {**asks[ours], "name": ""}
+    assert "--app-name=studyflow" in server["args"]
+
+
+def test_pages_have_one_address_each_over_tls(render: Render) -> None:
+    manifests = render("overlays/tls")
+    ingress = named(manifests, "Ingress")["pages"]["spec"]
+    deployments = named(manifests, "Deployment")
+    worker = deployments["studyflow-worker"]["spec"]["template"]["spec"]
+    [mlflow] = deployments["mlflow"]["spec"]["template"]["spec"]["containers"]
+    links = {
+        variable["name"]: variable.get("value", "")
+        for container in (*worker["containers"], *worker["initContainers"])
+        for variable in container["env"]
+    }
+    settings = {variable["name"]: variable.get("value", "") for variable in mlflow["env"]}
+    hosts = {rule["host"]: rule["http"]["paths"][0]["backend"] for rule in ingress["rules"]}
+
+    (certificate,) = ingress["tls"]
+    assert set(certificate["hosts"]) == hosts.keys()
+    assert certificate["secretName"]
+    for variable, service in (
+        ("PREFECT_UI_URL", "prefect"),
+        ("STUDYFLOW_MLFLOW_PUBLIC_URL", "mlflow"),
+    ):
+        host = links[variable].removeprefix("https://")
+        assert hosts[host]["service"]["name"] == service
+    assert f"https://{settings['PUBLIC_HOST']}" == links["STUDYFLOW_MLFLOW_PUBLIC_URL"]
+    assert settings["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == links["STUDYFLOW_MLFLOW_PUBLIC_URL"]
+    (peer,) = policies(manifests, SERVERS)["pages"]["spec"]["ingress"]
+    assert {port["port"] for port in peer["ports"]} == {4200, 5000}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -478,9 +555,12 @@ def test_mlflow_answers_to_its_services_name(folder: str, render: Render) -> Non
     mlflow = named(render(folder), "Deployment")["mlflow"]["spec"]["template"]["spec"]
     (allowed,) = [a for a in mlflow["containers"][0]["args"] if a.startswith("--allowed-hosts=")]
 
-    assert {"mlflow:*", "mlflow.$(NAMESPACE).svc.cluster.local:*", "localhost:*"} <= set(
-        allowed.removeprefix("--allowed-hosts=").split(",")
-    )
+    assert {
+        "mlflow:*",
+        "$(PUBLIC_HOST)",
+        "mlflow.$(NAMESPACE).svc.cluster.local:*",
+        "localhost:*",
+    } <= set(allowed.removeprefix("--allowed-hosts=").split(","))
 
 
 def test_the_external_overlay_keeps_nothing_in_the_cluster(render: Render) -> None:
