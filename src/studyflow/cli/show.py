@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from studyflow.cli import exits
 from studyflow.cli.options import json_option, settings_options
 from studyflow.cli.studies import load_study
+from studyflow.cli.texts import model_lines
 from studyflow.reports import StudyData, best_config, best_config_yaml
 from studyflow.settings import Settings
 from studyflow.storage import open_storage, redacted
@@ -117,17 +121,47 @@ def _record_json(data: StudyData, record: TrialRecord) -> dict[str, Any]:
 
 @click.command()
 @click.argument("study")
+@click.option(
+    "--model",
+    "is_about_model",
+    is_flag=True,
+    help="Print the model that `retrain` registered instead. Its files are compared with those "
+    "that were registered; exit code 1 if they differ.",
+)
 @json_option
 @settings_options()
-def best(study: str, as_json: bool, settings: Settings) -> None:
+def best(study: str, is_about_model: bool, as_json: bool, settings: Settings) -> None:
     """Print the best configuration of a study (file or name), as YAML."""
     data = load_study(study, settings)
+    if is_about_model:
+        sys.exit(_print_models(data, settings, as_json=as_json))
     if not data.best:
         raise click.ClickException("No trial has finished with a feasible value yet.")
     if as_json:
         click.echo(json.dumps(best_config(data), indent=2, ensure_ascii=False))
     else:
         click.echo(best_config_yaml(data), nl=False)
+
+
+def _print_models(data: StudyData, settings: Settings, *, as_json: bool) -> int:
+    """Print the registered models of a study, each checked; return the exit code."""
+    from studyflow.context import StudyContext
+    from studyflow.tracking.registry import ModelRegistry
+
+    with StudyContext(data.spec, settings) as context:
+        models = ModelRegistry(context.mlflow.uri).of_study(data.spec.name)
+    if not models:
+        name = data.spec.name
+        raise click.ClickException(
+            f"No model of {name!r} is registered. Hint: studyflow retrain {name}"
+        )
+    if as_json:
+        rows = [{**asdict(model), "is_sound": model.is_sound} for model in models]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        for model in models:
+            click.echo("\n".join(model_lines(model)))
+    return 0 if all(model.problem is None for model in models) else exits.FAILED
 
 
 @click.command()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from studyflow.observers.observer import Progress
 from studyflow.spec import StudySpec
 from studyflow.trial import ParamValue
 from studyflow.trial.record import TrialRecord, TrialState
+
+if TYPE_CHECKING:
+    from studyflow.tracking.registry import RegisteredModel
 
 
 def value_text(value: ParamValue) -> str:
@@ -74,3 +78,16 @@ def seconds_text(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def model_lines(model: RegisteredModel) -> list[str]:
+    """Return where a registered model is loaded from, and whether it is what was registered."""
+    addresses = [f"models:/{model.name}@{alias}" for alias in model.aliases]
+    what = f"{model.artifact} of run {model.run_id}"
+    if model.problem is not None:
+        state = f"NOT what was registered: {model.problem}"
+    elif model.digest is None:
+        state = "registered without digests, so nobody can tell whether its files were changed"
+    else:
+        state = f"its files are as they were registered (sha256 {model.digest[:16]}...)"
+    return [f"{', '.join(addresses)}  version {model.version}: {what}", f"  {state}"]

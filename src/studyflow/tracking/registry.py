@@ -5,20 +5,32 @@ downloads versions as folders, so the version of a single file is the folder tha
 tag names the file:
 
     mlflow.artifacts.download_artifacts("models:/NAME@champion/model.pt")
+
+Tags of a version hold the digests of its files as they were registered, so that a model that was
+replaced afterwards is told from the one that was chosen.
 """
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from studyflow.errors import TrackingError
 from studyflow.tracking.mlflow.client import ALREADY_EXISTS, Accepting, Connection
+from studyflow.tracking.model_digest import differences, digest_of, digests_in, listed
 
 ARTIFACT_TAG: Final = "studyflow.artifact"
 """Tag of a version: path of the model within its run."""
+
+DIGEST_TAG: Final = "studyflow.digest"
+"""Tag of a version: SHA-256 of all its files."""
+
+FILES_TAG: Final = "studyflow.files"
+"""Tag of a version: SHA-256 of each of its files, if they are not too many."""
 
 _NO_MODELS: Final = frozenset(
     (
@@ -70,6 +82,26 @@ def model_name(name: str) -> str:
     return _REFUSED.sub("-", name).strip()
 
 
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A version of a registered model, and what has become of its files."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    run_id: str
+    artifact: str
+    digest: str | None
+    """SHA-256 of all files when it was registered; `None` for versions that have none."""
+    problem: str | None = None
+    """What is not as it was registered, in words; `None` when all is."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its files are known to be those that were registered."""
+        return self.digest is not None and self.problem is None
+
+
 class ModelRegistry:
     """The model registry of one MLflow. Nothing is contacted before the first call.
 
@@ -102,7 +134,8 @@ class ModelRegistry:
     ) -> str:
         """Register a run's artifact under a name, and return its version.
 
-        An artifact that has a version already keeps it, with the new description and tags.
+        An artifact that has a version already keeps it, with the new description and tags. The
+        artifact is downloaded once, for its digests.
 
         Args:
             run_id: The run.
@@ -114,12 +147,22 @@ class ModelRegistry:
 
         Raises:
             TrackingUnavailable: MLflow does not answer in time.
-            TrackingError: The run has no such artifact, or MLflow refuses.
+            TrackingError: The run has no such artifact, its version has other files than it was
+                registered with, or MLflow refuses.
         """
         with self._mlflow.client() as client:
             source = _source(client, run_id, artifact)
-            tags = {**tags, ARTIFACT_TAG: artifact}
-            version = self._existing(client, run_id, artifact, name)
+            existing = self._existing(client, run_id, artifact, name)
+            files = _files(client, run_id, artifact)
+            if existing is not None:
+                _require_sound(_described(existing, files))
+            tags = {
+                **tags,
+                ARTIFACT_TAG: artifact,
+                DIGEST_TAG: digest_of(files),
+                FILES_TAG: listed(files),
+            }
+            version = None if existing is None else str(existing.version)
             if version is None:
                 _create_model(client, name)
                 created = client.create_model_version(
@@ -132,10 +175,34 @@ class ModelRegistry:
             client.set_registered_model_alias(name, alias, version)
             return version
 
-    def _existing(self, client: Any, run_id: str, artifact: str, name: str) -> str | None:
+    def of_study(self, study: str) -> tuple[RegisteredModel, ...]:
+        """Return the versions that a study's `retrain` registered and that have an alias, checked.
+
+        Each model is downloaded once, for its digests.
+
+        Args:
+            study: Name of the study.
+
+        Raises:
+            TrackingUnavailable: MLflow does not answer in time.
+            TrackingError: MLflow refuses.
+        """
+        found = []
+        with self._mlflow.client() as client:
+            for version in client.search_model_versions(""):
+                if version.tags.get("studyflow.study") != study or ARTIFACT_TAG not in version.tags:
+                    continue
+                # A search does not say which aliases a version has.
+                whole = client.get_model_version(version.name, version.version)
+                if whole.aliases:
+                    files = _files(client, whole.run_id, whole.tags[ARTIFACT_TAG])
+                    found.append(_described(whole, files))
+        return tuple(found)
+
+    def _existing(self, client: Any, run_id: str, artifact: str, name: str) -> Any:
         for version in client.search_model_versions(f"run_id = '{run_id}'"):
             if version.name == name and version.tags.get(ARTIFACT_TAG) == artifact:
-                return str(version.version)
+                return version
         return None
 
 
@@ -162,3 +229,35 @@ def _source(client: Any, run_id: str, artifact: str) -> str:
 def _create_model(client: Any, name: str) -> None:
     with Accepting(ALREADY_EXISTS):
         client.create_registered_model(name)
+
+
+def _files(client: Any, run_id: str, artifact: str) -> dict[str, str]:
+    """Return the digests of an artifact's files; none when it is gone."""
+    entries = client.list_artifacts(run_id, str(PurePosixPath(artifact).parent).removeprefix("."))
+    if not any(entry.path == artifact for entry in entries):
+        return {}
+    with tempfile.TemporaryDirectory(prefix="studyflow-model-") as folder:
+        return digests_in(Path(client.download_artifacts(run_id, artifact, folder)))
+
+
+def _described(version: Any, files: Mapping[str, str]) -> RegisteredModel:
+    digest = version.tags.get(DIGEST_TAG)
+    listing = version.tags.get(FILES_TAG, "")
+    return RegisteredModel(
+        name=str(version.name),
+        version=str(version.version),
+        aliases=tuple(version.aliases or ()),
+        run_id=str(version.run_id),
+        artifact=version.tags[ARTIFACT_TAG],
+        digest=digest,
+        problem=None if digest is None else differences(digest, listing, files),
+    )
+
+
+def _require_sound(model: RegisteredModel) -> None:
+    if model.problem is not None:
+        raise TrackingError(
+            f"Version {model.version} of the model {model.name!r} is not what was registered: "
+            f"{model.problem} (artifact {model.artifact!r} of run {model.run_id}).",
+            hint="find out who changed it; to register it as it is, delete the version first.",
+        )

@@ -6,6 +6,8 @@ import importlib.util
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 from tests.unit.cli.test_cli import DOCUMENT, invoke, write_study
@@ -261,6 +263,28 @@ def test_the_repeats_are_nested_below_the_study_and_the_middle_one_becomes_the_c
     )
     assert len(again.run.data.records) == 6
     assert again.champion == result.champion
+
+    here = ("--home", settings.home)
+    sound = invoke("best", "tiny", "--model", *here)
+    assert sound.exit_code == 0
+    assert sound.stdout.startswith(f"models:/tiny@champion  version {version.version}: model.txt")
+    assert "its files are as they were registered" in sound.stdout
+    saved = url2pathname(urlsplit(client.get_run(middle.run_id).info.artifact_uri).path)
+    Path(saved, "model.txt").write_text("another model")
+    replaced = invoke("best", "tiny", "--model", *here)
+    assert replaced.exit_code == 1
+    assert "NOT what was registered: model.txt was changed" in replaced.stdout
+    (row,) = json.loads(invoke("best", "tiny", "--model", "--json", *here).stdout)
+    assert (row["name"], row["is_sound"]) == ("tiny", False)
+    refused = retrain(
+        plan_retrain(stored("tiny", settings), settings, top=2, repeats=3),
+        settings,
+        Observer(),
+        RunOptions(tmp_path),
+    )
+    assert refused.champion is None
+    assert "is not what was registered: model.txt was changed" in str(refused.problem)
+    assert invoke("best", "tiny-retrain", "--model", *here).exit_code == 1
 
 
 def test_the_command_prints_means_and_says_when_there_is_no_model(

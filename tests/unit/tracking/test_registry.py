@@ -67,3 +67,44 @@ def test_an_artifact_gets_one_version_however_often_and_the_alias_moves(tmp_path
     assert sources == ["artifacts", "exports", "exports"]
     with pytest.raises(TrackingError, match=r"no artifact 'nosuch.pt' \(there are: exports, model"):
         registry.register(run, "nosuch.pt", name="m", alias="a", description="", tags={})
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F85")
+def test_a_model_that_was_replaced_is_told_from_the_one_that_was_registered(
+    tmp_path: Path,
+) -> None:
+    from mlflow import MlflowClient
+
+    uri = embedded_uri(tmp_path)
+    client = MlflowClient(uri)
+    folder = tmp_path / "files"
+    experiment = client.create_experiment("e", artifact_location=folder.as_uri())
+    run = client.create_run(experiment).info.run_id
+    client.log_text(run, "weights", "net/model.pt")
+    client.log_text(run, "{}", "net/config.json")
+    registry = ModelRegistry(uri)
+
+    def register() -> str:
+        tags = {"studyflow.study": "demo"}
+        return registry.register(run, "net", name="m", alias="champion", description="d", tags=tags)
+
+    assert register() == register() == "1"
+    (sound,) = registry.of_study("demo")
+    assert (sound.name, sound.version, sound.aliases) == ("m", "1", ("champion",))
+    assert sound.is_sound
+    assert registry.of_study("another") == ()
+
+    saved = folder / run / "artifacts" / "net"
+    (saved / "model.pt").write_text("WEIGHTS")
+    (saved / "hook.py").write_text("import os")
+    (saved / "config.json").unlink()
+    (replaced,) = registry.of_study("demo")
+    assert not replaced.is_sound
+    assert replaced.problem == "model.pt was changed, config.json is gone, hook.py is new"
+    with pytest.raises(TrackingError, match=r"Version 1 of .* 'm' is not what was registered: mod"):
+        register()
+
+    client.delete_model_version_tag("m", "1", "studyflow.digest")
+    (unknown,) = registry.of_study("demo")
+    assert (unknown.problem, unknown.is_sound) == (None, False)

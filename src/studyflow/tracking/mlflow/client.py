@@ -6,9 +6,9 @@ because that takes one to two seconds.
 
 Defaults of MLflow are changed for this process and can be set back by MLflow's own environment
 variables: a request is tried twice with 10 seconds each, whatever `Retry-After` says (MLflow's own
-defaults keep a caller waiting for minutes), run links are not printed, and telemetry is off. All
-but the last are changed inside MLflow, not in the environment, so trial processes do not inherit
-them.
+defaults keep a caller waiting for minutes), run links and progress are not printed, and telemetry
+is off. All but the last are changed inside MLflow, not in the environment, so trial processes do
+not inherit them.
 """
 
 from __future__ import annotations
@@ -197,6 +197,7 @@ def _change_defaults() -> None:
         # A server may ask a client to wait for an hour; how long to wait is decided here.
         (settings.MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER, False),
         (settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, True),
+        (settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, False),
     ):
         variable.default = value
     for name, level in (
