@@ -26,8 +26,9 @@ from tests.docs.test_mlflow_scripts import IDIOMS, Scripts
 from tests.mlflow_server import GatedServer
 from tests.prepared import put_mlflow_database
 
-from studyflow.executors.kubernetes.run_tokens import RunTokens
+from studyflow.executors.run_tokens import RunTokens
 from studyflow.tracking import MLflowTracker
+from studyflow.tracking.mlflow.gate.calls import CALLS
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.trial.run_token import RunToken
 
@@ -584,31 +585,44 @@ def test_a_key_that_stands_twice_is_read_once(place: Place) -> None:
     assert answer.status == 403
 
 
-def test_every_route_that_the_table_does_not_name_is_refused(place: Place) -> None:
+@pytest.fixture(scope="module")
+def routes() -> list[tuple[str, str]]:
+    """Path and method of each route that the installed MLflow has."""
     handlers: Any = importlib.import_module("mlflow.server.handlers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Starlette, about what MLflow imports
         app = importlib.import_module("mlflow.server.fastapi_app").app
+    found = {(path, method) for path, _, methods in handlers.get_endpoints() for method in methods}
+    for route in app.routes:
+        found |= {(route.path, method) for method in getattr(route, "methods", None) or ()}
+    return sorted((path.replace("{", "<").replace("}", ">"), method) for path, method in found)
 
-    from studyflow.tracking.mlflow.gate.calls import CALLS
 
-    routes = {(path, method) for path, _, methods in handlers.get_endpoints() for method in methods}
-    routes |= {
-        (route.path, method)
-        for route in app.routes
-        for method in getattr(route, "methods", None) or ()
-    }
-    named = {(call.path.replace("{", "<").replace("}", ">"), call.method) for call in CALLS}
+def test_every_route_that_the_table_does_not_name_is_refused(
+    place: Place, routes: list[tuple[str, str]]
+) -> None:
+    named = {_generic(call.path.replace("{", "<"), call.method) for call in CALLS}
     tried = 0
-    for path, method in sorted(routes):
-        plain = path.replace("{", "<").replace("}", ">")
-        if _generic(plain, method) in {_generic(*one) for one in named}:
+    for path, method in routes:
+        if _generic(path, method) in named:
             continue
-        filled = "/".join("x" if "<" in part else part for part in plain.split("/"))
-        answer = place.ask(method, filled, {}, by=place.token())
+        answer = place.ask(method, _filled(path), {}, by=place.token())
         assert answer.status == 403, (method, path, answer.status)
         tried += 1
     assert tried > 250
+
+
+def test_every_route_asks_for_a_login_but_what_says_how_the_server_is_set_up(
+    place: Place, routes: list[tuple[str, str]]
+) -> None:
+    for path, method in routes:
+        answer = place.ask(method, _filled(path), {})
+        is_public = path.endswith("/mlflow/server-info")
+        assert answer.status in ((200,) if is_public else (401, 403)), (method, path, answer.status)
+
+
+def _filled(path: str) -> str:
+    return "/".join("x" if "<" in part else part for part in path.split("/"))
 
 
 def _generic(path: str, method: str) -> tuple[str, str]:
@@ -747,11 +761,8 @@ def test_who_has_no_token_has_to_log_in(place: Place) -> None:
 
 
 def test_the_admin_logs_in_with_the_password_that_was_set_and_no_other(place: Place) -> None:
-    def basic(password: str) -> str:
-        return "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
-
-    assert place.ask("GET", "/", by=basic(place.server.admin[1])).status == 200
-    assert place.ask("GET", "/", by=basic("password1234")).status == 401
+    assert place.ask("GET", "/", by=_basic(*place.server.admin)).status == 200
+    assert place.ask("GET", "/", by=_basic("admin", "password1234")).status == 401
 
 
 # Scripts that log by plain MLflow
@@ -792,3 +803,37 @@ def test_a_script_comes_to_the_same_with_a_token_or_to_more(
     value = "" if ended.value is None else f"loss={ended.value:g}"
     better = 'set_experiment("my-project")' in script or "client.create_run" in script
     assert ("loss=0.25" if better else said.strip()) in f"{value}{ended.message}"
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_people_look_at_everything_and_change_what_they_have_a_right_to(place: Place) -> None:
+    admin, person = _basic(*place.server.admin), _basic("ada", "a-password-of-hers")
+    made = {"username": "ada", "password": "a-password-of-hers"}
+    assert place.ask("POST", f"{API}/users/create", made, by=admin).status == 200
+    run = f"{API}/runs/get?run_id={place.names['own']}"
+    assert place.ask("GET", run, by=person).status == 200
+    for call in writes("<own>"):
+        assert call.make(place, person).status == 403, call.name
+    more = {**made, "username": "grace"}
+    assert place.ask("POST", f"{API}/users/create", more, by=person).status == 403
+
+
+def test_a_server_that_is_started_again_has_its_accounts_and_the_runners_password(
+    place: Place,
+) -> None:
+    admin, runner = _basic(*place.server.admin), _basic(*place.server.runner)
+    run = f"{API}/runs/get?run_id={place.names['own']}"
+    changed = {"username": place.server.runner[0], "password": "changed-by-somebody"}
+    assert place.ask("PATCH", f"{API}/users/update-password", changed, by=admin).status == 200
+    assert place.ask("GET", run, by=runner).status == 401
+
+    place.server.kill()
+    place.server.start()
+
+    assert place.ask("GET", run, by=runner).status == 200
+    assert place.ask("GET", run, by=_basic("ada", "a-password-of-hers")).status == 200
+    for call in writes("<own>"):
+        assert call.make(place, place.token()).status == 200, call.name

@@ -19,8 +19,8 @@ import pytest
 from tests.docs.pages import ROOT
 
 from studyflow.executors.diagnosis import Ending, How, diagnose
-from studyflow.executors.kubernetes.run_tokens import RunTokens
 from studyflow.executors.plain_mlflow import mlflow_variables
+from studyflow.executors.run_tokens import RunTokens
 from studyflow.tracking import MLflowTracker, embedded_uri
 from studyflow.tracking.logged import LoggedRuns, read_metrics, why_no_value
 from studyflow.trial import Trial

@@ -269,7 +269,7 @@ def test_the_repeats_are_nested_below_the_study_and_the_middle_one_becomes_the_c
     assert sound.exit_code == 0
     assert sound.stdout.startswith(f"models:/tiny@champion  version {version.version}: model.txt")
     assert "its files are as they were registered" in sound.stdout
-    saved = url2pathname(urlsplit(client.get_run(middle.run_id).info.artifact_uri).path)
+    saved = url2pathname(urlsplit(client.get_run(result.champion.run_id).info.artifact_uri).path)
     Path(saved, "model.txt").write_text("another model")
     replaced = invoke("best", "tiny", "--model", *here)
     assert replaced.exit_code == 1

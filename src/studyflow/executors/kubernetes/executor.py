@@ -32,7 +32,6 @@ from studyflow.executors.kubernetes.monitor import LOGS_AT_ONCE, AttemptMonitor
 from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.kubernetes.objects import Object
 from studyflow.executors.kubernetes.pod_log import written
-from studyflow.executors.kubernetes.run_tokens import RunTokens
 from studyflow.executors.kubernetes.study_objects import StudyObjects
 from studyflow.executors.kubernetes.watchlist import Watchlist
 from studyflow.executors.protocol import (
@@ -41,6 +40,7 @@ from studyflow.executors.protocol import (
     AttemptStatus,
     ExecutorTraits,
 )
+from studyflow.executors.run_tokens import RunTokens
 from studyflow.reasons import Reason
 from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
@@ -100,7 +100,7 @@ class KubernetesExecutor(FormerNames):
         self._api = api
         self._tracking_uri = tracking_uri
         self._service_account = service_account
-        self._tokens = tokens or RunTokens(None, None)
+        self._tokens = tokens or RunTokens()
         self._platform = platform
         self._clock = clock
         self._changed = threading.Event()

@@ -9,7 +9,7 @@ from studyflow.executors.kind import ExecutorKind, ExecutorSetup
 from studyflow.executors.kubernetes.executor import KubernetesExecutor
 from studyflow.executors.kubernetes.preflight import check_cluster
 from studyflow.executors.kubernetes.preview import pod_requests
-from studyflow.executors.kubernetes.run_tokens import RunTokens
+from studyflow.executors.run_tokens import RunTokens
 from studyflow.reasons import Finding, Level
 from studyflow.settings import Settings
 from studyflow.spec import Problem, StudySpec

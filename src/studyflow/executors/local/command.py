@@ -24,6 +24,7 @@ from studyflow.errors import ExecutorError
 from studyflow.executors.local.gpus import ORDER, VISIBLE
 from studyflow.executors.local.inherited import inherited
 from studyflow.executors.plain_mlflow import mlflow_variables
+from studyflow.executors.run_tokens import RunTokens
 from studyflow.trial import TRIAL_VARIABLE, Trial
 from studyflow.trial.launchers import is_set_by_launcher
 
@@ -43,6 +44,8 @@ class Surroundings:
     """Variables of the runner that the script does not get, besides what looks like a secret."""
     inherit_env: Collection[str] = ()
     """Names and patterns of those that it gets all the same."""
+    tokens: RunTokens = field(default_factory=RunTokens)
+    """Makes what scripts write to their MLflow runs with, where MLflow has a gate."""
 
     @property
     def search_path(self) -> str:
@@ -75,7 +78,7 @@ class Surroundings:
             environment[VISIBLE] = ",".join(gpus)
             # nvidia-smi counts in this order, CUDA by default the fastest first.
             environment.setdefault(ORDER, "PCI_BUS_ID")
-        environment |= mlflow_variables(trial, environment)
+        environment |= mlflow_variables(trial, environment, self.tokens.of(trial))
         environment[TRIAL_VARIABLE] = trial.to_json()
         return environment
 

@@ -46,6 +46,7 @@ from studyflow.executors.protocol import (
     AttemptStatus,
     ExecutorTraits,
 )
+from studyflow.executors.run_tokens import RunTokens
 from studyflow.redaction import Redactor
 from studyflow.trial import Cause, Trial
 from studyflow.trial.attempt_files import AttemptFiles
@@ -72,6 +73,7 @@ class LocalExecutor(FormerNames):
         withheld_env: Variables of the runner that the script does not get, besides those that look
             like secrets.
         inherit_env: Names of those that it gets all the same, or patterns such as `WANDB_*`.
+        tokens: Makes what scripts write to their MLflow runs with; `None` where MLflow has no gate.
         timeout_seconds: Longest time for one attempt, without the grace; `None` for no limit.
         gpus_per_trial: GPUs for one attempt, handed over in CUDA_VISIBLE_DEVICES; with 0 that
             variable stays as it is. A machine without any GPU runs the study on its processor.
@@ -101,6 +103,7 @@ class LocalExecutor(FormerNames):
         env: Mapping[str, str] | None = None,
         withheld_env: Collection[str] = (),
         inherit_env: Collection[str] = (),
+        tokens: RunTokens | None = None,
         timeout_seconds: float | None = None,
         gpus_per_trial: int = 0,
         gpu_ids: Sequence[str] | None = None,
@@ -111,7 +114,13 @@ class LocalExecutor(FormerNames):
         is_reader: bool = False,
     ) -> None:
         self._study = study
-        surroundings = Surroundings(cwd.absolute(), dict(env or {}), withheld_env, inherit_env)
+        surroundings = Surroundings(
+            cwd.absolute(),
+            dict(env or {}),
+            withheld_env,
+            inherit_env,
+            tokens or RunTokens(),
+        )
         self._left_out = surroundings.left_out
         self._command = resolve_command(command, surroundings.cwd, surroundings.search_path)
         self._timeout_seconds = timeout_seconds

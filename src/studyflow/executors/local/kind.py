@@ -8,6 +8,7 @@ from typing import Final
 from studyflow.executors.kind import ExecutorKind, ExecutorSetup
 from studyflow.executors.local.executor import LocalExecutor
 from studyflow.executors.local.preflight import check_environment, check_gpus
+from studyflow.executors.run_tokens import RunTokens
 from studyflow.reasons import Finding
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -23,6 +24,7 @@ def _open(setup: ExecutorSetup) -> LocalExecutor:
         env=trial.env,
         withheld_env=setup.withheld_env,
         inherit_env=trial.inherit_env,
+        tokens=RunTokens(setup.settings.mlflow_token_key, trial.timeout_seconds),
         timeout_seconds=trial.timeout_seconds,
         gpus_per_trial=trial.resources.gpu,
         redact=setup.redact,

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studyflow.executors.kubernetes.manifest import avoided_nodes, build_job, with_pod_paths
-from studyflow.executors.kubernetes.run_tokens import RunTokens
+from studyflow.executors.run_tokens import RunTokens
 from studyflow.spec import StudySpec
 from studyflow.spec.pods import Platform, strategic_merge
 from studyflow.spec.pods.ours import CHECKPOINT_PATH, LONGEST_DEADLINE_SECONDS, TERMINATION_PATH

@@ -16,8 +16,11 @@ from tests.unit.executors.local.bench import (
 from studyflow.errors import ExecutorError
 from studyflow.executors import AttemptId
 from studyflow.executors.local import resolve_command
+from studyflow.executors.local.command import Surroundings
+from studyflow.executors.run_tokens import RunTokens
 from studyflow.testing.executor_contract import Watch
 from studyflow.trial import Cause, TrackingRef, Trial
+from studyflow.trial.run_token import RunToken, read_token
 
 
 @pytest.mark.fault("F43")
@@ -111,6 +114,20 @@ def test_plain_mlflow_calls_find_the_trial_s_run(bench: Bench) -> None:
     )
     tags = '{"studyflow.trial_run": "abc123", "studyflow.attempt": "1"}'
     assert bench.log() == f"http://mlflow:5000\nabc123\n{tags}\n"
+
+
+def test_a_script_gets_a_token_where_the_runner_has_the_key_and_not_the_key() -> None:
+    key = "k" * 32
+    runner = {"STUDYFLOW_MLFLOW_TOKEN_KEY": key, "MLFLOW_TRACKING_PASSWORD": "secret-of-runners"}
+    trial = Trial("demo", 7, {}, 2, tracking=TrackingRef("http://mlflow:5000", "abc123"))
+    with_key = Surroundings(Path("/study"), tokens=RunTokens(key, 60.0, clock=lambda: 1000.0))
+    environment = with_key.environment(trial, (), runner)
+    token = read_token(environment["MLFLOW_TRACKING_TOKEN"], key, 1000.0)
+    assert isinstance(token, RunToken)
+    assert (token.run_id, token.number, token.attempt) == ("abc123", 7, 2)
+    assert not runner.keys() & environment.keys()
+    plain = Surroundings(Path("/study")).environment(trial, (), runner)
+    assert "MLFLOW_TRACKING_TOKEN" not in plain
 
 
 def test_an_attempt_finds_the_checkpoints_of_the_one_before_and_nothing_else(bench: Bench) -> None:

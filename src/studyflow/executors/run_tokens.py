@@ -1,4 +1,4 @@
-"""Makes the tokens by which pods write to their MLflow runs."""
+"""Makes the tokens by which attempts write to their MLflow runs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class RunTokens:
 
     def __init__(
         self,
-        key: str | None,
-        timeout_seconds: float | None,
+        key: str | None = None,
+        timeout_seconds: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._key = key
