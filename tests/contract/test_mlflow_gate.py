@@ -32,7 +32,7 @@ from studyflow.tracking.mlflow.gate.calls import CALLS
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.trial.run_token import RunToken
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault("F85")]
+pytestmark = pytest.mark.slow
 
 STUDY: Final = "the study"
 API: Final = "/api/2.0/mlflow"
@@ -259,6 +259,7 @@ def dead_token(place: Place, kind: str) -> str:
     return "" if kind == "none" else "Bearer " + "A" * 60
 
 
+@pytest.mark.fault("F85")
 @pytest.mark.parametrize("kind", DEAD)
 def test_a_token_that_is_not_a_living_attempts_writes_nowhere(place: Place, kind: str) -> None:
     run = kind if kind in place.names else "own"
@@ -570,6 +571,7 @@ def unhurt(place: Place) -> Iterator[None]:
     assert place.state() == before
 
 
+@pytest.mark.fault("F85")
 @pytest.mark.usefixtures("unhurt")
 @pytest.mark.parametrize("call", HURTS, ids=lambda call: call.name)
 def test_a_call_that_could_hurt_another_is_refused(place: Place, call: Call) -> None:
