@@ -7,11 +7,13 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import optuna
 import pytest
 import yaml
+from sqlalchemy.pool import NullPool
 from tests.e2e.images import image
 from tests.e2e.kubectl import Kubectl, kubectl, until
-from tests.e2e.stack import ROOT, Stack, study
+from tests.e2e.stack import ROOT, Stack
 
 BACKUP_AND_CHECK = """
 set -eu
@@ -83,8 +85,10 @@ def backup_job(stack: Stack) -> Iterator[dict[str, Any]]:
 def test_the_nightly_backup_holds_all_of_a_cluster(
     stack: Stack, backup_job: dict[str, Any]
 ) -> None:
-    document = study("backed-up", n_trials=1, parallel=1)
-    assert stack.until_ended(stack.start(document)) == "COMPLETED"
+    storage = optuna.storages.RDBStorage(stack.storage_url, engine_kwargs={"poolclass": NullPool})
+    study = optuna.create_study(storage=storage, study_name=f"backed-up-{uuid.uuid4().hex[:6]}")
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    storage.remove_session()
     [container] = backup_job["spec"]["template"]["spec"]["containers"]
     container |= {"command": ["sh", "-c"], "args": [BACKUP_AND_CHECK]}
 
@@ -97,7 +101,7 @@ def test_the_nightly_backup_holds_all_of_a_cluster(
     assert "local-only" not in said
     assert "restored under servers that run: exit code 3" in said
     assert "sessions on postgresql://mlflow:***@postgres:5432/mlflow" in said
-    assert len(stack.trials(document["name"])) == 1
+    assert len(stack.trials(study.study_name)) == 1
 
 
 @pytest.mark.parametrize("name", ["orchestrator", "trial-base"])
