@@ -346,3 +346,13 @@ def test_a_launch_that_takes_long_is_one_a_turn() -> None:
         tuner.turn()
         n_running.append(len(rig.machine.running()))
     assert n_running == [1, 2, 3]
+
+
+def test_all_that_a_dead_runner_left_is_resumed_in_one_turn_if_that_is_quick() -> None:
+    rig = Rig(parallel(40, n_trials=40), objective=None)
+    study = rig.study()
+    assert all(study.ask(rig.executor.site) is not None for _ in range(40))
+
+    assert rig.tuner().turn() is None
+
+    assert [trial.number for trial in rig.machine.submitted] == list(range(40))
