@@ -25,11 +25,11 @@ from studyflow.servers.announced import running_mlflow_pages
 from studyflow.settings import TOKEN_KEY_VARIABLE, Settings
 from studyflow.spec import StudySpec
 from studyflow.spec.reader import spec_error
-from studyflow.storage.private_files import make_private_folder, tighten
 from studyflow.study import Study
 from studyflow.tracking import Tracker
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.trial.attempt_files import AttemptFiles
+from studyflow.trial.private_files import make_private_folder, tighten
 from studyflow.trial.record import TrialRecord
 
 if TYPE_CHECKING:

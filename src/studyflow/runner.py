@@ -25,7 +25,6 @@ from studyflow.runner_lock import RunnerLock, StudyIsDriven, only_runner
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.spec import StudySpec
 from studyflow.storage import PatientStorage, open_storage, quiet_optuna, storage_errors
-from studyflow.storage.private_files import make_private_folder, tighten_home
 from studyflow.study import (
     Study,
     beats_elsewhere,
@@ -37,6 +36,7 @@ from studyflow.study import (
 )
 from studyflow.tracking.memory import URI as MEMORY_URI
 from studyflow.tracking.mirror import Mirror
+from studyflow.trial.private_files import make_private_folder, tighten_home
 from studyflow.tuner import Tuner, TunerResult, TunerSettings
 
 _log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import IO, Final
 
 from studyflow.errors import ExecutorUnavailable
 from studyflow.observers.observer import Observer
-from studyflow.storage.private_files import private_opener
+from studyflow.trial.private_files import private_opener
 
 STANDBY_SECONDS: Final = 1.0
 """Pause between two tries to take over a study that another runner drives."""

@@ -136,8 +136,13 @@ class Place:
             storage.engine.dispose()
         return records
 
-    def check_whole(self) -> None:
-        """Check that each trial ran once, has a value of its own, and left nothing behind."""
+    def check_whole(self, *, is_restored: bool = False) -> None:
+        """Check that each trial ran once, has a value of its own, and left nothing behind.
+
+        Args:
+            is_restored: Whether the folder of a trial that ended during the backup may be missing:
+                folders are copied before the studies.
+        """
         records = self.records()
         assert [r.number for r in records if is_counted(r)] == [0, 1, 2, 3, 4, 5]
         assert len(records) == 6
@@ -146,7 +151,8 @@ class Place:
         }
         assert all(r.values == (r.params["x"],) for r in records)
         assert len({r.values for r in records}) == 6
-        assert self.n_folders() == 6
+        assert self.n_folders() <= 6
+        assert is_restored or self.n_folders() == 6
         assert self.processes() == []
         assert self.mlflow_trials() == {
             r.number: ("FINISHED", r.values[0]) for r in records if r.values

@@ -76,7 +76,7 @@ def test_a_study_whose_files_are_lost_goes_on_from_its_backup(
     assert "secret" not in place.log
     place.run_to_end()
     assert kept(place, before)
-    place.check_whole()
+    place.check_whole(is_restored=True)
 
 
 def test_a_study_whose_database_is_dropped_goes_on_from_its_backup(
@@ -102,7 +102,7 @@ def test_a_study_whose_database_is_dropped_goes_on_from_its_backup(
     assert kept(place, before)
     place.run_to_end()
     assert kept(place, before)
-    place.check_whole()
+    place.check_whole(is_restored=True)
 
 
 def test_a_restore_of_a_database_in_use_changes_nothing(
@@ -116,12 +116,12 @@ def test_a_restore_of_a_database_in_use_changes_nothing(
 
     with (
         psycopg.connect(url),
-        pytest.raises(BackupUnavailable, match="1 sessions on postgresql://studyflow:") as caught,
+        pytest.raises(BackupUnavailable, match="1 session on postgresql://studyflow:") as caught,
     ):
         restore(archive, places_of(place), replace=True, tell=lambda _: None)
     assert "secret" not in str(caught.value)
 
-    place.check_whole()
+    place.check_whole(is_restored=True)
 
 
 def test_a_restore_that_fails_leaves_database_and_files_as_they_were(
@@ -149,4 +149,4 @@ def test_a_restore_that_fails_leaves_database_and_files_as_they_were(
         restore(archive, places_of(place), replace=True, tell=lambda _: None)
 
     assert {path: path.stat().st_ino for path in place.home.iterdir()} == before
-    place.check_whole()
+    place.check_whole(is_restored=True)

@@ -49,4 +49,5 @@ def _elsewhere(databases: list[tuple[Place, Contents]]) -> Iterator[str]:
     for place, contents in databases:
         assert place.kind is Kind.POSTGRESQL
         if contents.n_sessions:
-            yield f"{contents.n_sessions} sessions on {place.shown}, from {contents.clients}"
+            noun = "session" if contents.n_sessions == 1 else "sessions"
+            yield f"{contents.n_sessions} {noun} on {place.shown}, from {contents.clients}"

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,9 @@ FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
 """
 
+_PAUSES_SECONDS: Final = (0.1, 0.2, 0.4, 0.8, 0.0)
+"""Between looks at sessions that may just be ending."""
+
 _DROPS: Final[Mapping[str, str]] = {
     "r": "TABLE",
     "p": "TABLE",
@@ -103,10 +107,21 @@ def look(url: str) -> Contents:
     with _connected(url) as connection:
         server = connection.info.server_version // 10000
         objects = connection.execute(_TABLES).fetchall()
+        n_sessions, clients = _others(connection)
+    return Contents(server, tuple((str(n), str(k)) for n, k in objects), n_sessions, clients)
+
+
+def _others(connection: psycopg.Connection[Any]) -> tuple[int, str]:
+    """Return how many other sessions there are, and where they come from.
+
+    The server lists a session for a moment after its client has closed it.
+    """
+    for pause_seconds in _PAUSES_SECONDS:
         n_sessions, clients = connection.execute(_OTHERS).fetchone() or (0, None)
-    return Contents(
-        server, tuple((str(n), str(k)) for n, k in objects), int(n_sessions), str(clients or "")
-    )
+        if not n_sessions:
+            break
+        time.sleep(pause_seconds)
+    return int(n_sessions), str(clients or "")
 
 
 def dump(url: str, target: Path) -> str:

@@ -15,7 +15,7 @@ from studyflow.errors import StudyflowError
 from studyflow.servers.prefect import prefect_environment
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName
-from studyflow.storage.private_files import make_private_folder
+from studyflow.trial.private_files import make_private_folder
 
 
 @click.command()

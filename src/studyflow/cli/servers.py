@@ -24,7 +24,7 @@ from studyflow.interrupt import Terminated
 from studyflow.servers import announced
 from studyflow.servers.prefect import prefect_environment
 from studyflow.settings import Settings
-from studyflow.storage.private_files import make_private_folder, private_opener, tighten_home
+from studyflow.trial.private_files import make_private_folder, private_opener, tighten_home
 
 START_SECONDS: Final = 180.0
 """Longest wait for a server: the first start creates its database."""

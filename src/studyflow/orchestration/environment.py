@@ -9,7 +9,7 @@ from pathlib import Path
 
 from studyflow.servers.prefect import is_prefect_configured, prefect_environment
 from studyflow.settings import Settings
-from studyflow.storage.private_files import make_private_folder, tighten_home
+from studyflow.trial.private_files import make_private_folder, tighten_home
 
 
 def prepare_prefect(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from studyflow.orchestration.environment import is_embedded
 from studyflow.orchestration.flow_runs import current_run
 from studyflow.settings import Settings
 from studyflow.storage import is_on_network
-from studyflow.storage.private_files import make_private_folder, private_opener
+from studyflow.trial.private_files import make_private_folder, private_opener
 
 MAX_MARKS: Final = 200
 """Most flow runs that are asked about at once: Prefect answers with no more."""

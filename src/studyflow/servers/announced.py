@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studyflow.settings import Settings
-from studyflow.storage.private_files import make_private_folder, private_opener
+from studyflow.trial.private_files import make_private_folder, private_opener
 
 
 def announce(settings: Settings, pid: int, *, prefect_api: str, mlflow: str) -> None:

@@ -19,8 +19,8 @@ import optuna
 from optuna.storages.journal import BaseJournalBackend
 
 from studyflow.errors import StorageBroken, StorageUnavailable
-from studyflow.storage.private_files import make_private_file, make_private_folder
 from studyflow.storage.process_lock import ProcessLock
+from studyflow.trial.private_files import make_private_file, make_private_folder
 
 if TYPE_CHECKING:
     pass

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 from optuna.storages.journal import JournalFileOpenLock
 
 from studyflow.errors import StorageUnavailable
-from studyflow.storage.private_files import private_opener
+from studyflow.trial.private_files import private_opener
 
 if TYPE_CHECKING:
     from io import BufferedRandom

@@ -23,7 +23,7 @@ from studyflow.executors.local.files import (
 )
 from studyflow.executors.local.keys import AttemptKeys
 from studyflow.executors.protocol import AttemptId
-from studyflow.storage.private_files import make_private_folder
+from studyflow.trial.private_files import make_private_folder
 from studyflow.trial.user_files import read_piece
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from studyflow.errors import MissingExtra, StudyflowError, TrackingError, TrackingUnavailable
 from studyflow.reasons import Code
-from studyflow.storage.private_files import make_private_folder, private_opener, tighten
+from studyflow.trial.private_files import make_private_folder, private_opener, tighten
 
 _log = logging.getLogger(__name__)
 

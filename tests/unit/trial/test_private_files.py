@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from studyflow.storage.private_files import (
+from studyflow.trial.private_files import (
     make_private_file,
     make_private_folder,
     private_opener,
