@@ -166,7 +166,7 @@ class KubernetesPlace:
     def clear(self) -> None:
         """Delete all attempts."""
         self._kubectl("delete", "jobs", "--all", "--wait")
-        until(lambda: not self._kubectl.items("pods"), 60, "no pod left")
+        until(lambda: not self._kubectl.items("pods"), 180, "no pod left")  # the node is busy
 
     def close(self) -> None:
         for executor in self._executors:
