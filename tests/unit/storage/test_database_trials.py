@@ -50,6 +50,11 @@ class Database:
         sqlalchemy.event.remove(self.storage.engine, "before_cursor_execute", note)
 
 
+def id_of(trial: optuna.trial.BaseTrial) -> int:
+    """Return the id by which a storage knows a trial, which Optuna shows nobody else."""
+    return trial._trial_id  # type: ignore[attr-defined, no-any-return]
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
     return Database(tmp_path)
@@ -65,10 +70,10 @@ def test_trials_are_read_as_optuna_reads_them(database: Database) -> None:
         trial.suggest_categorical("c", ["a", True, None, 1])
         trial.suggest_int("n", 1, 9, step=2)
         trial.set_user_attr("é", {"list": [1, None, "x" * 3000]})
-        storage.set_trial_system_attr(trial._trial_id, "system", float(number))
+        storage.set_trial_system_attr(id_of(trial), "system", float(number))
         for step in (3, 1):
             value = dice.choice([*NUMBERS, math.nan])
-            storage.set_trial_intermediate_value(trial._trial_id, step, value)
+            storage.set_trial_intermediate_value(id_of(trial), step, value)
         running.append(trial)
         if dice.random() < 0.8:
             told = running.pop(dice.randrange(len(running)))
@@ -77,7 +82,7 @@ def test_trials_are_read_as_optuna_reads_them(database: Database) -> None:
             study.tell(told, values, state=state)
         database_trials, optuna_trials = database.read(), storage.get_all_trials(database.study_id)
         assert list(map(repr, database_trials)) == list(map(repr, optuna_trials))
-        for trial_id in (trial._trial_id for trial in optuna_trials):
+        for trial_id in (id_of(trial) for trial in optuna_trials):
             one = database.trials.get_trial(trial_id)
             assert repr(one) == repr(storage.get_trial(trial_id))
     fresh = DatabaseTrials(storage).get_all_trials(database.study_id)
@@ -118,7 +123,7 @@ def test_what_has_not_changed_is_the_same_object(database: Database) -> None:
     assert all(a is b for a, b in zip(before, database.read(), strict=True))
 
     other = DatabaseTrials(database.storage)  # as another runner has it
-    other.set_trial_user_attr(trials[3]._trial_id, "key", 1)
+    other.set_trial_user_attr(id_of(trials[3]), "key", 1)
     after = database.read()
     assert [a is b for a, b in zip(before, after, strict=True)] == [True, True, True, False, True]
     assert after[3].user_attrs == {"key": 1}
@@ -140,8 +145,8 @@ def test_what_another_runner_ends_or_makes_is_seen(database: Database) -> None:
 def test_a_trial_that_is_given_alone_may_be_written_into(database: Database) -> None:
     trial = database.study.ask()
     known = database.read()[0]
-    database.trials.get_trial(trial._trial_id).params["x"] = 1.0
-    assert known.params == database.trials.get_trial(trial._trial_id).params == {}
+    database.trials.get_trial(id_of(trial)).params["x"] = 1.0
+    assert known.params == database.trials.get_trial(id_of(trial)).params == {}
 
 
 def test_a_trial_and_a_study_that_are_not_there_are_errors(database: Database) -> None:
