@@ -40,6 +40,7 @@ from studyflow.spec.problems import BrokenRule, Path
 def keys_of_study(*, is_label: bool) -> Rule:
     """Return the rule for a study's labels or annotations."""
     what = "label" if is_label else "annotation"
+    one = "a label" if is_label else "an annotation"
 
     def rule(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
         if not isinstance(value, Mapping):
@@ -57,11 +58,11 @@ def keys_of_study(*, is_label: bool) -> Rule:
     def _key(key: str, given: str, below: Path) -> Iterator[BrokenRule]:
         if (owner := owner_of(key, is_label=is_label)) is not None:
             queue = "; for Kueue set trial.kubernetes.queue" if "kueue" in key.lower() else ""
-            message = f"the {what}s of {owner} must be left to them, but {show(key)} is one"
+            message = f"{one} of {owner} must not be set here, but {show(key)} is one"
             hint = f"use a name of your own, such as example.org/{what}{queue}"
             yield refuse(below, message, hint, is_about_key=True)
         elif problem := key_problem(key):
-            message = f"must be the key of a {what}, but it is {show(key)}: {problem}"
+            message = f"must be the key of {one}, but it is {show(key)}: {problem}"
             yield refuse(below, message, "rename it", is_about_key=True)
         elif is_label and (problem := label_value_problem(given)):
             message = f"must be the value of a label, but it is {show(given)}: {problem}"
