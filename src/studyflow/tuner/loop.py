@@ -144,7 +144,8 @@ class Tuner:
             return None
         self._take_notices(turn)
         snapshot = self._reconcile(turn)
-        self._has_more = bool(next_actions(replace(snapshot, is_slice_over=False)))
+        if snapshot.is_slice_over:
+            self._has_more = bool(next_actions(replace(snapshot, is_slice_over=False)))
         if turn.ending is None and not snapshot.is_paused:
             self._effects.launcher.note_canary(snapshot.limits)
         is_over = turn.ending is not None and not self._is_awaiting(snapshot)
@@ -188,7 +189,7 @@ class Tuner:
         now = self._clock()
         if turn.is_settled and turn.settled_at is None:
             turn.settled_at = now
-        running = trials.running
+        running, surplus = trials.running, trials.surplus
         room = 0 if turn.has_asked_in_vain else trials.room
         return Snapshot(
             site=self._executor.site,
@@ -197,8 +198,8 @@ class Tuner:
             limits=self._effects.launcher.limits(room),
             now=now,
             held_elsewhere=self._others.held_elsewhere(running),
-            surplus=trials.surplus,
-            abandoned=self._others.abandoned(trials.surplus),
+            surplus=surplus,
+            abandoned=self._others.abandoned(surplus),
             retry_at=dict(self._effects.recorder.retry_at),
             launched=self._effects.attempts.launched(running),
             stopping=self._effects.attempts.stopping(turn.attempts),
