@@ -103,7 +103,8 @@ class Recorder:
             curve = curve.begun_at(self._study.first_step(record.number))
         outcome = apply_curve(self._spec, outcome, curve)
         steps = self._steps(record, outcome, is_seen=True, may_ask=not is_cancelling)
-        verdict = judge(self._spec, outcome, _count(record, outcome, steps))
+        count = _count(record, outcome, steps)
+        verdict = judge(self._spec, outcome, count)
         if status.missed_nodes:
             self._nodes.reset(status.missed_nodes)
         if status.blocks_study:
@@ -111,7 +112,7 @@ class Recorder:
         elif verdict.state is None and is_cancelling:
             self.record(record, _CANCELLED, status=status)
         elif verdict.state is None:
-            self._retry(record, verdict, steps, status)
+            self._retry(record, verdict, steps, count, status)
         else:
             self.record(record, verdict, outcome.metrics, status)
         return True
@@ -120,9 +121,10 @@ class Recorder:
         """Record the newest attempt of a trial as lost: the executor does not know it."""
         lost = Outcome(self._spec.name, record.number, record.attempt, Cause.LOST, {}, message)
         steps = self._steps(record, lost, is_seen=False, may_ask=True)
-        verdict = judge(self._spec, lost, _count(record, lost, steps))
+        count = _count(record, lost, steps)
+        verdict = judge(self._spec, lost, count)
         if verdict.state is None:
-            self._retry(record, verdict, steps)
+            self._retry(record, verdict, steps, count)
         else:
             self.record(record, verdict)
 
@@ -220,6 +222,7 @@ class Recorder:
         record: TrialRecord,
         verdict: Verdict,
         steps: AttemptSteps,
+        count: AttemptCount,
         status: AttemptStatus | None = None,
     ) -> None:
         """Record an attempt as lost; the same trial is attempted again after a pause."""
@@ -236,7 +239,6 @@ class Recorder:
         if not is_noted:
             _log.info("trial=%d attempt=%d was replaced", record.number, record.attempt)
             return
-        count = _count(record, verdict, steps)
         # By attempt numbers: one that found no room is waited for longer each time, too.
         exponent = min(record.attempt - count.since, 64)
         backoff = self._spec.retry.backoff_seconds * 2.0**exponent
@@ -257,11 +259,11 @@ class Recorder:
         )
 
 
-def _count(record: TrialRecord, end: Outcome | Verdict, steps: AttemptSteps) -> AttemptCount:
+def _count(record: TrialRecord, outcome: Outcome, steps: AttemptSteps) -> AttemptCount:
     """Return what counts of a trial's attempts, with the one that has just ended."""
     newest = LostAttempt(
         record.attempt,
-        end.cause,
+        outcome.cause,
         checkpoint_step=steps.checkpoint,
         first_step=steps.first,
         last_step=steps.last,
