@@ -7,11 +7,11 @@ belongs to one attempt, and what they write is refused once another runner has t
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
@@ -21,6 +21,8 @@ from studyflow.errors import TrialTaken
 from studyflow.storage import ForwardingStorage, TrialChange
 from studyflow.storage.database_trials import own_copy
 from studyflow.study import storage_form as form
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class AttemptStorage(ForwardingStorage):
         """How many writes of trials were begun here so far."""
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         """By trial: what the storage gave, and what is shown of it."""
+
+    def _pass(self, method: str, call: Callable[[], _T]) -> _T:
+        if method.startswith(("create_new_trial", "set_trial_", "change_trial")):
+            self.n_writes += 1
+        return super()._pass(method, call)
 
     # ---- writing ----------------------------------------------------------------------------
 
@@ -106,7 +113,6 @@ class AttemptStorage(ForwardingStorage):
                 del self._fences[trial_id]
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        self.n_writes += 1
         if not self._asks or template_trial is not None:
             return super().create_new_trial(study_id, template_trial)
         held = {} if self._holder is None else {form.HOLDER: self._holder}
@@ -121,7 +127,6 @@ class AttemptStorage(ForwardingStorage):
         if fence is not None:
             self._change(trial_id, replace(fence.end, state=state, values=values))
             return True
-        self.n_writes += 1
         is_set = super().set_trial_state_values(trial_id, state, values)
         if self._asks and is_set and state is TrialState.RUNNING:
             return self._claim(trial_id)
@@ -153,7 +158,6 @@ class AttemptStorage(ForwardingStorage):
         elif trial_id in self._fences:
             self._change(trial_id, TrialChange(params=param))
         else:
-            self.n_writes += 1
             super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_intermediate_value(
@@ -162,14 +166,12 @@ class AttemptStorage(ForwardingStorage):
         if trial_id in self._fences:
             self._change(trial_id, TrialChange(intermediate={step: intermediate_value}))
         else:
-            self.n_writes += 1
             super().set_trial_intermediate_value(trial_id, step, intermediate_value)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         if trial_id in self._fences:
             self._change(trial_id, TrialChange({key: value}))
         else:
-            self.n_writes += 1
             super().set_trial_user_attr(trial_id, key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
@@ -181,12 +183,7 @@ class AttemptStorage(ForwardingStorage):
             )
             self._change(trial_id, TrialChange(shown, {key: value}))
         else:
-            self.n_writes += 1
             super().set_trial_system_attr(trial_id, key, value)
-
-    def change_trial(self, trial_id: int, expected: Mapping[str, Any], change: TrialChange) -> bool:
-        self.n_writes += 1
-        return super().change_trial(trial_id, expected, change)
 
     def _change(self, trial_id: int, change: TrialChange) -> None:
         fence = self._fences[trial_id]

@@ -36,7 +36,7 @@ class TrialIndex:
         self,
         spec: StudySpec,
         read: Callable[[], list[FrozenTrial]],
-        n_writes: Callable[[], int] = lambda: 0,
+        n_writes: Callable[[], int],
     ) -> None:
         self._spec = spec
         self._read = read

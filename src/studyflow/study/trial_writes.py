@@ -252,8 +252,8 @@ class TrialWrites:
             form.SECONDS: trained_seconds,
             form.NODE: node,
         }
-        for n_tries in range(_MOST_TRIES):
-            frozen = self._stored(number, is_new=n_tries > 0)
+        for _ in range(_MOST_TRIES):
+            frozen = self._stored(number)
             if frozen.state.is_finished() or (seen is not None and form.has_gone_on(frozen, seen)):
                 break
             change = TrialChange(
@@ -289,8 +289,8 @@ class TrialWrites:
             decide: Returns what to write about a trial that is not finished, if anything.
             seen: The trial when its writer decided to write; once it has gone on, nothing is.
         """
-        for n_tries in range(_MOST_TRIES):
-            frozen = self._stored(number, is_new=n_tries > 0)
+        for _ in range(_MOST_TRIES):
+            frozen = self._stored(number)
             if frozen.state.is_finished() or (seen is not None and form.has_gone_on(frozen, seen)):
                 return False
             change = decide(frozen)
@@ -301,15 +301,13 @@ class TrialWrites:
                 return True
         return False
 
-    def _stored(self, number: int, *, is_new: bool = False) -> FrozenTrial:
-        """Return a trial with whatever is stored of it.
+    def _stored(self, number: int) -> FrozenTrial:
+        """Return a trial with whatever is stored of it as of this runner's last read or write.
 
-        Args:
-            number: Number of the trial.
-            is_new: Read it again; else it is as this runner's last read or write has left it.
+        A refused write counts as well: the trial is read again after it.
         """
         index = self._index.current()
-        if is_new or number >= len(index.frozen_trials):
+        if number >= len(index.frozen_trials):
             index = index.refresh()
         return index.frozen(number)
 
