@@ -10,12 +10,11 @@ import copy
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studyflow.errors import TrialTaken
 from studyflow.storage import ForwardingStorage, TrialChange
@@ -115,9 +114,10 @@ class AttemptStorage(ForwardingStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         if not self._asks or template_trial is not None:
             return super().create_new_trial(study_id, template_trial)
-        held = {} if self._holder is None else {form.HOLDER: self._holder}
-        trial_id = super().create_new_trial(study_id, _held(held))
-        self._begin_to_ask(trial_id, held)
+        held = self._held
+        template = create_trial(state=TrialState.RUNNING, user_attrs=held) if held else None
+        trial_id = super().create_new_trial(study_id, template)
+        self._begin_to_ask(trial_id)
         return trial_id
 
     def set_trial_state_values(
@@ -134,15 +134,19 @@ class AttemptStorage(ForwardingStorage):
 
     def _claim(self, trial_id: int) -> bool:
         """Return whether a trial that nobody held is this runner's now."""
-        nobodys = form.ownership({})
-        held = {} if self._holder is None else {form.HOLDER: self._holder}
-        if held and not self.change_trial(trial_id, nobodys, TrialChange(held)):
+        held = self._held
+        if held and not self.change_trial(trial_id, form.ownership({}), TrialChange(held)):
             return False
-        self._begin_to_ask(trial_id, held)
+        self._begin_to_ask(trial_id)
         return True
 
-    def _begin_to_ask(self, trial_id: int, held: Mapping[str, Any]) -> None:
-        self._fences[trial_id] = _Fence({**form.ownership({}), **held}, _STATE_ALONE)
+    @property
+    def _held(self) -> dict[str, Any]:
+        """What a trial that is asked for says of its holder."""
+        return {} if self._holder is None else {form.HOLDER: self._holder}
+
+    def _begin_to_ask(self, trial_id: int) -> None:
+        self._fences[trial_id] = _Fence({**form.ownership({}), **self._held}, _STATE_ALONE)
         self._params[trial_id] = {}
 
     def set_trial_param(
@@ -220,25 +224,6 @@ class AttemptStorage(ForwardingStorage):
         if known is None or known[0] is not given:
             known = self._shown[given._trial_id] = (given, form.of_one_attempt(given))
         return known[1]
-
-
-def _held(attrs: Mapping[str, Any]) -> FrozenTrial | None:
-    """Return what a new trial is made of that somebody holds; `None` for nobody's."""
-    if not attrs:
-        return None
-    return FrozenTrial(
-        number=-1,
-        trial_id=-1,
-        state=TrialState.RUNNING,
-        value=None,
-        datetime_start=datetime.now(),
-        datetime_complete=None,
-        params={},
-        distributions={},
-        user_attrs=dict(attrs),
-        system_attrs={},
-        intermediate_values={},
-    )
 
 
 def _taken(trial_id: int) -> TrialTaken:
