@@ -156,12 +156,13 @@ class StopRules:
         latest = self._latest(RATE_WINDOW * limit, finished_before)
         if latest is None:
             return None
-        failed = [r for r in latest if _has_failed(r) and r.node not in barred_nodes]
-        signatures = Counter(map(failure_signature, failed))
-        if not signatures or 2 * signatures.most_common(1)[0][1] < len(latest):
+        groups: dict[str, list[TrialRecord]] = {}
+        for record in latest:
+            if _has_failed(record) and record.node not in barred_nodes:
+                groups.setdefault(failure_signature(record), []).append(record)
+        alike = max(groups.values(), key=len, default=[])
+        if 2 * len(alike) < len(latest):
             return None
-        signature, _ = signatures.most_common(1)[0]
-        alike = [record for record in failed if failure_signature(record) == signature]
         recent = {record.number for record in latest[-RECENT_WINDOW * limit :]}
         if 2 * sum(record.number in recent for record in alike) < len(recent):
             return None
