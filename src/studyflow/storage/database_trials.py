@@ -101,7 +101,6 @@ class DatabaseTrials(_CachedStorage):
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         if not self._is_ours:
-            self._listed.pop(study_id, None)
             super()._read_trials_from_remote_storage(study_id)
             return
         with self._lock:
@@ -118,19 +117,18 @@ class DatabaseTrials(_CachedStorage):
             changed = [t for t in found.values() if study.trials.get(t.number) is not t]
             if not changed:
                 return
-            self._listed.pop(study_id, None)
             self._add_trials_to_cache(study_id, changed)
             for trial in changed:
                 if trial.state.is_finished():
-                    study.last_finished_trial_id = max(last, trial._trial_id)
-                    last = study.last_finished_trial_id
+                    last = max(last, trial._trial_id)
                     study.unfinished_trial_ids.discard(trial._trial_id)
                 else:
                     study.unfinished_trial_ids.add(trial._trial_id)
+            study.last_finished_trial_id = last
 
     def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
+        self._listed.pop(study_id, None)  # first: a signal's exception may come in between
         super()._add_trials_to_cache(study_id, trials)
-        self._listed.pop(study_id, None)
 
     def _read(self, statement: Any, asked: Mapping[str, Any]) -> dict[int, FrozenTrial]:
         """Return the trials that a statement finds, by Optuna's id, in its order."""
