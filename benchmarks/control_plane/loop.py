@@ -10,9 +10,10 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median_high
 
 import optuna
-from benchmarks.control_plane.measures import Row, cpu_ms, median
+from benchmarks.control_plane.measures import Row, cpu_ms
 from optuna.distributions import distribution_to_json
 
 from studyflow.observers.observer import Observer
@@ -152,7 +153,7 @@ def plain_optuna(storage: optuna.storages.BaseStorage) -> float:
     def one() -> None:
         study.tell(study.ask(dict(SPACE)), 0.5)
 
-    return median([cpu_ms(one) for _ in range(10)])
+    return median_high([cpu_ms(one) for _ in range(10)])
 
 
 def measure(kind: str, n: int, n_parallel: int, folder: Path) -> Iterator[Row]:
@@ -165,7 +166,7 @@ def measure(kind: str, n: int, n_parallel: int, folder: Path) -> Iterator[Row]:
     loop.turn()
     loop.turn()
     yield Row(f"{what}: idle turn", cpu_ms(loop.turn, times=10), "ms CPU")
-    ended = median([loop.end_one() for _ in range(10)])
+    ended = median_high([loop.end_one() for _ in range(10)])
     yield Row(f"{what}: one trial's end", ended, "ms CPU", plain_optuna(made), "Optuna")
 
 

@@ -58,12 +58,6 @@ def cpu_ms(act: Callable[[], object], times: int = 1) -> float:
     return 1000 * least
 
 
-def median(values: Iterable[float]) -> float:
-    """Return the middle of some values."""
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
-
-
 @contextmanager
 def no_collection() -> Iterator[None]:
     """Keep the garbage collector, which pays for what others have done, out of a measurement."""
