@@ -23,20 +23,6 @@ from studyflow.trial.record import TrialState
 from studyflow.tuner import Tuner
 
 
-class BringsNoPoints:
-    """An executor whose trials report straight to MLflow."""
-
-    def __init__(self, inner: FakeExecutor) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    @property
-    def traits(self) -> ExecutorTraits:
-        return replace(self._inner.traits, brings_points=False)
-
-
 @pytest.mark.parametrize(
     ("result", "cause", "state"),
     [
@@ -178,9 +164,11 @@ def test_a_script_that_keeps_its_own_files_comes_further_by_its_reports() -> Non
     ]
 
 
-def test_where_pods_report_to_mlflow_it_is_asked_for_checkpoints() -> None:
+def test_where_pods_report_to_mlflow_it_is_asked_for_checkpoints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeExecutor, "traits", ExecutorTraits(brings_points=False))
     rig = Rig(parallel(1, n_trials=1, retry={"max_attempts": 2}), objective=None)
-    rig.executor = BringsNoPoints(rig.executor)
     # Steps 0, 1, 2, …: published by the attempts 1, 1, 2 and 3.
     rig.picture.logged[CHECKPOINT_METRIC] = [1.0, 1.0, 2.0, 3.0]
     tuner = rig.tuner()
