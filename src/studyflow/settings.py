@@ -16,7 +16,6 @@ from typing import Final, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from studyflow.errors import StudyflowError
-from studyflow.spec.pods.platform import PLATFORM_VARIABLE
 from studyflow.storage import DEFAULT_FOLDER, default_storage_url
 from studyflow.trial.run_token import MIN_KEY_CHARS
 
@@ -103,7 +102,7 @@ class Settings:
             trial_service_account=env.get("STUDYFLOW_TRIAL_SERVICE_ACCOUNT") or None,
             mlflow_public_url=_address("STUDYFLOW_MLFLOW_PUBLIC_URL", env),
             mlflow_token_key=_key(TOKEN_KEY_VARIABLE, env),
-            platform=Path(named) if (named := env.get(PLATFORM_VARIABLE)) else None,
+            platform=Path(named) if (named := env.get("STUDYFLOW_PLATFORM")) else None,
             storage_patience_seconds=_seconds(
                 "STUDYFLOW_STORAGE_PATIENCE_SECONDS", env, STORAGE_PATIENCE_SECONDS
             ),
