@@ -16,6 +16,7 @@ from typing import Any, Final
 from studyflow.errors import DocumentError
 from studyflow.executors.local import supervisor
 from studyflow.executors.local.files import (
+    DOCUMENT_LIMIT_BYTES,
     LAUNCH,
     METRICS,
     TRIAL,
@@ -28,7 +29,7 @@ from studyflow.executors.local.supervisor_handle import SupervisorHandle
 from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus
 from studyflow.trial import Trial
 from studyflow.trial.seals import has_seal, sealed
-from studyflow.trial.user_files import Kind, NotAFileError, kind_of, open_file
+from studyflow.trial.user_files import Kind, NotAFileError, kind_of, open_file, read_piece
 
 logger = logging.getLogger(__name__)
 
@@ -226,13 +227,11 @@ class Attempt:
         Raises:
             OSError: The disk does not answer.
         """
-        return [name for name, was in self._documents.items() if self._now_at(name) != was]
-
-    def _now_at(self, name: str) -> bytes | None:
-        try:
-            return read_document(self.folder / name)
-        except (FileNotFoundError, NotAFileError):
-            return None
+        return [
+            name
+            for name, was in self._documents.items()
+            if read_piece(self.folder / name, DOCUMENT_LIMIT_BYTES) != was
+        ]
 
     def check_again(self, seconds: float) -> None:
         """Let `wait` return after this time at the latest."""
