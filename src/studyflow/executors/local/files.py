@@ -13,7 +13,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from studyflow.errors import DocumentError, ExecutorUnavailable
 from studyflow.trial.user_files import Kind, NotAFileError, kind_of, open_file
@@ -108,11 +108,19 @@ def write_new(path: Path, text: str) -> None:
     Raises:
         OSError: It exists, or the disk refuses.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-    with os.fdopen(descriptor, "w") as file:
+    with open_new(path) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def open_new(path: Path) -> TextIO:
+    """Return a file that must not exist yet, opened for writing.
+
+    Raises:
+        OSError: It exists, or the disk refuses.
+    """
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "w")
 
 
 def make_folder(path: Path) -> None:

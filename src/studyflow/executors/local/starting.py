@@ -26,6 +26,7 @@ from studyflow.executors.local.files import (
     METRICS,
     TRIAL,
     make_folder,
+    open_new,
 )
 from studyflow.trial import Trial
 from studyflow.trial.checkpoint_folders import folders_in
@@ -68,8 +69,7 @@ def claim(folder: Path, trial: Trial, launch: Launch) -> None:
         (TRIAL, document),
         (LAUNCH, launch.to_json(document, trial.key)),
     ):
-        descriptor = os.open(unborn / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-        with os.fdopen(descriptor, "w") as file:
+        with open_new(unborn / name) as file:
             file.write(text)
     try:
         unborn.rename(folder)  # fails when the folder exists: it is never empty
