@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -155,10 +155,7 @@ class Session:
         points = [MetricPoint(name, number, value, now_ms) for name, value in values.items()]
         if _is_last_step(trial, number, values):
             self._sigterm.let_finish()
-        if trial.metrics_path is not None:
-            self._open_metrics_file(trial.metrics_path).append(points)
-        elif (mlflow := self._open_mlflow()) is not None:
-            mlflow.report(points)
+        self._send(trial, points)
 
     def finish(self, value: Any, metrics: Mapping[str, Any]) -> None:
         """Write the outcome.
@@ -275,11 +272,19 @@ class Session:
         point = MetricPoint(
             CHECKPOINT_METRIC, step, float(trial.attempt), time.time_ns() // 1_000_000
         )
+        with contextlib.suppress(OSError):  # it is published all the same
+            self._send(trial, [point])
+
+    def _send(self, trial: Trial, points: Sequence[MetricPoint]) -> None:
+        """Pass points on where the trial's are expected.
+
+        Raises:
+            OSError: The disk takes no more.
+        """
         if trial.metrics_path is not None:
-            with contextlib.suppress(OSError):  # it is published all the same
-                self._open_metrics_file(trial.metrics_path).append([point])
+            self._open_metrics_file(trial.metrics_path, trial.key).append(points)
         elif (mlflow := self._open_mlflow()) is not None:
-            mlflow.report([point])
+            mlflow.report(points)
 
     def close(self) -> None:
         """Send what is still unsent, for a bounded time; remove the temporary folder."""
@@ -307,12 +312,12 @@ class Session:
 
     # What only some trainings need
 
-    def _open_metrics_file(self, path: str) -> MetricsFile:
+    def _open_metrics_file(self, path: str, key: str | None) -> MetricsFile:
         with self._lock:
             if self._metrics_file is None:
                 from studyflow.sdk.metrics_file import MetricsFile
 
-                self._metrics_file = MetricsFile(path, self._trial.key if self._trial else None)
+                self._metrics_file = MetricsFile(path, key)
             return self._metrics_file
 
     def _open_checkpoints(self) -> Checkpoints:
