@@ -22,21 +22,15 @@ def read_metrics_file(path: Path, key: str | None = None) -> Iterator[list[Metri
     """Yield the points of a trial's metrics file, at most `POINTS_PER_CALL` at a time.
 
     Lines that are no points, such as one torn by a kill, are left out; so are those that lack the
-    seal of a key. A missing file has no
-    points, nor has a folder or a pipe in its place. Of a longer file than `METRICS_LIMIT_BYTES`,
-    only the beginning is read.
+    seal of a key. A missing file has no points, nor has a folder or a pipe in its place. Of a file
+    longer than `METRICS_LIMIT_BYTES`, only the beginning is read.
     """
     chunk: list[MetricPoint] = []
     try:
         with open_file(path) as file:
             while file.tell() < METRICS_LIMIT_BYTES and (line := file.readline(LONGEST_LINE_BYTES)):
                 try:
-                    text = line.decode()
-                    point = (
-                        MetricPoint.from_json(text)
-                        if key is None
-                        else MetricPoint.from_sealed(text, key)
-                    )
+                    point = MetricPoint.from_sealed(line.decode(), key)
                 except (DocumentError, UnicodeDecodeError):
                     continue
                 if point is not None:

@@ -354,14 +354,19 @@ class MetricPoint:
         return cls._read(line)[0]
 
     @classmethod
-    def from_sealed(cls, line: str, key: str) -> MetricPoint | None:
+    def from_sealed(cls, line: str, key: str | None) -> MetricPoint | None:
         """Return the point if the attempt of a key wrote the line, else `None`.
+
+        Args:
+            line: The line.
+            key: The attempt's; `None` to take any line.
 
         Raises:
             DocumentError: The line is something else, such as one torn by a kill.
         """
         point, seal = cls._read(line)
-        return point if is_seal(seal, key, _METRIC, point.to_json()) else None
+        is_own = key is None or is_seal(seal, key, _METRIC, point.to_json())
+        return point if is_own else None
 
     @classmethod
     def _read(cls, line: str) -> tuple[MetricPoint, object]:

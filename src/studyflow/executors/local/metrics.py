@@ -147,8 +147,7 @@ class MetricsReader:
     def _parse(self, lines: Sequence[bytes]) -> Iterator[MetricPoint]:
         for line in lines:
             try:
-                text = line.decode()
-                point = self._own_point(text)
+                point = MetricPoint.from_sealed(line.decode(), self._key)
             except (DocumentError, UnicodeDecodeError):
                 self._refused = line[:_REFUSED_BYTES] if line.strip() else self._refused
                 continue
@@ -157,13 +156,3 @@ class MetricsReader:
             else:
                 self._refused = b""
                 yield point
-
-    def _own_point(self, line: str) -> MetricPoint | None:
-        """Return the point of a line; `None` if another process wrote it.
-
-        Raises:
-            DocumentError: There is none in it.
-        """
-        if self._key is None:
-            return MetricPoint.from_json(line)
-        return MetricPoint.from_sealed(line, self._key)
