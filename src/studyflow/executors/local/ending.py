@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import json
 import math
 import os
 import stat
@@ -25,7 +24,6 @@ from studyflow.executors.diagnosis import (
 )
 from studyflow.executors.local import supervisor
 from studyflow.executors.local.attempt import Attempt
-from studyflow.executors.local.files import DAMAGED, read_document
 from studyflow.executors.local.killing import as_number
 from studyflow.executors.protocol import AttemptState, AttemptStatus
 from studyflow.reasons import Code, Reason
@@ -72,7 +70,7 @@ def conclude(attempt: Attempt, redact: Redactor) -> AttemptStatus:
     request = attempt.read_json(supervisor.STOP) or {}
     ending = read_ending(document, request, attempt.launch.timeout_seconds)
     is_stopped = document.get("how") == How.STOPPED
-    if is_stopped and not is_own_stop(attempt.folder, attempt.key):
+    if is_stopped and not is_own_stop(request, attempt.key):
         ending = replace(ending, how=How.FORGED_STOP)
     said = read_said(attempt.folder / supervisor.OUTCOME)
     tail = _log_tail(attempt.folder / supervisor.LOG, redact)
@@ -162,22 +160,14 @@ def _without_missing_reports(outcome: Outcome, attempt: Attempt, redact: Redacto
     )
 
 
-def is_own_stop(folder: Path, key: str | None) -> bool:
-    """Return whether a runner wrote the request that stands in an attempt's folder.
+def is_own_stop(request: dict[str, Any], key: str | None) -> bool:
+    """Return whether a runner wrote a request to stop.
 
     Args:
-        folder: The attempt's.
+        request: What stands in the attempt's folder.
         key: Its key; `None` to take whoever's.
-
-    Raises:
-        OSError: The disk does not answer.
     """
-    if key is None:
-        return True
-    try:
-        return has_seal(json.loads(read_document(folder / supervisor.STOP)), key, STOP_KIND)
-    except (FileNotFoundError, *DAMAGED):
-        return False
+    return key is None or has_seal(request, key, STOP_KIND)
 
 
 def exit_token(key: str) -> str:

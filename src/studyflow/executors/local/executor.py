@@ -29,6 +29,7 @@ from studyflow.executors.local.files import (
     as_unavailable,
     is_file,
     make_folder,
+    read_object,
     replace_file,
 )
 from studyflow.executors.local.followed import FollowedAttempts
@@ -257,11 +258,12 @@ class LocalExecutor(FormerNames):
             if lock_state(folder) is LockState.MISSING or has_ended(folder):
                 return
             key = self._key_of(attempt)
-            if is_file(folder / supervisor.STOP) and is_own_stop(folder, key):
+            stop = folder / supervisor.STOP
+            if is_file(stop) and is_own_stop(read_object(stop), key):
                 return
             request = {"cause": cause.value, "reason": reason, "at": time.time()}
             text = json.dumps(request if key is None else sealed(request, key, STOP_KIND))
-            replace_file(folder / supervisor.STOP, text)
+            replace_file(stop, text)
 
     def forget(self, attempt: AttemptId) -> None:
         """Let go of an ended attempt; its files stay.

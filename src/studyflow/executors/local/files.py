@@ -13,7 +13,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from studyflow.errors import DocumentError, ExecutorUnavailable
 from studyflow.trial.user_files import Kind, NotAFileError, kind_of, open_file
@@ -71,16 +71,26 @@ def read_document(path: Path) -> bytes:
         return file.read(DOCUMENT_LIMIT_BYTES)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return a JSON document of a runner or supervisor; empty without one, or where it is damaged.
+
+    Raises:
+        OSError: The disk does not answer.
+    """
+    try:
+        document = json.loads(read_document(path))
+    except (FileNotFoundError, *DAMAGED):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 def is_sealed_launch(path: Path) -> bool:
     """Return whether a document of what was launched has a seal, whosever.
 
     Raises:
         OSError: The disk does not answer.
     """
-    try:
-        return "seal" in json.loads(read_document(path))
-    except (FileNotFoundError, *DAMAGED):
-        return False
+    return "seal" in read_object(path)
 
 
 def replace_file(path: Path, text: str) -> None:
