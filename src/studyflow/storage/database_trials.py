@@ -117,14 +117,13 @@ class DatabaseTrials(_CachedStorage):
             changed = [t for t in found.values() if study.trials.get(t.number) is not t]
             if not changed:
                 return
+            ended = {t._trial_id for t in changed if t.state.is_finished()}
+            # Before the cache has them: a signal's exception may come in between, and what is
+            # cached and not noted as unfinished would never be asked for again.
+            study.unfinished_trial_ids.update(t._trial_id for t in changed)
             self._add_trials_to_cache(study_id, changed)
-            for trial in changed:
-                if trial.state.is_finished():
-                    last = max(last, trial._trial_id)
-                    study.unfinished_trial_ids.discard(trial._trial_id)
-                else:
-                    study.unfinished_trial_ids.add(trial._trial_id)
-            study.last_finished_trial_id = last
+            study.unfinished_trial_ids -= ended
+            study.last_finished_trial_id = max(last, *ended) if ended else last
 
     def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
         self._listed.pop(study_id, None)  # first: a signal's exception may come in between

@@ -142,6 +142,33 @@ def test_what_another_runner_ends_or_makes_is_seen(database: Database) -> None:
     assert states == ["FAIL", "RUNNING", "COMPLETE", "RUNNING"]
 
 
+def test_a_read_that_a_signal_breaks_off_is_made_up_for_by_the_next(tmp_path: Path) -> None:
+    class BrokenOff(DatabaseTrials):
+        is_signalled = False
+
+        def _add_trials_to_cache(
+            self, study_id: int, trials: list[optuna.trial.FrozenTrial]
+        ) -> None:
+            super()._add_trials_to_cache(study_id, trials)
+            if self.is_signalled:
+                raise KeyboardInterrupt
+
+    database = Database(tmp_path)
+    database.trials = reader = BrokenOff(database.storage)
+    trials = [database.study.ask() for _ in range(3)]
+    database.study.tell(trials[1], state=TrialState.FAIL)
+    reader.is_signalled = True
+    with pytest.raises(KeyboardInterrupt):
+        database.read()
+    reader.is_signalled = False
+    database.study.tell(trials[2], state=TrialState.FAIL)
+    database.read()
+
+    database.study.tell(trials[0], state=TrialState.FAIL)
+
+    assert [trial.state.name for trial in database.read()] == ["FAIL", "FAIL", "FAIL"]
+
+
 def test_a_trial_that_is_given_alone_may_be_written_into(database: Database) -> None:
     trial = database.study.ask()
     known = database.read()[0]
