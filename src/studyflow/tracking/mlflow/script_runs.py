@@ -48,8 +48,8 @@ class ScriptRuns:
         with self._mlflow.client() as client:
             history = client.get_metric_history(run_id, key)
             if not history and record.run_id is not None:
-                home = self._only_home(client.get_run(run_id).info.experiment_id)
-                others = self._search.of_attempt(record, run_id, 0, home)
+                home = client.get_run(run_id).info.experiment_id if self._is_gated else None
+                others = self._search.of_attempt(record, run_id, experiment_id=home)
                 having = [run.info.run_id for run in others if key in run.data.metrics]
                 if len(having) == 1:
                     history = client.get_metric_history(having[0], key)
@@ -90,9 +90,10 @@ class ScriptRuns:
             home = own.info.experiment_id
             is_new = record.attempt == 1 and own.info.start_time == milliseconds(record.started_at)
             runs = [self._logged(own, wanted, 0 if is_new else since_ms, home)]
+            only = home if self._is_gated else None
             runs += [
                 self._logged(run, wanted, since_ms, home)
-                for run in self._search.of_attempt(record, run_id, since_ms, self._only_home(home))
+                for run in self._search.of_attempt(record, run_id, since_ms, only)
                 if run.info.run_id != run_id
             ]
             unrelated: list[LoggedRun] = []
@@ -105,10 +106,6 @@ class ScriptRuns:
                     and not any(tag.startswith("studyflow.") for tag in run.data.tags)
                 ]
         return tuple(runs), tuple(unrelated)
-
-    def _only_home(self, experiment_id: str) -> str | None:
-        """Return the experiment, if scripts can write in no other; else `None`."""
-        return experiment_id if self._is_gated else None
 
     def _logged(self, run: Any, wanted: Collection[str], since_ms: int, home: str) -> LoggedRun:
         """Return what a run holds of metrics, without what is older than `since_ms`.
