@@ -153,7 +153,7 @@ class ModelRegistry:
         with self._mlflow.client() as client:
             source = _source(client, run_id, artifact)
             existing = self._existing(client, run_id, artifact, name)
-            files = _files(client, run_id, artifact)
+            files = _digests(client, run_id, artifact)
             if existing is not None:
                 _require_sound(_described(existing, files))
             tags = {
@@ -195,7 +195,9 @@ class ModelRegistry:
                 # A search does not say which aliases a version has.
                 whole = client.get_model_version(version.name, version.version)
                 if whole.aliases:
-                    files = _files(client, whole.run_id, whole.tags[ARTIFACT_TAG])
+                    artifact = whole.tags[ARTIFACT_TAG]
+                    entry, _ = _found(client, whole.run_id, artifact)
+                    files = {} if entry is None else _digests(client, whole.run_id, artifact)
                     found.append(_described(whole, files))
         return tuple(found)
 
@@ -212,18 +214,27 @@ def _source(client: Any, run_id: str, artifact: str) -> str:
     Raises:
         TrackingError: The run has no such artifact.
     """
-    path = PurePosixPath(artifact)
-    parent = "" if path.parent == PurePosixPath() else str(path.parent)
-    entries = client.list_artifacts(run_id, parent or None)
-    found = next((entry for entry in entries if entry.path == str(path)), None)
+    found, entries = _found(client, run_id, artifact)
     if found is None:
         raise TrackingError(
             f"Run {run_id} has no artifact {artifact!r} "
             f"(there are: {', '.join(entry.path for entry in entries) or 'none'}).",
             hint="name one of them by --artifact.",
         )
-    folder = str(path) if found.is_dir else parent
+    folder = found.path if found.is_dir else _parent(found.path)
     return f"{client.get_run(run_id).info.artifact_uri.rstrip('/')}/{folder}".rstrip("/")
+
+
+def _found(client: Any, run_id: str, artifact: str) -> tuple[Any, Sequence[Any]]:
+    """Return the entry of an artifact, `None` when it is gone, and all entries of its folder."""
+    path = str(PurePosixPath(artifact))
+    entries = client.list_artifacts(run_id, _parent(path) or None)
+    return next((entry for entry in entries if entry.path == path), None), entries
+
+
+def _parent(path: str) -> str:
+    parent = PurePosixPath(path).parent
+    return "" if parent == PurePosixPath() else str(parent)
 
 
 def _create_model(client: Any, name: str) -> None:
@@ -231,11 +242,8 @@ def _create_model(client: Any, name: str) -> None:
         client.create_registered_model(name)
 
 
-def _files(client: Any, run_id: str, artifact: str) -> dict[str, str]:
-    """Return the digests of an artifact's files; none when it is gone."""
-    entries = client.list_artifacts(run_id, str(PurePosixPath(artifact).parent).removeprefix("."))
-    if not any(entry.path == artifact for entry in entries):
-        return {}
+def _digests(client: Any, run_id: str, artifact: str) -> dict[str, str]:
+    """Return the digests of an artifact's files, which are downloaded."""
     with tempfile.TemporaryDirectory(prefix="studyflow-model-") as folder:
         return digests_in(Path(client.download_artifacts(run_id, artifact, folder)))
 

@@ -65,6 +65,9 @@ def test_an_artifact_gets_one_version_however_often_and_the_alias_moves(tmp_path
         str(client.get_model_version("m", v).source).rpartition("/")[2] for v in ("1", "2", "3")
     ]
     assert sources == ["artifacts", "exports", "exports"]
+    registry.register(run, "exports/", name="m", alias="folder", description="d", tags={})
+    version = client.get_model_version_by_alias("m", "folder")
+    assert "model.onnx" in version.tags["studyflow.files"]
     with pytest.raises(TrackingError, match=r"no artifact 'nosuch.pt' \(there are: exports, model"):
         registry.register(run, "nosuch.pt", name="m", alias="a", description="", tags={})
 
