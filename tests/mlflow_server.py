@@ -34,9 +34,8 @@ class MlflowServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = free_port()
-        self.port = self._port
-        self.uri = f"http://127.0.0.1:{self._port}"
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -57,7 +56,7 @@ class MlflowServer:
         self.put_database(self._folder)
         command = [
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1", *self.options),
-            *("--host", "127.0.0.1", "--port", str(self._port)),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
             *("--backend-store-uri", embedded_uri(self._folder)),
             *("--artifacts-destination", str(self._folder / "served")),
         ]

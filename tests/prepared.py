@@ -51,15 +51,8 @@ def _make_mlflow_login_database(path: Path) -> None:
     _make_mlflow_database(path)
     subprocess.run(
         [
-            *(
-                sys.executable,
-                "-m",
-                "mlflow.server.auth",
-                "db",
-                "upgrade",
-                "--url",
-                f"sqlite:///{path}",
-            )
+            *(sys.executable, "-m", "mlflow.server.auth", "db", "upgrade"),
+            *("--url", f"sqlite:///{path}"),
         ],
         check=True,
         capture_output=True,

@@ -177,9 +177,8 @@ def _furnish(place: Place, folder: Path) -> None:
     place.tracker.close_trial(
         replace(finished, state=TrialState.COMPLETE, values=(0.5,), finished_at=time.time())
     )
-    place.names["outdated"] = place.records["outdated"].run_id or ""
-    old = place.records["outdated"]
-    place.open("outdated", old.number, attempt=2)
+    outdated = place.records["outdated"]
+    place.open("outdated", outdated.number, attempt=2)
     place.records["outdated"] = replace(place.records["outdated"], attempt=1)
 
 
@@ -380,7 +379,6 @@ _TWO_NAMES: Final = (
     _post("by the former name", "runs/log-metric", {"run_uuid": "<other>", **METRIC}),
     _post("by JSON's other name", "runs/log-batch", {"runId": "<other>", "metrics": [METRIC]}),
     _post("by both names", "runs/log-batch", {**_MINE, "runId": "<other>", "metrics": [METRIC]}),
-    Call("a key twice", "POST", f"{API}/runs/log-batch", None),
     _post(
         "a metric of another's model",
         "runs/log-metric",
@@ -556,11 +554,7 @@ _ELSE: Final = (
     Call("the page", "GET", "/"),
 )
 
-HURTS: Final = tuple(
-    call
-    for call in (*_OTHERS, *_FILES, *_TAGS, *_TWO_NAMES, *_RUNS, *_MODELS, *_ELSE)
-    if call.name != "a key twice"
-)
+HURTS: Final = (*_OTHERS, *_FILES, *_TAGS, *_TWO_NAMES, *_RUNS, *_MODELS, *_ELSE)
 
 
 @pytest.fixture(scope="module")
@@ -634,8 +628,7 @@ def _generic(path: str, method: str) -> tuple[str, str]:
 def test_two_authorizations_are_none(place: Place) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", place.server.port, timeout=20)
     connection.putrequest("POST", f"{API}/runs/delete")
-    basic = base64.b64encode(":".join(place.server.runner).encode()).decode()
-    connection.putheader("Authorization", f"Basic {basic}")
+    connection.putheader("Authorization", _basic(*place.server.runner))
     connection.putheader("Authorization", place.token())
     connection.putheader("Content-Length", "2")
     connection.endheaders(b"{}")
