@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from studyflow.tracking.mlflow.documents import PARENT_TAG
 from studyflow.tracking.mlflow.gate.facts import RunFacts
 from studyflow.tracking.mlflow.gate.holder import CallRefused, Holder, shown
 from studyflow.trial import ATTEMPT_TAG, TRIAL_RUN_TAG
@@ -19,10 +20,8 @@ Fields = dict[str, Any]
 OWN_PREFIX: Final = "studyflow."
 """Tags that a study is read by again. No token writes one."""
 
-DECIDED_TAGS: Final = ("mlflow.user", "mlflow.parentRunId", "mlflow.source.", "mlflow.experiment")
+DECIDED_TAGS: Final = ("mlflow.user", PARENT_TAG, "mlflow.source.", "mlflow.experiment")
 """Beginnings of further tags of a trial's run that its runner sets."""
-
-PARENT_TAG: Final = "mlflow.parentRunId"
 
 _STAMPED: Final = (TRIAL_RUN_TAG, ATTEMPT_TAG)
 """Tags that MLflow's client sends along (`MLFLOW_RUN_CONTEXT`): set here, whatever it says."""
