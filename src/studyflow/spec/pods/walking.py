@@ -18,6 +18,7 @@ from studyflow.reasons import Code
 from studyflow.spec.pods.platform import Platform
 from studyflow.spec.pods.quantities import amount
 from studyflow.spec.problems import BrokenRule, Path, suggest_name
+from studyflow.spec.translation import show_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,9 @@ def show(value: Any) -> str:
     """Return a value as a message shows it: short, and without what may be long or private."""
     if value is None:
         return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return repr(value if not isinstance(value, str) or len(value) <= 60 else f"{value[:57]}...")
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else f"{value[:57]}...")
+    return show_value(value)
 
 
 def _wrong_form(value: Any, path: Path, form: str) -> BrokenRule:
