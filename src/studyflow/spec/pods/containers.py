@@ -30,6 +30,7 @@ from studyflow.spec.pods.walking import (
     one_of,
     optional,
     own,
+    part_name,
     quantity,
     refuse,
     refused,
@@ -39,14 +40,7 @@ from studyflow.spec.pods.walking import (
 )
 from studyflow.spec.problems import BrokenRule, Path
 
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]*\Z", re.ASCII)
-
-
-def _name(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:  # noqa: ARG001
-    if not isinstance(value, str) or _NAME.match(value) is None:
-        hint = "use at most 63 small letters, digits and '-'"
-        yield refuse(path, f"must be the name of a container, but it is {show(value)}", hint)
 
 
 def _image(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
@@ -250,7 +244,7 @@ def _restart_policy(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
 
 
 _FIELDS: Final[Table] = {
-    "name": _name,
+    "name": part_name("a container"),
     "image": _image,
     "imagePullPolicy": one_of(("IfNotPresent", "Always", "Never")),
     "command": _of_script("set trial.command", items(text)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -23,10 +22,10 @@ from studyflow.spec.pods.walking import (
     mapping,
     named_items,
     one_of,
+    part_name,
     quantity,
     refuse,
     refused,
-    show,
     text,
 )
 from studyflow.spec.problems import BrokenRule, Path
@@ -34,7 +33,7 @@ from studyflow.spec.problems import BrokenRule, Path
 CLAIM: Final = allowed_name("claim", "claims")
 """The name of a claim that trials may mount."""
 
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)
+_NAME: Final = part_name("a volume")
 
 _TOKEN: Final = refused(
     "a trial's pod must not get a service account's token",
@@ -90,10 +89,9 @@ def _kind_refused(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:  
 
 
 def _name(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
-    if not isinstance(value, str) or _NAME.match(value) is None:
-        hint = "use at most 63 small letters, digits and '-'"
-        yield refuse(path, f"must be the name of a volume, but it is {show(value)}", hint)
-    elif is_own_volume(value) and not view.is_finished:
+    problems = list(_NAME(value, path, view))
+    yield from problems
+    if not problems and is_own_volume(value) and not view.is_finished:
         yield refuse(
             path,
             f"volumes that every trial's pod has must stay as they are, but {value!r} is one",

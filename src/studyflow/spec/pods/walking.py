@@ -44,6 +44,7 @@ class View:
 Rule = Callable[[Any, Path, View], Iterator[BrokenRule]]
 Table = Mapping[str, Rule]
 
+_PART_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)
 _OBJECT_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z", re.ASCII)
 
 DEPTH_LIMIT: Final = 30
@@ -299,6 +300,21 @@ def a_mapping(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
         yield from anything(value, path, view)
     else:
         yield _wrong_form(value, path, "a mapping")
+
+
+def part_name(what: str) -> Rule:
+    """Return the rule for the name of a part of a pod.
+
+    Args:
+        what: What is named, such as "a volume".
+    """
+
+    def rule(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:  # noqa: ARG001
+        if not isinstance(value, str) or _PART_NAME.match(value) is None:
+            hint = "use at most 63 small letters, digits and '-'"
+            yield refuse(path, f"must be the name of {what}, but it is {show(value)}", hint)
+
+    return rule
 
 
 def allowed_name(kind: str, setting: str) -> Rule:
