@@ -15,7 +15,14 @@ from studyflow.spec.pods.ours import (
     own_path_at,
 )
 from studyflow.spec.pods.security import CONTAINER_SECURITY
-from studyflow.spec.pods.sources import CONFIG_MAP_KEY, FIELD, RESOURCE_FIELD, SECRET, one_source
+from studyflow.spec.pods.sources import (
+    CONFIG_MAP_KEY,
+    FIELD,
+    RESOURCE_FIELD,
+    SECRET,
+    one_source,
+    path_within,
+)
 from studyflow.spec.pods.walking import (
     Rule,
     Table,
@@ -134,14 +141,8 @@ def mount_path(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
         yield refuse(path, message, "mount it elsewhere, such as below /data")
 
 
-def sub_path(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:  # noqa: ARG001
-    """Look for a path that leads out of its volume."""
-    if not isinstance(value, str) or value.startswith("/") or ".." in value.split("/"):
-        yield refuse(
-            path,
-            f"must be a path within the volume, without '..', but it is {show(value)}",
-            "name a folder below the volume's top, without '/' at its beginning",
-        )
+SUB_PATH: Final = path_within("name a folder below the volume's top, without '/' at its beginning")
+"""The rule for the part of a volume that is mounted."""
 
 
 def _mounted(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
@@ -156,8 +157,8 @@ _MOUNT: Final = mapping(
     {
         "name": _mounted,
         "mountPath": mount_path,
-        "subPath": sub_path,
-        "subPathExpr": sub_path,
+        "subPath": SUB_PATH,
+        "subPathExpr": SUB_PATH,
         "readOnly": flag,
         "recursiveReadOnly": one_of(("Disabled", "IfPossible", "Enabled")),
         "mountPropagation": one_of(("None",), "mounts of a trial's pod do not reach its node"),

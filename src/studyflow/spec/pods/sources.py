@@ -49,19 +49,24 @@ RESOURCE_FIELD: Final = mapping(
 )
 
 
-def file_path(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:  # noqa: ARG001
-    """Look for a file's path that leads out of its volume."""
-    if not isinstance(value, str) or value.startswith("/") or ".." in value.split("/"):
-        message = f"must be a path within the volume, without '..', but it is {show(value)}"
-        yield refuse(path, message, "name a file below the volume's top")
+def path_within(hint: str) -> Rule:
+    """Return the rule for a path that does not lead out of its volume."""
+
+    def rule(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:  # noqa: ARG001
+        if not isinstance(value, str) or value.startswith("/") or ".." in value.split("/"):
+            message = f"must be a path within the volume, without '..', but it is {show(value)}"
+            yield refuse(path, message, hint)
+
+    return rule
 
 
+_FILE_PATH: Final = path_within("name a file below the volume's top")
 MODE: Final = whole(0, at_most=0o777)
-KEYS: Final = items(mapping({"key": text, "path": file_path, "mode": MODE}, "a file"))
+KEYS: Final = items(mapping({"key": text, "path": _FILE_PATH, "mode": MODE}, "a file"))
 """Files of a ConfigMap's or Secret's keys."""
 POD_FIELDS: Final = items(
     mapping(
-        {"path": file_path, "fieldRef": FIELD, "resourceFieldRef": RESOURCE_FIELD, "mode": MODE},
+        {"path": _FILE_PATH, "fieldRef": FIELD, "resourceFieldRef": RESOURCE_FIELD, "mode": MODE},
         "a file",
     )
 )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from studyflow.spec.kubernetes import KubernetesSpec
 from studyflow.spec.models import TrialSpec
-from studyflow.spec.pods.containers import image_rule, mount_path, sub_path
+from studyflow.spec.pods.containers import SUB_PATH, image_rule, mount_path
 from studyflow.spec.pods.merge import strategic_merge
 from studyflow.spec.pods.ours import CONTAINER, is_own_variable, pod_deadline
 from studyflow.spec.pods.placement import (
@@ -113,7 +113,7 @@ def _volumes(kubernetes: KubernetesSpec) -> Iterator[tuple[Rule, Any, Path]]:
         place = ("volumes", i)
         yield mount_path, volume.mount_path, (*place, "mount_path")
         if volume.sub_path is not None:
-            yield sub_path, volume.sub_path, (*place, "sub_path")
+            yield SUB_PATH, volume.sub_path, (*place, "sub_path")
         if volume.secret is not None:
             yield SECRET, volume.secret, (*place, "secret")
         if volume.claim is not None:
@@ -121,7 +121,7 @@ def _volumes(kubernetes: KubernetesSpec) -> Iterator[tuple[Rule, Any, Path]]:
     if kubernetes.checkpoints is not None:
         claim = kubernetes.checkpoints
         yield CLAIM, claim.claim, ("checkpoints", "claim")
-        yield sub_path, claim.sub_path.strip("/"), ("checkpoints", "sub_path")
+        yield SUB_PATH, claim.sub_path.strip("/"), ("checkpoints", "sub_path")
 
 
 def _script_at(containers: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
