@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ _SCRIPT_FIELDS: Final = (
     "restartPolicy",
 )
 
-_CONTEXT: Final[Mapping[str, Any]] = {
+_CONTEXT: Final[dict[str, Any]] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
@@ -58,11 +59,7 @@ _CONTEXT_NEVER: Final = ("privileged", "procMount", "windowsOptions", "appArmorP
 
 def container_security() -> dict[str, Any]:
     """Return the security context that every container of a trial's pod has."""
-    return {
-        **_CONTEXT,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
+    return copy.deepcopy(_CONTEXT)
 
 
 def hold(template: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
