@@ -19,6 +19,7 @@ from studyflow.spec.pods import Platform
 from studyflow.spec.pods.images import prefix
 from studyflow.spec.pods.metadata import ORDER_DOMAINS, ORDER_NAMES
 from studyflow.spec.pods.ours import CONTAINER, TERMINATION_PATH
+from studyflow.spec.pods.placement import HOST_LABEL
 from studyflow.spec.pods.platform import LISTS, SERVERS
 from studyflow.spec.pods.security import SAFE_SYSCTLS, SELINUX_TYPES
 from studyflow.trial import TRIAL_VARIABLE
@@ -495,7 +496,7 @@ def _node_rules(selectors: Mapping[str, Sequence[str]], ask: str) -> Iterator[Va
         f"{_listed(allowed)})))"
         for key, allowed in limited.items()
     )
-    expression = "(x.key == 'kubernetes.io/hostname' && x.operator == 'NotIn') || "
+    expression = f"(x.key == {_literal(HOST_LABEL)} && x.operator == 'NotIn') || "
     expression += f"(x.key in {known}" + (f" && {expressions})" if expressions else ")")
     term = (
         f"(!has(t.matchExpressions) || t.matchExpressions.all(x, {expression})) && "

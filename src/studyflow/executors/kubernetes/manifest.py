@@ -56,11 +56,6 @@ from studyflow.trial.checkpoint_folders import (
 AVOIDED_ANNOTATION: Final = "studyflow.dev/avoided-nodes"
 """On a Job: the nodes that its pod keeps away from, by our decision."""
 
-NODE_LABEL: Final = HOST_LABEL
-"""The label that names a node to its scheduler. Its value is the node's name nearly everywhere;
-where it is another, the pod may come to an avoided node again. A condition on the name itself is
-refused by some autoscalers."""
-
 TRIAL_CHECKPOINT_PATH: Final = "/var/run/studyflow/trial-checkpoints"
 """Where a pod finds the checkpoints of all attempts of its trial, to read."""
 
@@ -201,7 +196,7 @@ def keep_away(template: dict[str, Any], nodes: Sequence[str]) -> None:
 
     Terms of a required affinity are alternatives, so each of them gets the condition.
     """
-    condition = {"key": NODE_LABEL, "operator": "NotIn", "values": list(nodes)}
+    condition = {"key": HOST_LABEL, "operator": "NotIn", "values": list(nodes)}
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     affinity = dict(template["spec"].get("affinity") or {})
     node_affinity = dict(affinity.get("nodeAffinity") or {})

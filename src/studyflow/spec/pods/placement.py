@@ -25,8 +25,9 @@ from studyflow.spec.pods.walking import (
 from studyflow.spec.problems import BrokenRule, Path
 
 HOST_LABEL: Final = "kubernetes.io/hostname"
-"""The label that names a node. A pod that keeps away from nodes needs nobody's leave."""
-
+"""The label that names a node to its scheduler. Its value is the node's name nearly everywhere;
+where it is another, a pod may come to a node that it avoids. A condition on the name itself is
+refused by some autoscalers. A pod that keeps away from nodes needs nobody's leave."""
 
 SERVICE_ACCOUNT: Final = allowed_name("service account", "service_accounts")
 RUNTIME_CLASS: Final = allowed_name("runtime class", "runtime_classes")

@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from studyflow.executors.kubernetes.manifest import NODE_LABEL
 from studyflow.spec.pods.ours import CONTAINER
+from studyflow.spec.pods.placement import HOST_LABEL
 from studyflow.testing.fake_cluster.store import ObjectStore, rfc3339
 from studyflow.trial import Outcome
 
@@ -184,7 +184,7 @@ def may_run_on(pod: Mapping[str, Any], node: str) -> bool:
         all(
             condition["operator"] != "NotIn" or node not in condition["values"]
             for condition in term.get("matchExpressions") or ()
-            if condition["key"] == NODE_LABEL
+            if condition["key"] == HOST_LABEL
         )
         for term in required["nodeSelectorTerms"]
     )
