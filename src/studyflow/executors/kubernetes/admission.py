@@ -22,6 +22,7 @@ from studyflow.spec.pods.ours import CONTAINER, TERMINATION_PATH
 from studyflow.spec.pods.placement import HOST_LABEL
 from studyflow.spec.pods.platform import LISTS, SERVERS
 from studyflow.spec.pods.security import SAFE_SYSCTLS, SELINUX_TYPES
+from studyflow.spec.pods.volumes import VOLUME_KINDS
 from studyflow.trial import TRIAL_VARIABLE
 
 POLICY_NAME: Final = "studyflow-trials"
@@ -59,15 +60,6 @@ _ORDERS: Final = _literal(
 
 _FIELD: Final = _literal(
     r"^(metadata\.(name|namespace|uid|labels|annotations)(\[.*\])?|status\.podIPs?)$"
-)
-
-_KINDS: Final = (
-    "emptyDir",
-    "persistentVolumeClaim",
-    "configMap",
-    "secret",
-    "downwardAPI",
-    "projected",
 )
 
 
@@ -179,7 +171,7 @@ _RULES: Final[tuple[Validation, ...]] = (
     ),
     Validation(
         "variables.labels.all(k, !k.startsWith('app.kubernetes.io/') || k in "
-        f"[{', '.join(repr(key) for key in COMMON_LABELS)}])",
+        f"{_listed(COMMON_LABELS)})",
         "a trial's pod must have no other labels app.kubernetes.io/*",
     ),
     Validation(
@@ -195,10 +187,10 @@ _RULES: Final[tuple[Validation, ...]] = (
     Validation(
         _all(
             "v",
-            " || ".join(f"has(v.{kind})" for kind in _KINDS),
+            " || ".join(f"has(v.{kind})" for kind in VOLUME_KINDS),
             "volumes",
         ),
-        f"volumes of a trial's pod must be one of {', '.join(_KINDS)}",
+        f"volumes of a trial's pod must be one of {', '.join(VOLUME_KINDS)}",
     ),
     Validation(
         "variables.sources.all(l, l.all(s, has(s.configMap) || has(s.secret) || "
@@ -362,9 +354,7 @@ def _named(platform: Platform, kind: str, value: str) -> str | None:
     if listed is None:
         return no_server or None
     exact = [name for name in listed if "*" not in name]
-    patterns = [
-        re.escape(name).replace(r"\*", ".*").replace(r"\-", "-") for name in listed if "*" in name
-    ]
+    patterns = [_escaped(name).replace(r"\*", ".*") for name in listed if "*" in name]
     condition = f"{value} in {_listed(exact)}"
     if patterns:
         matched = f"{value}.matches({_literal('^(' + '|'.join(patterns) + ')$')})"

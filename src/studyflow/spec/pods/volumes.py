@@ -63,7 +63,7 @@ _PROJECTED: Final = mapping(
     "a volume of several sources",
 )
 
-_KINDS: Final[Table] = {
+VOLUME_KINDS: Final[Table] = {
     "emptyDir": mapping(
         {"medium": one_of(("", "Memory")), "sizeLimit": quantity}, "an empty folder"
     ),
@@ -77,12 +77,13 @@ _KINDS: Final[Table] = {
     "downwardAPI": mapping({"items": POD_FIELDS, "defaultMode": MODE}, "a pod's fields"),
     "projected": _PROJECTED,
 }
+"""The kinds of volumes that a trial's pod may have, each with the rule for its fields."""
 
 
 def _kind_refused(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:  # noqa: ARG001
     yield refuse(
         path,
-        f"a volume must be one of {', '.join(_KINDS)}, but it is {str(path[-1])[:60]}",
+        f"a volume must be one of {', '.join(VOLUME_KINDS)}, but it is {str(path[-1])[:60]}",
         "mount a claim: what lies on the node, or behind a driver, is the platform's to offer",
         is_about_key=True,
     )
@@ -101,21 +102,21 @@ def _name(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
 
 def _volume(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
     if not isinstance(value, Mapping):
-        yield from mapping(_KINDS, "a volume")(value, path, view)
+        yield from mapping(VOLUME_KINDS, "a volume")(value, path, view)
         return
     # A kind that Kubernetes adds later is as foreign as those of today.
     others = {
         key: _kind_refused
         for key in value
-        if isinstance(key, str) and not key.startswith("$") and key not in ("name", *_KINDS)
+        if isinstance(key, str) and not key.startswith("$") and key not in ("name", *VOLUME_KINDS)
     }
-    yield from mapping({"name": _name, **_KINDS, **others}, "a volume")(value, path, view)
-    kinds = [key for key in value if key in _KINDS]
+    yield from mapping({"name": _name, **VOLUME_KINDS, **others}, "a volume")(value, path, view)
+    kinds = [key for key in value if key in VOLUME_KINDS]
     if not others and len(kinds) != 1:
         yield refuse(
             path,
             f"a volume must have one kind, but it has {', '.join(kinds) or 'none'}",
-            f"name one of {', '.join(_KINDS)}",
+            f"name one of {', '.join(VOLUME_KINDS)}",
         )
 
 
