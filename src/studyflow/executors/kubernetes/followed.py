@@ -43,7 +43,6 @@ class FollowedAttempt:
     queue_at: float | None = None
     """When its queue was last asked for."""
     log_tries: int = 0
-    state: AttemptState = AttemptState.PENDING
     look_at: float = -math.inf
     """When it is looked at although nothing of it has changed; infinite for never."""
     ended: Judgement | None = None
@@ -52,9 +51,14 @@ class FollowedAttempt:
     """As the last look has found it."""
 
     @property
+    def state(self) -> AttemptState:
+        """How it stands, as the last look has found it."""
+        return self.status.state
+
+    @property
     def final(self) -> AttemptStatus | None:
         """How it ended, once that is told."""
-        return self.status if self.status.state is AttemptState.ENDED else None
+        return self.status if self.state is AttemptState.ENDED else None
 
     def note_wait(self, wait: Wait, now: float) -> None:
         """Take note of what it waits for."""

@@ -146,11 +146,13 @@ class AttemptMonitor:
         self._image.learn(found.image_id)
         if AttemptState.RUNNING in (attempt.state, found.state):
             self._ran_at = now
-        attempt.state = found.state
-        look_at = self._next_look(attempt, now)
-        if pod is not None and found.state is AttemptState.RUNNING and not is_leaving(pod):
-            look_at = self._enforce_time_limit(attempt, job, pod)
-        self._keep(attempt, found, node_of(pod), look_at)
+        self._keep(attempt, found, node_of(pod))
+        if found.state is AttemptState.ENDED:
+            attempt.look_at = -math.inf
+        elif pod is not None and found.state is AttemptState.RUNNING and not is_leaving(pod):
+            attempt.look_at = self._enforce_time_limit(attempt, job, pod)
+        else:
+            attempt.look_at = self._next_look(attempt, now)
 
     def tell_ends(self, attempts: Sequence[FollowedAttempt], until: float) -> bool:
         """Conclude attempts that have ended, once their logs are fetched, several at a time.
@@ -252,12 +254,9 @@ class AttemptMonitor:
             found = judge(replace(seen, workload=attempt.workload, queue_position=position))
         return found
 
-    def _keep(
-        self, attempt: FollowedAttempt, found: Judgement, node: str | None, look_at: float
-    ) -> None:
+    def _keep(self, attempt: FollowedAttempt, found: Judgement, node: str | None) -> None:
         """Keep how an attempt stands as its status, until it is looked at again."""
         attempt.ended = found if found.state is AttemptState.ENDED else None
-        attempt.look_at = look_at
         if attempt.ended is None:
             attempt.status = AttemptStatus(
                 found.state,
@@ -267,16 +266,13 @@ class AttemptMonitor:
                 node=node,
             )
             return
-        attempt.state = AttemptState.RUNNING
-        attempt.status = AttemptStatus(attempt.state, started_at=found.started_at, node=node)
-        attempt.look_at = -math.inf
+        attempt.status = AttemptStatus(AttemptState.RUNNING, started_at=found.started_at, node=node)
 
     def _conclude(self, attempt: FollowedAttempt) -> None:
         """Make the end of an attempt its status."""
         found, attempt.ended = attempt.ended, None
         assert found is not None, "it has ended"
         log_tail = "" if found.ending is None else self._logs.tail(attempt.id)
-        attempt.state = AttemptState.ENDED
         attempt.look_at = math.inf
         attempt.status = AttemptStatus(
             AttemptState.ENDED,
