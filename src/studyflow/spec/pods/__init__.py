@@ -6,6 +6,7 @@ finished.py   the last look at a Job before it is sent
 hold.py       what must hold of every pod, put on after the file's patch
 platform.py   the administrator's allow-list; platform_file.py reads it
 walking.py    rules for values, put together to rules for manifests
+looking.py    looks into manifests of any form
 """
 
 from studyflow.spec.pods.finished import Ours, judge_job

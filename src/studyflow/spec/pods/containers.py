@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from studyflow.spec.pods.looking import entries_of, field_of
 from studyflow.spec.pods.ours import (
     CHECKPOINTS,
     CONTAINER,
@@ -286,7 +287,7 @@ def containers(*, is_init: bool) -> Rule:
 
     def rule(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
         def judge(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
-            name = value.get("name") if isinstance(value, Mapping) else None
+            name = field_of(value, "name")
             is_script = name == CONTAINER and not is_init
             if not (is_script or view.platform.extra_containers):
                 message = (
@@ -302,10 +303,10 @@ def containers(*, is_init: bool) -> Rule:
     return rule
 
 
-def names_twice(init: Any, others: Any, path: Path) -> Iterator[BrokenRule]:
+def names_twice(pod: Any, path: Path) -> Iterator[BrokenRule]:
     """Look for a name in both lists of containers; the script's is taken in any case."""
-    taken = {CONTAINER, *_names(others)}
-    for i, name in enumerate(_names(init)):
+    taken = {CONTAINER, *_names(field_of(pod, "containers"))}
+    for i, name in enumerate(_names(field_of(pod, "initContainers"))):
         if name in taken:
             yield refuse(
                 (*path, "initContainers", i, "name"),
@@ -315,7 +316,5 @@ def names_twice(init: Any, others: Any, path: Path) -> Iterator[BrokenRule]:
 
 
 def _names(containers: Any) -> list[str]:
-    return [
-        item["name"] if isinstance(item, Mapping) and isinstance(item.get("name"), str) else ""
-        for item in (containers if isinstance(containers, list | tuple) else ())
-    ]
+    names = [field_of(item, "name") for item in entries_of(containers)]
+    return [name if isinstance(name, str) else "" for name in names]

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from studyflow.spec.pods.looking import entries_of, field_of
 from studyflow.spec.pods.metadata import owner_of
 from studyflow.spec.pods.ours import (
     CONTAINER,
@@ -90,10 +91,6 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []
-
-
 def _keys(given: Any, own: Mapping[str, str], *, is_label: bool) -> dict[str, Any]:
     """Return labels or annotations: a study's own beside those that studyflow has set."""
     studys = {
@@ -139,9 +136,9 @@ def _is_no_root(identity: Any) -> bool:
 
 
 def _containers(given: Any, script: Mapping[str, Any]) -> list[Any]:
-    containers = [_contained(one) for one in _list(given)]
+    containers = [_contained(one) for one in entries_of(given)]
     for i, container in enumerate(containers):
-        if isinstance(container, Mapping) and container.get("name") == CONTAINER:
+        if field_of(container, "name") == CONTAINER:
             containers[i] = _script(dict(container), script)
             return containers
     return [_script(dict(script), script), *containers]
@@ -188,8 +185,8 @@ def _own_kept(
     """
     missing = {one[key]: one for one in base if is_own(one[key])}
     kept: list[Any] = []
-    for entry in _list(given):
-        name = entry.get(key) if isinstance(entry, Mapping) else None
+    for entry in entries_of(given):
+        name = field_of(entry, key)
         if not isinstance(name, str) or not is_own(name):
             kept.append(entry)
         elif name in missing:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from studyflow.spec.pods.looking import field_of
+
 _MERGE_KEYS: Final[Mapping[str, str]] = {
     "containers": "name",
     "initContainers": "name",
@@ -44,8 +46,8 @@ def strategic_merge(base: Any, patch: Any, name: str = "") -> Any:
 def _merge_entries(base: list[Any], patch: Sequence[Any], merge_key: str) -> list[Any]:
     entries = list(base)
     for change in patch:
-        own = change.get(merge_key) if isinstance(change, Mapping) else None
-        at = next((i for i, entry in enumerate(entries) if own == _get(entry, merge_key)), None)
+        own = field_of(change, merge_key)
+        at = next((i for i, entry in enumerate(entries) if own == field_of(entry, merge_key)), None)
         if own is None:
             entries.append(change)  # of no form that the API takes; it says so better than we could
         elif change.get("$patch") == "delete":
@@ -56,7 +58,3 @@ def _merge_entries(base: list[Any], patch: Sequence[Any], merge_key: str) -> lis
         else:
             entries[at] = strategic_merge(entries[at], change)
     return entries
-
-
-def _get(entry: Any, key: str) -> Any:
-    return entry.get(key) if isinstance(entry, Mapping) else None

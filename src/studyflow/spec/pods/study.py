@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from studyflow.spec.kubernetes import KubernetesSpec
 from studyflow.spec.models import TrialSpec
 from studyflow.spec.pods.containers import SUB_PATH, image_rule, mount_path
+from studyflow.spec.pods.looking import entries_of, field_of
 from studyflow.spec.pods.merge import strategic_merge
 from studyflow.spec.pods.ours import CONTAINER, is_own_variable, pod_deadline
 from studyflow.spec.pods.placement import (
@@ -62,11 +63,10 @@ def judge_data(data: Mapping[str, Any], platform: Platform) -> tuple[BrokenRule,
     try:
         return judge_study(TrialSpec.model_validate(section), platform)
     except ValidationError:
-        for key in ("kubernetes", "pod_template"):
-            section = section.get(key) if isinstance(section, Mapping) else None
-        if not isinstance(section, Mapping):
+        patch = field_of(section, "kubernetes", "pod_template")
+        if not isinstance(patch, Mapping):
             return ()
-        return tuple(judge_patch(section, _PATCH, View(platform)))
+        return tuple(judge_patch(patch, _PATCH, View(platform)))
 
 
 def _fields(trial: TrialSpec, view: View) -> Iterator[BrokenRule]:
@@ -124,20 +124,14 @@ def _volumes(kubernetes: KubernetesSpec) -> Iterator[tuple[Rule, Any, Path]]:
         yield SUB_PATH, claim.sub_path.strip("/"), ("checkpoints", "sub_path")
 
 
-def _script_at(containers: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for i, one in enumerate(containers if isinstance(containers, list | tuple) else ()):
-        if isinstance(one, Mapping) and one.get("name") == CONTAINER:
-            yield i, one
-
-
 def _doubled_variables(kubernetes: KubernetesSpec) -> Iterator[BrokenRule]:
     """Look for variables of the patch that have a value from a Secret already."""
-    spec = kubernetes.pod_template.get("spec")
-    containers = spec.get("containers") if isinstance(spec, Mapping) else None
-    for i, script in _script_at(containers):
-        listed = script.get("env")
-        for k, variable in enumerate(listed if isinstance(listed, list | tuple) else ()):
-            name = variable.get("name") if isinstance(variable, Mapping) else None
+    containers = field_of(kubernetes.pod_template, "spec", "containers")
+    for i, container in enumerate(entries_of(containers)):
+        if field_of(container, "name") != CONTAINER:
+            continue
+        for k, variable in enumerate(entries_of(container.get("env"))):
+            name = field_of(variable, "name")
             if isinstance(name, str) and name in kubernetes.secret_env:
                 yield refuse(
                     (*_PATCH, "spec", "containers", i, "env", k, "name"),

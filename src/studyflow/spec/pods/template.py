@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from studyflow.spec.pods.containers import containers, names_twice
+from studyflow.spec.pods.looking import entries_of, field_of
 from studyflow.spec.pods.metadata import key_problem, label_value_problem, owner_of
 from studyflow.spec.pods.ours import CONTAINER
 from studyflow.spec.pods.placement import PLACEMENT, SERVICE_ACCOUNT
@@ -144,7 +145,7 @@ def judge_patch(patch: Any, path: Path, view: View) -> Iterator[BrokenRule]:
         view: What else is known.
     """
     yield from _TEMPLATE(patch, path, view)
-    yield from _names(patch, path)
+    yield from names_twice(field_of(patch, "spec"), (*path, "spec"))
 
 
 def judge_template(template: Any, path: Path, view: View) -> Iterator[BrokenRule]:
@@ -156,18 +157,8 @@ def judge_template(template: Any, path: Path, view: View) -> Iterator[BrokenRule
         view: What else is known; `is_finished`.
     """
     yield from _TEMPLATE(template, path, view)
-    yield from _names(template, path)
-    spec = template.get("spec") if isinstance(template, Mapping) else None
-    listed = spec.get("containers") if isinstance(spec, Mapping) else None
-    if not any(
-        isinstance(one, Mapping) and one.get("name") == CONTAINER
-        for one in (listed if isinstance(listed, list) else ())
-    ):
+    yield from names_twice(field_of(template, "spec"), (*path, "spec"))
+    listed = entries_of(field_of(template, "spec", "containers"))
+    if not any(field_of(one, "name") == CONTAINER for one in listed):
         message = f"a pod must have the container {CONTAINER!r}, but it has none of that name"
         yield refuse((*path, "spec", "containers"), message, "leave it in")
-
-
-def _names(template: Any, path: Path) -> Iterator[BrokenRule]:
-    spec = template.get("spec") if isinstance(template, Mapping) else None
-    if isinstance(spec, Mapping):
-        yield from names_twice(spec.get("initContainers"), spec.get("containers"), (*path, "spec"))

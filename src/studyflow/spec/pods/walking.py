@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from studyflow.reasons import Code
+from studyflow.spec.pods.looking import entries_of
 from studyflow.spec.pods.platform import Platform
 from studyflow.spec.pods.quantities import amount
 from studyflow.spec.problems import BrokenRule, Path, suggest_name
@@ -155,7 +156,7 @@ def named_items(rule: Rule, key: str = "name") -> Rule:
 
 def _twins(value: Any, path: Path, key: str) -> Iterator[BrokenRule]:
     seen: set[str] = set()
-    for i, item in enumerate(value if isinstance(value, list | tuple) else ()):
+    for i, item in enumerate(entries_of(value)):
         if not isinstance(item, Mapping):
             continue
         name = item.get(key)
