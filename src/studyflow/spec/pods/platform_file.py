@@ -34,7 +34,7 @@ def read_platform(path: FilePath | None) -> Platform:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8"
         raise PlatformError(
             f"Cannot read the platform's file {path}: {reason}.",
-            hint=f"mend the path in {PLATFORM_VARIABLE}, or the ConfigMap that is mounted there; "
+            hint=f"fix the path in {PLATFORM_VARIABLE}, or the ConfigMap that is mounted there; "
             "no study runs on the cluster without it.",
         ) from error
     platform, problems = find_problems_in(text, path.name, _check)

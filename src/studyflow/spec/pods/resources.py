@@ -29,7 +29,7 @@ def judge_resources(pod: Any, place: Path, fields: Path, view: View) -> Iterator
     if not view.platform.max_resources or not isinstance(pod, Mapping):
         return
     beside, before = _mappings(pod.get("containers")), _mappings(pod.get("initContainers"))
-    # Whoever mends a file looks at the field first, and at the patch when only that has containers.
+    # Whoever fixes a file looks at the field first, and at the patch when only that has containers.
     is_script_alone = all(one.get("name") == CONTAINER for one in (*beside, *before))
     path = fields if is_script_alone else place
     for name, most in view.platform.max_resources.items():

@@ -249,7 +249,7 @@ def refused(what: str, hint: str) -> Rule:
 
     Args:
         what: What must not be, such as "a trial's pod must not name its node".
-        hint: The way out.
+        hint: What to do instead.
     """
 
     def rule(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""Hostile study files are refused by rule and way out, by every door; honest ones are not."""
+"""Hostile study files are refused by rule and hint, by every door; honest ones are not."""
 
 from __future__ import annotations
 
