@@ -11,11 +11,9 @@ from pathlib import Path
 from studyflow.executors.local import supervisor
 from studyflow.executors.local.files import (
     ARTIFACTS,
-    LAUNCH,
     METRICS,
     TRIAL,
     is_file,
-    is_sealed_launch,
 )
 from studyflow.executors.local.study_folder import StudyFolder
 from studyflow.executors.protocol import AttemptId
@@ -39,7 +37,7 @@ class LocalFiles:
                 log=_file_at(folder / supervisor.LOG),
                 artifacts=_artifacts_at(folder / ARTIFACTS),
                 metrics=_file_at(folder / METRICS),
-                metrics_key=self._metrics_key(attempt),
+                metrics_key=self.folder.keys.known(attempt),
                 extra={
                     path.name: path
                     for name in (TRIAL, supervisor.OUTCOME, supervisor.EXIT)
@@ -49,12 +47,6 @@ class LocalFiles:
         except OSError as error:
             logger.warning("trial %s: its files cannot be read: %s", attempt, error)
             return AttemptFiles()
-
-    def _metrics_key(self, attempt: AttemptId) -> str | None:
-        """Return the key that seals an attempt's reports; `None` for one of an earlier version."""
-        if not is_sealed_launch(self.folder.attempt(attempt) / LAUNCH):
-            return None
-        return self.folder.keys.known(attempt)
 
     def read_log(self, attempt: AttemptId, offset: int, limit_bytes: int) -> bytes:
         """Return up to `limit_bytes` of a log from a byte offset; empty at the end.

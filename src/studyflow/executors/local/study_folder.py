@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -189,12 +189,19 @@ class StudyFolder:
         return self.root / _OPEN / str(attempt)
 
     def _unsealed_attempts(self) -> list[AttemptId]:
-        """Return the attempts that an earlier version of studyflow has left running."""
+        """Return the attempts that an earlier version of studyflow has launched."""
         return [
             attempt
-            for attempt in self.open_attempts()
+            for attempt in self._attempts()
             if is_file(launch := self.attempt(attempt) / LAUNCH) and not is_sealed_launch(launch)
         ]
+
+    def _attempts(self) -> Iterator[AttemptId]:
+        """Yield every attempt that has a folder."""
+        for folder in (self.root / _TRIALS).glob("*/attempt-*"):
+            number, attempt = folder.parent.name, folder.name.removeprefix("attempt-")
+            if number.isdecimal() and attempt.isdecimal():
+                yield AttemptId(int(number), int(attempt))
 
     def _make_folders(self) -> None:
         for name in (_OPEN, _TRIALS):

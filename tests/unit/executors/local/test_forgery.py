@@ -193,6 +193,7 @@ def test_reports_that_another_process_wrote_count_nowhere_and_are_told(forged: F
     assert outcome.message == (
         "Another process wrote 3 lines of metrics.jsonl; that does not count."
     )
+    forged.path("launch.json").write_text("{}")  # as if an earlier version had launched it
     files = executor.files(attempt)
     assert files.metrics is not None
     [kept] = read_metrics_file(files.metrics, files.metrics_key)
