@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from studyflow.errors import SpecError, StudyflowError
-from studyflow.executors.local.inherited import inherited
+from studyflow.executors.local.inherited import left_out
 from studyflow.observers.webhook import read_url
 from studyflow.reasons import Code
 from studyflow.spec import StudySpec, describe_plan, json_schema, read_study
@@ -31,8 +31,8 @@ def check(study: Path) -> None:
     spec = read_study(study, lambda data: judge_data(data, platform))
     _refuse_unencrypted_webhook(spec)
     rows = describe_plan(spec)
-    if left_out := inherited(os.environ, spec.trial.inherit_env).left_out:
-        names = ", ".join(left_out)
+    if kept := left_out(os.environ, spec.trial.env, spec.trial.inherit_env):
+        names = ", ".join(kept)
         rows = (*rows, ("kept from trials", f"{names} (trial.inherit_env passes them on locally)"))
     width = max(len(label) for label, _ in rows)
     click.echo(f"{study}: all is well")

@@ -22,7 +22,7 @@ from typing import Final
 
 from studyflow.errors import ExecutorError
 from studyflow.executors.local.gpus import ORDER, VISIBLE
-from studyflow.executors.local.inherited import inherited
+from studyflow.executors.local.inherited import inherited, left_out
 from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.executors.run_tokens import RunTokens
 from studyflow.trial import TRIAL_VARIABLE, Trial
@@ -84,8 +84,7 @@ class Surroundings:
 
     def left_out(self, runner: Mapping[str, str] = os.environ) -> tuple[str, ...]:
         """Return which of the runner's variables scripts do not get, as they look like secrets."""
-        found = inherited(runner, self.inherit_env, self.withheld_env)
-        return tuple(name for name in found.left_out if name not in self.env)
+        return left_out(runner, self.env, self.inherit_env, self.withheld_env)
 
 
 def resolve_command(command: Sequence[str], cwd: Path, search_path: str) -> tuple[str, ...]:

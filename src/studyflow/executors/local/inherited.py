@@ -103,6 +103,24 @@ def inherited(
     return Inherited(variables, tuple(sorted(left_out)))
 
 
+def left_out(
+    runner: Mapping[str, str],
+    given: Collection[str],
+    named: Collection[str] = (),
+    withheld: Collection[str] = (),
+) -> tuple[str, ...]:
+    """Return which of the runner's variables scripts do not get, as they look like secrets.
+
+    Args:
+        runner: The runner's variables.
+        given: Names of those that the study file sets itself.
+        named: See `inherited`.
+        withheld: See `inherited`.
+    """
+    found = inherited(runner, named, withheld).left_out
+    return tuple(name for name in found if name not in given)
+
+
 def is_named(name: str, patterns: Collection[str]) -> bool:
     """Return whether a variable is one of those that are named, as such or by a pattern."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)

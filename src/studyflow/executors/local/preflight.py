@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from studyflow.executors.local.gpus import detect_gpus
-from studyflow.executors.local.inherited import inherited, is_named
+from studyflow.executors.local.inherited import is_named, left_out
 from studyflow.reasons import Code, Finding, Level
 from studyflow.spec import TrialSpec
 
@@ -38,7 +38,7 @@ def check_environment(trial: TrialSpec | None, runner: Mapping[str, str] = os.en
         trial: How trials are run; `None` for a study that names no variables.
         runner: The runner's variables.
     """
-    named = () if trial is None else trial.inherit_env
+    named, given = ((), {}) if trial is None else (trial.inherit_env, trial.env)
     if absent := [name for name in named if not any(is_named(own, (name,)) for own in runner)]:
         return Finding(
             Code.VARIABLE_LEFT_OUT,
@@ -47,10 +47,10 @@ def check_environment(trial: TrialSpec | None, runner: Mapping[str, str] = os.en
             f"trial.inherit_env names {', '.join(absent)}, and no such variable is set here",
             "set it where the study runs, or take it out",
         )
-    left_out = inherited(runner, named).left_out
-    if not left_out:
+    kept = left_out(runner, given, named)
+    if not kept:
         return Finding.ok("environment", "trials get every variable of this process")
-    shown = ", ".join(left_out)
+    shown = ", ".join(kept)
     return Finding.ok(
         "environment",
         f"trials do not get {shown}, which look like secrets; trial.inherit_env passes them on",

@@ -221,6 +221,14 @@ def test_the_preflight_shows_what_trials_do_not_get() -> None:
     assert "HF_TOKEN" not in check_environment(trial_with("HF_*"), {"HF_TOKEN": "hf_x"}).message
 
 
+def test_the_preflight_leaves_out_what_the_study_file_sets_itself() -> None:
+    trial = TrialSpec(command=("python",), env={"HF_TOKEN": "hf_own"})
+
+    found = check_environment(trial, {"HF_TOKEN": "hf_x"})
+
+    assert found.message == "trials get every variable of this process"
+
+
 def test_the_preflight_names_what_is_to_be_inherited_and_is_not_set() -> None:
     found = check_environment(trial_with("HF_TOKEN", "WANDB_*"), {"WANDB_API_KEY": "x"})
 
