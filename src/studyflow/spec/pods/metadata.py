@@ -42,20 +42,13 @@ HARMLESS_ANNOTATIONS: Final = (
 )
 """Annotations of Kubernetes that a study may set."""
 
-_LONGEST_VALUE: Final = 63
-
 
 def key_problem(key: str) -> str | None:
     """Return what is wrong with the form of a label's or annotation's key; `None` for nothing."""
     domain, slash, name = key.rpartition("/")
     if slash and (len(domain) > 253 or _DOMAIN.match(domain) is None):
         return "what stands before the '/' must be a domain in small letters"
-    if _NAME.match(name) is None:
-        return (
-            "it must have at most 63 letters, digits, '-', '_' and '.', with a letter or digit at "
-            "either end"
-        )
-    return None
+    return _name_problem(name)
 
 
 def owner_of(key: str, *, is_label: bool) -> str | None:
@@ -78,7 +71,11 @@ def owner_of(key: str, *, is_label: bool) -> str | None:
 
 def label_value_problem(value: str) -> str | None:
     """Return what is wrong with the form of a label's value; `None` for nothing."""
-    if value and (len(value) > _LONGEST_VALUE or _NAME.match(value) is None):
+    return _name_problem(value) if value else None
+
+
+def _name_problem(name: str) -> str | None:
+    if _NAME.match(name) is None:
         return (
             "it must have at most 63 letters, digits, '-', '_' and '.', with a letter or digit at "
             "either end"
