@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from studyflow.backup.folder import held_runner_locks, running_attempts
-from studyflow.backup.manifest import Kind
 from studyflow.backup.places import Place
-from studyflow.backup.postgres import Contents
+from studyflow.backup.postgres import other_sessions
 from studyflow.errors import BackupUnavailable
 from studyflow.runner_lock import is_held, read_holder
 from studyflow.servers.announced import running_pid
 
 
-def refuse_used(home: Path, databases: list[tuple[Place, Contents]]) -> None:
+def refuse_used(home: Path, databases: list[Place]) -> None:
     """Return if nobody works on an installation.
 
     Args:
@@ -22,7 +21,8 @@ def refuse_used(home: Path, databases: list[tuple[Place, Contents]]) -> None:
         databases: The PostgreSQL databases that would be replaced.
 
     Raises:
-        BackupUnavailable: Somebody does; says who.
+        BackupUnavailable: Somebody does; says who. Or a database is away.
+        MissingExtra: The databases' driver is not installed.
     """
     found = [*_here(home), *_elsewhere(databases)]
     if found:
@@ -45,9 +45,9 @@ def _here(home: Path) -> Iterator[str]:
         yield f"`studyflow ui` (process {pid})"
 
 
-def _elsewhere(databases: list[tuple[Place, Contents]]) -> Iterator[str]:
-    for place, contents in databases:
-        assert place.kind is Kind.POSTGRESQL
-        if contents.n_sessions:
-            noun = "session" if contents.n_sessions == 1 else "sessions"
-            yield f"{contents.n_sessions} {noun} on {place.shown}, from {contents.clients}"
+def _elsewhere(databases: list[Place]) -> Iterator[str]:
+    for place in databases:
+        n_sessions, clients = other_sessions(place.url)
+        if n_sessions:
+            noun = "session" if n_sessions == 1 else "sessions"
+            yield f"{n_sessions} {noun} on {place.shown}, from {clients}"

@@ -80,16 +80,12 @@ _DROPS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is in a database, and who works on it."""
+    """What is in a database."""
 
     server: int
     """The server's major version."""
     objects: tuple[tuple[str, str], ...]
     """Tables, views, sequences, functions and types of the schema `public`, with their kinds."""
-    n_sessions: int
-    """Sessions of the same user beside ours."""
-    clients: str
-    """Where these come from."""
 
     @property
     def is_empty(self) -> bool:
@@ -107,20 +103,24 @@ def look(url: str) -> Contents:
     with _connected(url) as connection:
         server = connection.info.server_version // 10000
         objects = connection.execute(_TABLES).fetchall()
-        n_sessions, clients = _others(connection)
-    return Contents(server, tuple((str(n), str(k)) for n, k in objects), n_sessions, clients)
+    return Contents(server, tuple((str(n), str(k)) for n, k in objects))
 
 
-def _others(connection: psycopg.Connection[Any]) -> tuple[int, str]:
-    """Return how many other sessions there are, and where they come from.
+def other_sessions(url: str) -> tuple[int, str]:
+    """Return how many sessions the same user has on a database, and where they come from.
 
-    The server lists a session for a moment after its client has closed it.
+    The server lists a session for a moment after its client has closed it, so it is asked again.
+
+    Raises:
+        BackupUnavailable: The server does not answer or does not let us in.
+        MissingExtra: The driver is not installed.
     """
-    for pause_seconds in _PAUSES_SECONDS:
-        n_sessions, clients = connection.execute(_OTHERS).fetchone() or (0, None)
-        if not n_sessions:
-            break
-        time.sleep(pause_seconds)
+    with _connected(url) as connection:
+        for pause_seconds in _PAUSES_SECONDS:
+            n_sessions, clients = connection.execute(_OTHERS).fetchone() or (0, None)
+            if not n_sessions:
+                break
+            time.sleep(pause_seconds)
     return int(n_sessions), str(clients or "")
 
 

@@ -93,13 +93,11 @@ def restore(
     manifest = check_archive(path)
     say(f"{path} is whole: made {manifest.created_at} by studyflow {_maker(manifest)}")
     pairs = _pairs(manifest, places)
-    databases = [
-        (place, postgres.look(place.url)) for _, place in pairs if place.kind is Kind.POSTGRESQL
-    ]
+    databases = [place for _, place in pairs if place.kind is Kind.POSTGRESQL]
     refuse_used(places.home, databases)
     occupied = [
         *(str(place.path) for _, place in pairs if place.path is not None and _holds(place.path)),
-        *(place.shown for place, contents in databases if not contents.is_empty),
+        *(place.shown for place in databases if not postgres.look(place.url).is_empty),
     ]
     if occupied and not replace:
         raise BackupError(

@@ -10,7 +10,7 @@ from studyflow.backup import postgres
 from studyflow.backup.postgres import Contents, Program, newest, removal, without_password
 from studyflow.errors import BackupError
 
-CONTENTS = Contents(16, (("public.studies", "r"),), 0, "")
+CONTENTS = Contents(16, (("public.studies", "r"),))
 URL = "postgresql://optuna:secret@db:5432/optuna?sslmode=verify-full"
 
 
@@ -117,7 +117,7 @@ def _program(path: Path, version: str, script: str) -> None:
 
 
 def test_an_empty_database_makes_no_backup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(postgres, "look", lambda url: Contents(16, (), 0, ""))
+    monkeypatch.setattr(postgres, "look", lambda url: Contents(16, ()))
 
     with pytest.raises(BackupError, match="holds no table"):
         postgres.dump(URL, tmp_path / "dump")
