@@ -77,10 +77,6 @@ class Manifest:
     left_out: Mapping[str, str]
     """Parts that are not in it, and why."""
 
-    def part(self, part: Part) -> PartEntry | None:
-        """Return a part of the archive; `None` when it is not in it."""
-        return next((entry for entry in self.parts if entry.part is part), None)
-
     def to_json(self) -> str:
         """Return the document that `from_json` reads."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"

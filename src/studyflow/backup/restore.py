@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -48,8 +48,6 @@ class Restored:
     manifest: Manifest
     parts: tuple[Part, ...]
     """The parts that are back."""
-    kept: tuple[Path, ...] = field(default=())
-    """Where files are that were replaced."""
 
 
 def check_archive(path: Path) -> Manifest:
@@ -256,7 +254,7 @@ def _switch(manifest: Manifest, steps: list[_Step], say: Tell, aside: str) -> Re
         undo.pop_all()
     for path in kept:
         say(f"what was there before is at {path}; remove it once the studies go on")
-    return Restored(manifest, tuple(done), tuple(kept))
+    return Restored(manifest, tuple(done))
 
 
 def _rename(step: _Step, target: Path, aside: str, undo: ExitStack) -> list[Path]:

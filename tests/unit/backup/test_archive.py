@@ -11,7 +11,6 @@ import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -269,9 +268,3 @@ def test_an_archive_of_a_later_format_is_refused() -> None:
 def test_what_is_no_manifest_is_refused(text: str) -> None:
     with pytest.raises(BackupError, match="cannot be read"):
         Manifest.from_json(text)
-
-
-def test_a_part_is_found_by_its_name() -> None:
-    manifest = manifest_of()
-    assert manifest.part(Part.MLFLOW) is None
-    assert manifest.part(Part.STUDIES) == replace(manifest.parts[0])
