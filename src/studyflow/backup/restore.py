@@ -24,6 +24,7 @@ from studyflow.backup.places import Place, Places
 from studyflow.backup.save import Tell, now_utc, size
 from studyflow.backup.sqlite import move_addresses
 from studyflow.errors import BackupError
+from studyflow.trial.private_files import private_opener
 
 _log = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ def _unpack(
         target = root / info.name
         target.parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
-            with open(target, "xb", opener=_private) as file:
+            with open(target, "xb", opener=private_opener) as file:
                 shutil.copyfileobj(content, file, 1 << 20)
                 os.fchmod(file.fileno(), info.mode & 0o777)
             os.utime(target, (info.mtime, info.mtime))
@@ -210,10 +211,6 @@ def _room_beside(archive: Path) -> Path:
     """Return the archive's folder, whose disk has room for what is in it, if that is writable."""
     parent = archive.absolute().parent
     return parent if os.access(parent, os.W_OK) else Path(tempfile.gettempdir())
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _move_artifacts(steps: list[_Step], say: Tell) -> None:
