@@ -277,6 +277,6 @@ def _half_done(error: BackupError, committed: list[Part]) -> BackupError:
     return type(error)(
         f"{error.message} The database of {', '.join(committed)} is back already; all others are "
         "as they were.",
-        hint="mend it and restore again with --replace.",
+        hint="fix it and restore again with --replace.",
         code=error.code,
     )

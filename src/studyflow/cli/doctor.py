@@ -31,7 +31,7 @@ def doctor(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Look whether a study (or the one of a file) can run here, and how to mend what is wrong.
+    """Look whether a study (or the one of a file) can run here, and how to fix what is wrong.
 
     Packages, storage, MLflow, Prefect, disk, GPUs, and with --executor kubernetes the cluster and
     the rights there. Nothing is started. Exit code 1 when there is a problem; warnings are none.

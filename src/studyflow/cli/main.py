@@ -30,7 +30,7 @@ _COMMANDS: Final = {
     ),
     "doctor": (
         "doctor",
-        "Look whether a study (or the one of a file) can run here, and how to mend what is wrong.",
+        "Look whether a study (or the one of a file) can run here, and how to fix what is wrong.",
     ),
     "explain": (
         "explain",
