@@ -28,6 +28,9 @@ STORAGE_PATIENCE_SECONDS: Final = 600.0
 TOKEN_KEY_VARIABLE: Final = "STUDYFLOW_MLFLOW_TOKEN_KEY"  # noqa: S105 - a name
 """Key of the tokens that pods write to their MLflow runs with."""
 
+RUNNER_LOCK: Final = "runner.lock"
+"""File in a study's folder that the study's runner on this machine holds locked."""
+
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -118,7 +121,7 @@ class Settings:
 
     def runner_lock(self, name: str) -> Path:
         """Return the file that the study's runner on this machine holds locked."""
-        return self.study_folder(name) / "runner.lock"
+        return self.study_folder(name) / RUNNER_LOCK
 
     def report_folder(self, name: str) -> Path:
         """Return the folder of one study's report."""

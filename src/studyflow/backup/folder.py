@@ -12,13 +12,11 @@ from studyflow.backup.archive import Advance, ArchiveWriter, is_inside
 from studyflow.backup.manifest import Member
 from studyflow.executors.local.attempt import LockState, lock_state
 from studyflow.executors.local.files import CHECKPOINTS
+from studyflow.executors.local.study_folder import OPEN, TRIALS
+from studyflow.settings import RUNNER_LOCK
 
 WORK: Final = ".studyflow-work-"
 """How the folders begin that backups and restores work in, wherever they are."""
-
-_RUNNER_LOCK: Final = "runner.lock"
-_TRIALS: Final = "trials"
-_OPEN: Final = "open"
 
 
 def add_folder(
@@ -111,15 +109,15 @@ def is_of_living(root: Path, path: Path) -> bool:
         path: Something below it.
     """
     parts = path.relative_to(root).parts
-    if len(parts) < 2 or (parts[1] == _TRIALS and parts[3:4] == (CHECKPOINTS,)):
+    if len(parts) < 2 or (parts[1] == TRIALS and parts[3:4] == (CHECKPOINTS,)):
         return False  # checkpoints are a script's: it goes on from them, whatever their names
-    if parts[1] == _RUNNER_LOCK or (parts[1] == _TRIALS and path.name.startswith(".")):
+    if parts[1] == RUNNER_LOCK or (parts[1] == TRIALS and path.name.startswith(".")):
         return True
-    if len(parts) == 4 and parts[1] == _TRIALS:
+    if len(parts) == 4 and parts[1] == TRIALS:
         return lock_state(path) is LockState.HELD
-    if len(parts) == 3 and parts[1] == _OPEN:
+    if len(parts) == 3 and parts[1] == OPEN:
         number, _, attempt = path.name.partition("-")
-        folder = root / parts[0] / _TRIALS / number / f"attempt-{attempt}"
+        folder = root / parts[0] / TRIALS / number / f"attempt-{attempt}"
         return lock_state(folder) is not LockState.FREE
     return False
 
@@ -132,7 +130,7 @@ def running_attempts(root: Path) -> list[Path]:
     """
     return sorted(
         folder
-        for folder in root.glob(f"*/{_TRIALS}/*/attempt-*")
+        for folder in root.glob(f"*/{TRIALS}/*/attempt-*")
         if lock_state(folder) is LockState.HELD
     )
 
@@ -144,4 +142,4 @@ def held_runner_locks(root: Path, is_held: Callable[[Path], bool]) -> list[Path]
         root: The folder of all studies on this machine.
         is_held: Tells of a lock whether a process holds it.
     """
-    return sorted(lock for lock in root.glob(f"*/{_RUNNER_LOCK}") if is_held(lock))
+    return sorted(lock for lock in root.glob(f"*/{RUNNER_LOCK}") if is_held(lock))

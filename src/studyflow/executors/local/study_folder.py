@@ -28,13 +28,17 @@ from studyflow.trial.user_files import read_piece
 
 logger = logging.getLogger(__name__)
 
+OPEN: Final = "open"
+"""Folder of a study with an entry for each attempt that is submitted and not forgotten."""
+
+TRIALS: Final = "trials"
+"""Folder of a study with a folder for each trial."""
+
 ID_LIMIT_BYTES: Final = 100
 """More than the number of a folder has."""
 
 _ID: Final = "place"
 _KEYS: Final = "keys.json"
-_OPEN: Final = "open"
-_TRIALS: Final = "trials"
 
 
 def site_of(root: Path) -> str | None:
@@ -93,7 +97,7 @@ class StudyFolder:
 
     def trial(self, number: int) -> Path:
         """Return the folder of a trial."""
-        return self.root / _TRIALS / str(number)
+        return self.root / TRIALS / str(number)
 
     def attempt(self, attempt: AttemptId) -> Path:
         """Return the folder of an attempt."""
@@ -126,7 +130,7 @@ class StudyFolder:
             OSError: The disk does not answer.
         """
         found = set()
-        for entry in os.scandir(self.root / _OPEN):
+        for entry in os.scandir(self.root / OPEN):
             number, _, attempt = entry.name.partition("-")
             if number.isdecimal() and attempt.isdecimal():
                 found.add(AttemptId(int(number), int(attempt)))
@@ -186,7 +190,7 @@ class StudyFolder:
         replace_file(self.root / _ID, folder_id)  # a folder has one runner at a time
 
     def _entry(self, attempt: AttemptId) -> Path:
-        return self.root / _OPEN / str(attempt)
+        return self.root / OPEN / str(attempt)
 
     def _unsealed_attempts(self) -> list[AttemptId]:
         """Return the attempts that an earlier version of studyflow has launched."""
@@ -198,11 +202,11 @@ class StudyFolder:
 
     def _attempts(self) -> Iterator[AttemptId]:
         """Yield every attempt that has a folder."""
-        for folder in (self.root / _TRIALS).glob("*/attempt-*"):
+        for folder in (self.root / TRIALS).glob("*/attempt-*"):
             number, attempt = folder.parent.name, folder.name.removeprefix("attempt-")
             if number.isdecimal() and attempt.isdecimal():
                 yield AttemptId(int(number), int(attempt))
 
     def _make_folders(self) -> None:
-        for name in (_OPEN, _TRIALS):
+        for name in (OPEN, TRIALS):
             make_folder(self.root / name)
