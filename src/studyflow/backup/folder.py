@@ -133,13 +133,3 @@ def running_attempts(root: Path) -> list[Path]:
         for folder in root.glob(f"*/{TRIALS}/*/attempt-*")
         if lock_state(folder) is LockState.HELD
     )
-
-
-def held_runner_locks(root: Path, is_held: Callable[[Path], bool]) -> list[Path]:
-    """Return the locks that runners hold on this machine.
-
-    Args:
-        root: The folder of all studies on this machine.
-        is_held: Tells of a lock whether a process holds it.
-    """
-    return sorted(lock for lock in root.glob(f"*/{RUNNER_LOCK}") if is_held(lock))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from studyflow.backup.folder import held_runner_locks, running_attempts
+from studyflow.backup.folder import running_attempts
 from studyflow.backup.places import Place
 from studyflow.backup.postgres import other_sessions
 from studyflow.errors import BackupUnavailable
 from studyflow.runner_lock import is_held, read_holder
 from studyflow.servers.announced import running_pid
+from studyflow.settings import RUNNER_LOCK
 
 
 def refuse_used(home: Path, databases: list[Place]) -> None:
@@ -35,9 +36,10 @@ def refuse_used(home: Path, databases: list[Place]) -> None:
 
 def _here(home: Path) -> Iterator[str]:
     root = home / "studies"
-    for lock in held_runner_locks(root, is_held):
-        who = read_holder(lock) or "another process"
-        yield f"a runner of the study in {lock.parent.name} ({who})"
+    for lock in sorted(root.glob(f"*/{RUNNER_LOCK}")):
+        if is_held(lock):
+            who = read_holder(lock) or "another process"
+            yield f"a runner of the study in {lock.parent.name} ({who})"
     for folder in running_attempts(root):
         yield f"the script of {folder.relative_to(root)}"
     pid = running_pid(home)
