@@ -32,7 +32,10 @@ def places_of(place: Place) -> Places:
 
 
 def run_to_the_middle(place: Place, archive: Path) -> dict[int, TrialRecord]:
-    """Back up a study while it runs, let it run on and kill it; return what was finished."""
+    """Back up a study while it runs, let it run on and kill it; return what was finished.
+
+    No script of it runs then: a restore refuses to replace their files.
+    """
     runner = place.start()
     wait_until(lambda: place.n_ended() >= 2, runner)
     before = {r.number: r for r in place.records() if r.state.is_finished}
@@ -41,13 +44,10 @@ def run_to_the_middle(place: Place, archive: Path) -> dict[int, TrialRecord]:
     wait_until(lambda: place.n_folders() >= 5, runner)
     runner.send_signal(signal.SIGKILL)
     runner.wait()
-    return before
-
-
-def wait_for_scripts(place: Place) -> None:
-    """Wait until no script runs: a restore refuses to replace their files."""
+    assert before
     for process in place.processes():
         process.wait(30)
+    return before
 
 
 def kept(place: Place, before: dict[int, TrialRecord]) -> bool:
@@ -59,6 +59,14 @@ def kept(place: Place, before: dict[int, TrialRecord]) -> bool:
     )
 
 
+def check_goes_on(place: Place, before: dict[int, TrialRecord]) -> None:
+    """Check that a restored study comes to its end and keeps what was finished."""
+    assert kept(place, before)
+    place.run_to_end()
+    assert kept(place, before)
+    place.check_whole(is_restored=True)
+
+
 @pytest.mark.parametrize("scheme", ["journal", "sqlite"])
 def test_a_study_whose_files_are_lost_goes_on_from_its_backup(
     scheme: str, tmp_path: Path, new_place: Callable[..., Place]
@@ -66,17 +74,12 @@ def test_a_study_whose_files_are_lost_goes_on_from_its_backup(
     url = f"{scheme}:///{tmp_path / 'home' / f'studies.{scheme}'}"
     place, archive = new_place(storage_url=url), tmp_path / "backup.tar.gz"
     before = run_to_the_middle(place, archive)
-    assert before
-    wait_for_scripts(place)
     shutil.rmtree(place.home)
 
     restore(archive, places_of(place), replace=False, tell=lambda _: None)
 
-    assert kept(place, before)
     assert "secret" not in place.log
-    place.run_to_end()
-    assert kept(place, before)
-    place.check_whole(is_restored=True)
+    check_goes_on(place, before)
 
 
 def test_a_study_whose_database_is_dropped_goes_on_from_its_backup(
@@ -86,8 +89,6 @@ def test_a_study_whose_database_is_dropped_goes_on_from_its_backup(
     url = create_database(server.url, str(tmp_path))
     place, archive = new_place(storage_url=url), tmp_path / "backup.tar.gz"
     before = run_to_the_middle(place, archive)
-    assert before
-    wait_for_scripts(place)
     name = url.rpartition("/")[2]
     with psycopg.connect(f"{server.url}/postgres", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -99,10 +100,7 @@ def test_a_study_whose_database_is_dropped_goes_on_from_its_backup(
 
     restore(archive, places_of(place), replace=True, tell=lambda _: None)
 
-    assert kept(place, before)
-    place.run_to_end()
-    assert kept(place, before)
-    place.check_whole(is_restored=True)
+    check_goes_on(place, before)
 
 
 def test_a_restore_of_a_database_in_use_changes_nothing(
