@@ -45,8 +45,9 @@ def run_to_the_middle(place: Place, archive: Path) -> dict[int, TrialRecord]:
     runner.send_signal(signal.SIGKILL)
     runner.wait()
     assert before
-    for process in place.processes():
-        process.wait(30)
+    while running := place.processes():  # a script may begin while others are awaited
+        for process in running:
+            process.wait(30)
     return before
 
 
