@@ -50,6 +50,8 @@ def read_scalar(tag: str, text: str) -> bool | int | float | str | None:
         return text.lower() == "true"
     if tag == INT:
         # int() with base 0 refuses leading zeros, which core numbers may have.
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        number = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        str(number)  # of 0o and 0x too, refuse what Python refuses to write out in a message
+        return number
     lower = text.lower()
     return float(lower.replace(".", "") if lower.endswith(("inf", "nan")) else lower)

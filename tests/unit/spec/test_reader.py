@@ -107,6 +107,16 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
     assert type(result) is type(value)
 
 
+@pytest.mark.parametrize("text", ["9" * 5000, "0x" + "f" * 5000, "0o" + "7" * 5000])
+def test_a_whole_number_of_thousands_of_digits_is_refused_in_every_notation(
+    text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"{STUDY}fixed:\n  x: {text}\n")
+
+    assert "fixed.x: must be written as int, but it is " in only_problem(path)
+
+
 def test_aliases_stand_for_their_value() -> None:
     spec = read(STUDY.replace("lr: {", "lr: &lr {").replace("budget:", "  lr2: *lr\nbudget:"))
 
