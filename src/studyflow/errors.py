@@ -104,10 +104,16 @@ class PlatformError(StudyflowError):
         *,
         problems: tuple[str, ...] = (),
         hint: str | None = None,
-        code: Code | None = None,
+        code: ReasonCode | None = None,
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.problems = problems
+
+    @property
+    def whole_reason(self) -> Reason:
+        """Why it was raised, with every problem in the message."""
+        message = f"{self.message} {'; '.join(self.problems)}".rstrip()
+        return Reason(self.code, message, self.hint)
 
     def __str__(self) -> str:
         return "\n".join((super().__str__(), *self.problems))

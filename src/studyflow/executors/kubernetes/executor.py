@@ -174,7 +174,7 @@ class KubernetesExecutor(FormerNames):
         try:
             platform = self._platform()
         except PlatformError as error:
-            raise ExecutorBlocked.because(error.reason) from error
+            raise ExecutorBlocked.because(error.whole_reason) from error
         manifest = build_job(
             self._spec,
             trial,

@@ -58,8 +58,7 @@ def _policy(settings: Settings) -> tuple[Finding, ...]:
     try:
         platform = read_platform(settings.platform)
     except PlatformError as error:
-        where = "; ".join(error.problems)
-        message = f"{error.message} {where}".rstrip()
+        message = error.whole_reason.message
         return (Finding(error.code, Level.PROBLEM, "platform", message, error.hint),)
     source = (
         f"{PLATFORM_VARIABLE} names no file, so the defaults hold."

@@ -308,11 +308,14 @@ def test_what_the_platform_allows_is_looked_up_before_each_attempt(rig: Rig) -> 
     assert caught.value.reason.code is Code.PLATFORM_FORBIDS
 
     def unreadable() -> Platform:
-        raise PlatformError("Cannot read the platform's file.", hint="mount it.")
+        raise PlatformError(
+            "Cannot read the platform's file.", problems=("line 1", "line 2"), hint="mount it."
+        )
 
     with pytest.raises(ExecutorBlocked, match="Cannot read the platform's file") as caught:
         rig.runner(a_spec(), platform=unreadable).executor.submit(a_trial(2))
     assert caught.value.reason.code is Code.PLATFORM_WRONG
+    assert caught.value.message.endswith("file. line 1; line 2")
 
 
 def test_a_trial_of_another_study_is_refused(rig: Rig) -> None:
