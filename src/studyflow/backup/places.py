@@ -123,6 +123,8 @@ def _database(part: Part, url: str) -> Place | None:
 
 def _folder(address: str) -> Path | None:
     """Return the folder at a path or `file://` address; `None` for another store."""
+    if "://" not in address and not address.startswith("file:"):
+        return Path(address).absolute()  # whatever characters it holds
     parts = urlsplit(address)
     if parts.scheme not in ("", "file"):
         return None

@@ -77,6 +77,16 @@ def test_an_object_store_is_left_out() -> None:
     assert places.left_out[Part.ARTIFACTS] == "the store s3:// is backed up by itself"
 
 
+def test_a_folder_is_taken_as_it_is_written() -> None:
+    home = Path("/data/team#1/.studyflow")
+
+    places = find_places(Settings.resolve(home=home, environment={}))
+
+    artifacts = places.place(Part.ARTIFACTS)
+    assert artifacts is not None
+    assert artifacts.path == home / "mlartifacts"
+
+
 def test_artifacts_lie_beside_an_embedded_database() -> None:
     places = find_places(settings(MLFLOW_TRACKING_URI="sqlite:////data/mlflow.db"))
 
