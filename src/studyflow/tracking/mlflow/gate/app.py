@@ -37,12 +37,14 @@ def create_app() -> Any:
             "The app `studyflow` runs under uvicorn only, MLflow's default server.",
             hint="leave out --gunicorn-opts and --waitress-opts.",
         )
-    os.environ[CONFIG_VARIABLE] = str(write_config(os.environ))
+    config = write_config(os.environ)
+    os.environ[CONFIG_VARIABLE] = str(config)
     # A route that MLflow has no rule for is refused to people, too.
     os.environ.setdefault("MLFLOW_BASIC_AUTH_FAIL_CLOSED", "true")
-    from mlflow.server import auth
+    from mlflow.server import auth  # reads the file, once
     from mlflow.server.handlers import STATIC_PREFIX_ENV_VAR
 
+    config.unlink()  # the database's password is in it
     inner = auth.create_app()
     ensure_runner(settings)
     return Gate(
