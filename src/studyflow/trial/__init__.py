@@ -1,11 +1,13 @@
 """What passes between a runner and a trial, and what a study knows of a trial.
 
-causes.py      why an attempt ends, and what follows
-documents.py   `Trial`, to the training script; `Outcome`, back from it; the points that it reports
-launchers.py   what launchers of distributed training set, and which process a script is
-record.py      a trial as the storage has it
-seals.py       tells what an attempt wrote from what another process put in its place
-user_files.py  reads files that a script made or could have replaced
+causes.py         why an attempt ends, and what follows
+documents.py      `Trial`, to the training script; `Outcome`, back from it
+fields.py         reads what such documents hold, and trusts none of it
+metric_points.py  what a script reports while it trains
+launchers.py      what launchers of distributed training set, and which process a script is
+record.py         a trial as the storage has it
+seals.py          tells what an attempt wrote from what another process put in its place
+user_files.py     reads files that a script made or could have replaced
 
 Standard library only: this package is part of every trial image.
 """
@@ -14,22 +16,20 @@ from studyflow.reasons import Cause, Consequence
 from studyflow.trial.causes import MISTAKES, code_of, memory_cause
 from studyflow.trial.documents import (
     ATTEMPT_TAG,
-    BEGINNING_BYTES,
     HINT_LIMIT_CHARS,
     MESSAGE_LIMIT_CHARS,
-    NAME_LIMIT_CHARS,
     OUTCOME_LIMIT_BYTES,
     TRIAL_RUN_TAG,
     TRIAL_VARIABLE,
     UNWRITTEN,
-    MetricPoint,
     Outcome,
-    ParamValue,
     TrackingRef,
     Trial,
     is_sealed_outcome,
 )
+from studyflow.trial.fields import BEGINNING_BYTES, NAME_LIMIT_CHARS, ParamValue
 from studyflow.trial.launchers import SILENCE
+from studyflow.trial.metric_points import MetricPoint
 
 __all__ = [
     "ATTEMPT_TAG",

@@ -3,8 +3,7 @@
 A `Trial` travels to the training script as JSON in one environment variable; an `Outcome` comes
 back as a small JSON file (on Kubernetes: the termination message). Both carry a version: readers
 refuse one they do not know, and pass over fields they do not know, so optional ones may be added.
-Everything read here comes from user code and is not trusted: size, depth, types and names are
-checked.
+Everything read here comes from user code and is not trusted (`fields.py`).
 
 Standard library only: this module is part of every trial image.
 """
@@ -12,7 +11,6 @@ Standard library only: this module is part of every trial image.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -21,14 +19,26 @@ from studyflow.errors import DocumentError
 from studyflow.reasons import Cause, Code, Reason, ReasonCode
 from studyflow.trial.causes import code_of
 from studyflow.trial.checkpoint_folders import CheckpointFolders
+from studyflow.trial.fields import (
+    DOCUMENT_VERSION,
+    ParamValue,
+    decode_float,
+    encode_float,
+    metric_name,
+    optional,
+    read_object,
+    scalars,
+    storable,
+    typed,
+    unique_keys,
+    valid_key,
+    with_beginning,
+)
 from studyflow.trial.former_names import former_arguments
-from studyflow.trial.seals import has_seal, is_seal, seal_of, sealed
+from studyflow.trial.seals import has_seal, sealed
 
 TRIAL_VARIABLE: Final = "STUDYFLOW_TRIAL"
 """Environment variable that holds the `Trial` as JSON."""
-
-DOCUMENT_VERSION: Final = 1
-"""Version written into both documents; readers accept this one and every older one they know."""
 
 OUTCOME_LIMIT_BYTES: Final = 4096
 """Longest outcome document: the size of a Kubernetes termination message."""
@@ -38,12 +48,6 @@ MESSAGE_LIMIT_CHARS: Final = 1000
 
 HINT_LIMIT_CHARS: Final = 400
 """Longest `Outcome.hint`; longer ones are cut."""
-
-BEGINNING_BYTES: Final = 60
-"""How much of a refused outcome its message shows."""
-
-NAME_LIMIT_CHARS: Final = 250
-"""Longest metric name: MLflow's limit for a key."""
 
 UNWRITTEN: Final = "An outcome could not be written: "
 """How a mark begins that stands where an outcome could not be written: a file's text, or a link's
@@ -55,8 +59,8 @@ TRIAL_RUN_TAG: Final = "studyflow.trial_run"
 ATTEMPT_TAG: Final = "studyflow.attempt"
 """Tag of MLflow runs: number of the attempt that logs, or logged last."""
 
-ParamValue = bool | int | float | str | None
-"""What one parameter can be: a JSON scalar."""
+_OUTCOME: Final = "outcome"
+"""What is sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,30 +155,30 @@ class Trial:
             DocumentError: The text is not such a document, or of a version unknown here.
         """
         try:
-            document = _read_object(text, "trial")
+            document = read_object(text, "trial")
         except DocumentError as error:
-            raise _with_beginning(error, text.encode(errors="replace")) from error.__cause__
+            raise with_beginning(error, text.encode(errors="replace")) from error.__cause__
         try:
             tracking = document.get("tracking")
             return cls(
-                study=_typed(document, "study", str),
-                number=_typed(document, "number", int),
-                attempt=_typed(document, "attempt", int),
-                params=_scalars(_typed(document, "params", dict)),
-                budget=_optional(document, "budget", int),
-                metrics=tuple(_metric_name(name) for name in document.get("metrics", ())),
-                outcome_path=_optional(document, "outcome_path", str),
-                metrics_path=_optional(document, "metrics_path", str),
-                artifact_dir=_optional(document, "artifact_dir", str),
-                checkpoint_dir=_optional(document, "checkpoint_dir", str),
-                stop_path=_optional(document, "stop_path", str),
+                study=typed(document, "study", str),
+                number=typed(document, "number", int),
+                attempt=typed(document, "attempt", int),
+                params=scalars(typed(document, "params", dict)),
+                budget=optional(document, "budget", int),
+                metrics=tuple(metric_name(name) for name in document.get("metrics", ())),
+                outcome_path=optional(document, "outcome_path", str),
+                metrics_path=optional(document, "metrics_path", str),
+                artifact_dir=optional(document, "artifact_dir", str),
+                checkpoint_dir=optional(document, "checkpoint_dir", str),
+                stop_path=optional(document, "stop_path", str),
                 tracking=None
                 if tracking is None
                 else TrackingRef(
-                    uri=_typed(tracking, "uri", str), run_id=_typed(tracking, "run_id", str)
+                    uri=typed(tracking, "uri", str), run_id=typed(tracking, "run_id", str)
                 ),
                 checkpoints=_checkpoint_folders(document.get("checkpoints")),
-                key=_key(_optional(document, "key", str)),
+                key=valid_key(optional(document, "key", str)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DocumentError(f"The trial document is malformed: {error!r}.") from error
@@ -247,7 +251,7 @@ class Outcome:
                 "number": self.number,
                 "attempt": self.attempt,
                 "cause": self.cause.value,
-                "metrics": {name: _encode_float(v) for name, v in self.metrics.items()},
+                "metrics": {name: encode_float(v) for name, v in self.metrics.items()},
                 "message": message,
                 # Absent when there is none: documents stay as they were before these fields.
                 **({"hint": shown} if shown else {}),
@@ -278,7 +282,7 @@ class Outcome:
         try:
             return cls._read(raw)
         except DocumentError as error:
-            raise _with_beginning(error, raw) from error.__cause__
+            raise with_beginning(error, raw) from error.__cause__
 
     @classmethod
     def _read(cls, raw: bytes) -> Outcome:
@@ -291,24 +295,24 @@ class Outcome:
             decoded = raw.decode()
         except UnicodeDecodeError as error:
             raise DocumentError("The outcome document is not UTF-8.") from error
-        document = _read_object(decoded, "outcome")
+        document = read_object(decoded, "outcome")
         try:
-            cause = Cause(_typed(document, "cause", str))
+            cause = Cause(typed(document, "cause", str))
         except (KeyError, ValueError, TypeError) as error:
             raise DocumentError(
                 f"The outcome document names no known cause: {str(error)[:100]}."
             ) from error
         try:
-            metrics = _typed(document, "metrics", dict)
+            metrics = typed(document, "metrics", dict)
             return cls(
-                study=_typed(document, "study", str),
-                number=_typed(document, "number", int),
-                attempt=_typed(document, "attempt", int),
+                study=typed(document, "study", str),
+                number=typed(document, "number", int),
+                attempt=typed(document, "attempt", int),
                 cause=cause,
-                metrics={_metric_name(k): _decode_float(v) for k, v in metrics.items()},
-                message=_storable(str(document.get("message", ""))[:MESSAGE_LIMIT_CHARS]),
-                hint=_storable(str(document.get("hint") or "")[:HINT_LIMIT_CHARS]) or None,
-                stopped="stopped" in document and _typed(document, "stopped", bool),
+                metrics={metric_name(k): decode_float(v) for k, v in metrics.items()},
+                message=storable(str(document.get("message", ""))[:MESSAGE_LIMIT_CHARS]),
+                hint=storable(str(document.get("hint") or "")[:HINT_LIMIT_CHARS]) or None,
+                stopped="stopped" in document and typed(document, "stopped", bool),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DocumentError(f"The outcome document is malformed: {error!r:.100}.") from error
@@ -317,187 +321,19 @@ class Outcome:
 def is_sealed_outcome(raw: bytes, key: str) -> bool:
     """Return whether an outcome document is one that the attempt of a key wrote."""
     try:
-        return has_seal(json.loads(raw, object_pairs_hook=_unique_keys), key, _OUTCOME)
+        return has_seal(json.loads(raw, object_pairs_hook=unique_keys), key, _OUTCOME)
     except (ValueError, RecursionError):
         return False
-
-
-@dataclass(frozen=True, slots=True)
-class MetricPoint:
-    """One value of one metric while a trial trains."""
-
-    name: str
-    step: int
-    value: float
-    timestamp_ms: int
-    """Milliseconds since the epoch, UTC: part of a point's identity in MLflow, so that sending it
-    twice stores it once."""
-
-    def to_json(self, key: str | None = None) -> str:
-        """Return the point as one line of a metrics file, without the line end.
-
-        Args:
-            key: The attempt's, for the line's seal; `None` for one without.
-        """
-        values = [self.name, self.step, _encode_float(self.value), self.timestamp_ms]
-        if key is not None:
-            values.append(seal_of(key, _METRIC, self.to_json()))
-        return json.dumps(values, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, line: str) -> MetricPoint:
-        """Return the point written by `to_json`, with a seal or without.
-
-        Raises:
-            DocumentError: The line is something else, such as one torn by a kill.
-        """
-        return cls._read(line)[0]
-
-    @classmethod
-    def from_sealed(cls, line: str, key: str | None) -> MetricPoint | None:
-        """Return the point if the attempt of a key wrote the line, else `None`.
-
-        Args:
-            line: The line.
-            key: The attempt's; `None` to take any line.
-
-        Raises:
-            DocumentError: The line is something else, such as one torn by a kill.
-        """
-        point, seal = cls._read(line)
-        is_own = key is None or is_seal(seal, key, _METRIC, point.to_json())
-        return point if is_own else None
-
-    @classmethod
-    def _read(cls, line: str) -> tuple[MetricPoint, object]:
-        """Return the point of a line, and what stands where its seal belongs."""
-        try:
-            name, step, value, timestamp_ms, *seals = json.loads(line)
-            if len(seals) > 1:
-                raise ValueError("more values than a point has")
-            point = cls(
-                _metric_name(name), _int64(step), _decode_float(value), _int64(timestamp_ms)
-            )
-            return point, next(iter(seals), None)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise DocumentError(f"Not a line of a metrics file: {line[:60]!r}.") from error
-
-
-_OUTCOME: Final = "outcome"
-_METRIC: Final = "metric"
-"""What is sealed."""
-
-_FLOAT_NAMES: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-
-
-def _encode_float(value: float) -> float | str:
-    """Return a JSON value for any float: JSON itself has no NaN and no infinities."""
-    if math.isnan(value):
-        return "nan"
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return float(value)
-
-
-def _decode_float(value: Any) -> float:
-    if isinstance(value, str):
-        if value not in _FLOAT_NAMES:
-            raise ValueError(f"not a number: {value[:40]!r}")
-        return _FLOAT_NAMES[value]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"not a number: {str(value)[:40]!r}")
-    try:
-        return float(value)
-    except OverflowError:  # Only a whole number can be this long; JSON's 1e999 is read as infinity.
-        return math.inf if value > 0 else -math.inf
-
-
-def _metric_name(name: Any) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT_CHARS:
-        raise ValueError(
-            f"a metric's name has 1 to {NAME_LIMIT_CHARS} characters: {str(name)[:40]!r}"
-        )
-    if _storable(name) != name:
-        raise ValueError(f"a metric's name holds only characters that can be stored: {name[:40]!r}")
-    return name
-
-
-def _storable(text: str) -> str:
-    """Return the text without what PostgreSQL (NUL) and UTF-8 (half surrogate pairs) refuse."""
-    return text.replace("\0", "?").encode(errors="replace").decode()
-
-
-def _int64(value: Any) -> int:
-    """Return the value if it is a whole number that databases can store."""
-    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
-        raise ValueError(f"not a whole number of 64 bits: {str(value)[:40]!r}")
-    return value
-
-
-def _key(text: str | None) -> str | None:
-    """Return the key of an attempt if it can be one."""
-    if text is not None and not 0 < len(bytes.fromhex(text)) <= 64:
-        raise ValueError("a key has 1 to 64 bytes in hexadecimal")
-    return text
-
-
-def _scalars(params: Mapping[str, Any]) -> dict[str, ParamValue]:
-    for name, value in params.items():
-        if not isinstance(value, bool | int | float | str | None):
-            raise TypeError(f"{name[:40]} must be a JSON scalar, not {type(value).__name__}")
-    return dict(params)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a key stands twice")
-    return document
-
-
-def _read_object(text: str, what: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(f"The {what} document is not JSON ({str(error)[:100]}).") from error
-    if not isinstance(document, dict):
-        raise DocumentError(f"The {what} document is not a JSON object.")
-    version = document.get("version")
-    if type(version) is not int or version != DOCUMENT_VERSION:  # `true` equals 1 in Python
-        raise DocumentError(
-            f"The {what} document is of version {str(version)[:20]!r}; "
-            f"this studyflow reads version {DOCUMENT_VERSION}.",
-            hint="install the same studyflow in the trial's environment and beside the runner.",
-        )
-    return document
-
-
-def _with_beginning(error: DocumentError, raw: bytes) -> DocumentError:
-    beginning = raw[:BEGINNING_BYTES].decode(errors="replace")
-    return DocumentError(f"{error.message} It begins {beginning!r}.", hint=error.hint)
-
-
-def _typed(document: Any, key: str, kind: type[Any]) -> Any:
-    if not isinstance(document, Mapping):
-        raise TypeError(f"{key} must stand in an object, not {type(document).__name__}")
-    value = document[key]
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"{key} must be {kind.__name__}, not {type(value).__name__}")
-    return value
 
 
 def _checkpoint_folders(document: Any) -> CheckpointFolders | None:
     if document is None:
         return None
-    retired = _typed(document, "retired", list)
+    retired = typed(document, "retired", list)
     if not all(isinstance(path, str) for path in retired):
         raise TypeError("checkpoints.retired must hold paths")
     return CheckpointFolders(
-        own=_typed(document, "own", str),
-        trial=_typed(document, "trial", str),
+        own=typed(document, "own", str),
+        trial=typed(document, "trial", str),
         retired=tuple(retired),
     )
-
-
-def _optional(document: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
-    return None if document.get(key) is None else _typed(document, key, kind)

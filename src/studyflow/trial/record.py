@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from studyflow.reasons import Cause, Reason, ReasonCode
 from studyflow.trial.causes import code_of
-from studyflow.trial.documents import ParamValue
+from studyflow.trial.fields import ParamValue
 
 
 class TrialState(enum.StrEnum):
