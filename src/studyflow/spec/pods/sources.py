@@ -27,14 +27,17 @@ SECRET: Final = allowed_name("Secret", "secrets")
 
 CONFIG_MAP_KEY: Final = mapping({"name": text, "key": text, "optional": flag}, "a ConfigMap's key")
 
-_HARMLESS_FIELD: Final = re.compile(
-    r"(metadata\.(name|namespace|uid|labels|annotations|labels\['[^']+'\]|annotations\['[^']+'\])"
-    r"|status\.podIPs?)\Z"
+HARMLESS_FIELD: Final = (
+    r"metadata\.(name|namespace|uid|labels|annotations|labels\['[^']+'\]|annotations\['[^']+'\])"
+    r"|status\.podIPs?"
 )
+"""Pattern of the fields that a trial may learn of its pod; the admission policy has the same."""
+
+_HARMLESS_FIELD: Final = re.compile(HARMLESS_FIELD)
 
 
 def _field_path(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:  # noqa: ARG001
-    if not isinstance(value, str) or _HARMLESS_FIELD.match(value) is None:
+    if not isinstance(value, str) or _HARMLESS_FIELD.fullmatch(value) is None:
         yield refuse(
             path,
             "a trial must learn of its pod only name, namespace, uid, labels, annotations and "

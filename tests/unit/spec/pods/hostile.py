@@ -436,6 +436,16 @@ HOSTILE: Final[dict[str, tuple[Kubernetes, str]]] = {
         variable(valueFrom={"fieldRef": {"fieldPath": "status.hostIP"}}),
         f"{_C}.env[0].valueFrom.fieldRef.fieldPath",
     ),
+    "a field that goes on behind its index": (
+        variable(valueFrom={"fieldRef": {"fieldPath": "metadata.labels['a'].spec[nodeName]"}}),
+        f"{_C}.env[0].valueFrom.fieldRef.fieldPath",
+    ),
+    "an index of a field that has none": (
+        volume(
+            downwardAPI={"items": [{"path": "n", "fieldRef": {"fieldPath": "metadata.uid[0]"}}]}
+        ),
+        f"{_T}.spec.volumes[0].downwardAPI.items[0].fieldRef.fieldPath",
+    ),
     "a variable from a file of the node": (
         variable(valueFrom={"fileKeyRef": {"path": "x"}}),
         f"{_C}.env[0].valueFrom.fileKeyRef",

@@ -17,6 +17,7 @@ from studyflow.executors.kubernetes.names import COMMON_LABELS
 from studyflow.spec.pods.metadata import ORDER_DOMAINS, ORDER_NAMES
 from studyflow.spec.pods.ours import CONTAINER, TERMINATION_PATH
 from studyflow.spec.pods.security import SAFE_SYSCTLS, SELINUX_TYPES
+from studyflow.spec.pods.sources import HARMLESS_FIELD
 from studyflow.spec.pods.volumes import VOLUME_KINDS
 from studyflow.trial import TRIAL_VARIABLE
 
@@ -25,9 +26,7 @@ _ORDERS: Final = literal(
     r"|^(container\.)?(apparmor|seccomp)\.security\."
 )
 
-_FIELD: Final = literal(
-    r"^(metadata\.(name|namespace|uid|labels|annotations)(\[.*\])?|status\.podIPs?)$"
-)
+_FIELD: Final = literal(f"^({HARMLESS_FIELD})$")
 
 VARIABLES: Final[Mapping[str, str]] = {
     "pod": "object.spec",
