@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from studyflow.errors import TrackingError
 from studyflow.tracking.mlflow.client import ALREADY_EXISTS, Accepting, Connection
+from studyflow.tracking.mlflow.search import all_pages
 from studyflow.tracking.model_digest import differences, digest_of, digests_in, listed
 
 ARTIFACT_TAG: Final = "studyflow.artifact"
@@ -31,6 +32,9 @@ DIGEST_TAG: Final = "studyflow.digest"
 
 FILES_TAG: Final = "studyflow.files"
 """Tag of a version: SHA-256 of each of its files, if they are not too many."""
+
+PAGE_SIZE: Final = 1000
+"""Model versions that MLflow is asked for at once."""
 
 _NO_MODELS: Final = frozenset(
     (
@@ -189,7 +193,7 @@ class ModelRegistry:
         """
         found = []
         with self._mlflow.client() as client:
-            for version in client.search_model_versions(""):
+            for version in _versions(client, ""):
                 if version.tags.get("studyflow.study") != study or ARTIFACT_TAG not in version.tags:
                     continue
                 # A search does not say which aliases a version has.
@@ -202,10 +206,17 @@ class ModelRegistry:
         return tuple(found)
 
     def _existing(self, client: Any, run_id: str, artifact: str, name: str) -> Any:
-        for version in client.search_model_versions(f"run_id = '{run_id}'"):
+        for version in _versions(client, f"run_id = '{run_id}'"):
             if version.name == name and version.tags.get(ARTIFACT_TAG) == artifact:
                 return version
         return None
+
+
+def _versions(client: Any, text: str) -> Iterator[Any]:
+    """Yield all model versions that a filter of MLflow's finds."""
+    yield from all_pages(
+        lambda token: client.search_model_versions(text, max_results=PAGE_SIZE, page_token=token)
+    )
 
 
 def _source(client: Any, run_id: str, artifact: str) -> str:

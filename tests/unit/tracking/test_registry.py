@@ -111,3 +111,26 @@ def test_a_model_that_was_replaced_is_told_from_the_one_that_was_registered(
     client.delete_model_version_tag("m", "1", "studyflow.digest")
     (unknown,) = registry.of_study("demo")
     assert (unknown.problem, unknown.is_sound) == (None, False)
+
+
+@pytest.mark.slow
+def test_a_registry_of_many_versions_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr("studyflow.tracking.registry.PAGE_SIZE", 2)
+    uri = embedded_uri(tmp_path)
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("e", artifact_location=(tmp_path / "files").as_uri())
+    run = client.create_run(experiment).info.run_id
+    for name in "abcde":
+        client.log_text(run, name, f"{name}.pt")
+    registry, tags = ModelRegistry(uri), {"studyflow.study": "demo"}
+
+    for _ in range(2):  # the second time each finds its own version again
+        for name in "abcde":
+            model = {"name": name, "alias": "champion", "description": "", "tags": tags}
+            assert registry.register(run, f"{name}.pt", **model) == "1"  # type: ignore[arg-type]
+
+    assert {model.name for model in registry.of_study("demo")} == set("abcde")

@@ -45,7 +45,7 @@ class RunSearch:
         ]
         if number is not None:
             clauses.append(f"tags.`studyflow.trial` = '{number}'")
-        yield from _all_pages(partial(self._page, [experiment_id], " and ".join(clauses)))
+        yield from all_pages(partial(self._page, [experiment_id], " and ".join(clauses)))
 
     def sent_trials(self, experiment_id: str) -> frozenset[int]:
         """Return the numbers of the trials whose runs in an experiment have everything."""
@@ -92,14 +92,14 @@ class RunSearch:
             experiment_id: The only experiment to search; `None` for all.
         """
         ids = (
-            [str(experiment.experiment_id) for experiment in _all_pages(self._experiments)]
+            [str(experiment.experiment_id) for experiment in all_pages(self._experiments)]
             if experiment_id is None
             else [experiment_id]
         )
         text = " and ".join((*clauses, f"attributes.start_time >= {since_ms}"))
         for first in range(0, len(ids), EXPERIMENTS_PER_SEARCH):
             some = ids[first : first + EXPERIMENTS_PER_SEARCH]
-            yield from _all_pages(partial(self._page, some, text))
+            yield from all_pages(partial(self._page, some, text))
 
     def _experiments(self, token: str | None) -> Any:
         with self._mlflow.client() as client:
@@ -116,7 +116,7 @@ class RunSearch:
             )
 
 
-def _all_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+def all_pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
     """Yield the entries of all pages of an answer, of which `fetch` gets one by its token."""
     token = None
     while True:
