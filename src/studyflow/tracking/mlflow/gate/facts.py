@@ -40,5 +40,5 @@ class Lookup(Protocol):
     def model(self, model_id: str) -> ModelFacts | None:
         """Return a logged model; `None` when there is none."""
 
-    def experiment_name(self, experiment_id: str) -> str:
-        """Return the name of an experiment that has runs."""
+    def experiment_name(self, experiment_id: str) -> str | None:
+        """Return the name of an experiment; `None` when there is none."""

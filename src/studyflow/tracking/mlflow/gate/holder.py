@@ -136,8 +136,19 @@ class Holder:
 
     @property
     def experiment_name(self) -> str:
-        """Name of the experiment of the trial's run."""
-        return self._lookup.experiment_name(self.own.experiment_id)
+        """Name of the experiment of the trial's run.
+
+        Raises:
+            CallRefused: Somebody has removed it since the run was looked up.
+        """
+        name = self._lookup.experiment_name(self.own.experiment_id)
+        if name is None:
+            raise CallRefused(
+                f"The experiment {self.own.experiment_id} of trial {self._token.number} is gone.",
+                error_code="RESOURCE_DOES_NOT_EXIST",
+                status=404,
+            )
+        return name
 
     def require_artifact(self, path: str, *, is_written: bool) -> None:
         """Return if a path below the server's folder is of the holder's artifacts.

@@ -40,9 +40,10 @@ class ServerLookup:
             artifact_path=served_path(found.artifact_location),
         )
 
-    def experiment_name(self, experiment_id: str) -> str:
-        """Return the name of an experiment that has runs."""
-        return str(self._found("get_experiment", experiment_id).name)
+    def experiment_name(self, experiment_id: str) -> str | None:
+        """Return the name of an experiment; `None` when there is none."""
+        found = self._found("get_experiment", experiment_id)
+        return None if found is None else str(found.name)
 
     def _found(self, method: str, name: str) -> Any:
         from mlflow.server import handlers

@@ -40,6 +40,7 @@ class Known:
             "m-2": ModelFacts("m-2", "7", "other", "7/models/m-2/artifacts"),
         }
     )
+    is_experiment_gone: bool = False
 
     def run(self, run_id: str) -> RunFacts | None:
         return self.runs.get(run_id)
@@ -47,8 +48,8 @@ class Known:
     def model(self, model_id: str) -> ModelFacts | None:
         return self.models.get(model_id)
 
-    def experiment_name(self, experiment_id: str) -> str:
-        return f"experiment {experiment_id}"
+    def experiment_name(self, experiment_id: str) -> str | None:
+        return None if self.is_experiment_gone else f"experiment {experiment_id}"
 
 
 @pytest.fixture
@@ -170,6 +171,13 @@ def test_a_metric_is_of_no_model_but_its_own(holder: Holder) -> None:
         rules.write_metric({**mine, "model_id": "m-2"}, holder)
     with pytest.raises(CallRefused):
         rules.write_batch({"run_id": "own", "metrics": [{**mine, "run_id": "other"}]}, holder)
+
+
+def test_an_experiment_that_is_gone_is_answered_as_mlflow_does() -> None:
+    with pytest.raises(CallRefused, match="experiment 7 of trial 3 is gone") as refused:
+        rules.read_experiment_by_name({}, Holder(TOKEN, Known(is_experiment_gone=True)))
+
+    assert (refused.value.status, refused.value.error_code) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
 # Models and artifacts
