@@ -84,7 +84,7 @@ def largest_gpu_hours(spec: StudySpec, n_trials: int | None = None) -> float | N
 
 def times(quantity: str, n: int) -> str:
     """Return `n` times an amount as Kubernetes writes it, such as `16Gi` for 4 times `4Gi`."""
-    number = quantity.rstrip("mkKMGTPi")
+    number = quantity.rstrip("numkKMGTPEi")
     unit = quantity[len(number) :]
     product = Decimal(number) * n
     if unit == "m" and product % 1000 == 0:

@@ -82,6 +82,34 @@ def test_a_study_that_exists_is_planned_from_where_it_is() -> None:
     assert plan.gpu_hours == pytest.approx(9.0)
 
 
+def test_a_pod_asks_for_what_all_of_its_containers_ask_for() -> None:
+    def asking(name: str, cpu: str, memory: str, **more: str) -> dict[str, Any]:
+        requests = {"cpu": cpu, "memory": memory}
+        return {"name": name, "image": "x", "resources": {"requests": requests}, **more}
+
+    pod = {
+        "containers": [asking("proxy", "250m", "512Mi")],
+        "initContainers": [
+            asking("native", "250m", "1Gi", restartPolicy="Always"),
+            asking(
+                "before", "750m", "1Gi"
+            ),  # while it runs, only the native sidecar runs beside it
+        ],
+    }
+    trial = {**TRIAL, "kubernetes": {"pod_template": {"spec": pod}}}
+    settings = Settings.resolve(executor="kubernetes", environment={})
+
+    plan = make_plan(spec_with(trial=trial), settings, ())
+
+    assert plan.per_trial == {"cpu": "1", "memory": "3Gi", "nvidia.com/gpu": "2"}
+
+
+def test_amounts_in_every_unit_of_kubernetes_are_multiplied() -> None:
+    assert [times(amount, 2) for amount in ("1E", "2Ei", "500m", "3n", "2e3")] == [
+        "2E", "4Ei", "1", "6n", "4000",
+    ]  # fmt: skip
+
+
 def test_the_command_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
     path = write_study(tmp_path, trial=TRIAL)
     home = tmp_path / "home"

@@ -7,7 +7,7 @@ from typing import Any
 from studyflow.executors.kubernetes.manifest import build_job, with_pod_paths
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
-from studyflow.spec.pods import read_platform
+from studyflow.spec.pods import read_platform, resources
 from studyflow.trial import TrackingRef, Trial
 
 
@@ -46,11 +46,4 @@ def pod_requests(spec: StudySpec, settings: Settings) -> dict[str, str]:
     if spec.trial.image is None:
         gpus = spec.trial.resources.gpu
         return {"gpu": str(gpus)} if gpus else {}
-    pod = first_job(spec, settings)["spec"]["template"]["spec"]
-    requests: dict[str, str] = {}
-    for container in pod["containers"]:
-        requests |= {
-            name: str(amount)
-            for name, amount in container.get("resources", {}).get("requests", {}).items()
-        }
-    return requests
+    return resources.pod_requests(first_job(spec, settings)["spec"]["template"]["spec"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import ROUND_CEILING, Decimal
+from functools import partial
+from typing import Any, Final
 
 from studyflow.spec.pods.ours import CONTAINER
 from studyflow.spec.pods.quantities import amount
@@ -12,6 +13,8 @@ from studyflow.spec.pods.walking import View, forbid
 from studyflow.spec.problems import BrokenRule, Path
 
 Containers = Sequence[Mapping[str, Any]]
+
+_BYTES: Final = ("memory", "ephemeral-storage")
 
 
 def judge_resources(pod: Any, place: Path, fields: Path, view: View) -> Iterator[BrokenRule]:
@@ -43,7 +46,7 @@ def judge_resources(pod: Any, place: Path, fields: Path, view: View) -> Iterator
             )
             yield forbid(path, message, view, setting)
             continue
-        total = _total(beside, before, name)
+        total = _total(beside, before, partial(_asked, name=name))
         if name == "ephemeral-storage":
             total = max(total, _folders(pod.get("volumes")))
         if total > (amount(most) or 0):
@@ -52,10 +55,50 @@ def judge_resources(pod: Any, place: Path, fields: Path, view: View) -> Iterator
             yield forbid(path, message, view, setting)
 
 
+def pod_requests(pod: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a pod asks for over all of its containers, by resource, as the scheduler counts.
+
+    An amount that only one container asks for stays as it is written.
+    """
+    beside, before = _mappings(pod.get("containers")), _mappings(pod.get("initContainers"))
+    asked = [_requested(one) for one in (*beside, *before)]
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(name for one in asked for name in one):
+        written = [one[name] for one in asked if name in one]
+        total = _total(beside, before, partial(_requested_amount, name=name))
+        same = next((text for text in written if amount(text) == total), None)
+        found[name] = same or _quantity(total, name)
+    return found
+
+
+def _requested(container: Mapping[str, Any]) -> dict[str, str]:
+    """Return a container's requests; a limit is one, too, where no request is beside it."""
+    resources = container.get("resources")
+    resources = resources if isinstance(resources, Mapping) else {}
+    given = [resources.get("limits"), resources.get("requests")]
+    return {str(k): str(v) for one in given if isinstance(one, Mapping) for k, v in one.items()}
+
+
+def _requested_amount(container: Mapping[str, Any], name: str) -> Decimal | None:
+    return amount(_requested(container).get(name))
+
+
+def _quantity(total: Decimal, name: str) -> str:
+    """Return an amount as Kubernetes writes it, in the largest unit in which it is whole."""
+    for unit in ("Ti", "Gi", "Mi", "Ki") if name in _BYTES else ():
+        number = total / (amount(f"1{unit}") or 1)
+        if number >= 1 and number == number.to_integral_value():
+            return f"{number:f}".partition(".")[0] + unit
+    if total == total.to_integral_value():
+        return f"{total.to_integral_value():f}"
+    thousandths = (total * 1000).to_integral_value(ROUND_CEILING)
+    return f"{thousandths:f}m"
+
+
 def _shown(total: Decimal, name: str) -> str:
     if total.is_infinite():
         return "a folder without a sizeLimit"
-    if name in ("memory", "ephemeral-storage"):
+    if name in _BYTES:
         return f"{float(total / 1024**3):.6g}Gi"
     return f"{float(total):.6g}"
 
@@ -64,12 +107,15 @@ def _mappings(value: Any) -> Containers:
     return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
 
 
-def _total(beside: Containers, before: Containers, name: str) -> Decimal:
+def _total(
+    beside: Containers, before: Containers, amount_of: Callable[[Mapping[str, Any]], Decimal | None]
+) -> Decimal:
+    """Return an amount over all containers of a pod, as the scheduler counts."""
     sidecars = [one for one in before if one.get("restartPolicy") == "Always"]
-    running = sum((_asked(one, name) or Decimal(0) for one in (*beside, *sidecars)), Decimal(0))
+    running = sum((amount_of(one) or Decimal(0) for one in (*beside, *sidecars)), Decimal(0))
     starting, begun = Decimal(0), Decimal(0)
     for one in before:
-        asked = _asked(one, name) or Decimal(0)
+        asked = amount_of(one) or Decimal(0)
         starting = max(starting, begun + asked)
         if one.get("restartPolicy") == "Always":
             begun += asked
