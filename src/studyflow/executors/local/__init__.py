@@ -10,7 +10,7 @@ this machine can go on where a killed one stopped:
     root/trials/<number>/attempt-<attempt>/
         trial.json     the `Trial` as the script gets it
         launch.json    what runs, on which GPUs, how long
-        lock  pid.json  exit.json  stop.json     see `supervisor.py`
+        lock  pid.json  exit.json  stop.json     see `supervisor/`
         log.txt        standard output and standard error, as they came
         metrics.jsonl  outcome.json  artifacts/  what the script reports, by `studyflow.sdk`
         work/          the script's working folder
@@ -19,7 +19,7 @@ The attempt's folder is made complete under another name and then renamed: that 
 moment when the attempt begins to exist. A small supervisor process runs the script, and the
 kernel's lock on `lock` tells whether it lives; see there for how the process tree is kept together.
 
-What a runner killed at any moment leaves, and who mends it:
+What a runner killed at any moment leaves, and who repairs it:
 
 - before the rename: nothing but a hidden folder; the attempt does not exist;
 - before the supervisor started the script: the attempt is pending, and the next `submit` or `poll`

@@ -101,7 +101,7 @@ class SupervisorStarter:
         timeout = "-" if launch.timeout_seconds is None else repr(float(launch.timeout_seconds))
         log = str(attempt.folder / supervisor.LOG)
         arguments = [
-            *(sys.executable, "-I", "-S", supervisor.__file__, str(attempt.folder)),
+            *(sys.executable, "-I", "-S", supervisor.PROGRAM, str(attempt.folder)),
             *(timeout, repr(float(launch.stop_grace_seconds))),
             *(cgroup or "-", *launch.command),
         ]

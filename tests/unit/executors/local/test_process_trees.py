@@ -21,7 +21,8 @@ from tests.unit.executors.local.bench import (
 )
 
 from studyflow.executors import AttemptId
-from studyflow.executors.local import cgroups, supervisor
+from studyflow.executors.local import cgroups
+from studyflow.executors.local.supervisor.oom_kills import RecentKills
 from studyflow.executors.local.supervisor_handle import collect_children
 from studyflow.testing.executor_contract import Watch
 from studyflow.trial import Cause
@@ -230,12 +231,12 @@ def test_what_the_kernel_killed_long_ago_did_not_end_the_script(
     killed_at: float, ends_at: float, is_recent: bool
 ) -> None:
     now = 0.0
-    kills = supervisor.RecentKills(lambda: 7 + (now >= killed_at), lambda: now)
+    kills = RecentKills(lambda: 7 + (now >= killed_at), lambda: now)
     while now < ends_at:
         now += 1.0
         kills.update()
     assert kills.is_any() is is_recent
-    assert not supervisor.RecentKills(lambda: 7, lambda: now).is_any()
+    assert not RecentKills(lambda: 7, lambda: now).is_any()
 
 
 def test_a_supervisor_told_to_end_ends_the_attempt_as_lost(bench: Bench) -> None:
