@@ -1,4 +1,4 @@
-"""What belongs to one study here: its MLflow, its executor, what to redact, what is shown of it."""
+"""What belongs to one study here: its storage, MLflow, executor, what to redact, its report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from studyflow.servers.announced import running_mlflow_pages
 from studyflow.settings import TOKEN_KEY_VARIABLE, Settings
 from studyflow.spec import StudySpec
 from studyflow.spec.reader import spec_error
-from studyflow.study import Study
+from studyflow.storage import PatientStorage, open_storage, quiet_optuna, storage_errors
+from studyflow.study import Study, find_study, load_records
 from studyflow.tracking import Tracker
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.trial.attempt_files import AttemptFiles
@@ -33,6 +34,8 @@ from studyflow.trial.private_files import make_private_folder, tighten
 from studyflow.trial.record import TrialRecord
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
     from studyflow.tracking.mlflow import MLflowTracker
 
 _log = logging.getLogger(__name__)
@@ -96,6 +99,44 @@ class StudyContext:
         found = secrets_of({**os.environ, **self.spec.trial.env}, addresses)
         withheld = (os.environ.get(name, "") for name in self._runner_secrets)
         return Redactor({*found, *withheld})
+
+    # The storage
+
+    @cached_property
+    def storage(self) -> BaseStorage:
+        """The study's storage as it answers, or does not; made if it is not there yet.
+
+        Raises:
+            StorageUnavailable: It does not answer.
+            StudyError: It is none, or of another version.
+        """
+        quiet_optuna()
+        return open_storage(self.settings.storage_url)
+
+    def open_storage(self, *, on_wait: Callable[[str], None]) -> PatientStorage:
+        """Return the storage as a runner uses it: it waits for a database that is away.
+
+        Args:
+            on_wait: Told, by any thread, that the storage is away, and later that it is back.
+
+        Raises:
+            StorageUnavailable: It does not answer now.
+            StudyError: It is none, or of another version.
+        """
+        patience = self.settings.storage_patience_seconds
+        return PatientStorage(self.storage, patience, on_wait=on_wait)
+
+    def as_stored(self) -> StudyContext:
+        """Return the context of the study file that the storage holds; this one if it holds none.
+
+        Raises:
+            StudyNotFound: The storage has no such study.
+            StorageUnavailable: It does not answer.
+        """
+        url = self.settings.storage_url
+        with storage_errors(url):
+            stored, _ = load_records(find_study(self.spec.name, open_storage(url, create=False)))
+        return self if stored is None else self.with_spec(stored)
 
     # MLflow
 

@@ -9,8 +9,8 @@ import sys
 from functools import partial
 from unittest import mock
 
-from studyflow import runner
 from studyflow.cli import main
+from studyflow.runner import opening
 from studyflow.study import BEAT_SECONDS, LEASE_SECONDS, heartbeat, leases
 from studyflow.tuner import loop
 from studyflow.tuner.settings import TunerSettings
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     short = partial(TunerSettings, lease_seconds=SHORT_LEASE_SECONDS)
     with (
         mock.patch.object(leases, "BEAT_SECONDS", beat),
-        mock.patch.object(runner, "heartbeat", partial(heartbeat, seconds=beat)),
+        mock.patch.object(opening, "heartbeat", partial(heartbeat, seconds=beat)),
         mock.patch.object(loop, "TunerSettings", short),
     ):
         main(sys.argv[1:])

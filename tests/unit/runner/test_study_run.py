@@ -21,7 +21,7 @@ from studyflow.errors import SpecError
 from studyflow.observers.observer import AnyThreadNotes, Observer
 from studyflow.reports import subprocess_report
 from studyflow.reports.stored import stored_study
-from studyflow.runner import RunOptions, cancel_study, run_study
+from studyflow.runner import RunOptions, cancel_study, closing, opening, run_study, study_run
 from studyflow.samplers import make_pruner, make_sampler
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -168,7 +168,7 @@ def test_study_and_observers_are_used_by_the_runners_thread_alone(
     # Away for once, so that the mirror's own thread has work to do.
     tracker = FailingTracker(memory)
     tracker.fail_next(2)
-    monkeypatch.setattr(runner, "Study", WatchedStudy)
+    monkeypatch.setattr(opening, "Study", WatchedStudy)
     context = StudyContext(tiny(tmp_path), settings, tracker=tracker)
 
     result = run_study(context, Watched(threads), RunOptions(tmp_path))
@@ -261,7 +261,7 @@ def test_an_interrupted_study_keeps_why_it_was_interrupted(
         raise OSError("disk full")
 
     monkeypatch.setattr(Tuner, "turn", interrupted)
-    monkeypatch.setattr(runner, "study_summary", broken)
+    monkeypatch.setattr(closing, "study_summary", broken)
 
     with pytest.raises(KeyboardInterrupt):
         run_study(StudyContext(tiny(tmp_path), settings), Observer(), RunOptions(tmp_path))
@@ -356,7 +356,7 @@ def test_cancelling_a_run_that_stood_by_leaves_the_other_runner_alone(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner_lock, "STANDBY_SECONDS", 0.01)
-    monkeypatch.setattr(runner, "CANCELLED_SECONDS", 0.05)
+    monkeypatch.setattr(study_run, "CANCELLED_SECONDS", 0.05)
     spec = tiny(tmp_path)
     storage = open_storage(settings.storage_url)
     study = Study.open(

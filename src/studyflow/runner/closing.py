@@ -1,0 +1,59 @@
+"""The end of a run: the report is written, and MLflow brought up to date as far as it answers."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from studyflow.errors import StorageUnavailable
+from studyflow.observers.observer import Observer
+from studyflow.reports import StudyData
+from studyflow.reports.tracked import study_summary
+from studyflow.runner.opening import CLOSE_SECONDS, Run
+from studyflow.runner.result import StudyResult
+from studyflow.tuner import TunerResult
+
+_log = logging.getLogger(__name__)
+
+FLUSH_SECONDS: Final = 60.0
+"""How long a finished study waits for MLflow before it leaves the rest to `studyflow sync`."""
+
+
+def close(
+    run: Run, outcome: TunerResult, observer: Observer, flush_seconds: float = FLUSH_SECONDS
+) -> StudyResult:
+    """Write the report and bring MLflow up to date, as far as it answers."""
+    study, mirror = run.study, run.mirror
+    data = StudyData(study.spec, study.records(), study.optuna_study)
+    mirror.resume(data.records)  # what other runners recorded
+    run_url = mirror.tracker.run_url()
+    observer.noted("Writing the report.")
+    report, problem = run.context.write_report(data, {"MLflow": run_url} if run_url else {})
+    if problem is not None:
+        _log.warning("%s", problem)
+    mirror.close_study(
+        study_summary(data, report, finished=outcome.is_finished, is_driven=run.is_shared)
+    )
+    n_unsent = mirror.flush(flush_seconds)
+    report_url = None if report is None else mirror.tracker.run_url(artifact=report.html.name)
+    return StudyResult(
+        data=data,
+        outcome=outcome,
+        report=report,
+        tracking_uri=mirror.tracker.uri,
+        run_url=run_url,
+        report_url=report_url,
+        n_unsent=n_unsent,
+        refusal=mirror.refusal,
+    )
+
+
+def close_interrupted(run: Run, observer: Observer) -> None:
+    """Show what there is; whatever fails here must not hide why the runner ends."""
+    interrupted = TunerResult("The runner was interrupted.", is_finished=False)
+    try:
+        close(run, interrupted, observer, CLOSE_SECONDS)
+    except StorageUnavailable as error:
+        _log.info("The interrupted study is not shown in MLflow: %s", error)
+    except Exception:  # noqa: BLE001 - whatever it is, the runner ends for another reason
+        _log.warning("The interrupted study could not be closed", exc_info=True)
