@@ -486,6 +486,21 @@ FAULTS = (
         "its files have mode 0600 and its folders 0700, also those of an earlier version and of "
         "libraries; what a group shares by the set-group-ID bit stays its own",
     ),
+    Fault(
+        "F89",
+        "the end of an attempt is seen by a second runner, or while none was there",
+        "it has one row in the ledger, exact by its machine's clock, whoever recorded it",
+    ),
+    Fault(
+        "F90",
+        "an attempt is lost and nobody saw its end",
+        "it counts until it was last seen alive, and its row says that this is an estimate",
+    ),
+    Fault(
+        "F91",
+        "the clocks of runner, node and second runner are hours apart",
+        "no duration is the difference of two clocks: what an attempt cost stays exact",
+    ),
 )
 
 CONTRACT = {

@@ -29,6 +29,7 @@ from typing import Protocol
 from studyflow.reasons import Code, Reason
 from studyflow.trial import Cause, MetricPoint, Outcome, Trial
 from studyflow.trial.attempt_files import AttemptFiles
+from studyflow.trial.cost import Allocation
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,9 +70,10 @@ class AttemptStatus:
     reason: Reason | None = None
     """Why it is still pending; `None` when nothing is out of the ordinary, or known."""
     started_at: float | None = None
-    """When the script began, seconds since the epoch."""
+    """When the script began, seconds since the epoch, by the clock of its machine. Also its points
+    are of that clock."""
     ended_at: float | None = None
-    """When the script ended, seconds since the epoch."""
+    """When the script ended, seconds since the epoch, by the same clock."""
     waits_for_room: bool = False
     """Whether it is pending because there is no room: further trials would only wait beside it."""
     node: str | None = None
@@ -83,6 +85,8 @@ class AttemptStatus:
     blocks_study: bool = False
     """Whether it ended because no attempt of the study can start, whatever its parameters, such as
     when a Secret that the study names does not exist. The outcome's message says why."""
+    allocation: Allocation | None = None
+    """What it holds, or held; `None` while that is not known."""
 
     def __post_init__(self) -> None:
         """Make a reason of a text: that is what it was before, and for one version it may be."""

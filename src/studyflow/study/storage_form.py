@@ -18,6 +18,7 @@ from typing import Any, Final
 import optuna
 
 from studyflow.reasons import read_code
+from studyflow.study.cost_form import begin_in, costs_in
 from studyflow.trial import Cause, ParamValue
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
@@ -306,6 +307,8 @@ def to_record(
         attempt=int(attrs.get(ATTEMPT, 0)),
         holder=attrs.get(HOLDER),
         lost_attempts=lost_attempts(attrs),
+        costs=costs_in(attrs),
+        begin=begin_in(attrs),
         node=attrs.get(NODE),
         started_at=None if frozen.datetime_start is None else frozen.datetime_start.timestamp(),
         finished_at=None

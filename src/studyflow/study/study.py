@@ -24,6 +24,7 @@ from studyflow.study.suggestions import Suggestions
 from studyflow.study.trial_writes import TrialWrites
 from studyflow.study.verdict import Verdict
 from studyflow.trial import MetricPoint
+from studyflow.trial.cost import AttemptCost, Begin
 from studyflow.trial.record import NO_STEPS, AttemptSteps, TrialRecord
 
 SamplerFactory = Callable[[int, int], optuna.samplers.BaseSampler]
@@ -205,9 +206,10 @@ class Study:
         attempt: int,
         holder: str | None = None,
         seen: TrialRecord | None = None,
+        known: Begin | None = None,
     ) -> TrialRecord:
         """Note that an attempt is about to be launched, and return the trial as it is then."""
-        return self._writes.begin_attempt(number, attempt, holder, seen)
+        return self._writes.begin_attempt(number, attempt, holder, seen, known)
 
     def withdraw_attempt(self, number: int, attempt: int, seen: TrialRecord | None = None) -> None:
         """Note that an attempt, the newest of its trial, is not launched after all."""
@@ -223,10 +225,11 @@ class Study:
         ended_at: float | None = None,
         seen: TrialRecord | None = None,
         steps: AttemptSteps = NO_STEPS,
+        cost: AttemptCost | None = None,
     ) -> bool:
         """Note an attempt that was lost and will be followed by another; return whether it was."""
         return self._writes.end_attempt(
-            number, attempt, verdict, trained_seconds, node, ended_at, seen, steps
+            number, attempt, verdict, trained_seconds, node, ended_at, seen, steps, cost
         )
 
     def set_run_id(self, number: int, run_id: str, seen: TrialRecord | None = None) -> None:
@@ -251,9 +254,10 @@ class Study:
         trained_seconds: float | None = None,
         node: str | None = None,
         seen: TrialRecord | None = None,
+        cost: AttemptCost | None = None,
     ) -> TrialRecord:
         """Finish a trial and return it; a trial that is finished already is left as it is."""
-        return self._writes.tell(number, verdict, metrics, trained_seconds, node, seen)
+        return self._writes.tell(number, verdict, metrics, trained_seconds, node, seen, cost)
 
     # ---- the study's own attributes -----------------------------------------------------------
 

@@ -21,9 +21,11 @@ from studyflow.spec import StudySpec
 from studyflow.storage import TrialChange
 from studyflow.study import storage_form as form
 from studyflow.study.attempt_storage import AttemptStorage
+from studyflow.study.cost_form import attribute_of, begin_attribute
 from studyflow.study.index import TrialIndex
 from studyflow.study.verdict import Verdict
 from studyflow.trial import MetricPoint
+from studyflow.trial.cost import AttemptCost, Begin
 from studyflow.trial.record import NO_STEPS, AttemptSteps, LostAttempt, TrialRecord
 
 _log = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class TrialWrites:
         attempt: int,
         holder: str | None = None,
         seen: TrialRecord | None = None,
+        known: Begin | None = None,
     ) -> TrialRecord:
         """Note that an attempt is about to be launched; repeating it changes nothing.
 
@@ -76,6 +79,7 @@ class TrialWrites:
             attempt: Number of the attempt.
             holder: Site where it is launched.
             seen: The trial as it was when that was decided; as it is now by default.
+            known: What is known of budget and time; what an attempt was first begun by stays.
 
         Returns:
             The trial as it is then: of another attempt or holder if another runner was first.
@@ -86,9 +90,9 @@ class TrialWrites:
             is_anothers = begun == attempt and None not in (held, holder) and held != holder
             if begun > attempt or is_anothers:
                 return None
-            return TrialChange(
-                {form.ATTEMPT: attempt, **({} if holder is None else {form.HOLDER: holder})}
-            )
+            held_now = {} if holder is None else {form.HOLDER: holder}
+            noted = begin_attribute(known) if begun < attempt else {}
+            return TrialChange({form.ATTEMPT: attempt, **held_now, **noted})
 
         self.change(number, begin, seen)
         return self._record(number)
@@ -118,6 +122,7 @@ class TrialWrites:
         ended_at: float | None = None,
         seen: TrialRecord | None = None,
         steps: AttemptSteps = NO_STEPS,
+        cost: AttemptCost | None = None,
     ) -> bool:
         """Note an attempt that was lost and will be followed by another; return whether it was.
 
@@ -132,6 +137,7 @@ class TrialWrites:
             ended_at: When it ended, in seconds since the epoch, if that is known.
             seen: The trial as it was when that was judged; as it is now by default.
             steps: How far it came.
+            cost: What it cost.
         """
         lost = LostAttempt(
             attempt,
@@ -151,7 +157,7 @@ class TrialWrites:
             is_newest = frozen.user_attrs.get(form.ATTEMPT, 0) == attempt
             if not is_newest or any(other.attempt == attempt for other in known):
                 return None
-            return TrialChange(form.with_lost(frozen.user_attrs, lost))
+            return TrialChange(form.with_lost(frozen.user_attrs, lost) | attribute_of(cost))
 
         return self.change(number, end, seen)
 
@@ -226,6 +232,7 @@ class TrialWrites:
         trained_seconds: float | None = None,
         node: str | None = None,
         seen: TrialRecord | None = None,
+        cost: AttemptCost | None = None,
     ) -> TrialRecord:
         """Finish a trial and return it; a trial that is finished already is left as it is.
 
@@ -237,6 +244,7 @@ class TrialWrites:
             node: Node that the last attempt ran on, if there are several.
             seen: The trial as it was when that was judged; when it has come to another attempt,
                 holder or loss since, by another runner, it goes on.
+            cost: What the last attempt cost.
 
         Raises:
             ValueError: The verdict's state is not final.
@@ -257,7 +265,8 @@ class TrialWrites:
             if frozen.state.is_finished() or (seen is not None and form.has_gone_on(frozen, seen)):
                 break
             change = TrialChange(
-                form.end_of_attempt(frozen.user_attrs, verdict.constraints, **end),
+                form.end_of_attempt(frozen.user_attrs, verdict.constraints, **end)
+                | attribute_of(cost),
                 {f"{form.CONSTRAINT}{name}": v for name, v in verdict.constraints.items()},
             )
             try:

@@ -31,6 +31,7 @@ from studyflow.reasons import Code
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Cause, MetricPoint, Outcome, ParamValue, Trial
 from studyflow.trial.attempt_files import AttemptFiles
+from studyflow.trial.cost import Allocation
 from studyflow.trial.former_names import FormerProperty, former_arguments
 
 Params = Mapping[str, ParamValue]
@@ -92,6 +93,7 @@ class FakeExecutor:
         machine: Where the attempts are; `None` for a new, empty one.
         site: Name of the machine.
         canary_seconds: How long the first attempt of a study runs before others may begin.
+        gpus: GPUs that each attempt holds.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class FakeExecutor:
         machine: FakeMachine | None = None,
         site: str = "here",
         canary_seconds: float = 0.0,
+        gpus: int = 0,
     ) -> None:
         self.machine = machine or FakeMachine(clock or FakeClock())
         self._study = study
@@ -119,6 +122,7 @@ class FakeExecutor:
         self._stop_seconds = stop_seconds
         self.site = site
         self.canary_seconds = canary_seconds
+        self._allocation = Allocation(gpus, "gpu" if gpus else None)
         self._points_seen: dict[AttemptId, int] = {}
 
     def again(self) -> FakeExecutor:
@@ -134,6 +138,7 @@ class FakeExecutor:
             machine=self.machine,
             site=self.site,
             canary_seconds=self.canary_seconds,
+            gpus=self._allocation.gpus,
         )
 
     # The executor
@@ -333,7 +338,12 @@ class FakeExecutor:
         points = tuple(point for at, point in running.points[seen:] if at <= now)
         self._points_seen[attempt] = seen + len(points)
         if now < running.ends_at:
-            return AttemptStatus(AttemptState.RUNNING, points=points, started_at=running.started_at)
+            return AttemptStatus(
+                AttemptState.RUNNING,
+                points=points,
+                started_at=running.started_at,
+                allocation=self._allocation,
+            )
         return AttemptStatus(
             AttemptState.ENDED,
             outcome=running.outcome,
@@ -341,6 +351,7 @@ class FakeExecutor:
             points=points,
             started_at=running.started_at,
             ended_at=running.ends_at,
+            allocation=self._allocation,
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from studyflow.reasons import Cause, Reason, ReasonCode
 from studyflow.trial.causes import code_of
+from studyflow.trial.cost import AttemptCost, Begin
 from studyflow.trial.fields import ParamValue
 
 
@@ -114,6 +115,12 @@ class TrialRecord:
     """Site that looks after the newest attempt; see `studyflow.study.leases`."""
     lost_attempts: tuple[LostAttempt, ...] = ()
     """Earlier attempts, and maybe the newest, that were lost to the infrastructure; in order."""
+    costs: tuple[AttemptCost, ...] = ()
+    """What its ended attempts cost, in order; those that an earlier version recorded are
+    missing, see `studyflow.ledger.rows_of`."""
+    begin: Begin | None = None
+    """What was known when the newest attempt was begun; `None` before, and of an earlier version's.
+    """
     node: str | None = None
     """Node that the last attempt ran on; `None` where there is only one machine."""
     started_at: float | None = None

@@ -12,6 +12,7 @@ from studyflow.study import Study
 from studyflow.trial.record import TrialRecord
 from studyflow.tuner.attempts import Attempts
 from studyflow.tuner.launching import Launcher
+from studyflow.tuner.metering import Meter
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.nodes import Nodes
 from studyflow.tuner.other_runners import OtherRunners
@@ -69,6 +70,7 @@ class Effects:
         others: The other runners at work.
         settings: Numbers of the loop.
         clock: Seconds, monotonic.
+        wall_clock: Seconds since the epoch.
         on_spec: Told when the study file that the study keeps has changed.
     """
 
@@ -83,6 +85,7 @@ class Effects:
         others: OtherRunners,
         settings: TunerSettings,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         on_spec: Callable[[StudySpec], None],
     ) -> None:
         self._study = study
@@ -90,6 +93,7 @@ class Effects:
         self._notes = notes
         self.nodes = Nodes(study, observer, notes)
         self.attempts = Attempts(executor, notes, clock)
+        self.meter = Meter(study.spec, executor.site, settings.prices, clock, wall_clock)
         self._reports = Reports(
             study,
             mirror,
@@ -103,6 +107,7 @@ class Effects:
             mirror,
             observer,
             reports=self._reports,
+            meter=self.meter,
             nodes=self.nodes,
             notes=notes,
             patience_seconds=settings.tracker_patience_seconds,
@@ -119,6 +124,7 @@ class Effects:
             others=others,
             notes=notes,
             clock=clock,
+            wall_clock=wall_clock,
             on_spec=on_spec,
         )
 
@@ -172,6 +178,7 @@ class Effects:
         """Take in what an attempt has reported, and tell of one that another runner launched."""
         if self.attempts.adopt(record):
             self._observer.launched(record)
+        self.meter.look(record, status)
         self._reports.take(record, status.points)
 
     def _watch(self, action: Watch, record: TrialRecord, status: AttemptStatus) -> None:

@@ -12,6 +12,7 @@ from studyflow.observers.observer import Observer
 from studyflow.spec import StudySpec
 from studyflow.study import Canary, Study, TrialIndex, Verdict
 from studyflow.trial import Cause, Trial
+from studyflow.trial.cost import Begin
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner.attempts import Attempts
 from studyflow.tuner.mirror import TrialMirror
@@ -38,6 +39,7 @@ class Launcher:
         others: The other runners at work.
         notes: Told why a launch was refused.
         clock: Seconds, monotonic.
+        wall_clock: Seconds since the epoch.
         on_spec: Told when the study file that the study keeps has changed.
     """
 
@@ -54,6 +56,7 @@ class Launcher:
         others: OtherRunners,
         notes: Notes,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         on_spec: Callable[[StudySpec], None],
     ) -> None:
         self._study = study
@@ -67,6 +70,7 @@ class Launcher:
         self._others = others
         self._notes = notes
         self._clock = clock
+        self._wall_clock = wall_clock
         self._on_spec = on_spec
         self._canary = Canary(executor.traits.canary_seconds)
         self._has_kept_spec = False
@@ -168,7 +172,8 @@ class Launcher:
             The trial; `None` when the attempt may not be launched now.
         """
         site = self._executor.site
-        begun = self._study.begin_attempt(record.number, attempt, site, seen=record)
+        known = Begin(attempt, self._wall_clock())
+        begun = self._study.begin_attempt(record.number, attempt, site, record, known)
         if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, site):
             return None  # another runner was first
         n_begun = sum(other.has_attempt for other in self._study.known_trials().running)

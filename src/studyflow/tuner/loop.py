@@ -52,6 +52,7 @@ class Tuner:
         observer: Hears of everything.
         settings: Numbers of the loop; the default ones if not given.
         clock: Seconds, monotonic.
+        wall_clock: Seconds since the epoch.
         ends_trials: Asked when the runner is told to end: whether the running attempts end with it.
             Else they go on for the next runner.
         leaves: Asked in every turn: whether this runner is to start nothing more and to leave when
@@ -68,6 +69,7 @@ class Tuner:
         *,
         settings: TunerSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
         ends_trials: Callable[[], bool] = lambda: True,
         leaves: Callable[[], bool] = lambda: False,
         on_spec: Callable[[StudySpec], None] = lambda _: None,
@@ -93,6 +95,7 @@ class Tuner:
             others=self._others,
             settings=settings,
             clock=clock,
+            wall_clock=wall_clock,
             on_spec=on_spec,
         )
 
@@ -164,6 +167,7 @@ class Tuner:
                 f"Hint: studyflow resume {self._study.name}"
             )
         self._others.observe(notices.beats, self._study.running())
+        self._effects.meter.take_beats(notices.beats)
         self._effects.nodes.take_resets(notices.resets)
         turn.is_leaving = self._leaves()
         if turn.is_leaving:

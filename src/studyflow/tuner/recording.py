@@ -21,6 +21,7 @@ from studyflow.trial.record import (
     TrialRecord,
     TrialState,
 )
+from studyflow.tuner.metering import Meter
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.nodes import Nodes
 from studyflow.tuner.progress import Notes
@@ -44,6 +45,7 @@ class Recorder:
         mirror: The study's mirror in MLflow.
         observer: Hears of every end.
         reports: What the attempts have reported.
+        meter: Measures what the attempts cost.
         nodes: Told of nodes without which there was no room.
         notes: Told what keeps an end from being recorded.
         patience_seconds: How long an end waits for an MLflow that is away.
@@ -57,6 +59,7 @@ class Recorder:
         observer: Observer,
         *,
         reports: Reports,
+        meter: Meter,
         nodes: Nodes,
         notes: Notes,
         patience_seconds: float,
@@ -67,6 +70,7 @@ class Recorder:
         self._mirror = mirror
         self._observer = observer
         self._reports = reports
+        self._meter = meter
         self._nodes = nodes
         self._notes = notes
         self._patience_seconds = patience_seconds
@@ -94,6 +98,7 @@ class Recorder:
             status: The attempt.
             is_cancelling: Whether its trial gets no other attempt, and nothing is waited for.
         """
+        self._meter.look(record, status)
         self._reports.read_last(record, status)
         outcome = self._outcome(record, status, is_cancelling=is_cancelling)
         if outcome is None:
@@ -158,10 +163,11 @@ class Recorder:
             status: Its newest attempt; `None` if the executor does not know it.
         """
         node = None if status is None else status.node
+        cost = self._meter.row(record, verdict.cause, self._reports.times(record), status)
         told = self._study.tell(
-            record.number, verdict, metrics or {}, _seconds(status), node, record
+            record.number, verdict, metrics or {}, _seconds(status), node, record, cost
         )
-        self._reports.drop(record)
+        self._drop(record)
         self._retry_at.pop(told.number, None)
         if not told.state.is_finished:
             _log.info("trial=%d attempt=%d was replaced", told.number, record.attempt)
@@ -171,6 +177,11 @@ class Recorder:
         )
         self._mirror.finish_trial(told)
         self._observer.recorded(told)
+
+    def _drop(self, record: TrialRecord) -> None:
+        """Forget what was seen of the newest attempt of a trial: it is recorded."""
+        self._reports.drop(record)
+        self._meter.forget(record)
 
     def _outcome(
         self, record: TrialRecord, status: AttemptStatus, *, is_cancelling: bool
@@ -235,6 +246,7 @@ class Recorder:
             ended_at=None if status is None else status.ended_at,
             seen=record,
             steps=steps,
+            cost=self._meter.row(record, verdict.cause, self._reports.times(record), status),
         )
         if not is_noted:
             _log.info("trial=%d attempt=%d was replaced", record.number, record.attempt)
@@ -244,7 +256,7 @@ class Recorder:
         backoff = self._spec.retry.backoff_seconds * 2.0**exponent
         pause = min(backoff, MAX_BACKOFF_SECONDS)
         self._retry_at[record.number] = self._clock() + pause
-        self._reports.drop(record)
+        self._drop(record)
         _log.info(
             "trial=%d attempt=%d lost cause=%s: %s",
             record.number,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from studyflow.executors import AttemptStatus
 from studyflow.executors.protocol import AttemptId
+from studyflow.ledger.measuring import Times
 from studyflow.observers.observer import Observer
 from studyflow.study import Curve, Study, last_step_of, why_diverged
 from studyflow.trial import Cause, MetricPoint
@@ -52,6 +54,7 @@ class Reports:
         self._curves: dict[AttemptId, Curve] = {}
         self._published: dict[AttemptId, int] = {}
         """Highest step of the checkpoints that an attempt has published."""
+        self._times: dict[AttemptId, Times] = {}
         self._read_at: dict[int, float] = {}
         """By trial, when MLflow is to be read next."""
 
@@ -62,6 +65,7 @@ class Reports:
 
     def _take_checkpoints(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         published = [point for point in points if point.name == CHECKPOINT_METRIC]
+        self._note_checkpoints(record, published)
         step = _highest_published(record, published)
         if step is not None:
             known = self._published.get(newest_attempt(record), step)
@@ -72,6 +76,7 @@ class Reports:
     def _take_metrics(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         if not points:
             return
+        self._note_reports(record, points)
         latest = self._latest.setdefault(newest_attempt(record), {})
         latest.update((point.name, point.value) for point in points)
         self._curves[newest_attempt(record)] = self.curve(record).extended(points, self._spec)
@@ -99,13 +104,35 @@ class Reports:
         is_all_here = is_seen and self._brings_points
         if published is None and may_ask and not is_all_here:
             points = self._mirror.read_points(record, CHECKPOINT_METRIC)
+            self._note_checkpoints(record, points)
             published = _highest_published(record, points)
         curve = self.curve(record)
         return AttemptSteps(published, curve.first_step, curve.last_step)
 
+    def times(self, record: TrialRecord) -> Times:
+        """Return when the newest attempt of a trial reported, by the clock of its machine."""
+        return self._times.get(newest_attempt(record), Times())
+
+    def _note_reports(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        stamps = [point.timestamp_ms / 1000 for point in points]
+        known = self.times(record)
+        first = min([*stamps, math.inf if known.first_report_at is None else known.first_report_at])
+        last = max([*stamps, -math.inf if known.last_report_at is None else known.last_report_at])
+        if stamps:
+            noted = replace(known, first_report_at=first, last_report_at=last)
+            self._times[newest_attempt(record)] = noted
+
+    def _note_checkpoints(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
+        stamps = [point.timestamp_ms / 1000 for point in points if point.value == record.attempt]
+        known = self.times(record)
+        if stamps:
+            latest = max([*stamps, known.checkpoint_at or 0.0])
+            self._times[newest_attempt(record)] = replace(known, checkpoint_at=latest)
+
     def drop(self, record: TrialRecord) -> None:
         """Forget what the newest attempt of a trial has reported: it is recorded."""
         self._published.pop(newest_attempt(record), None)
+        self._times.pop(newest_attempt(record), None)
         self._latest.pop(newest_attempt(record), None)
         self._curves.pop(newest_attempt(record), None)
 
@@ -157,6 +184,7 @@ class Reports:
 
     def _read_tracker(self, record: TrialRecord, status: AttemptStatus) -> None:
         points = self._logged(record, status, self._spec.objectives[0].metric)
+        self._note_reports(record, points)
         if points:  # all of them, so nothing is added up; none while MLflow is away
             self._curves[newest_attempt(record)] = Curve().extended(points, self._spec)
         self._study.report(record.number, points, record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from studyflow.ledger.prices import NO_PRICES, Prices
 from studyflow.study import LEASE_SECONDS
 
 
@@ -22,3 +23,5 @@ class TunerSettings:
     logged may be there."""
     lease_seconds: float = LEASE_SECONDS
     """How long another runner may be silent before this one takes over its trials."""
+    prices: Prices = NO_PRICES
+    """What an hour of a GPU costs; without any, no attempt has a price."""

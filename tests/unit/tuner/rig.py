@@ -125,6 +125,7 @@ class Rig:
             observer or self.diary,
             settings=TunerSettings(**settings),
             clock=self.clock,
+            wall_clock=self.clock,
         )
 
     def drive(self) -> TunerResult:

@@ -27,6 +27,7 @@ from studyflow.executors.kubernetes.manifest import avoided_nodes
 from studyflow.executors.kubernetes.names import queue_of
 from studyflow.executors.kubernetes.objects import (
     Object,
+    allocation_of,
     is_leaving,
     node_of,
     running_seconds,
@@ -146,7 +147,7 @@ class AttemptMonitor:
         self._image.learn(found.image_id)
         if AttemptState.RUNNING in (attempt.state, found.state):
             self._ran_at = now
-        self._keep(attempt, found, node_of(pod))
+        self._keep(attempt, found, pod)
         if found.state is AttemptState.ENDED:
             attempt.look_at = -math.inf
         elif pod is not None and found.state is AttemptState.RUNNING and not is_leaving(pod):
@@ -254,9 +255,12 @@ class AttemptMonitor:
             found = judge(replace(seen, workload=attempt.workload, queue_position=position))
         return found
 
-    def _keep(self, attempt: FollowedAttempt, found: Judgement, node: str | None) -> None:
+    def _keep(self, attempt: FollowedAttempt, found: Judgement, pod: Object | None) -> None:
         """Keep how an attempt stands as its status, until it is looked at again."""
         attempt.ended = found if found.state is AttemptState.ENDED else None
+        node, allocation = node_of(pod), attempt.status.allocation
+        if pod is not None:
+            allocation = allocation_of(pod, self._spec.trial.kubernetes.gpu_resource)
         if attempt.ended is None:
             attempt.status = AttemptStatus(
                 found.state,
@@ -264,9 +268,12 @@ class AttemptMonitor:
                 started_at=found.started_at,
                 waits_for_room=found.waits_for_room,
                 node=node,
+                allocation=allocation,
             )
             return
-        attempt.status = AttemptStatus(AttemptState.RUNNING, started_at=found.started_at, node=node)
+        attempt.status = AttemptStatus(
+            AttemptState.RUNNING, started_at=found.started_at, node=node, allocation=allocation
+        )
 
     def _conclude(self, attempt: FollowedAttempt) -> None:
         """Make the end of an attempt its status."""
@@ -283,6 +290,7 @@ class AttemptMonitor:
             missed_nodes=found.missed_nodes,
             blocks_study=found.blocks_study,
             node=attempt.status.node,
+            allocation=attempt.status.allocation,
         )
 
     def _ask_for_events(self, attempt: FollowedAttempt, about: Object) -> bool:

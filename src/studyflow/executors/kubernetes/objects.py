@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from studyflow.spec.pods.ours import CONTAINER
+from studyflow.trial.cost import Allocation
 
 Object = Mapping[str, Any]
 """A Job or a pod as the API gave it."""
@@ -88,6 +89,24 @@ def first_pod(job: Object, pods: Iterable[Object]) -> Object | None:
 def node_of(pod: Object | None) -> str | None:
     """Return the node of a pod; `None` before it has one."""
     return None if pod is None else (pod.get("spec") or {}).get("nodeName") or None
+
+
+def allocation_of(pod: Object, resource: str) -> Allocation:
+    """Return what a pod keeps from others: its GPUs, and the labels of the nodes that it asks for.
+
+    Args:
+        pod: The pod.
+        resource: Name of its GPUs, such as `nvidia.com/gpu`.
+    """
+    spec = pod.get("spec") or {}
+    asked = [
+        (container.get("resources") or {}).get("requests") or {}
+        for container in spec.get("containers") or ()
+    ]
+    counts = (str(amounts.get(resource, 0)) for amounts in asked)
+    gpus = sum(int(count) for count in counts if count.isdecimal())
+    labels = {str(k): str(v) for k, v in (spec.get("nodeSelector") or {}).items()}
+    return Allocation(gpus, resource if gpus else None, labels)
 
 
 def phase_of(pod: Object) -> str:

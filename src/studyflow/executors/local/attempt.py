@@ -28,6 +28,7 @@ from studyflow.executors.local.metrics import MetricsReader
 from studyflow.executors.local.supervisor_handle import SupervisorHandle
 from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus
 from studyflow.trial import Trial
+from studyflow.trial.cost import Allocation
 from studyflow.trial.seals import has_seal, sealed
 from studyflow.trial.user_files import Kind, NotAFileError, kind_of, open_file, read_piece
 
@@ -188,6 +189,11 @@ class Attempt:
         self._told: set[str] = set()
         self.fingerprint = self.take_fingerprint()
         """What the last poll began with."""
+
+    @property
+    def allocation(self) -> Allocation:
+        """What it holds: the GPUs that were handed to it."""
+        return Allocation(len(self.launch.gpus), "gpu" if self.launch.gpus else None)
 
     @property
     def is_ended(self) -> bool:

@@ -63,7 +63,7 @@ class AttemptMonitor:
             OSError: The disk does not answer.
         """
         if attempt.is_ended:
-            return attempt.status
+            return replace(attempt.status, allocation=attempt.allocation)
         # Before all else: what changes meanwhile wakes `wait`.
         attempt.fingerprint = attempt.take_fingerprint()
         attempt.check_at = math.inf
@@ -85,7 +85,7 @@ class AttemptMonitor:
             if outcome is not None and outcome.code is Code.VARIABLE_LEFT_OUT:
                 self.left_out.give(attempt.launch.left_out)
             attempt.supervisor.unwatch()
-        return replace(attempt.status, points=points)
+        return replace(attempt.status, points=points, allocation=attempt.allocation)
 
     def start(self, attempt: Attempt) -> None:
         """Start an attempt's supervisor.

@@ -72,6 +72,33 @@ class ExecutorContract:
         ]
         assert executor.poll()[attempt].points == ()
 
+    def test_start_reports_and_end_of_an_attempt_are_times_of_one_clock(
+        self, place: ExecutorPlace
+    ) -> None:
+        executor = place.executor(Script.FINISH)
+        watch = Watch(executor, place.patience_seconds)
+        attempt = executor.submit(a_trial())
+        status = watch.until_ended(attempt)
+        stamps = [point.timestamp_ms / 1000 for point in watch.points.get(attempt, ())]
+        assert status.started_at is not None
+        assert status.ended_at is not None
+        assert bool(stamps) is executor.traits.brings_points
+        for stamp in stamps:  # which is in whole milliseconds
+            assert status.started_at - 0.001 <= stamp <= status.ended_at + 0.001
+
+    def test_an_attempt_says_what_it_holds_while_it_runs_and_afterwards(
+        self, place: ExecutorPlace
+    ) -> None:
+        executor = place.executor(Script.HANG)
+        attempt = executor.submit(a_trial())
+        watch = Watch(executor, place.patience_seconds)
+        watch.until_reported(attempt)
+        running = executor.poll()[attempt].allocation
+        assert running is not None
+        assert running.gpus == 0  # the contract's study asks for none
+        executor.stop(attempt, Cause.CANCELLED, "seen enough")
+        assert watch.until_ended(attempt).allocation == running
+
     def test_a_running_attempt_is_seen_running(self, place: ExecutorPlace) -> None:
         executor = place.executor(Script.HANG)
         attempt = executor.submit(a_trial())
