@@ -112,7 +112,7 @@ def _retrain_and_publish(
     if result.problem is not None:
         return Failed(message=str(result.problem))
     if result.best is None or not result.is_complete:
-        return Failed(message=result.run.outcome.reason)
+        return Failed(message=str(result.run.outcome.reason))
     return {
         "configurations": results_table(result),
         "champion": result.champion.uri if result.champion else None,

@@ -105,7 +105,7 @@ def _run_and_publish(parameters: StudyParameters) -> dict[str, Any]:
     current_screen().print_result(result)
     publish_study(result)
     if result.outcome.is_failure:
-        raise StudyStopped(result.outcome.reason)
+        raise StudyStopped.because(result.outcome.reason)
     return best_config(result.data)
 
 

@@ -177,6 +177,8 @@ class Code(enum.StrEnum):
     """No runner drives the study."""
     RUNNER_UNSEEN = "runner-unseen"
     """No runner is seen from here; one elsewhere may drive the study."""
+    RUNNER_INTERRUPTED = "runner-interrupted"
+    """A person, or the system, told the runner to end before the study had come to its end."""
     RUNNER_SUSPENDED = "runner-suspended"
     RUNNER_STANDS_BY = "runner-stands-by"
     """A second runner only waits to take over."""

@@ -136,7 +136,7 @@ def test_an_image_that_does_not_exist_stops_the_study_with_its_name(bench: Bench
     )
     result = bench.run(spec)
     assert result.outcome.is_failure
-    assert "registry.invalid/nobody/nothing:1" in result.outcome.reason
+    assert "registry.invalid/nobody/nothing:1" in str(result.outcome.reason)
     assert [r.cause for r in result.data.records] == [Cause.CANCELLED], "one pod, not three"
 
 
@@ -155,7 +155,7 @@ def test_more_gpus_than_any_node_has_wait_with_a_reason_and_no_further_trial(
     assert bench.story.has_noted("Insufficient nvidia.com/gpu")
     # The first goes ahead alone; none follows, and it does not count.
     assert result.outcome.is_failure
-    assert "Insufficient nvidia.com/gpu" in result.outcome.reason
+    assert "Insufficient nvidia.com/gpu" in str(result.outcome.reason)
     assert {r.cause for r in result.data.records} == {Cause.CANCELLED}
     assert kubectl.items("jobs") == []
 
@@ -167,7 +167,7 @@ def test_a_missing_secret_stops_the_study_at_once_and_is_named(
     wants = {"secret_env": {"TOKEN": {"secret": "the-token", "key": "value"}}}
     result = bench.run(study(FINISH, n_trials=3, kubernetes=wants))
     assert result.outcome.is_failure
-    assert '"the-token" not found' in result.outcome.reason
+    assert '"the-token" not found' in str(result.outcome.reason)
     assert [r.cause for r in result.data.records] == [Cause.CANCELLED]
     assert bench.story.launches == 1
 

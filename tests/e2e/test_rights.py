@@ -160,5 +160,5 @@ def test_a_study_that_names_what_is_the_servers_gets_no_pod_that_runs(
     result = bench.run(small_study("print('never')\n", kubernetes=wants))
 
     assert result.outcome.is_failure
-    assert "not found" in result.outcome.reason
+    assert "not found" in str(result.outcome.reason)
     assert not list(tmp_path.rglob("log.txt"))

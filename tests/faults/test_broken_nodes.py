@@ -14,6 +14,7 @@ from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.manifest import avoided_nodes
 from studyflow.executors.kubernetes.names import attempt_of
 from studyflow.observers.observer import Observer
+from studyflow.reasons import Code, Reason
 from studyflow.study import Study
 from studyflow.testing.fake_cluster import FakeCluster, FakeClusterApi
 from studyflow.tracking.memory import MemoryTracker
@@ -132,7 +133,9 @@ def test_a_node_that_refuses_pods_is_avoided_then_barred_and_all_trials_come_out
                 rig.cluster.start(pod)
                 rig.finish(pod)
 
-    assert result == TunerResult("All 4 trials are finished.", is_finished=True)
+    assert result == TunerResult(
+        Reason(Code.BUDGET_SPENT, "All 4 trials are finished."), is_finished=True
+    )
     # The second trial takes the place of the first one, which waits for its second attempt.
     assert avoided == [(), (), *[("node-1",)] * 4]
     barred = [note for note in rig.notes.notes if "node-1 any more" in note]
@@ -182,7 +185,9 @@ def test_the_only_node_is_never_barred_for_good(tmp_path: Path) -> None:
     assert rig.notes.notes == ["Node node-1 is used again: no other node has room."]
     rig.cluster.start(pod)
     rig.finish(pod)
-    assert rig.turn() == TunerResult("All 1 trials are finished.", is_finished=True)
+    assert rig.turn() == TunerResult(
+        Reason(Code.BUDGET_SPENT, "All 1 trials are finished."), is_finished=True
+    )
     assert rig.study().record(0).attempt == 3
 
 
@@ -256,7 +261,9 @@ def test_a_node_where_everything_fails_alike_is_barred_and_the_study_goes_on(
         if result is not None:
             break
 
-    assert result == TunerResult("All 8 trials are finished.", is_finished=True)
+    assert result == TunerResult(
+        Reason(Code.BUDGET_SPENT, "All 8 trials are finished."), is_finished=True
+    )
     assert n_failed == 3
     (barred,) = [note for note in rig.notes.notes if "any more" in note]
     assert "node-1 any more: 3 attempts failed by it, the last one by Exit code 1." in barred

@@ -28,7 +28,7 @@ def print_result(result: StudyResult, console: Console, *, ui_hint: str = "make 
     """Print the table of trials, the best configuration and where to look."""
     data = result.data
     console.print(trials_table(data, console.width))
-    console.print(escape(result.outcome.reason), highlight=False)
+    console.print(escape(str(result.outcome.reason)), highlight=False)
     for record in data.best[:5]:
         console.print(f"\n[bold green]Best:[/] trial {record.number}", highlight=False)
         console.print(escape(f"  {values_text(result.spec, record)}"), highlight=False)
@@ -85,7 +85,7 @@ def print_retrain(result: RetrainResult, console: Console) -> None:
     """Print the mean of every configuration, what may be luck, and which model was registered."""
     console.print(retrain_table(result))
     if result.best is None and result.is_complete:
-        console.print(escape(result.run.outcome.reason), highlight=False)
+        console.print(escape(str(result.run.outcome.reason)), highlight=False)
     if result.best is not None:
         console.print(f"[bold green]Best mean:[/] {result.best.configuration.label}")
         for name, value in result.best.configuration.params.items():

@@ -64,9 +64,9 @@ class ComparisonView:
     def ended(self, contender: Contender, result: StudyResult) -> None:
         """Keep how a run ended for its task run."""
         best = result.data.best
-        found = result_text(contender.spec, best[0]) if best else result.outcome.reason
+        found = result_text(contender.spec, best[0]) if best else str(result.outcome.reason)
         state: State[Any] = Completed(message=found)
         if result.outcome.is_failure:
-            state = Failed(message=result.outcome.reason)
+            state = Failed(message=str(result.outcome.reason))
         self._ended[contender.title] = state
         self.n_finished += result.outcome.is_finished

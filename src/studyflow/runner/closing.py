@@ -7,6 +7,7 @@ from typing import Final
 
 from studyflow.errors import StorageUnavailable
 from studyflow.observers.observer import Observer
+from studyflow.reasons import Code, Reason
 from studyflow.reports import StudyData
 from studyflow.reports.tracked import study_summary
 from studyflow.runner.opening import CLOSE_SECONDS, Run
@@ -50,7 +51,8 @@ def close(
 
 def close_interrupted(run: Run, observer: Observer) -> None:
     """Show what there is; whatever fails here must not hide why the runner ends."""
-    interrupted = TunerResult("The runner was interrupted.", is_finished=False)
+    why = Reason(Code.RUNNER_INTERRUPTED, "The runner was interrupted.")
+    interrupted = TunerResult(why, is_finished=False)
     try:
         close(run, interrupted, observer, CLOSE_SECONDS)
     except StorageUnavailable as error:

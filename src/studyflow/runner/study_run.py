@@ -48,7 +48,7 @@ def run_study(context: StudyContext, observer: Observer, options: RunOptions) ->
             told.ended(context.redactor(str(error)), is_failure=True, run_url=None)
             raise
         if not result.outcome.has_left:
-            told.ended(result.outcome.reason, result.outcome.is_failure, result.run_url)
+            told.ended(str(result.outcome.reason), result.outcome.is_failure, result.run_url)
         return result
 
 

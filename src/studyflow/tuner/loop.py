@@ -17,6 +17,7 @@ from studyflow.errors import ExecutorUnavailable, StudyflowError
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.earlier import of_present_protocol
 from studyflow.observers.observer import Observer, Observers
+from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.study import Study, TrialIndex
 from studyflow.tuner.effects import Effects, Turn
@@ -223,7 +224,8 @@ class Tuner:
         """Return why no further trial is asked for; `None` to go on."""
         ending = self._progress.ending(trials, self._effects.nodes.barred)
         if ending is None and turn.is_leaving:
-            return TunerResult("The runner was paused.", is_finished=False, has_left=True)
+            paused = Reason(Code.PAUSED, "The runner was paused.")
+            return TunerResult(paused, is_finished=False, has_left=True)
         return ending
 
     def _is_awaiting(self, snapshot: Snapshot) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from studyflow.observers.observer import Observer, Progress
-from studyflow.reasons import Reason
+from studyflow.reasons import Code, Reason
 from studyflow.study import (
     Study,
     TrialIndex,
@@ -31,8 +31,8 @@ MAX_NOTES_SHOWN: Final = 3
 class TunerResult:
     """How a run of the loop ended."""
 
-    reason: str
-    """One sentence: why no further trial is started."""
+    reason: Reason
+    """Why no further trial is started."""
     is_finished: bool
     """Whether the study needs no further runner: its budget is spent or a stop rule holds."""
     is_failure: bool = False
@@ -160,10 +160,10 @@ class ProgressView:
             barred_nodes: Nodes where no further trial goes.
         """
         if self._notes.blocked is not None:
-            return TunerResult(str(self._notes.blocked), is_finished=False, is_failure=True)
+            return TunerResult(self._notes.blocked, is_finished=False, is_failure=True)
         early = trials.stop_reason(self._finished_before, barred_nodes)
         if early is not None:
-            return TunerResult(early.message, is_finished=True, is_failure=early.is_failure)
+            return TunerResult(early.reason, is_finished=True, is_failure=early.is_failure)
         spec, limit = self._study.spec, self._study.spec.budget.timeout_seconds
         is_spent = trials.n_counted >= trials.n_trials
         is_late = limit is not None and self.stopwatch.worked_seconds >= limit
@@ -171,12 +171,14 @@ class ProgressView:
             return None
         if not trials.best:
             fruitless = why_fruitless(spec, trials.records, time_is_up=not is_spent)
-            return TunerResult(str(fruitless), is_finished=is_spent, is_failure=True)
+            return TunerResult(fruitless, is_finished=is_spent, is_failure=True)
         if not is_spent:
-            return TunerResult(f"{describe_time_limit(spec)}.", is_finished=False)
+            spent = Reason(Code.TIME_SPENT, f"{describe_time_limit(spec)}.")
+            return TunerResult(spent, is_finished=False)
         n_taken = trials.n_taken_over
         new, taken = (" new", f" ({n_taken} were taken over)") if n_taken else ("", "")
-        return TunerResult(f"All {trials.n_counted}{new} trials are finished{taken}.", True)
+        message = f"All {trials.n_counted}{new} trials are finished{taken}."
+        return TunerResult(Reason(Code.BUDGET_SPENT, message), is_finished=True)
 
 
 @dataclass(frozen=True, slots=True)

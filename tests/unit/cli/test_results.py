@@ -14,6 +14,7 @@ from rich.console import Console
 from tests.unit.cli.shown import BROKEN, DONE, RUNNING, SPEC
 
 from studyflow.cli.results import MAX_RESULT_ROWS, print_result, trials_table
+from studyflow.reasons import Code, Reason
 from studyflow.reports import StudyData
 from studyflow.runner import StudyResult
 from studyflow.trial.record import TrialRecord
@@ -63,7 +64,9 @@ def result(**changes: Any) -> StudyResult:
     data = StudyData(SPEC, (DONE, BROKEN), optuna.create_study())
     known: dict[str, Any] = {
         "data": data,
-        "outcome": TunerResult("All [5] trials are finished.", is_finished=True),
+        "outcome": TunerResult(
+            Reason(Code.BUDGET_SPENT, "All [5] trials are finished."), is_finished=True
+        ),
         "report": None,
         "tracking_uri": "sqlite:///home/mlflow.db",
         "run_url": None,

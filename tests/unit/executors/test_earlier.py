@@ -20,6 +20,7 @@ from studyflow.executors import (
 from studyflow.executors.earlier import FormerNames, of_present_protocol
 from studyflow.executors.kubernetes.executor import KubernetesExecutor
 from studyflow.executors.local import LocalExecutor
+from studyflow.reasons import Code, Reason
 from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.trial import Cause, Trial
 from studyflow.tuner import Tuner, TunerResult
@@ -75,7 +76,9 @@ def test_a_study_is_driven_by_an_executor_of_the_earlier_protocol() -> None:
     result = tuner.drive()
 
     assert [Path(warning.filename) for warning in warned] == [Path(__file__)]
-    assert result == TunerResult("All 6 trials are finished.", is_finished=True)
+    assert result == TunerResult(
+        Reason(Code.BUDGET_SPENT, "All 6 trials are finished."), is_finished=True
+    )
     assert rig.machine.most_running == Earlier.slots
     assert {record.holder for record in rig.study().records()} == {"their-cluster"}
 

@@ -13,6 +13,7 @@ from tests.unit.tuner.rig import (
 
 from studyflow.errors import ExecutorBlocked
 from studyflow.executors import AttemptId
+from studyflow.reasons import Code, Reason
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialState
 
@@ -66,9 +67,11 @@ def test_a_right_that_is_taken_away_ends_the_study_with_its_name_when_all_that_r
 
     result = rig.tuner().drive()
 
-    assert result.reason == "Cannot patch jobs: 403 forbidden Hint: apply the Role."
+    assert result.reason == Reason(
+        Code.EXECUTOR_BLOCKED, "Cannot patch jobs: 403 forbidden", "apply the Role."
+    )
     assert (result.is_finished, result.is_failure) == (False, True)
-    assert rig.diary.notes == [result.reason]
+    assert rig.diary.notes == [str(result.reason)]
     assert not rig.machine.running()
     records = rig.study().records()
     assert len(records) < 6

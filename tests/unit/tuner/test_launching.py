@@ -17,7 +17,7 @@ from tests.unit.tuner.rig import (
 
 from studyflow.errors import ExecutorError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
-from studyflow.reasons import Reason
+from studyflow.reasons import Code, Reason
 from studyflow.testing.fake_executor import FakeExecutor, Params
 from studyflow.trial import Cause, TrackingRef, Trial
 from studyflow.trial.record import TrialState
@@ -78,7 +78,7 @@ def test_an_attempt_that_can_never_start_fails_its_trial_and_alike_ones_the_stud
     result = rig.drive()
 
     assert result.is_failure
-    assert "Trials 0, 1, 2, 3, 4 failed alike (user-error)" in result.reason
+    assert "Trials 0, 1, 2, 3, 4 failed alike (user-error)" in result.reason.message
     assert rig.machine.submitted == []
     rig.check(n_counted=5)
 
@@ -90,7 +90,9 @@ def test_a_study_that_cannot_start_ends_with_the_reason_and_costs_no_budget() ->
     result = rig.drive()
 
     assert result == TunerResult(
-        "403 forbidden. Hint: is the Role applied?", is_finished=False, is_failure=True
+        Reason(Code.EXECUTOR_BLOCKED, "403 forbidden.", "is the Role applied?"),
+        is_finished=False,
+        is_failure=True,
     )
     (record,) = rig.check(n_counted=0)
     assert (record.cause, record.state) == (Cause.CANCELLED, TrialState.FAILED)
@@ -117,7 +119,9 @@ def test_an_attempt_that_blocks_the_study_is_withdrawn_and_running_trials_finish
     rig.executor.finish(AttemptId(1, 1), 0.5)
     result = tuner.turn()
 
-    assert result == TunerResult('secret "token" not found', is_finished=False, is_failure=True)
+    assert result == TunerResult(
+        Reason(Cause.USER_ERROR, 'secret "token" not found'), is_finished=False, is_failure=True
+    )
     records = rig.check(n_counted=1)
     assert [r.cause for r in records] == [Cause.CANCELLED, Cause.OK, Cause.CANCELLED]
     assert [r.state for r in records] == [
@@ -235,7 +239,7 @@ def test_scripts_that_cannot_start_fail_one_after_the_other() -> None:
     result = rig.drive()
 
     assert result.is_failure
-    assert "Trials 0, 1, 2 failed alike" in result.reason
+    assert "Trials 0, 1, 2 failed alike" in result.reason.message
     assert (len(rig.machine.submitted), rig.machine.most_running) == (3, 1)
 
 

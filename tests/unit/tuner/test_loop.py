@@ -14,6 +14,7 @@ from tests.unit.tuner.rig import (
 )
 
 from studyflow.executors import AttemptId
+from studyflow.reasons import Code, Reason
 from studyflow.study import is_counted, set_paused, this_runner
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.tracking.mirror import Mirror
@@ -28,7 +29,9 @@ def test_a_study_runs_to_its_budget_within_its_parallelism(n: int) -> None:
 
     result = rig.drive()
 
-    assert result == TunerResult("All 6 trials are finished.", is_finished=True)
+    assert result == TunerResult(
+        Reason(Code.BUDGET_SPENT, "All 6 trials are finished."), is_finished=True
+    )
     records = rig.check()
     assert [r.values for r in records] == [(r.params["x"],) for r in records]
     assert rig.machine.most_running == min(n, 6)
@@ -77,7 +80,9 @@ def test_a_finished_study_ends_at_once() -> None:
     rig.drive()
     submitted = len(rig.machine.submitted)
 
-    assert rig.tuner().turn() == TunerResult("All 6 trials are finished.", is_finished=True)
+    assert rig.tuner().turn() == TunerResult(
+        Reason(Code.BUDGET_SPENT, "All 6 trials are finished."), is_finished=True
+    )
     assert len(rig.machine.submitted) == submitted
 
 
@@ -234,7 +239,9 @@ def test_a_runner_that_leaves_waits_for_its_running_trials_and_the_next_one_goes
     tuner = leaving_tuner(rig, lambda: len(rig.diary.launches) == 2)
     result = tuner.drive()
 
-    assert (result.reason, result.is_finished) == ("The runner was paused.", False)
+    assert result == TunerResult(
+        Reason(Code.PAUSED, "The runner was paused."), is_finished=False, has_left=True
+    )
     assert [r.state for r in rig.study().records()] == [TrialState.COMPLETE] * 2
     assert rig.drive().is_finished
     rig.check()
@@ -251,6 +258,6 @@ def test_a_runner_that_leaves_does_not_wait_for_a_trial_between_two_attempts() -
 
     result = tuner.turn()
     assert result is not None
-    assert result.reason == "The runner was paused."
+    assert result.reason.code is Code.PAUSED
     assert rig.drive().is_finished
     assert [r.attempt for r in rig.check()] == [2]

@@ -27,7 +27,7 @@ def test_reaching_the_target_lets_running_trials_finish_and_starts_no_more() -> 
 
     assert result.is_finished
     assert not result.is_failure
-    assert result.reason == "Target 0.5 reached: trial 1 has loss=0.1."
+    assert result.reason == Reason(Code.TARGET_REACHED, "Target 0.5 reached: trial 1 has loss=0.1.")
     records = rig.check(n_counted=4)
     assert all(r.state is TrialState.COMPLETE for r in records)
 
@@ -43,12 +43,14 @@ def test_alike_failures_end_a_study_and_a_mended_script_lets_it_go_on() -> None:
     rig = Rig(parallel(2, n_trials=12), objective=objective)
     result = rig.drive()
     assert result.is_failure
-    assert "KeyError: 'val_loss'" in result.reason
+    assert "KeyError: 'val_loss'" in str(result.reason)
     n_failed = len(rig.machine.submitted)
     assert n_failed <= 6
 
     is_broken[0] = False
-    assert rig.drive() == TunerResult("All 12 trials are finished.", is_finished=True)
+    assert rig.drive() == TunerResult(
+        Reason(Code.BUDGET_SPENT, "All 12 trials are finished."), is_finished=True
+    )
     records = rig.check()
     assert sum(r.state is TrialState.COMPLETE for r in records) == 12 - n_failed
 
@@ -62,7 +64,9 @@ def test_the_time_budget_lets_running_trials_finish() -> None:
     result = rig.drive()
 
     assert not result.is_finished
-    assert result.reason == "The time budget of 25 s is spent (budget.timeout_seconds)."
+    assert result.reason == Reason(
+        Code.TIME_SPENT, "The time budget of 25 s is spent (budget.timeout_seconds)."
+    )
     assert rig.clock() - started == pytest.approx(30.0, abs=2.0)
     rig.check(n_counted=6)
 
@@ -77,11 +81,12 @@ def test_a_time_budget_that_brings_no_value_is_a_failure_with_its_cause() -> Non
     result = rig.drive()
 
     assert (result.is_finished, result.is_failure) == (False, True)
-    assert result.reason.startswith(
+    assert result.reason.code is Code.NOTHING_FEASIBLE
+    assert result.reason.message.startswith(
         "The time budget of 25 s is spent (budget.timeout_seconds) and none of 3 finished trials "
         "gave a feasible value; 3 of them ended as user-error: "
     )
-    assert result.reason.endswith("Then run the study again.")
+    assert str(result.reason).endswith("Then run the study again.")
 
 
 def test_a_time_budget_that_ends_before_any_trial_is_a_failure() -> None:
@@ -93,7 +98,8 @@ def test_a_time_budget_that_ends_before_any_trial_is_a_failure() -> None:
 
     assert result is not None
     assert result.is_failure
-    assert "before any trial was finished" in result.reason
+    assert result.reason.code is Code.TIME_SPENT
+    assert "before any trial was finished" in result.reason.message
 
 
 class Broken(Observer):
@@ -139,14 +145,14 @@ def test_a_study_without_any_result_says_so_and_how_to_go_on(outcome: Cause, wor
     result = rig.drive()
 
     assert (result.is_finished, result.is_failure) == (True, True)
-    assert words in result.reason
-    assert "--n-trials 8" in result.reason
+    assert words in str(result.reason)
+    assert "--n-trials 8" in str(result.reason)
 
 
 def test_failures_alike_that_used_up_the_budget_say_how_to_go_on() -> None:
     rig = Rig(make_spec(budget={"n_trials": 5}), objective=lambda params: Cause.USER_ERROR)
 
-    assert "run the study with --n-trials 10" in rig.drive().reason
+    assert "run the study with --n-trials 10" in str(rig.drive().reason)
 
 
 def test_a_pause_is_no_part_of_the_time_budget() -> None:
@@ -159,7 +165,9 @@ def test_a_pause_is_no_part_of_the_time_budget() -> None:
     set_paused(rig.study().optuna_study, False)
     result = tuner.drive()
 
-    assert result.reason == "The time budget of 25 s is spent (budget.timeout_seconds)."
+    assert result.reason == Reason(
+        Code.TIME_SPENT, "The time budget of 25 s is spent (budget.timeout_seconds)."
+    )
     rig.check(n_counted=8)  # two that ran when it was paused, and three rounds in 25 s
 
 

@@ -12,6 +12,7 @@ from tests.unit.tuner.rig import Diary, Picture
 
 from studyflow.errors import ExecutorBlocked
 from studyflow.executors import AttemptId
+from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.study import is_counted
 from studyflow.study import storage_form as form
@@ -298,6 +299,8 @@ def test_a_runner_that_cannot_launch_does_not_wait_for_others() -> None:
     result = sites.b.turn()
 
     assert result == TunerResult(
-        "There is no such program here.", is_finished=False, is_failure=True
+        Reason(Code.EXECUTOR_BLOCKED, "There is no such program here."),
+        is_finished=False,
+        is_failure=True,
     )
     assert len(sites.a.machine.running()) == 2
