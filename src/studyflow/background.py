@@ -112,19 +112,25 @@ class DaemonPool:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._n_started = 0
 
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Return the future of a call, which waits for a thread to be free. For one thread.
+
+        Cancelling it succeeds as long as the call has not begun.
+        """
+        future: Future[T] = Future()
+        self._calls.put(partial(_settle, future, call))
+        if self._n_started < self.n_threads:
+            self._n_started += 1
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        return future
+
     def map(self, call: Callable[[A], T], arguments: Iterable[A]) -> list[T]:
         """Return what a call returns for each argument, in their order, once all are made.
 
         For one thread at a time. The first error in this order is raised; the other calls are made
         all the same.
         """
-        futures: list[Future[T]] = []
-        for argument in arguments:
-            futures.append(Future())
-            self._calls.put(partial(_settle, futures[-1], partial(call, argument)))
-        for _ in range(min(len(futures), self.n_threads) - self._n_started):
-            self._n_started += 1
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        futures = [self.submit(partial(call, argument)) for argument in arguments]
         wait(futures)
         return [future.result() for future in futures]
 
@@ -137,6 +143,13 @@ class DaemonPool:
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
+
+
+def settled(call: Callable[[], T]) -> Future[T]:
+    """Return the future of a call that is made here and now."""
+    future: Future[T] = Future()
+    _settle(future, call)
+    return future
 
 
 def result_of(future: Future[T], timeout_seconds: float) -> T:

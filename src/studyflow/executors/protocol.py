@@ -12,7 +12,8 @@ submitted and not forgotten.
 - No method waits for a training to end. `poll` observes all attempts at once.
 - Whoever stops an attempt gets its whole process tree (or pod) stopped.
 
-An executor is used from one thread at a time, except for `files`.
+An executor is used from one thread at a time, except for `files`, and for `submit`, `stop` and
+`forget` as far as `ExecutorTraits.calls_at_once` allows.
 
 `Executor` runs attempts; `AttemptLogs` reads what they leave. The executors of this package are
 both (`ExecutorWithLogs`), and whoever takes one asks for no more than it uses.
@@ -107,6 +108,9 @@ class ExecutorTraits:
     canary_seconds: float = 0.0
     """How long the first attempt of a study runs here before others may begin beside it; 0 where an
     attempt that cannot start costs next to nothing."""
+    calls_at_once: int = 1
+    """How many calls of `submit`, and how many of `stop` and `forget`, it takes side by side, each
+    about another attempt, while `poll` and `wait` go on; 1 for one thread at a time."""
     brings_points: bool = True
     """Whether `poll` brings what trials report; else they report straight to MLflow."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Final
 
-from studyflow.errors import ExecutorBlocked, ExecutorUnavailable
+from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptStatus, Executor
 from studyflow.trial import Trial
 from studyflow.trial.record import TrialRecord
+from studyflow.tuner.calls import ExecutorCalls, Then
 from studyflow.tuner.progress import Notes
 from studyflow.tuner.reconcile import Stop
 from studyflow.tuner.snapshot import Snapshot, newest_attempt
@@ -30,6 +32,8 @@ class Attempts:
         self._executor = executor
         self._notes = notes
         self._clock = clock
+        self.calls = ExecutorCalls(executor.traits.calls_at_once)
+        """Submits, stops and forgets under way."""
         self._launched: set[AttemptId] = set()
         self._stopping: set[AttemptId] = set()
         self._unforgotten: set[AttemptId] = set()
@@ -57,43 +61,69 @@ class Attempts:
         self._launched.add(attempt)
         return is_new
 
-    def submit(self, trial: Trial, avoid: Collection[str]) -> None:
-        """Launch an attempt.
+    def submit(self, trial: Trial, avoid: Collection[str], then: Then) -> object:
+        """Launch an attempt, now or soon.
 
-        Raises:
-            ExecutorUnavailable: The same call may succeed later.
-            ExecutorBlocked: No attempt of the study can start.
-            ExecutorError: This attempt can never start.
+        Args:
+            trial: The attempt.
+            avoid: Nodes where it must not run.
+            then: Called with `None`, or with what the executor has raised: `ExecutorUnavailable` if
+                the same call may succeed later, `ExecutorBlocked` if no attempt of the study can
+                start, and `ExecutorError` if this one can never start.
+
+        Returns:
+            What `then` returned; `None` if the launch is under way.
         """
-        self._launched.add(self._executor.submit(trial, avoid=avoid))
+        attempt = AttemptId(trial.number, trial.attempt)
+        self._launched.add(attempt)
+
+        def launched(error: ExecutorError | None) -> object:
+            if error is not None:
+                self._launched.discard(attempt)
+            return then(error)
+
+        call = partial(self._executor.submit, trial, avoid=avoid)
+        return self.calls.make(attempt, call, launched, is_launch=True)
 
     def stop(self, stop: Stop) -> None:
         """Tell an attempt to end; a later turn tries again if the executor does not answer."""
-        try:
-            self._executor.stop(stop.attempt, stop.cause, stop.reason)
-        except ExecutorUnavailable as error:
-            self._notes.add(str(error))
-        except ExecutorBlocked as error:
-            self._stopping.add(stop.attempt)  # refused once is refused again
-            self._notes.lose_right(error.reason)
-        else:
-            self._stopping.add(stop.attempt)
+        if stop.attempt in self.calls.under_way:
+            return  # a later turn finds it as it is then
+
+        def stopped(error: ExecutorError | None) -> None:
+            if isinstance(error, ExecutorUnavailable):
+                self._stopping.discard(stop.attempt)
+                self._notes.add(str(error))
+            elif isinstance(error, ExecutorBlocked):  # refused once is refused again
+                self._notes.lose_right(error.reason)
+            elif error is not None:
+                raise error
+
+        self._stopping.add(stop.attempt)
+        call = partial(self._executor.stop, stop.attempt, stop.cause, stop.reason)
+        self.calls.make(stop.attempt, call, stopped)
 
     def forget(self, attempt: AttemptId) -> None:
         """Let go of an ended attempt; a later turn tries again if the executor does not answer."""
-        if attempt in self._left_behind:
+        if attempt in self._left_behind or attempt in self.calls.under_way:
             return
-        try:
-            self._executor.forget(attempt)
-        except ExecutorUnavailable as error:
-            self._unforgotten.add(attempt)
-            self._notes.add(str(error))
-        except ExecutorBlocked as error:
-            self._left_behind.add(attempt)
-            self._notes.lose_right(error.reason)
-        else:
-            self._forgotten.add(attempt)
-            self._unforgotten.discard(attempt)
+
+        def forgotten(error: ExecutorError | None) -> None:
+            if error is None:
+                self._forgotten.add(attempt)
+                for known in (self._unforgotten, self._launched, self._stopping):
+                    known.discard(attempt)
+            elif isinstance(error, ExecutorUnavailable):
+                self._notes.add(str(error))
+            elif isinstance(error, ExecutorBlocked):
+                self._unforgotten.discard(attempt)
+                self._left_behind.add(attempt)
+                self._notes.lose_right(error.reason)
+            else:
+                raise error
+
+        self._unforgotten.add(attempt)
+        self.calls.make(attempt, partial(self._executor.forget, attempt), forgotten)
 
     def launched(self, running: Iterable[TrialRecord]) -> frozenset[AttemptId]:
         """Return the newest attempts of running trials that this runner launched or adopted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observers.observer import Observer
@@ -33,6 +34,13 @@ from studyflow.tuner.reports import Reports
 from studyflow.tuner.settings import TunerSettings
 from studyflow.tuner.snapshot import Snapshot
 
+TURN_SECONDS: Final = 1.0
+"""How long one turn goes on. With a thousand ends to record, or a thousand free slots, pauses,
+stops and what has ended since are looked at once a second all the same."""
+
+LAUNCH_SECONDS: Final = 0.25
+"""How long a turn launches at least, once it has recorded every end."""
+
 
 @dataclass(slots=True)
 class Turn:
@@ -49,8 +57,19 @@ class Turn:
     """Why no further trial is asked for."""
     has_changed: bool = False
     """Whether there is progress to show."""
+    began_at: float = 0.0
     settled_at: float | None = None
     """When every attempt had been dealt with; `None` before."""
+    is_cut: bool = False
+    """Whether ends were left to the next turn: this one has taken long enough."""
+
+    @property
+    def is_over_at(self) -> float:
+        """When it has taken long enough. Launches get a moment of each turn that comes to them."""
+        over_at = self.began_at + TURN_SECONDS
+        return (
+            over_at if self.settled_at is None else max(over_at, self.settled_at + LAUNCH_SECONDS)
+        )
 
     @property
     def is_settled(self) -> bool:
@@ -91,6 +110,7 @@ class Effects:
         self._study = study
         self._observer = observer
         self._notes = notes
+        self._clock = clock
         self.nodes = Nodes(study, observer, notes)
         self.attempts = Attempts(executor, notes, clock)
         self.meter = Meter(study.spec, executor.site, settings.prices, clock, wall_clock)
@@ -128,15 +148,36 @@ class Effects:
             on_spec=on_spec,
         )
 
+    def begin_turn(self, *, is_cancelling: bool = False) -> Turn:
+        """Return a new turn, which leaves alone the attempts that a call is under way about.
+
+        Raises:
+            ExecutorUnavailable: The executor does not answer.
+        """
+        began_at, under_way = self._clock(), self.attempts.calls.under_way
+        turn = Turn(self.attempts.poll(), is_cancelling=is_cancelling, began_at=began_at)
+        turn.handled.update(under_way)
+        turn.tried.update(attempt.number for attempt in under_way)
+        return turn
+
     def carry_out(self, actions: Iterable[Action], snapshot: Snapshot, turn: Turn) -> None:
         """Carry out what was decided by a snapshot, and note in the turn that it was.
 
-        Every write is made on the condition that its trial is still as the snapshot shows it.
+        Every write is made on the condition that its trial is still as the snapshot shows it. Ends
+        are recorded as long as the turn has time, and at least one; see `Turn.is_cut`.
         """
         running = {record.number: record for record in snapshot.running}
+        left: set[AttemptId] = set()
+        has_recorded = False
         for action in actions:
+            if isinstance(action, RecordEnd):
+                if has_recorded and self._clock() >= turn.is_over_at:
+                    left.add(action.attempt)
+                    continue
+                has_recorded = True
             self._act(action, snapshot, running, turn)
-        turn.handled.update(turn.attempts)
+        turn.handled.update(turn.attempts.keys() - left)
+        turn.is_cut = bool(left)
 
     def _act(
         self, action: Action, snapshot: Snapshot, running: Mapping[int, TrialRecord], turn: Turn

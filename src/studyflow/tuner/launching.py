@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, TrialTaken
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
@@ -183,24 +184,31 @@ class Launcher:
         return begun
 
     def _submit(self, record: TrialRecord, trial: Trial) -> bool:
-        try:
-            self._attempts.submit(trial, self._nodes.to_avoid(record))
-        except ExecutorUnavailable as error:
-            self.is_refused = True
+        """Hand an attempt to the executor; return whether anything came of it, or will."""
+        then = partial(self._submitted, record, trial)
+        return self._attempts.submit(trial, self._nodes.to_avoid(record), then) is not False
+
+    def _submitted(self, record: TrialRecord, trial: Trial, error: ExecutorError | None) -> bool:
+        """Take in what became of a launch; return whether anything came of it.
+
+        Args:
+            record: The trial, as it was when its attempt was begun.
+            trial: The attempt.
+            error: What the executor has raised; `None` if the attempt was launched.
+        """
+        if error is None:
+            self._recorder.end_pause(record.number)
+            about = record.number, trial.attempt, record.params
+            _log.info("trial=%d attempt=%d launched params=%s", *about)
+            self._observer.launched(record)
+            return True
+        self.is_refused = True  # the stop rules see a failure before another trial follows
+        if isinstance(error, ExecutorUnavailable):
             self._notes.add(str(error))
             return False
-        except ExecutorBlocked as error:
-            self.is_refused = True
+        if isinstance(error, ExecutorBlocked):
             self._recorder.block(record, error.reason)
-            return True
-        except ExecutorError as error:
-            self.is_refused = True  # the stop rules see this failure before another trial follows
+        else:
             verdict = Verdict.because(Cause.USER_ERROR, TrialState.FAILED, error.reason)
             self._recorder.record(record, verdict)
-            return True
-        self._recorder.end_pause(record.number)
-        _log.info(
-            "trial=%d attempt=%d launched params=%s", record.number, trial.attempt, record.params
-        )
-        self._observer.launched(record)
         return True

@@ -35,9 +35,9 @@ one."""
 CANCEL_PAUSE_SECONDS: Final = 0.2
 """Longest pause between two polls of a cancelled runner."""
 
-LAUNCH_SECONDS: Final = 1.0
-"""How long one turn goes on launching. With a thousand free slots, ended trials, pauses and stops
-are looked at once a second all the same, and the next slice follows at once."""
+CALLS_SECONDS: Final = 0.2
+"""Longest pause between two turns while calls of the executor are under way, whose results the next
+turn takes in."""
 
 CANCEL_RETRY_SECONDS: Final = 1.0
 """The same while the executor does not answer."""
@@ -81,8 +81,8 @@ class Tuner:
         self._clock = clock
         self._ends_trials = ends_trials
         self._leaves = leaves
-        self._has_more = False
-        """Whether the last turn has left launches to the next one."""
+        self._pause_seconds = 0.0
+        """Longest pause before the next turn; none if the last one has left something to it."""
         self._observer = observer = Observers(observer)
         self._notes = notes = Notes(observer)
         self._others = OtherRunners(executor.site, settings.lease_seconds, notes, clock)
@@ -99,6 +99,7 @@ class Tuner:
             wall_clock=wall_clock,
             on_spec=on_spec,
         )
+        self._calls = self._effects.attempts.calls
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -123,10 +124,13 @@ class Tuner:
         """
         n_arrived = interrupt.n_arrived()
         with interrupt.when_told_to_end(self._cancel_if_wanted):
-            while (result := self.turn()) is None:
-                self._executor.wait(0.0 if self._has_more else self._settings.poll_seconds)
-                if interrupt.n_arrived() > n_arrived:
-                    raise interrupt.Terminated  # what was raised then was lost
+            try:
+                while (result := self.turn()) is None:
+                    self._executor.wait(self._pause_seconds)
+                    if interrupt.n_arrived() > n_arrived:
+                        raise interrupt.Terminated  # what was raised then was lost
+            finally:
+                self._calls.close()
         return result
 
     def _cancel_if_wanted(self) -> None:
@@ -139,17 +143,23 @@ class Tuner:
     def turn(self) -> TunerResult | None:
         """Do all that can be done now; return the result once nothing is left to wait for."""
         self._notes.begin_turn()
-        self._has_more = False
+        self._pause_seconds = self._settings.poll_seconds
+        if self._calls.under_way:
+            self._pause_seconds = min(self._pause_seconds, CALLS_SECONDS)
         try:
-            turn = Turn(self._effects.attempts.poll())
+            turn = self._effects.begin_turn()
         except ExecutorUnavailable as error:
             self._notes.add(f"{error} Running trials go on; no new ones start until it is back.")
             self._progress.show(force=False)
             return None
         self._take_notices(turn)
         snapshot = self._reconcile(turn)
-        if snapshot.is_slice_over:
-            self._has_more = bool(next_actions(replace(snapshot, is_slice_over=False)))
+        if self._calls.under_way:
+            self._pause_seconds = min(self._pause_seconds, CALLS_SECONDS)
+        if turn.is_cut or (
+            snapshot.is_slice_over and next_actions(replace(snapshot, is_slice_over=False))
+        ):
+            self._pause_seconds = 0.0
         if turn.ending is None and not snapshot.is_paused:
             self._effects.launcher.note_canary(snapshot.limits)
         is_over = turn.ending is not None and not self._is_awaiting(snapshot)
@@ -178,11 +188,14 @@ class Tuner:
         """Act until nothing is left to do in this turn; return what is there then."""
         self._effects.launcher.begin_turn()
         while True:
+            self._calls.take_results(turn.is_over_at - self._clock() if turn.is_settled else 0.0)
             snapshot = self._observe(turn)
             actions = next_actions(snapshot)
             if snapshot.is_settled and not actions:
                 return snapshot
             self._effects.carry_out(actions, snapshot, turn)
+            if turn.is_cut:
+                return snapshot
 
     def _observe(self, turn: Turn) -> Snapshot:
         """Return a snapshot of what is there now."""
@@ -211,7 +224,8 @@ class Tuner:
             left_behind=self._effects.attempts.left_behind(turn.attempts),
             handled=frozenset(turn.handled),
             tried=frozenset(turn.tried),
-            is_slice_over=turn.settled_at is not None and now - turn.settled_at >= LAUNCH_SECONDS,
+            is_slice_over=turn.is_settled
+            and (now >= turn.is_over_at or not self._calls.can_launch),
             is_refused=self._effects.launcher.is_refused,
             is_blocked=self._notes.blocked is not None,
             is_paused=self._progress.stopwatch.is_paused,
@@ -265,7 +279,7 @@ class Tuner:
         running = self._study.running()
         self._others.observe(self._study.notices().beats, running)
         try:
-            turn = Turn(self._effects.attempts.poll(), is_cancelling=True)
+            turn = self._effects.begin_turn(is_cancelling=True)
         except ExecutorUnavailable as error:
             elsewhere = self._others.held_elsewhere(running)
             numbers = tuple(r.number for r in running if r.number not in elsewhere)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from studyflow.errors import ExecutorBlocked, ExecutorError
+from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 
 Event = tuple[str, dict[str, Any]]
 """What happened, and the object as it is since."""
@@ -33,8 +33,12 @@ class Refused(ExecutorBlocked):
     """The server understood and refused, and would refuse the same again: rights, admission."""
 
 
+class ServerBusy(ExecutorUnavailable):
+    """The server wants fewer requests for a while: none was sent, or this one was turned away."""
+
+
 class ClusterApi(Protocol):
-    """The requests. `studyflow.testing.fake_cluster` has one in memory."""
+    """The requests, from any thread. `studyflow.testing.fake_cluster` has one in memory."""
 
     namespace: str
     cluster_id: str

@@ -20,7 +20,13 @@ from typing import Any, Final
 import yaml
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable, MissingExtra
-from studyflow.executors.kubernetes.api import AlreadyExists, NotFound, Refused, VersionTooOld
+from studyflow.executors.kubernetes.api import (
+    AlreadyExists,
+    NotFound,
+    Refused,
+    ServerBusy,
+    VersionTooOld,
+)
 from studyflow.reasons import Cause
 
 CONNECT_SECONDS: Final = 5.0
@@ -29,6 +35,12 @@ READ_SECONDS: Final = 20.0
 
 LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
 """Longest pause that the server is granted; what lies in front of it may ask for hours."""
+
+FIRST_BACKOFF_SECONDS: Final = 1.0
+"""Shortest pause after a 429; doubled for each that follows without a success between."""
+
+CONNECTIONS: Final = 32
+"""Connections that are kept: two watches, and all requests that are made side by side."""
 
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -78,10 +90,14 @@ class Connection:
         self.cluster_id = cluster_id_of(self.host, configuration.ssl_ca_cert)
         self.n_requests: dict[str, int] = {}
         """Requests so far, by verb and kind."""
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
         self._clock = clock
         self._paused_until = -math.inf
-        """Until when the server asked to be left alone."""
+        """Until when the server asked to be left alone: by all threads."""
+        self._n_pauses = 0
+        """Pauses since the last request that succeeded."""
+        self._pause_said = ""
+        """What the server said when it asked for the pause."""
         self._server_ahead: float | None = None
         """The server's time minus `clock`, by its last answer."""
 
@@ -152,9 +168,10 @@ class Connection:
             ExecutorError: It refuses; see `failure_of`.
         """
         what = f"{verb} {kind}{f' {name}' if name else ''}"
-        self._keep_pause(what)
+        if self._clock() < self._paused_until:
+            raise self._busy()
         counted = f"{verb} {kind}"
-        with self._counting:
+        with self._lock:
             self.n_requests[counted] = self.n_requests.get(counted, 0) + 1
         path = "/".join(part for part in (_PATHS[kind], name, below) if part)
         headers = {"Accept": accept}
@@ -178,12 +195,14 @@ class Connection:
         except Exception as error:  # plugins that log in raise anything; none means "refused"
             raise self._unreachable(error, what) from error
         if not 200 <= answer.status < 300:
-            self._begin_pause(answer)
             try:
                 status = loads(self.body(answer, what) or b"{}")
             except ValueError:
                 status = {}
-            raise failure_of(answer.status, status if isinstance(status, dict) else {}, what)
+            failure = failure_of(answer.status, status if isinstance(status, dict) else {}, what)
+            self._begin_pause(answer, failure.message)
+            raise self._busy() if answer.status == 429 else failure
+        self._n_pauses = 0
         self._note_time(answer)
         return answer
 
@@ -195,21 +214,31 @@ class Connection:
             return  # left out, or rewritten, by what lies in front of the server
         self._server_ahead = date.timestamp() - self._clock()
 
-    def _begin_pause(self, answer: Any) -> None:
-        """Heed `Retry-After`, which a server sends that has too much to do."""
-        text = str(answer.getheader("Retry-After") or "")
-        if text.isdecimal():
-            seconds = min(float(text), LONGEST_RETRY_AFTER_SECONDS)
-            self._paused_until = max(self._paused_until, self._clock() + seconds)
+    def _begin_pause(self, answer: Any, said: str) -> None:
+        """Heed `Retry-After`, which a server sends that has too much to do, and any 429.
 
-    def _keep_pause(self, what: str) -> None:
-        """Send nothing before the server wants to hear of us again."""
-        left = self._paused_until - self._clock()
-        if left > 0:
-            raise ExecutorUnavailable(
-                f"Cannot {what} now: the Kubernetes API at {self.host} has too much to do, and "
-                "asked to be left alone for a while."
-            )
+        Requests that were under way side by side are turned away together, and begin one pause.
+        """
+        text = str(answer.getheader("Retry-After") or "")
+        seconds = float(text) if text.isdecimal() else 0.0
+        with self._lock:
+            now = self._clock()
+            is_new = now >= self._paused_until
+            if answer.status == 429:
+                self._n_pauses += is_new
+                backoff = FIRST_BACKOFF_SECONDS * 2.0 ** min(self._n_pauses - 1, 16)
+                seconds = max(seconds, backoff)
+            seconds = min(seconds, LONGEST_RETRY_AFTER_SECONDS)
+            if seconds > 0:
+                self._paused_until = max(self._paused_until, now + seconds)
+                self._pause_said = said if is_new else self._pause_said
+
+    def _busy(self) -> ServerBusy:
+        """Return the error of every request in one pause: the same words, which are told once."""
+        return ServerBusy(
+            f"{self._pause_said} The Kubernetes API at {self.host} has too much to do, and asked "
+            "to be left alone for a while."
+        )
 
     def body(self, answer: Any, what: str) -> bytes:
         """Return the body of an answer.
@@ -266,6 +295,7 @@ def _configuration(context: str | None) -> tuple[Any, str]:
             hint="set KUBECONFIG, or run inside a pod with a service account.",
         ) from error
     configuration.retries = False
+    configuration.connection_pool_maxsize = CONNECTIONS
     return configuration, default
 
 

@@ -22,13 +22,14 @@ from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors.diagnosis import How
 from studyflow.executors.earlier import FormerNames
 from studyflow.executors.kubernetes.api import AlreadyExists, ClusterApi
+from studyflow.executors.kubernetes.ends import LOGS_AT_ONCE, AttemptEnds
 from studyflow.executors.kubernetes.fence import Fence
 from studyflow.executors.kubernetes.fencing import Fencer
 from studyflow.executors.kubernetes.followed import read_trial
 from studyflow.executors.kubernetes.image_pin import ImagePin
 from studyflow.executors.kubernetes.logs import LOG_BYTES, PodLogs
 from studyflow.executors.kubernetes.manifest import build_job, with_pod_paths
-from studyflow.executors.kubernetes.monitor import LOGS_AT_ONCE, AttemptMonitor
+from studyflow.executors.kubernetes.monitor import AttemptMonitor
 from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.kubernetes.objects import Object
 from studyflow.executors.kubernetes.pod_log import written
@@ -47,6 +48,14 @@ from studyflow.spec import StudySpec
 from studyflow.spec.pods import Platform
 from studyflow.trial import Cause, Trial
 from studyflow.trial.attempt_files import AttemptFiles
+
+CALLS_AT_ONCE: Final = 8
+"""How many Jobs are created at once, and how many stopped or deleted: some hundred a second, and
+few enough for an API server that many share."""
+
+GATHER_SECONDS: Final = 0.05
+"""How long `wait` goes on after a change. A pod that begins or ends is several changes, and with a
+thousand pods there is always one: a runner looks at them together."""
 
 FOLLOW_SECONDS: Final = 1.0
 """Longest pause between two polls of an attempt whose log is wanted and that has not begun."""
@@ -104,6 +113,7 @@ class KubernetesExecutor(FormerNames):
         self._platform = platform
         self._clock = clock
         self._changed = threading.Event()
+        self._polling = threading.Lock()
         self._is_threaded = is_threaded
         self._objects = StudyObjects(
             api, spec.name, self._changed.set, clock, is_threaded=is_threaded
@@ -113,16 +123,28 @@ class KubernetesExecutor(FormerNames):
         self._logs = PodLogs(api, root, redact, self._pool)
         self._fencer = Fencer(api, self._objects, spec.name)
         self._image = ImagePin(spec.trial.image, image, on_image)
+        self._ends = AttemptEnds(spec, self._objects, self._logs, redact, self._changed.set, clock)
         self._monitor = AttemptMonitor(
-            spec, api, self._objects, self._fencer, self._logs, self._image, redact, clock
+            spec,
+            api,
+            self._objects,
+            self._fencer,
+            self._logs,
+            self._image,
+            self._ends,
+            clock,
         )
-        self._attempts = Watchlist(self._objects, self._monitor, self._changed.set, clock)
+        self._attempts = Watchlist(
+            self._objects, self._monitor, self._ends, self._changed.set, clock
+        )
 
     @property
     def traits(self) -> ExecutorTraits:
         """No slots of its own: what has no room waits, and says so. Trials report to MLflow."""
         return ExecutorTraits(
-            canary_seconds=self._spec.trial.kubernetes.canary_seconds, brings_points=False
+            canary_seconds=self._spec.trial.kubernetes.canary_seconds,
+            calls_at_once=CALLS_AT_ONCE if self._is_threaded else 1,
+            brings_points=False,
         )
 
     @property
@@ -202,14 +224,15 @@ class KubernetesExecutor(FormerNames):
         Raises:
             ExecutorUnavailable: The API server has not answered for a while.
         """
-        self._objects.start()
-        self._objects.check()
-        return self._attempts.poll()
+        with self._polling:
+            self._objects.start()
+            self._objects.check()
+            return self._attempts.poll()
 
     def wait(self, timeout_seconds: float) -> None:
         """Return when the cluster reported a change, at the latest after the given time."""
-        if self._is_threaded:
-            self._changed.wait(timeout_seconds)
+        if self._is_threaded and self._changed.wait(timeout_seconds):
+            time.sleep(min(GATHER_SECONDS, timeout_seconds))
         self._changed.clear()
 
     def stop(self, attempt: AttemptId, cause: Cause, reason: str) -> None:
@@ -229,7 +252,7 @@ class KubernetesExecutor(FormerNames):
         if followed is not None and followed.final is not None:
             return
         if followed is not None and followed.state is AttemptState.RUNNING:
-            self._monitor.save_log(followed)  # it goes with the pod
+            self._ends.save_log(followed)  # it goes with the pod
         why = Reason(cause, reason)
         self._fencer.fence(attempt, Fence.because(cause, why, How.STOPPED))
 

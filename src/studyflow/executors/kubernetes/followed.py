@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,6 +43,8 @@ class FollowedAttempt:
     queue_position: int | None = None
     queue_at: float | None = None
     """When its queue was last asked for."""
+    log: Future[bool] | None = None
+    """Its log, while it is fetched: whether that needs no other try."""
     log_tries: int = 0
     look_at: float = -math.inf
     """When it is looked at although nothing of it has changed; infinite for never."""

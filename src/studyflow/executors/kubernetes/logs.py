@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from studyflow.background import DaemonPool
+from studyflow.background import DaemonPool, settled
 from studyflow.errors import ExecutorUnavailable
-from studyflow.executors.kubernetes.api import ClusterApi
+from studyflow.executors.kubernetes.api import ClusterApi, ServerBusy
 from studyflow.executors.kubernetes.pod_log import written
 from studyflow.executors.protocol import AttemptId
 from studyflow.redaction import Redactor
@@ -49,6 +51,9 @@ class PodLogs:
         Args:
             attempt: The attempt.
             pod: Name of its pod.
+
+        Raises:
+            ServerBusy: It was not asked for.
         """
         text = b""
         try:
@@ -56,22 +61,18 @@ class PodLogs:
                 text = self.api.read_log(pod, tail_lines=n_lines, limit_bytes=LOG_BYTES)
                 if len(text) < LOG_BYTES:
                     break
+        except ServerBusy:
+            raise
         except ExecutorUnavailable as error:
             logger.info("trial %s: its log cannot be read: %s", attempt, error.message)
             return False
         log = b"".join(written([text]))
         return not log or self._keep(attempt, log)  # none never replaces what was fetched before
 
-    def fetch_all(self, pods: Mapping[AttemptId, str]) -> dict[AttemptId, bool]:
-        """Fetch the logs of several pods; return for each attempt whether that worked.
-
-        Args:
-            pods: By attempt, the name of its pod.
-        """
-        if self.pool is None or len(pods) < 2:
-            return {attempt: self.fetch(attempt, pod) for attempt, pod in pods.items()}
-        fetched = self.pool.map(lambda pod: self.fetch(*pod), pods.items())
-        return dict(zip(pods, fetched, strict=True))
+    def begin_fetch(self, attempt: AttemptId, pod: str) -> Future[bool]:
+        """Return the result of `fetch`, which is made now or beside others; for one thread."""
+        call = partial(self.fetch, attempt, pod)
+        return settled(call) if self.pool is None else self.pool.submit(call)
 
     def tail(self, attempt: AttemptId) -> str:
         """Return the end of a kept log without secrets; empty without one."""
@@ -114,7 +115,7 @@ class PodLogs:
         path = self.path(attempt)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
+            part = path.with_suffix(f".{threading.get_ident()}.part")
             part.write_bytes(log)
             part.replace(path)
         except OSError as error:  # a full disk of the runner's is no trial's fault

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -11,12 +11,10 @@ from studyflow.errors import ExecutorUnavailable
 from studyflow.executors.diagnosis import (
     Ending,
     How,
-    blame_device,
     diagnose,
-    outcome_of,
-    redacted,
 )
 from studyflow.executors.kubernetes.api import ClusterApi
+from studyflow.executors.kubernetes.ends import AttemptEnds
 from studyflow.executors.kubernetes.fence import Fence
 from studyflow.executors.kubernetes.fencing import Fencer
 from studyflow.executors.kubernetes.followed import FollowedAttempt
@@ -37,18 +35,11 @@ from studyflow.executors.kubernetes.observation import Judgement, Observation, w
 from studyflow.executors.kubernetes.study_objects import StudyObjects
 from studyflow.executors.kubernetes.waiting import TROUBLE_SECONDS
 from studyflow.executors.protocol import AttemptState, AttemptStatus
-from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
-from studyflow.trial import Cause, Outcome, Trial
+from studyflow.trial import Cause
 
 EVENTS_SECONDS: Final = 15.0
 """Pause between two requests for the events, or the queue, of an attempt that does not start."""
-
-LOG_TRIES: Final = 3
-"""How often a log is asked for whose node does not answer."""
-
-LOGS_AT_ONCE: Final = 8
-"""How many logs are fetched side by side."""
 
 LOOK_SECONDS: Final = 1.0
 """Shortest pause between two looks at an attempt of which nothing has changed."""
@@ -68,7 +59,7 @@ class AttemptMonitor:
         fencer: Ends attempts.
         logs: Keeps their logs.
         image: Learns the study's image.
-        redact: Takes secrets out of what scripts say about their end.
+        ends: Fetches the log of an attempt that is about to lose its pod.
         clock: Seconds, monotonic.
     """
 
@@ -80,7 +71,7 @@ class AttemptMonitor:
         fencer: Fencer,
         logs: PodLogs,
         image: ImagePin,
-        redact: Redactor,
+        ends: AttemptEnds,
         clock: Callable[[], float],
     ) -> None:
         self._spec = spec
@@ -89,7 +80,7 @@ class AttemptMonitor:
         self._fencer = fencer
         self._logs = logs
         self._image = image
-        self._redact = redact
+        self._ends = ends
         self._clock = clock
         self._ran_at = -math.inf
         """When any attempt was last seen running."""
@@ -111,7 +102,7 @@ class AttemptMonitor:
     def update(
         self, attempt: FollowedAttempt, job: Object, *, job_is_gone: bool, others_running: bool
     ) -> None:
-        """Find out how an attempt stands now, and when to look at it again; see `tell_ends`.
+        """Find out how an attempt stands now, and when to look at it again; see `AttemptEnds`.
 
         Args:
             attempt: What is known of it; brought up to date.
@@ -155,40 +146,6 @@ class AttemptMonitor:
         else:
             attempt.look_at = self._next_look(attempt, now)
 
-    def tell_ends(self, attempts: Sequence[FollowedAttempt], until: float) -> bool:
-        """Conclude attempts that have ended, once their logs are fetched, several at a time.
-
-        An attempt runs, for all that is told, until its log is there or was asked for in vain.
-
-        Args:
-            attempts: Attempts that have ended.
-            until: When to leave the rest to the next poll, by this object's clock.
-
-        Returns:
-            Whether none was left to it.
-        """
-        for begin in range(0, len(attempts), LOGS_AT_ONCE):
-            if begin and self._clock() >= until:
-                return False
-            some = attempts[begin : begin + LOGS_AT_ONCE]
-            for attempt, is_saved in zip(some, self._save_logs(some), strict=True):
-                if is_saved or attempt.log_tries >= LOG_TRIES:
-                    self._conclude(attempt)
-        return True
-
-    def save_log(self, attempt: FollowedAttempt) -> bool:
-        """Fetch the log of an attempt's pod; return whether that needs no other try."""
-        (is_saved,) = self._save_logs([attempt])
-        return is_saved
-
-    def _save_logs(self, attempts: Sequence[FollowedAttempt]) -> list[bool]:
-        """The same for several attempts, side by side."""
-        pods = {a.id: a.pod for a in attempts if a.pod is not None and self._objects.has_pod(a)}
-        for attempt in attempts:
-            attempt.log_tries += attempt.id in pods
-        saved = self._logs.fetch_all(pods)
-        return [saved.get(attempt.id, True) for attempt in attempts]
-
     def _note_leaving(self, attempt: FollowedAttempt, pod: Object | None, now: float) -> None:
         """Take note of a pod that was told to go, and fetch its log in time."""
         if pod is None or not is_leaving(pod) or attempt.leaving_since is not None:
@@ -196,7 +153,7 @@ class AttemptMonitor:
         attempt.leaving_since = now
         is_kept = self._logs.path(attempt.id).exists()
         if attempt.state is AttemptState.RUNNING and not is_kept:
-            self.save_log(attempt)  # the kubelet removes it before the pod is gone
+            self._ends.save_log(attempt)  # the kubelet removes it before the pod is gone
 
     def _next_look(self, attempt: FollowedAttempt, now: float) -> float:
         """Return when to look again at an attempt that waits or leaves, if nothing changes.
@@ -275,24 +232,6 @@ class AttemptMonitor:
             AttemptState.RUNNING, started_at=found.started_at, node=node, allocation=allocation
         )
 
-    def _conclude(self, attempt: FollowedAttempt) -> None:
-        """Make the end of an attempt its status."""
-        found, attempt.ended = attempt.ended, None
-        assert found is not None, "it has ended"
-        log_tail = "" if found.ending is None else self._logs.tail(attempt.id)
-        attempt.look_at = math.inf
-        attempt.status = AttemptStatus(
-            AttemptState.ENDED,
-            outcome=conclude(self._spec, attempt.trial, found, log_tail, self._redact),
-            exit_code=None if found.ending is None else found.ending.exit_code,
-            started_at=found.started_at,
-            ended_at=found.ended_at,
-            missed_nodes=found.missed_nodes,
-            blocks_study=found.blocks_study,
-            node=attempt.status.node,
-            allocation=attempt.status.allocation,
-        )
-
     def _ask_for_events(self, attempt: FollowedAttempt, about: Object) -> bool:
         """Ask, once in a while, for an attempt's events; return whether they are there."""
         if not self._may_ask(attempt.events_at):
@@ -340,38 +279,8 @@ class AttemptMonitor:
         over_at = math.inf if limit is None else attempt.running_since + limit
         if self._clock() < over_at or Fence.read(job) is not None:
             return over_at
-        self.save_log(attempt)
+        self._ends.save_log(attempt)
         over = diagnose(Ending(How.TIMEOUT, timeout_seconds=limit), None, "", attempt.trial)
         fence = Fence.because(Cause.TIMEOUT, over.reason, How.TIMEOUT)
         self._fencer.fence_if_allowed(attempt.id, fence)
         return over_at
-
-
-def conclude(
-    spec: StudySpec, trial: Trial, found: Judgement, log_tail: str, redact: Redactor
-) -> Outcome:
-    """Return the outcome of an attempt that ended.
-
-    Args:
-        spec: The study.
-        trial: The attempt.
-        found: How its Job and pod ended.
-        log_tail: The end of its log, without secrets.
-        redact: Takes secrets out of what the script said.
-
-    Raises:
-        ValueError: The attempt has not ended.
-    """
-    if found.ending is None:
-        if found.cause is None or found.reason is None:
-            raise ValueError(f"no attempt ends as {found}")
-        outcome = outcome_of(trial, found.cause, found.reason)
-    else:
-        ending = replace(found.ending, timeout_seconds=spec.trial.timeout_seconds)
-        outcome = diagnose(ending, found.outcome, log_tail, trial, redact)
-        outcome = blame_device(outcome, log_tail)
-        limit = spec.trial.resources.memory
-        if outcome.cause is Cause.HOST_OOM and limit:
-            message = f"{outcome.message} Its limit is {limit} (trial.resources.memory)."
-            outcome = replace(outcome, message=message)
-    return redacted(outcome, redact)

@@ -6,26 +6,29 @@ time alone may have changed what they mean. In between its status stands.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from studyflow.executors.kubernetes.ends import AttemptEnds
 from studyflow.executors.kubernetes.followed import FollowedAttempt, read_trial
 from studyflow.executors.kubernetes.monitor import AttemptMonitor
 from studyflow.executors.kubernetes.study_objects import StudyObjects
 from studyflow.executors.protocol import AttemptId, AttemptState, AttemptStatus
 from studyflow.trial import Trial
 
-POLL_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.5
 """How long one poll goes on looking at attempts. What is left is looked at by the next one, so that
 a runner with a thousand ends to take in starts new trials in between."""
 
 
 class Watchlist:
-    """Follows the attempts of one study, for one thread.
+    """Follows the attempts of one study. One thread polls; any may add attempts and drop them.
 
     Args:
         objects: The study's Jobs and pods.
         monitor: Finds out how an attempt stands.
+        ends: Tells how one has ended.
         on_rest: Called when a poll has left something to the next one.
         clock: Seconds, monotonic.
     """
@@ -34,13 +37,16 @@ class Watchlist:
         self,
         objects: StudyObjects,
         monitor: AttemptMonitor,
+        ends: AttemptEnds,
         on_rest: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._objects = objects
         self._monitor = monitor
+        self._ends = ends
         self._on_rest = on_rest
         self._clock = clock
+        self._lock = threading.Lock()
         self._attempts: dict[AttemptId, FollowedAttempt] = {}
         self._forgotten: set[AttemptId] = set()
         self._changed: set[AttemptId] = set()
@@ -58,16 +64,18 @@ class Watchlist:
             trial: What it runs.
             is_own: Whether its Job was created here and now.
         """
-        self._forgotten.discard(attempt)
         new = FollowedAttempt(attempt, trial, self._clock())
-        followed = self._attempts.setdefault(attempt, new)
-        followed.is_own = followed.is_own or is_own
+        with self._lock:
+            self._forgotten.discard(attempt)
+            followed = self._attempts.setdefault(attempt, new)
+            followed.is_own = followed.is_own or is_own
 
     def drop(self, attempt: AttemptId) -> None:
         """Follow an attempt no longer, whatever is heard of it."""
-        self._forgotten.add(attempt)
-        self._changed.discard(attempt)
-        self._attempts.pop(attempt, None)
+        with self._lock:
+            self._forgotten.add(attempt)
+            self._changed.discard(attempt)
+            self._attempts.pop(attempt, None)
 
     def poll(self) -> Mapping[AttemptId, AttemptStatus]:
         """Look at what has changed, or is due, and return how every attempt stands.
@@ -79,12 +87,14 @@ class Watchlist:
         for attempt in self._objects.take_changes(self._forgotten):
             if attempt in self._attempts or self._follow(attempt):
                 self._changed.add(attempt)
-        running = {a for a, f in self._attempts.items() if f.state is AttemptState.RUNNING}
+        with self._lock:
+            followed_now = list(self._attempts.values())
+        running = {f.id for f in followed_now if f.state is AttemptState.RUNNING}
         self._monitor.begin_poll(any_running=bool(running))
         due = [
             followed
-            for attempt, followed in self._attempts.items()
-            if attempt in self._changed or followed.look_at <= began
+            for followed in followed_now
+            if followed.id in self._changed or followed.look_at <= began
         ]
         for position, followed in enumerate(due):
             if position and self._clock() - began >= POLL_SECONDS:
@@ -92,9 +102,10 @@ class Watchlist:
                 break
             self._look(followed, running)
         ended = [followed for followed in due if followed.ended is not None]
-        if not self._monitor.tell_ends(ended, began + POLL_SECONDS):
+        if not self._ends.tell(ended, began + POLL_SECONDS):
             self._on_rest()
-        return {attempt: followed.status for attempt, followed in self._attempts.items()}
+        with self._lock:
+            return {attempt: followed.status for attempt, followed in self._attempts.items()}
 
     def _look(self, followed: FollowedAttempt, running: set[AttemptId]) -> None:
         """Look at one attempt.

@@ -19,6 +19,7 @@ from studyflow.executors.kubernetes.api import (
     ClusterApi,
     NotFound,
     Refused,
+    ServerBusy,
     VersionTooOld,
 )
 from studyflow.executors.kubernetes.client import KubernetesApi
@@ -263,7 +264,7 @@ def test_a_long_list_comes_in_pages(server: Server, api: KubernetesApi) -> None:
         (413, "", "too large", Refused, False),
         (410, "Expired", "too old resource version", VersionTooOld, False),
         (408, "Timeout", "timed out", ExecutorUnavailable, True),
-        (429, "TooManyRequests", "slow down", ExecutorUnavailable, True),
+        (429, "TooManyRequests", "slow down", ServerBusy, True),
         (500, "InternalError", "etcd", ExecutorUnavailable, True),
         (503, "ServiceUnavailable", "no endpoints", ExecutorUnavailable, True),
         (504, "", "", ExecutorUnavailable, True),
@@ -320,9 +321,9 @@ def test_a_server_that_asks_to_be_left_alone_is_until_its_time_is_over(
 @pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("86400", 60.0), ("0", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("-5", 0.0), ("", 0.0)],
+    [("86400", 60.0), ("0", 1.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 1.0), ("-5", 1.0), ("", 1.0)],
 )
-def test_nobody_waits_longer_than_a_minute_or_for_what_is_no_number(
+def test_nobody_waits_longer_than_a_minute_or_less_than_a_second(
     server: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -337,9 +338,44 @@ def test_nobody_waits_longer_than_a_minute_or_for_what_is_no_number(
     with pytest.raises(ExecutorUnavailable):
         api.get_job("a")
 
-    clock.advance(seconds)
+    clock.advance(seconds - 0.1)
+    with pytest.raises(ServerBusy):
+        api.get_job("a")
+    clock.advance(0.1)
     server.answer({})
     assert api.get_job("a") == {}
+    api.close()
+
+
+@pytest.mark.fault("F13")
+def test_a_server_that_turns_requests_away_again_is_left_alone_for_longer_each_time(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_kubeconfig(tmp_path / "config", server.url, monkeypatch)
+    clock = FakeClock()
+    api = KubernetesApi("trials", clock=clock)
+    said = set()
+    for pause in (1.0, 2.0, 4.0):
+        server.refuse(429, "too many requests")
+        for name in ("a", "b", "c"):  # the first is turned away, the others are not sent
+            with pytest.raises(ServerBusy) as caught:
+                api.get_job(name)
+            said.add(str(caught.value))
+        clock.advance(pause - 0.1)
+        with pytest.raises(ServerBusy):
+            api.get_job("a")
+        clock.advance(0.1)
+    assert len(server.requests) == 3
+    assert len(said) == 1, "a person is told once"
+
+    server.answer({})
+    assert api.get_job("a") == {}
+    server.refuse(429)
+    with pytest.raises(ServerBusy):
+        api.get_job("a")
+    clock.advance(1.0)
+    server.answer({})
+    assert api.get_job("a") == {}, "the next pause is a short one again"
     api.close()
 
 

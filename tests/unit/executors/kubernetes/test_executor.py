@@ -16,6 +16,7 @@ from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, ExecutorTraits
 from studyflow.executors.kubernetes import KubernetesExecutor
 from studyflow.executors.kubernetes.api import Refused
+from studyflow.executors.kubernetes.executor import CALLS_AT_ONCE
 from studyflow.executors.kubernetes.fence import Fence
 from studyflow.executors.kubernetes.judging import LOST_SECONDS
 from studyflow.executors.kubernetes.names import job_name
@@ -976,7 +977,9 @@ def test_an_outage_of_a_minute_is_no_news_and_a_longer_one_is(rig: Rig) -> None:
 def test_waiting_ends_with_a_change_or_with_its_time(rig: Rig) -> None:
     api = FakeClusterApi(rig.cluster, watch_seconds=5.0)
     executor = KubernetesExecutor(a_spec(), api=api, root=rig.folder)
-    assert executor.traits == ExecutorTraits(canary_seconds=10.0, brings_points=False)
+    assert executor.traits == ExecutorTraits(
+        canary_seconds=10.0, calls_at_once=CALLS_AT_ONCE, brings_points=False
+    )
     executor.submit(a_trial())
     executor.wait(0.01)
     rig.cluster.start(JOB)

@@ -14,9 +14,10 @@ from tests.unit.executors.kubernetes.test_executor import AWAY, Rig, Runner, a_s
 from studyflow.background import DaemonPool
 from studyflow.errors import ExecutorUnavailable
 from studyflow.executors import AttemptId, AttemptState
+from studyflow.executors.kubernetes.ends import LOGS_AT_ONCE
 from studyflow.executors.kubernetes.judging import judge
 from studyflow.executors.kubernetes.logs import PodLogs
-from studyflow.executors.kubernetes.monitor import LOGS_AT_ONCE, MAX_EVENT_REQUESTS
+from studyflow.executors.kubernetes.monitor import MAX_EVENT_REQUESTS
 from studyflow.executors.kubernetes.names import job_name
 from studyflow.executors.kubernetes.objects import Object, first_pod
 from studyflow.executors.kubernetes.survey import survey
@@ -172,11 +173,11 @@ def test_the_events_of_a_few_attempts_are_asked_for_at_a_time(rig: Rig) -> None:
 
 def test_a_poll_with_many_ends_leaves_the_rest_to_the_next_one(rig: Rig) -> None:
     runner = rig.runner()
-    attempts = submit(runner, 5 * LOGS_AT_ONCE)
+    attempts = submit(runner, 15)
     for attempt in attempts:
         rig.cluster.start(job(attempt))
         rig.cluster.finish(job(attempt), message=done(attempt.number))
-    runner.api.interrupt("log pods", lambda: rig.cluster.clock.advance(0.2), times=None)
+    runner.api.interrupt("log pods", lambda: rig.cluster.clock.advance(0.125), times=None)
     runner.executor._changed.clear()
 
     n_ended: list[int] = []
@@ -184,10 +185,10 @@ def test_a_poll_with_many_ends_leaves_the_rest_to_the_next_one(rig: Rig) -> None
         assert len(n_ended) < 20
         statuses = runner.executor.poll()
         assert set(statuses) == set(attempts), "none has disappeared meanwhile"
-        assert runner.executor._changed.is_set() or len(n_ended) == 4, "the next poll follows"
+        assert runner.executor._changed.is_set() or len(n_ended) == 3, "the next poll follows"
         n_ended.append(sum(s.state is AttemptState.ENDED for s in statuses.values()))
 
-    assert n_ended == [LOGS_AT_ONCE * (n + 1) for n in range(5)]
+    assert n_ended == [4, 8, 12, 15]
     assert runner.api.n_requests["log pods"] == len(attempts)
 
 
@@ -225,8 +226,9 @@ def test_logs_are_fetched_side_by_side(rig: Rig, tmp_path: Path) -> None:
     pool = DaemonPool("test", LOGS_AT_ONCE)
     logs = PodLogs(runner.api, tmp_path, Redactor(), pool)
 
-    saved = logs.fetch_all({a: rig.cluster.pod_names(job(a))[0] for a in attempts})
+    fetched = [logs.begin_fetch(a, rig.cluster.pod_names(job(a))[0]) for a in attempts]
+    saved = [log.result(10) for log in fetched]
     pool.close()
 
-    assert saved == dict.fromkeys(attempts, True)
+    assert saved == [True] * LOGS_AT_ONCE
     assert all(logs.path(attempt).read_text() == "hello\n" for attempt in attempts)
