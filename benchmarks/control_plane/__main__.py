@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 import optuna
-from benchmarks.control_plane import commands, kubernetes, loop, storages, trials
+from benchmarks.control_plane import commands, kubernetes, loop, storages, suggestions, trials
 from benchmarks.control_plane.measures import show
 
 PARTS = {
@@ -19,6 +19,7 @@ PARTS = {
     "storages": storages.rows,
     "trials": trials.rows,
     "commands": commands.rows,
+    "suggestions": suggestions.rows,
 }
 
 

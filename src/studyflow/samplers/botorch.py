@@ -31,6 +31,7 @@ from studyflow.samplers.deadline import Deadline
 from studyflow.samplers.explanation import Suggestion, encode_suggestion
 from studyflow.samplers.history import FIXED_ATTR, encode_draw, trials_before
 from studyflow.samplers.isolation import isolated
+from studyflow.samplers.memory import Memory
 from studyflow.samplers.model_surface import ModelSurface
 from studyflow.samplers.space.conditions import Conditions
 from studyflow.samplers.strategy import OpenTrial, Strategy
@@ -119,6 +120,11 @@ class BoTorchSampler(BaseSampler):
         )
         self._ask_seconds = float(ask_seconds)
         self._clock = clock
+        self._memory = Memory()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles have: all but what was kept from earlier suggestions."""
+        return {**self.__dict__, "_memory": Memory()}
 
     @property
     def seed(self) -> int:
@@ -159,7 +165,7 @@ class BoTorchSampler(BaseSampler):
                 fixed=trial.system_attrs.get(FIXED_ATTR) or {},
             )
             began, deadline = self._clock(), Deadline(self._ask_seconds, self._clock)
-            suggested = self._strategy.suggest(asked, deadline)
+            suggested = self._strategy.suggest(asked, deadline, memory=self._memory)
             explanation = replace(suggested.explanation, milliseconds=1e3 * (self._clock() - began))
             self._log(trial.number, explanation)
             attrs = {

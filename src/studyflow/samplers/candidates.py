@@ -118,7 +118,7 @@ def search(
             deadline,
         )
         values[changed] = climbed
-        points, moved = _move_one(acquisition, encoding, points, values, free, deadline)
+        points, moved = _move_one(acquisition, encoding, points, values, free, changed, deadline)
         # A start whose discrete parameters stay where they are is at the top of its hill.
         changed, values = np.flatnonzero(moved > values), moved
         if not len(changed):
@@ -267,31 +267,34 @@ def _move_one(
     points: FloatArray,
     values: FloatArray,
     free: BoolArray,
+    changed: IntArray,
     deadline: Deadline,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the points after the best changes of single discrete parameters, while they help.
 
-    No change is tried past the deadline.
+    Only the points that have changed since this was last tried are moved: no change helps the
+    others. No change is tried past the deadline.
     """
     for _ in range(2 * len(encoding.dimensions)):
         if deadline.is_over:
             return points, values
-        moves, owners = _single_moves(encoding, points, free)
+        moves, owners = _single_moves(encoding, points[changed], free)
         if not len(moves):
             return points, values
         moved_values = _finite(acquisition.value(encoding.features(moves)))
-        improved = False
-        for row in range(len(points)):
-            mine = np.flatnonzero(owners == row)
+        improved: list[int] = []
+        for position, row in enumerate(changed):
+            mine = np.flatnonzero(owners == position)
             if not len(mine):
                 continue
             best = mine[np.argmax(moved_values[mine])]
             if moved_values[best] > values[row] + 1e-9:
                 points, values = points.copy(), values.copy()
                 points[row], values[row] = moves[best], moved_values[best]
-                improved = True
+                improved.append(int(row))
         if not improved:
             break
+        changed = np.array(improved)
     return points, values
 
 
@@ -310,12 +313,14 @@ def _single_moves(
             targets = np.tile(dimension.grid, (len(rows), 1))
             useful = np.abs(targets - points[rows, i, None]) > SAME_POINT
         else:
-            indices = np.array([dimension.index(float(code)) for code in points[rows, i]])
+            indices = np.array(
+                [dimension.index(float(code)) for code in points[rows, i]], dtype=np.int64
+            )
             moved = indices[:, None] + np.array(_GRID_MOVES)
             useful = (moved >= 0) & (moved < dimension.size)
             # Starts have neighbours in common, and encoding is the costliest step of a move.
             wanted, index = np.unique(moved.clip(0), return_inverse=True)
-            codes = np.array([dimension.code_of_index(int(k)) for k in wanted])
+            codes = dimension.codes_of_indices(wanted)
             targets = codes[index].reshape(moved.shape)
         starts, columns = np.nonzero(useful)
         block = points[rows[starts]]

@@ -17,7 +17,6 @@ from studyflow.samplers.acquisition.closed_form import (
 )
 from studyflow.samplers.arrays import BoolArray, FloatArray, IntArray
 from studyflow.samplers.candidates import CHEAP_SEARCH, SearchEffort
-from studyflow.samplers.deadline import Deadline
 from studyflow.samplers.history import History
 from studyflow.samplers.models.fitting import MAX_FIT_POINTS, Structure, fit
 from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData, merge_repeats
@@ -60,12 +59,19 @@ class FittedModels:
 
 
 def fit_models(
-    history: History, encoding: Encoding, request: ProposalRequest, *, structure: Structure
+    history: History,
+    encoding: Encoding,
+    request: ProposalRequest,
+    *,
+    structure: Structure,
+    early: History | None = None,
 ) -> FittedModels:
     """Return the models of a history, and the acquisition function to be maximised.
 
     Args:
         history: At least one completed trial.
+        early: The same some trials earlier: what the objectives' hyperparameters are learnt from.
+            `None` learns them from the history itself.
         encoding: The space.
         request: Directions, seeds and the time there is.
         structure: How much of the model to fit.
@@ -74,40 +80,100 @@ def fit_models(
         LinAlgError: A model could not be fitted.
         OutOfTime: The deadline passed.
     """
-    objectives = [
-        transform_objective(history.values[:, k], maximize=maximize)
-        for k, maximize in enumerate(request.maximize)
-    ]
-    targets = np.stack([objective.targets for objective in objectives], axis=1)
-    lost = _diverged(history, request)
-    history, targets = _count_as_failed(history, lost), targets[~lost]
-    rows = active_set(encoding.features(history.codes), targets.mean(axis=1), MAX_MODEL_POINTS)
-    features = encoding.features(history.codes[rows])
-
-    models: list[GaussianProcess] = []
-    merged_into: IntArray = np.arange(len(rows))
-    for k in range(len(objectives)):
-        request.deadline.check()
-        data = TrainingData(
-            features, targets[rows, k], encoding.groups, history.noise_factors[rows]
-        )
-        data, merged_into = merge_repeats(data)
-        models.append(_fit(data, structure, exact=request.exact, deadline=request.deadline))
+    learning = None if early is None else _training(early, encoding, request)
+    training = _training(history, encoding, request, learning)
+    objectives, history, rows = training.objectives, training.history, training.rows
+    models = _fit_objectives(training, learning, structure, request)
+    merged_into = training.merged_into
 
     # An imputed value is no incumbent: nobody measured it.
     may_be_best = (history.feasible & (np.arange(len(history.codes)) < history.n_completed))[rows]
     eligible = np.bincount(merged_into, weights=may_be_best) > 0
-    terms = _feasibility(history, encoding, structure, request.deadline)
+    terms = _feasibility(history, encoding, structure, request)
     pending = encoding.features(history.pending)
     request.deadline.check()
     acquisition, effort = _acquisition(models, eligible, terms, pending, request)
     return FittedModels(
-        objectives=tuple(objectives),
+        objectives=objectives,
         models=tuple(models),
         acquisition=acquisition,
         effort=effort,
         anchors=_anchors(history.codes[rows], models[0], merged_into, may_be_best),
     )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What the objectives' models are made of."""
+
+    history: History
+    """Without the trials that diverged."""
+    objectives: tuple[TransformedObjective, ...]
+    rows: IntArray
+    """Rows of the history that the models have as points."""
+    data: tuple[TrainingData, ...]
+    """By objective, without repeats."""
+    merged_into: IntArray
+    """For each of the rows the point that it went to."""
+    n_base: int
+    """The first so many points are those of the earlier history; 0 without one."""
+
+
+def _training(
+    history: History,
+    encoding: Encoding,
+    request: ProposalRequest,
+    earlier: _Training | None = None,
+) -> _Training:
+    """Return what the models of a history are made of; the points of an earlier one come first."""
+    objectives = tuple(
+        transform_objective(history.values[:, k], maximize=maximize)
+        for k, maximize in enumerate(request.maximize)
+    )
+    targets = np.stack([objective.targets for objective in objectives], axis=1)
+    lost = _diverged(history, request)
+    history, targets = _count_as_failed(history, lost), targets[~lost]
+    n_base_rows = 0
+    if earlier is None:
+        rows = active_set(encoding.features(history.codes), targets.mean(axis=1), MAX_MODEL_POINTS)
+    else:
+        of_earlier = np.isin(history.numbers, earlier.history.numbers)
+        in_base = np.isin(history.numbers, earlier.history.numbers[earlier.rows])
+        base, later = np.flatnonzero(in_base), np.flatnonzero(~of_earlier)
+        rows, n_base_rows = np.concatenate([base, later]), len(base)
+    features = encoding.features(history.codes[rows])
+    merged = [
+        merge_repeats(
+            TrainingData(features, targets[rows, k], encoding.groups, history.noise_factors[rows])
+        )
+        for k in range(len(objectives))
+    ]
+    merged_into = merged[0][1]
+    n_base = int(merged_into[:n_base_rows].max(initial=-1)) + 1
+    return _Training(
+        history, objectives, rows, tuple(data for data, _ in merged), merged_into, n_base
+    )
+
+
+def _fit_objectives(
+    training: _Training,
+    learning: _Training | None,
+    structure: Structure,
+    request: ProposalRequest,
+) -> list[GaussianProcess]:
+    """Return the objectives' models, with hyperparameters learnt from the earlier data if any."""
+    memory = request.memory
+    models = []
+    for k, data in enumerate(training.data):
+        request.deadline.check()
+        learnt_from = data if learning is None else learning.data[k]
+        model = _fit(learnt_from, structure, exact=request.exact, request=request)
+        if learning is not None:
+            model = GaussianProcess(
+                data, model.hyperparameters, training.n_base, memory.factors if memory else None
+            )
+        models.append(model)
+    return models
 
 
 def _diverged(history: History, request: ProposalRequest) -> BoolArray:
@@ -132,6 +198,7 @@ def _count_as_failed(history: History, lost: BoolArray) -> History:
         codes=history.codes[~lost],
         values=history.values[~lost],
         noise_factors=history.noise_factors[~lost],
+        numbers=history.numbers[~lost],
         constraints=history.constraints[~lost],
         failed=np.concatenate([history.failed, history.codes[lost]]),
         n_completed=int((~lost[: history.n_completed]).sum()),
@@ -158,7 +225,7 @@ def active_set(features: FloatArray, targets: FloatArray, limit: int) -> IntArra
 
 
 def _fit(
-    data: TrainingData, structure: Structure, *, exact: bool, deadline: Deadline
+    data: TrainingData, structure: Structure, *, exact: bool, request: ProposalRequest
 ) -> GaussianProcess:
     fit_rows = None
     n = len(data.targets)
@@ -172,11 +239,18 @@ def _fit(
         # Equal values say nothing of lengthscales: fitted, they grow until all the space looks
         # known, and only its corners are left to try.
         structure = "prior"
-    return fit(data, structure=structure, exact=exact, fit_rows=fit_rows, deadline=deadline)
+    return fit(
+        data,
+        structure=structure,
+        exact=exact,
+        fit_rows=fit_rows,
+        deadline=request.deadline,
+        fits=request.memory.fits if request.memory else None,
+    )
 
 
 def _feasibility(
-    history: History, encoding: Encoding, structure: Structure, deadline: Deadline
+    history: History, encoding: Encoding, structure: Structure, request: ProposalRequest
 ) -> list[Feasibility]:
     """Return a term for each measured constraint, and one for the risk of failure if it is real."""
     terms: list[Feasibility] = []
@@ -189,15 +263,15 @@ def _feasibility(
         rows = known[active_set(features[known], values, MAX_MODEL_POINTS)]
         values = values[np.searchsorted(known, rows)]
         data = TrainingData(features[rows], values, encoding.groups, np.ones(len(rows)))
-        deadline.check()
-        model = _fit(merge_repeats(data)[0], structure, exact=False, deadline=deadline)
+        request.deadline.check()
+        model = _fit(merge_repeats(data)[0], structure, exact=False, request=request)
         terms.append(Feasibility(model, bound))
-    risk = _failure_risk(history, encoding, structure, deadline)
+    risk = _failure_risk(history, encoding, structure, request)
     return [*terms, risk] if risk is not None else terms
 
 
 def _failure_risk(
-    history: History, encoding: Encoding, structure: Structure, deadline: Deadline
+    history: History, encoding: Encoding, structure: Structure, request: ProposalRequest
 ) -> Feasibility | None:
     """Return the model of which parameters make trials fail, or `None` if it predicts nothing.
 
@@ -216,8 +290,14 @@ def _failure_risk(
     # A step, not a measurement: without noise it would be explained by short lengthscales, and
     # every gap between failures would look safe.
     merged, _ = merge_repeats(data)
-    deadline.check()
-    model = fit(merged, structure=structure, noise_floor=RISK_NOISE, deadline=deadline)
+    request.deadline.check()
+    model = fit(
+        merged,
+        structure=structure,
+        noise_floor=RISK_NOISE,
+        deadline=request.deadline,
+        fits=request.memory.fits if request.memory else None,
+    )
     seen = model.data.targets
     mean, variance = model.leave_one_out()
     by_model = float(log_ndtr(np.sign(seen) * mean / np.sqrt(variance)).sum())

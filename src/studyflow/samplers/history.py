@@ -10,7 +10,7 @@ import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,7 +19,8 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from studyflow.samplers.arrays import BoolArray, FloatArray
+from studyflow.samplers.arrays import BoolArray, FloatArray, IntArray
+from studyflow.samplers.memory import HistoryMemory
 from studyflow.samplers.outcome_transforms import clean, impute_pruned
 from studyflow.samplers.space.encoding import Encoding
 
@@ -62,6 +63,8 @@ class History:
     """Points whose trials failed otherwise, `r x d`: not evidence, only not to be repeated."""
     n_completed: int
     """Completed trials among the finished: the first `n_completed` rows."""
+    numbers: IntArray
+    """Numbers of the finished trials, `n`."""
 
     @property
     def tried(self) -> FloatArray:
@@ -168,6 +171,7 @@ def read_history(
     directions: Sequence[StudyDirection],
     *,
     for_trial: int,
+    memory: HistoryMemory | None = None,
 ) -> History:
     """Return the study as arrays.
 
@@ -180,12 +184,39 @@ def read_history(
         space: The distributions behind the encoding.
         directions: One per objective.
         for_trial: Number of the trial that is asking; it is not pending for itself.
+        memory: What is kept of finished trials from one reading to the next; it changes nothing.
     """
-    completed, pruned, pending = [], [], []
+    memory = memory or HistoryMemory()
+    finished = [t for t in trials if t.state.is_finished() and t.number != for_trial]
+    history = memory.history(
+        finished,
+        (encoding, tuple(directions)),
+        lambda: _read_finished(finished, encoding, directions, memory),
+    )
+    pending = []
+    for trial in trials:
+        if not trial.state.is_finished() and trial.number != for_trial:
+            known = {**decode_draw(trial.system_attrs, space), **known_parameters(trial)}
+            codes = encoding.encode(known)
+            if not np.isnan(codes).all():
+                pending.append((trial.number, codes))
+    pending = sorted(pending, key=lambda item: item[0])[-MAX_PENDING:]
+    points = _stack([c for _, c in pending], len(encoding.dimensions))
+    return replace(history, pending=encoding.mask(points))
+
+
+def _read_finished(
+    finished: Sequence[FrozenTrial],
+    encoding: Encoding,
+    directions: Sequence[StudyDirection],
+    memory: HistoryMemory,
+) -> History:
+    """Return the finished trials of a study as arrays; none runs."""
+    completed, pruned = [], []
     failed, other_failed = list[FloatArray](), list[FloatArray]()
     d = len(encoding.dimensions)
-    finished = [t for t in trials if t.state.is_finished() and t.number != for_trial]
-    for trial, codes in zip(finished, _finished_codes(finished, encoding), strict=True):
+    known = memory.codes(finished, encoding.dimensions, lambda new: _finished_codes(new, encoding))
+    for trial, codes in zip(finished, known, strict=True):
         if np.isnan(codes).all():
             continue
         if trial.state is TrialState.COMPLETE:
@@ -196,18 +227,11 @@ def read_history(
             failed.append(codes)
         else:
             other_failed.append(codes)
-    for trial in trials:
-        if not trial.state.is_finished() and trial.number != for_trial:
-            known = {**decode_draw(trial.system_attrs, space), **known_parameters(trial)}
-            codes = encoding.encode(known)
-            if not np.isnan(codes).all():
-                pending.append((trial.number, codes))
     completed.sort(key=lambda item: item[0].number)
     pruned = sorted(pruned, key=lambda item: item[0].number) if len(directions) == 1 else []
     if not completed:
         other_failed += [codes for _, codes in pruned]
         pruned = []
-    pending = sorted(pending, key=lambda item: item[0])[-MAX_PENDING:]
 
     values = np.array(
         [[_as_float(v) for v in (trial.values or [math.nan])] for trial, _ in completed]
@@ -220,10 +244,11 @@ def read_history(
         values=values,
         noise_factors=np.array([1.0] * len(completed) + [PRUNED_NOISE] * len(pruned)),
         constraints=_read_constraints([t for t, _ in completed] + [t for t, _ in pruned]),
-        pending=encoding.mask(_stack([c for _, c in pending], d)),
+        pending=np.empty((0, d)),
         failed=encoding.mask(_stack(failed, d)),
         other_failed=encoding.mask(_stack(other_failed, d)),
         n_completed=len(completed),
+        numbers=np.array([t.number for t, _ in (*completed, *pruned)], dtype=np.int64),
     )
 
 

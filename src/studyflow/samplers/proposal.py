@@ -32,7 +32,12 @@ class Proposal:
 
 
 def propose(
-    history: History, encoding: Encoding, request: ProposalRequest, *, structure: Structure
+    history: History,
+    encoding: Encoding,
+    request: ProposalRequest,
+    *,
+    structure: Structure,
+    early: History | None = None,
 ) -> Proposal:
     """Return the point to evaluate next.
 
@@ -45,12 +50,13 @@ def propose(
         encoding: The space.
         request: Directions, seeds and the time there is.
         structure: How much of the model to fit.
+        early: See `fit_models`.
 
     Raises:
         LinAlgError: A model could not be fitted.
         OutOfTime: The deadline passed before the search.
     """
-    fitted = fit_models(history, encoding, request, structure=structure)
+    fitted = fit_models(history, encoding, request, structure=structure, early=early)
     request.deadline.check()
     candidate = search(
         fitted.acquisition,
@@ -60,7 +66,7 @@ def propose(
         pending=history.pending,
         fixed=request.fixed,
         generator=np.random.default_rng(request.search_seed),
-        effort=fitted.effort,
+        effort=request.effort or fitted.effort,
         deadline=request.deadline,
     )
     return Proposal(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from studyflow.samplers.candidates import SearchEffort
 from studyflow.samplers.deadline import NEVER, Deadline
+from studyflow.samplers.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -22,3 +24,7 @@ class ProposalRequest:
     search_seed: int
     device: str
     deadline: Deadline = NEVER
+    effort: SearchEffort | None = None
+    """How hard to search; `None` for what suits the acquisition function."""
+    memory: Memory | None = None
+    """What is kept from one proposal to the next; it changes none of them."""

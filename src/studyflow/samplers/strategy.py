@@ -18,15 +18,18 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.samplers.arrays import FloatArray
+from studyflow.samplers.candidates import SearchEffort
 from studyflow.samplers.deadline import NEVER, Deadline
 from studyflow.samplers.explanation import Suggestion
 from studyflow.samplers.fallback_chain import first_result
 from studyflow.samplers.fitted_models import fit_models
 from studyflow.samplers.history import History, read_history, union_space
 from studyflow.samplers.levels import SuggestionLevel
+from studyflow.samplers.memory import Memory
 from studyflow.samplers.model_surface import ModelSurface, surface_at
 from studyflow.samplers.models.fitting import Structure
 from studyflow.samplers.proposal import propose
+from studyflow.samplers.refitting import later_numbers
 from studyflow.samplers.request import ProposalRequest
 from studyflow.samplers.space.conditions import Conditions, learn_conditions
 from studyflow.samplers.space.dimension import make_dimension, single_value
@@ -84,8 +87,21 @@ class Strategy:
             space = union_space(trials)
         return {name: space[name] for name in sorted(space) if not space[name].single()}
 
-    def suggest(self, trial: OpenTrial, deadline: Deadline) -> Suggested:
+    def suggest(
+        self,
+        trial: OpenTrial,
+        deadline: Deadline,
+        *,
+        effort: SearchEffort | None = None,
+        memory: Memory | None = None,
+    ) -> Suggested:
         """Return parameters for the whole space, from the best level that works.
+
+        Args:
+            trial: Whose.
+            deadline: When to take the best that is known.
+            effort: How hard to search; `None` for what suits the acquisition function.
+            memory: What the suggestions before have left; it changes none, but makes them cheaper.
 
         Raises:
             Exception: Not even an independent draw of each parameter is possible.
@@ -93,7 +109,7 @@ class Strategy:
         found = first_result(
             [
                 *(
-                    (level, partial(self._by_model, trial, level, deadline))
+                    (level, partial(self._by_model, trial, level, deadline, effort, memory))
                     for level in _STRUCTURES
                 ),
                 (SuggestionLevel.SPACE_FILLING, partial(self._space_filling, trial)),
@@ -137,7 +153,13 @@ class Strategy:
         encoding, history = self._read(trial)
         if not self._is_model_due(history, trial.number, len(encoding.dimensions)):
             return None
-        fitted = fit_models(history, encoding, self._request(trial, {}, NEVER), structure="ard")
+        fitted = fit_models(
+            history,
+            encoding,
+            self._request(trial, {}, NEVER),
+            structure="ard",
+            early=self._read_early(trial, encoding),
+        )
         return surface_at(
             fitted,
             encoding,
@@ -154,13 +176,26 @@ class Strategy:
         """
         return np.random.SeedSequence([self.seed, number, zlib.crc32(purpose.encode())])
 
-    def _by_model(self, trial: OpenTrial, level: SuggestionLevel, deadline: Deadline) -> Suggested:
+    def _by_model(
+        self,
+        trial: OpenTrial,
+        level: SuggestionLevel,
+        deadline: Deadline,
+        effort: SearchEffort | None,
+        memory: Memory | None,
+    ) -> Suggested:
         """Return parameters by the model of a level, or of the start-up while no model is due."""
-        encoding, history = self._read(trial)
+        encoding, history = self._read(trial, memory)
         if not self._is_model_due(history, trial.number, len(encoding.dimensions)):
             return self._by_design(trial, encoding, history, SuggestionLevel.STARTUP)
-        request = self._request(trial, _fixed_codes(trial, encoding), deadline)
-        proposal = propose(history, encoding, request, structure=_STRUCTURES[level])
+        request = self._request(trial, _fixed_codes(trial, encoding), deadline, effort, memory)
+        proposal = propose(
+            history,
+            encoding,
+            request,
+            structure=_STRUCTURES[level],
+            early=self._read_early(trial, encoding, memory),
+        )
         explanation = Suggestion(
             level.value,
             objectives=proposal.objectives,
@@ -195,7 +230,7 @@ class Strategy:
     def _random(self, trial: OpenTrial) -> Suggested:
         return Suggested(self._independent(trial), Suggestion(SuggestionLevel.RANDOM.value))
 
-    def _read(self, trial: OpenTrial) -> tuple[Encoding, History]:
+    def _read(self, trial: OpenTrial, memory: Memory | None = None) -> tuple[Encoding, History]:
         """Return the space as the model sees it, and what a trial of this number is based on."""
         conditions: Conditions = (
             learn_conditions(trial.space, _evidence(trial.trials, trial.space))
@@ -204,12 +239,39 @@ class Strategy:
         )
         encoding = make_encoding(trial.space, conditions, self.grids)
         history = read_history(
-            trial.trials, encoding, trial.space, trial.directions, for_trial=trial.number
+            trial.trials,
+            encoding,
+            trial.space,
+            trial.directions,
+            for_trial=trial.number,
+            memory=memory.histories if memory else None,
         )
         return encoding, history
 
+    def _read_early(
+        self, trial: OpenTrial, encoding: Encoding, memory: Memory | None = None
+    ) -> History | None:
+        """Return the history that hyperparameters are learnt from; `None` for all of it."""
+        later = later_numbers(trial.trials)
+        if not later:
+            return None
+        early = read_history(
+            [t for t in trial.trials if t.state.is_finished() and t.number not in later],
+            encoding,
+            trial.space,
+            trial.directions,
+            for_trial=trial.number,
+            memory=memory.histories if memory else None,
+        )
+        return early if early.n_completed else None
+
     def _request(
-        self, trial: OpenTrial, fixed: Mapping[int, float], deadline: Deadline
+        self,
+        trial: OpenTrial,
+        fixed: Mapping[int, float],
+        deadline: Deadline,
+        effort: SearchEffort | None = None,
+        memory: Memory | None = None,
     ) -> ProposalRequest:
         seeds = self.entropy(trial.number, "model").generate_state(2)
         return ProposalRequest(
@@ -220,6 +282,8 @@ class Strategy:
             search_seed=int(seeds[1]),
             device=self.device,
             deadline=deadline,
+            effort=effort,
+            memory=memory,
         )
 
     def _complete(self, trial: OpenTrial, encoding: Encoding, codes: FloatArray) -> dict[str, Any]:

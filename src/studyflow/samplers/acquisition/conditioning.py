@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 
 from studyflow.samplers.arrays import FloatArray, IntArray
 from studyflow.samplers.models.gaussian_process import GaussianProcess
 from studyflow.samplers.models.hyperparameters import NOISE_BOUNDS
-from studyflow.samplers.models.kernel import cholesky
+from studyflow.samplers.models.kernel import cholesky, extend_cholesky
 from studyflow.samplers.sobol import sobol
 
 N_FANTASIES: Final = 32
@@ -76,8 +75,10 @@ def with_true_values(
     noise = np.zeros(len(points))
     noise[:n] = model.hyperparameters.noise * data.noise_factors
     noise[drawn] = 0.0
-    covariance = model.kernel(points, points) + np.diag(np.maximum(noise, NOISE_BOUNDS[0]))
-    return Conditioning(points, cholesky(covariance), targets)
+    # With a base, that is the finished points: in a batch of suggestions only the running differ.
+    n_base = n if model.n_base else 0
+    factor = model.factor_of(points, np.maximum(noise, NOISE_BOUNDS[0]), n_base)
+    return Conditioning(points, factor, targets)
 
 
 def _draw(model: GaussianProcess, features: FloatArray, noise: float, *, seed: int) -> FloatArray:
@@ -91,13 +92,6 @@ def _draw(model: GaussianProcess, features: FloatArray, noise: float, *, seed: i
 
 def extend_factor(model: GaussianProcess, pending: FloatArray) -> FloatArray:
     """Return the Cholesky factor of the finished and the pending points, `(n+p) x (n+p)`."""
-    n, p = len(model.factor), len(pending)
-    cross = model.kernel(model.data.features, pending)
-    lower = solve_triangular(model.factor, cross, lower=True).T
     noise = max(model.hyperparameters.noise, NOISE_BOUNDS[0])
-    corner = model.kernel(pending, pending) + noise * np.eye(p) - lower @ lower.T
-    factor = np.zeros((n + p, n + p))
-    factor[:n, :n] = model.factor
-    factor[n:, :n] = lower
-    factor[n:, n:] = cholesky(corner)
-    return factor
+    corner = model.kernel(pending, pending) + noise * np.eye(len(pending))
+    return extend_cholesky(model.factor, model.kernel(model.data.features, pending), corner)

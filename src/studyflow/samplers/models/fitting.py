@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from scipy.linalg import LinAlgError, lapack
@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 
 from studyflow.samplers.arrays import FloatArray, IntArray
 from studyflow.samplers.deadline import NEVER, Deadline
+from studyflow.samplers.memory import Kept, content_key
 from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData
 from studyflow.samplers.models.hyperparameters import (
     LENGTHSCALE_BOUNDS,
@@ -61,6 +62,7 @@ def fit(
     fit_rows: IntArray | None = None,
     noise_floor: float = NOISE_BOUNDS[0],
     deadline: Deadline = NEVER,
+    fits: Kept[Any] | None = None,
 ) -> GaussianProcess:
     """Return the model at the maximum a posteriori hyperparameters. Never fails on finite data.
 
@@ -76,6 +78,7 @@ def fit(
         fit_rows: The points that hyperparameters are learnt from; `None` for all.
         noise_floor: Least noise variance, if that of a measurement will not do.
         deadline: Checked before each evaluation of the density.
+        fits: Where hyperparameters are kept: equal data are fitted once. `None` keeps nothing.
 
     Raises:
         LinAlgError: The data hold a NaN.
@@ -87,16 +90,30 @@ def fit(
         noise = noise_floor if exact else max(start.noise, noise_floor)
         return GaussianProcess(data, replace(start, noise=noise))
     learning = data if fit_rows is None else data.subset(fit_rows)
-    found = _maximise(learning, structure=structure, noise_bounds=noise_bounds, deadline=deadline)
-    model = GaussianProcess(learning, found)
-    if not exact and found.noise > 0.8 and _explains_nothing(model):
+
+    def learn() -> Hyperparameters:
+        found = _maximise(
+            learning, structure=structure, noise_bounds=noise_bounds, deadline=deadline
+        )
+        if exact or found.noise <= 0.8 or not _explains_nothing(GaussianProcess(learning, found)):
+            return found
         # The "all noise" optimum: expected improvement on a flat posterior proposes corners for
         # ever. A model that trusts its data at least explores.
-        found = _maximise(
+        return _maximise(
             learning, structure=structure, noise_bounds=(noise_floor, 0.3), deadline=deadline
         )
-        model = GaussianProcess(learning, found)
-    return model if fit_rows is None else GaussianProcess(data, found)
+
+    if fits is None:
+        return GaussianProcess(data, learn())
+    key = content_key(
+        learning.features,
+        learning.targets,
+        learning.groups,
+        learning.noise_factors,
+        structure,
+        noise_bounds,
+    )
+    return GaussianProcess(data, fits.get(key, learn))
 
 
 def _explains_nothing(model: GaussianProcess) -> bool:

@@ -16,15 +16,21 @@ The model, on inputs in the unit cube and standardised outputs:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
 from studyflow.samplers.arrays import FloatArray, IntArray
+from studyflow.samplers.memory import Kept, content_key
 from studyflow.samplers.models.hyperparameters import NOISE_BOUNDS, Hyperparameters
-from studyflow.samplers.models.kernel import cholesky, matern52, squared_distances
+from studyflow.samplers.models.kernel import (
+    cholesky,
+    extend_cholesky,
+    matern52,
+    squared_distances,
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,11 @@ class GaussianProcess:
 
     data: TrainingData
     hyperparameters: Hyperparameters
+    n_base: int = 0
+    """The first so many points stay the same while others are added: their part of the factor is
+    computed once and kept. 0 factors all of it at once."""
+    factors: Kept[FloatArray] | None = field(default=None, compare=False, repr=False)
+    """Where that part is kept; `None` keeps nothing."""
 
     @cached_property
     def scaling(self) -> FloatArray:
@@ -97,9 +108,33 @@ class GaussianProcess:
     @cached_property
     def factor(self) -> FloatArray:
         """Lower Cholesky factor of kernel plus noise at the finished points, `n x n`."""
-        kernel = self.kernel(self.data.features, self.data.features)
         noise = np.maximum(self.hyperparameters.noise * self.data.noise_factors, NOISE_BOUNDS[0])
-        return cholesky(kernel + np.diag(noise))
+        return self.factor_of(self.data.features, noise, self.n_base)
+
+    def factor_of(self, points: FloatArray, noise: FloatArray, n_base: int) -> FloatArray:
+        """Return the lower Cholesky factor of the covariance at some points, `k x k`.
+
+        Args:
+            points: Features, `k x f`.
+            noise: Variance added at each of them, `k`.
+            n_base: The first so many are factored first, and that is kept; 0 for all at once.
+        """
+        if not n_base:
+            return cholesky(self.kernel(points, points) + np.diag(noise))
+        first, rest = points[:n_base], points[n_base:]
+
+        def factor_base() -> FloatArray:
+            return cholesky(self.kernel(first, first) + np.diag(noise[:n_base]))
+
+        theta = self.hyperparameters
+        key = content_key(
+            first, noise[:n_base], self.data.groups, theta.lengthscales, theta.outputscale
+        )
+        base = factor_base() if self.factors is None else self.factors.get(key, factor_base)
+        if not len(rest):
+            return base
+        corner = self.kernel(rest, rest) + np.diag(noise[n_base:])
+        return extend_cholesky(base, self.kernel(first, rest), corner)
 
     @cached_property
     def mean(self) -> float:

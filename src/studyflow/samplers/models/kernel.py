@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 import numpy as np
-from scipy.linalg import LinAlgError, lapack
+from scipy.linalg import LinAlgError, lapack, solve_triangular
 
 from studyflow.samplers.arrays import FloatArray
 
@@ -41,3 +41,25 @@ def cholesky(matrix: FloatArray) -> FloatArray:
         if not failed and np.isfinite(factor[-1, -1]):
             return np.asarray(factor)
     raise LinAlgError("The kernel matrix is not positive definite even with jitter 1e-2.")
+
+
+def extend_cholesky(factor: FloatArray, cross: FloatArray, corner: FloatArray) -> FloatArray:
+    """Return the Cholesky factor of a matrix that has grown by some rows, `(n+p) x (n+p)`.
+
+    Costs `n^2 p`, where factoring it anew costs `n^3`.
+
+    Args:
+        factor: Lower factor of the former matrix, `n x n`.
+        cross: The new columns' former rows, `n x p`.
+        corner: Their own, `p x p`.
+
+    Raises:
+        LinAlgError: The matrix holds a NaN.
+    """
+    n, p = cross.shape
+    lower = solve_triangular(factor, cross, lower=True).T
+    grown = np.zeros((n + p, n + p))
+    grown[:n, :n] = factor
+    grown[n:, :n] = lower
+    grown[n:, n:] = cholesky(corner - lower @ lower.T)
+    return grown

@@ -22,7 +22,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from studyflow.samplers.arrays import FloatArray
+from studyflow.samplers.arrays import FloatArray, IntArray
 from studyflow.spec.float_grid import GRID_TOLERANCE, FloatGrid
 
 ABSENT: Final = object()
@@ -117,7 +117,7 @@ class Dimension:
     @cached_property
     def grid(self) -> FloatArray:
         """Codes of all values of a discrete parameter, in order; only for short grids."""
-        return np.array([self.code_of_index(k) for k in range(self._count)])
+        return self.codes_of_indices(np.arange(self._count))
 
     def decode(self, code: float) -> Any:
         """Return the plain Python value at a code; always contained in the distribution."""
@@ -149,12 +149,16 @@ class Dimension:
 
     def code_of_index(self, index: int) -> float:
         """Return the code of the grid's `index`-th value."""
+        return float(self.codes_of_indices(np.array([index]))[0])
+
+    def codes_of_indices(self, indices: IntArray) -> FloatArray:
+        """Return the codes of some of the grid's values, of the same shape."""
         if self.kind == "categorical":
-            return float(index)
+            return indices.astype(np.float64)
         distribution = self.distribution
         if isinstance(distribution, IntDistribution) and distribution.log:
-            return self.encode(distribution.low + index)
-        return (index + 0.5) / self._count
+            return self.encode_all([distribution.low + int(index) for index in indices])
+        return np.asarray((indices + 0.5) / self._count)
 
     def snap(self, codes: FloatArray) -> FloatArray:
         """Return the codes moved to the nearest value of the grid; NaN stays NaN.
