@@ -184,7 +184,8 @@ def _unpack(
 
     def receive(info: tarfile.TarInfo, content: io.RawIOBase | None) -> None:
         root = roots.get(Part(info.name.partition("/")[0]))
-        assert root is not None, info.name
+        if root is None:
+            raise _replaced(path)
         target = root / info.name
         target.parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
@@ -199,12 +200,19 @@ def _unpack(
             folders.append((target, info.mode))
 
     if read_archive(path, receive) != manifest:
-        raise BackupError(f"{path} was replaced meanwhile.", hint="restore it again.")
+        raise _replaced(path)
     for target, link in links:  # last, so that no file is written through one
         target.symlink_to(link)
     for folder, mode in reversed(folders):  # what is in a folder comes before its mode
         folder.chmod(mode & 0o777)
     return steps
+
+
+def _replaced(path: Path) -> BackupError:
+    """Return the error of an archive that is another one than a moment ago, when it was checked."""
+    return BackupError(
+        f"{path} was replaced while it was read; nothing was changed.", hint="restore it again."
+    )
 
 
 def _room_beside(archive: Path) -> Path:

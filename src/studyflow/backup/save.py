@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import platform
@@ -37,6 +38,12 @@ _FILES: Final = {
     Kind.POSTGRESQL: "database.dump",
 }
 """Name of a database's copy in its part."""
+
+_CANNOT_LINK: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+"""How file systems without hard links refuse one: FAT, and many that a network mounts."""
+
+_CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.EACCES, errno.ENOTSUP, errno.ENOSYS})
+"""How file systems refuse `fsync` of a folder that they cannot do; other errors are failures."""
 
 Tell = Callable[[str], None]
 """Is given one line of progress."""
@@ -90,8 +97,7 @@ def back_up(
                 {**places.left_out, **save.left_out},
             )
             archive.close(manifest)
-        os.link(draft, path)  # unlike a renaming, it replaces nothing
-    _fsync_folder(path.parent)
+        _publish(draft, path)
     return manifest
 
 
@@ -223,9 +229,28 @@ def _remove_leftovers(parent: Path) -> None:
             shutil.rmtree(found, ignore_errors=True)
 
 
-def _fsync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _publish(draft: Path, path: Path) -> None:
+    """Give a complete archive its name, which nothing has yet, and have the disk store that.
+
+    Raises:
+        FileExistsError: Something has the name by now.
+        OSError: The disk refuses.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.link(draft, path)  # unlike a renaming, it replaces nothing
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        draft.rename(path)
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        _log.info("The disk of %s cannot be asked to store a folder: %s", path.parent, error)

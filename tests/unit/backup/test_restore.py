@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from click.testing import Result
 from tests.unit.cli.test_cli import invoke
 from tests.unit.study.studies import complete, make_spec, open_study
 
+from studyflow.backup import find_places, restore
 from studyflow.backup.folder import WORK
+from studyflow.errors import BackupError
 from studyflow.settings import Settings
 from studyflow.storage import open_storage
 from studyflow.study import find_study, load_records
@@ -275,6 +279,79 @@ def test_an_archive_is_not_written_over(home: Path) -> None:
 
     assert invoke("backup", "b.tar").exit_code == 1
     assert Path("b.tar").read_bytes() == before
+
+
+def refusing(error: int, is_refused: Callable[[int], bool]) -> Callable[[int], None]:
+    """Return `os.fsync` on a disk that refuses it for some descriptors."""
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if is_refused(descriptor):
+            raise OSError(error, os.strerror(error))
+        fsync(descriptor)
+
+    return refuse
+
+
+def is_folder(descriptor: int) -> bool:
+    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+
+
+def test_a_disk_that_cannot_store_a_folder_on_request_takes_a_backup(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", refusing(errno.EINVAL, is_folder))
+
+    assert invoke("backup", "b.tar").exit_code == 0
+    assert restored("b.tar", "--check").exit_code == 0
+
+
+def test_a_disk_that_fails_to_store_a_folder_makes_no_backup_in_silence(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", refusing(errno.EIO, is_folder))
+
+    done = invoke("backup", "b.tar")
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "Input/output error" in done.stderr
+
+
+def test_a_disk_without_hard_links_takes_a_backup_and_writes_over_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_link(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", no_link)
+    assert invoke("backup", "b.tar").exit_code == 0
+    assert restored("b.tar", "--check").exit_code == 0
+
+    def taken_meanwhile(*_: object) -> None:
+        Path("c.tar").write_text("another backup")
+        no_link()
+
+    monkeypatch.setattr(os, "link", taken_meanwhile)
+    assert invoke("backup", "c.tar").exit_code == 3
+    assert Path("c.tar").read_text() == "another backup"
+
+
+def test_an_archive_that_is_swapped_while_it_is_restored_changes_nothing(home: Path) -> None:
+    invoke("backup", "whole.tar")
+    (home / "mlflow.db").unlink()
+    invoke("backup", "b.tar")
+    before = everything(home)
+
+    def swap(_line: str) -> None:
+        if Path("whole.tar").exists():
+            Path("whole.tar").rename("b.tar")
+
+    places = find_places(Settings.resolve(environment={}))
+    with pytest.raises(BackupError, match=r"b\.tar was replaced while it was read"):
+        restore(Path("b.tar"), places, replace=True, tell=swap)
+
+    assert everything(home) == before
+    assert not list(Path().glob(f"**/{WORK}*")), "nothing is left of the work"
 
 
 def test_what_there_is_not_is_left_out(home: Path) -> None:
