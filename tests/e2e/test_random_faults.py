@@ -95,13 +95,13 @@ class ClusterHavoc(Havoc):
     def cut_the_wire(self) -> None:
         self._wire.cut()
         time.sleep(self.random.uniform(1.0, 6.0))
-        self._wire.mend()
+        self._wire.fix()
 
     def cut_the_wire_and_kill_the_runner(self) -> None:
         self._wire.cut()
         self.kill_the_runner()
         time.sleep(self.random.uniform(1.0, 3.0))
-        self._wire.mend()
+        self._wire.fix()
 
     def _delete(self, kind: str) -> None:
         if names := sorted(item["metadata"]["name"] for item in self._kubectl.items(kind)):

@@ -23,7 +23,7 @@ class Wire:
         self.port = free_port()
         self._command = [sys.executable, "-m", "tests.e2e.wire", str(self.port), host, str(port)]
         self._process: subprocess.Popen[bytes] | None = None
-        self.mend()
+        self.fix()
 
     def cut(self) -> None:
         """Break all connections, and refuse new ones."""
@@ -32,7 +32,7 @@ class Wire:
             self._process.wait()
             self._process = None
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Let connections through again."""
         self._process = subprocess.Popen(self._command)
         deadline = time.monotonic() + 30

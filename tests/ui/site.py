@@ -81,7 +81,7 @@ class Site:
             except (ConnectionError, urllib.error.URLError) as error:
                 if isinstance(error, urllib.error.HTTPError) and error.code != 503:
                     raise
-                return None  # it is busy, or the way to it is being mended
+                return None  # it is busy, or the way to it is being fixed
 
         (found,) = until(answer, f"an answer of {self.prefect}", 30) or (None,)
         return found

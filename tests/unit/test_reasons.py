@@ -48,7 +48,7 @@ def test_an_error_carries_a_reason() -> None:
 
 @pytest.mark.parametrize("kind", [StudyStopped, StudyMismatch, TableError, errors.SpecError])
 def test_an_error_is_made_from_a_reason(kind: type[errors.StudyflowError]) -> None:
-    reason = Reason(Code.FAILED_ALIKE, "Trials 1, 2 failed alike.", "mend the script.")
+    reason = Reason(Code.FAILED_ALIKE, "Trials 1, 2 failed alike.", "fix the script.")
     assert kind.because(reason).reason == reason
     assert kind("Something else.").code is kind.code
 

@@ -38,7 +38,7 @@ R = TypeVar("R")
 
 
 def conclude(body: Callable[[], R]) -> R | State[Any]:
-    """Return what the body of a flow returns, or the failed state that says what a person can mend.
+    """Return what the body of a flow returns, or the failed state that says what a person can fix.
 
     An exception would show a person a stack trace of ours.
     """

@@ -32,7 +32,7 @@ class Screen:
         self._is_live = is_live
         self._is_muted = False
         self.error: StudyflowError | OSError | None = None
-        """What ended the flow, if a person can mend it."""
+        """What ended the flow, if a person can fix it."""
         self.result: StudyResult | None = None
         """The study's result, once it was printed."""
 

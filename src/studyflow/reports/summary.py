@@ -21,7 +21,7 @@ _ADVICE: Final[Mapping[Cause, str]] = {
     Cause.HOST_OOM: "raise trial.resources.memory, or narrow the parameters that cost memory",
     Cause.NAN: "narrow the learning rate's range, or clip gradients",
     Cause.TIMEOUT: "raise trial.timeout_seconds, or narrow the parameters that cost time",
-    Cause.USER_ERROR: "read the message of the first one and mend the training script",
+    Cause.USER_ERROR: "read the message of the first one and fix the training script",
     Cause.BAD_METRIC: "make the script finish with every metric the study names, as finite numbers",
 }
 MIN_TRIALS: Final = 5

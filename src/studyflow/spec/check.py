@@ -83,7 +83,7 @@ def check_mapping(data: Any) -> tuple[StudySpec | None, tuple[BrokenRule, ...]]:
 
 
 def _first_of_each_path(findings: Iterable[BrokenRule]) -> tuple[BrokenRule, ...]:
-    """Return the findings without second ones about the same value: mend one, then look again."""
+    """Return the findings without second ones about the same value: fix one, then look again."""
     first: dict[tuple[Path, bool, str], BrokenRule] = {}
     for finding in findings:
         # Several keys may be missing from one mapping, and a key and its value may both be wrong.

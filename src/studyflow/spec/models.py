@@ -157,7 +157,7 @@ class StopSpec(Part):
         default=5,
         ge=1,
         description="End when this many trials in a row fail in the same way, or half of six times "
-        "as many: the script or its environment is broken, and more GPU time will not mend it.",
+        "as many: the script or its environment is broken, and more GPU time will not fix it.",
     )
 
 

@@ -399,7 +399,7 @@ def _bad_tag(node: Any, path: Path) -> BrokenRule:
     if node.tag in (STR, *(tag for tag, _, _ in PATTERNS)):
         kind = node.tag.rpartition(":")[2]
         value = node.value if len(node.value) <= 60 else f"{node.value[:57]}..."
-        return BrokenRule(path, f"must be written as {kind}, but it is {value!r}", "mend the value")
+        return BrokenRule(path, f"must be written as {kind}, but it is {value!r}", "fix the value")
     return BrokenRule(
         path,
         f"a value must be plain YAML, but it has the tag {node.tag[:60]!r}",

@@ -99,7 +99,7 @@ class StopRules:
 
         Args:
             finished_before: Those of the trials that were finished when this runner began. Their
-                failures have stopped the last one; now the script may be mended.
+                failures have stopped the last one; now the script may be fixed.
             barred_nodes: Nodes where no further trial goes: failing alike there says nothing of
                 what follows.
         """
@@ -142,7 +142,7 @@ class StopRules:
         if all(record.node in barred_nodes for record in latest):
             return None
         numbers = ", ".join(str(record.number) for record in latest)
-        broken = "the script or its environment is broken, whatever the parameters; mend it and"
+        broken = "the script or its environment is broken, whatever the parameters; fix it and"
         return self._failed_alike(f"Trials {numbers}", latest[-1], broken)
 
     def _alike_in_half(
@@ -167,11 +167,11 @@ class StopRules:
         if 2 * sum(record.number in recent for record in alike) < len(recent):
             return None
         which = f"{len(alike)} of the last {len(latest)} trials"
-        mend = (
-            "mend the script or its environment, or leave out of the search space what it fails "
+        fix = (
+            "fix the script or its environment, or leave out of the search space what it fails "
             "with, and"
         )
-        return self._failed_alike(which, alike[-1], mend)
+        return self._failed_alike(which, alike[-1], fix)
 
     def _failed_alike(self, which: str, last: TrialRecord, remedy: str) -> StopReason:
         again = _again(self._spec, len(self._finished))
@@ -239,13 +239,13 @@ def why_fruitless(
     ending, n = kinds.most_common(1)[0]
     example = next(r for r in finished if _ending(r) == ending)
     if example.cause is not None and example.cause.is_infrastructure:
-        hint = "mend the place where trials run."
+        hint = "fix the place where trials run."
     elif example.cause is Cause.PRUNED:
         hint = "is the pruner too strict, or its warm-up too short?"
     elif example.state is TrialState.COMPLETE:
         hint = "are the constraints' bounds too tight?"
     else:
-        hint = "mend the script or the search space."
+        hint = "fix the script or the search space."
     message = f": {example.message.rstrip('.')}" if example.message else ""
     ended = (
         f"{describe_time_limit(spec)} and none of {len(finished)} finished trials"

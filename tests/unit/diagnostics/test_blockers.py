@@ -144,7 +144,7 @@ CASES: list[tuple[str, Snapshot, Level, str, str]] = [
         ),
         Level.FINISHED,
         "All 2 trials are finished and none gave a feasible value; 2 of them ended as nan",
-        "mend the script or the search space.",
+        "fix the script or the search space.",
     ),
     (
         "stop rule",

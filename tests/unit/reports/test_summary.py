@@ -80,7 +80,7 @@ def test_a_study_whose_script_is_broken_says_so() -> None:
     data = make_study(make_spec(CNN), 5, end=everything(TrialState.FAILED), cause=Cause.USER_ERROR)
     (step,) = next_steps(data)
     assert step == (
-        "5 trials of 5 failed with user-error: read the message of the first one and mend the "
+        "5 trials of 5 failed with user-error: read the message of the first one and fix the "
         "training script."
     )
 

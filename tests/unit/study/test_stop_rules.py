@@ -171,7 +171,7 @@ def test_failures_between_successes_are_told_with_their_share_and_the_way_out() 
     assert reason is not None
     assert reason.is_failure
     assert reason.message == (
-        "9 of the last 18 trials failed alike (user-error): OSError: part 17 Hint: mend the script "
+        "9 of the last 18 trials failed alike (user-error): OSError: part 17 Hint: fix the script "
         "or its environment, or leave out of the search space what it fails with, and run the "
         "study again."
     )
@@ -257,7 +257,7 @@ def test_a_grid_without_a_result_goes_on_under_another_name() -> None:
 
     assert str(why_fruitless(spec, failures)).endswith("Then run the study under another name.")
     assert reason is not None
-    assert reason.message.endswith("mend it and run the study under another name.")
+    assert reason.message.endswith("fix it and run the study under another name.")
 
 
 def test_a_failure_signature_ignores_numbers_only() -> None:

@@ -89,7 +89,7 @@ def test_a_trial_whose_attempts_are_all_lost_fails_with_the_last_cause() -> None
 
     assert result.is_finished
     assert result.is_failure
-    assert "mend the place where trials run" in str(result.reason)
+    assert "fix the place where trials run" in str(result.reason)
     assert {(r.cause, r.state, r.attempt) for r in rig.check()} == {
         (Cause.EVICTED, TrialState.FAILED, 3)
     }

@@ -44,7 +44,7 @@ def could_not_start(snapshot: Snapshot, _: StudySpec) -> Iterator[Finding]:
     """Yield why the last runner gave up: no trial can start, whatever its parameters."""
     last = withdrawn_trial(snapshot)
     if last is not None:
-        hint = f"mend that, and {snapshot.run_command} goes on."
+        hint = f"fix that, and {snapshot.run_command} goes on."
         yield Finding.because(Level.PROBLEM, "start", _short(last.reason), hint=hint)
 
 

@@ -86,7 +86,7 @@ def failed_alike(snapshot: Snapshot, _: StudySpec) -> Iterator[Finding]:
         Level.WARNING,
         "failures",
         replace(last.reason, message=shown(text)),
-        hint=f"studyflow logs {snapshot.name} {last.number} shows how it ended; mend the script.",
+        hint=f"studyflow logs {snapshot.name} {last.number} shows how it ended; fix the script.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Can a study run here? Looks at all that one needs, and says what is wrong and how to mend it.
+"""Can a study run here? Looks at all that one needs, and says what is wrong and how to fix it.
 
 machine.py  packages, folders, disk, variables
 servers.py  storage, MLflow, Prefect

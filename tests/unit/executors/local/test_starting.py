@@ -1,4 +1,4 @@
-"""What a runner leaves that dies while it starts attempts, and who mends it."""
+"""What a runner leaves that dies while it starts attempts, and who fixes it."""
 
 from __future__ import annotations
 
