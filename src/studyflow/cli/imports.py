@@ -143,7 +143,7 @@ def _take(spec: StudySpec, earlier: Earlier, storage_url: str, dry_run: bool) ->
     if earlier.ignored:
         click.echo(f"  left out, not in the study file: {', '.join(earlier.ignored)}")
     for misfit in earlier.misfits[:MAX_MISFITS]:
-        click.echo(f"  {misfit.label} does not fit: {misfit.reason}")
+        click.echo(f"  {misfit.label} does not fit: {misfit}")
     if len(earlier.misfits) > MAX_MISFITS:
         click.echo(f"  and {len(earlier.misfits) - MAX_MISFITS} more that do not fit")
     if not earlier.fitting:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from studyflow.deployments.runs import EachRun, study_name
 from studyflow.errors import SpecError
+from studyflow.reasons import Code, Finding, Level
 from studyflow.spec import SamplerName, StudySpec
 from studyflow.spec.overrides import override
 from studyflow.spec.problems import suggest_name
@@ -85,7 +86,7 @@ class Deployment:
         Raises:
             SpecError: Something is wrong; every problem is in the message.
         """
-        problems = list(self._problems(is_cron))
+        problems = [str(finding.reason) for finding in self.problems(is_cron)]
         try:
             spec, _ = override(
                 StudySpec.from_yaml(self.study),
@@ -119,47 +120,80 @@ class Deployment:
         changed = {name: value for name, value in given.items() if value is not None}
         return {"study": study, "each_run": self.each_run, **changed}
 
-    def _problems(self, is_cron: Callable[[str], bool]) -> Iterator[str]:
+    def problems(self, is_cron: Callable[[str], bool]) -> tuple[Finding, ...]:
+        """Return what is wrong with the options, whatever the study.
+
+        Args:
+            is_cron: Returns whether the scheduler understands a cron expression.
+        """
+        return (*self._naming_and_place(), *self._schedule(is_cron), *self._collisions())
+
+    def _naming_and_place(self) -> Iterator[Finding]:
         if self.name is not None and not _NAME.fullmatch(self.name):
-            yield (
-                f"--name must not be empty or hold / % & > <, but is {self.name!r}. "
-                "Hint: leave it out for the study's name."
+            yield _wrong(
+                "--name",
+                f"must not be empty or hold / % & > <, but is {self.name!r}.",
+                "leave it out for the study's name.",
             )
         if self.serve and self.pool is not None:
-            yield (
-                f"--serve runs studies here and --pool {self.pool} by a worker. "
-                "Hint: leave one of them out."
+            yield _conflict(
+                "--serve",
+                f"runs studies here and --pool {self.pool} by a worker.",
+                "leave one of them out.",
             )
         if self.serve and self.namespace is not None:
-            yield (
-                f"--serve runs studies here, and --namespace {self.namespace} is for runs that are "
-                "pods. Hint: leave it out, and set STUDYFLOW_NAMESPACE."
-            )
-        if self.cron is not None and self.interval is not None:
-            yield "--cron and --interval are two schedules. Hint: deploy twice, by another --name."
-        if self.cron is not None and not is_cron(self.cron):
-            yield (
-                f"--cron must be a cron expression, but is {self.cron!r}. "
-                'Hint: minute, hour, day, month, weekday, such as "0 3 * * *" for every day at 3.'
-            )
-        if self.interval is not None and not self.interval_seconds:
-            yield (
-                f"--interval must be a time above zero, but is {self.interval!r}. "
-                "Hint: such as 90 (seconds), 30m, 6h or 1d."
-            )
-        if self.timezone is not None:
-            yield from self._timezone_problems(self.timezone)
-        if self.on_collision == "join" and self.concurrency_limit is not None:
-            yield (
-                f"--concurrency-limit {self.concurrency_limit} says when a run collides, and "
-                "--on-collision join lets every run start. Hint: choose skip or queue."
+            yield _conflict(
+                "--serve",
+                f"runs studies here, and --namespace {self.namespace} is for runs that are pods.",
+                "leave it out, and set STUDYFLOW_NAMESPACE.",
             )
 
-    def _timezone_problems(self, timezone: str) -> Iterator[str]:
+    def _schedule(self, is_cron: Callable[[str], bool]) -> Iterator[Finding]:
+        if self.cron is not None and self.interval is not None:
+            yield _conflict(
+                "--cron", "and --interval are two schedules.", "deploy twice, by another --name."
+            )
+        if self.cron is not None and not is_cron(self.cron):
+            yield _wrong(
+                "--cron",
+                f"must be a cron expression, but is {self.cron!r}.",
+                'minute, hour, day, month, weekday, such as "0 3 * * *" for every day at 3.',
+            )
+        if self.interval is not None and not self.interval_seconds:
+            yield _wrong(
+                "--interval",
+                f"must be a time above zero, but is {self.interval!r}.",
+                "such as 90 (seconds), 30m, 6h or 1d.",
+            )
+        if self.timezone is None:
+            return
         known = zoneinfo.available_timezones()
-        if timezone not in known:
-            close = suggest_name(timezone, {name.lower(): name for name in known})
+        if self.timezone not in known:
+            close = suggest_name(self.timezone, {name.lower(): name for name in known})
             meant = next((name for name in known if name.lower() == close), "Europe/Berlin")
-            yield (f"--timezone must be an IANA name, but is {timezone!r}. Hint: such as {meant}.")
+            yield _wrong(
+                "--timezone",
+                f"must be an IANA name, but is {self.timezone!r}.",
+                f"such as {meant}.",
+            )
         if self.cron is None and self.interval is None:
-            yield "--timezone belongs to a schedule. Hint: add --cron or --interval."
+            yield _conflict("--timezone", "belongs to a schedule.", "add --cron or --interval.")
+
+    def _collisions(self) -> Iterator[Finding]:
+        if self.on_collision == "join" and self.concurrency_limit is not None:
+            yield _conflict(
+                "--concurrency-limit",
+                f"{self.concurrency_limit} says when a run collides, and --on-collision join lets "
+                "every run start.",
+                "choose skip or queue.",
+            )
+
+
+def _wrong(option: str, rule: str, hint: str) -> Finding:
+    """Return that an option's value breaks a rule."""
+    return Finding(Code.OPTION_WRONG, Level.PROBLEM, option, f"{option} {rule}", hint)
+
+
+def _conflict(option: str, rule: str, hint: str) -> Finding:
+    """Return that an option excludes another one, or needs one."""
+    return Finding(Code.OPTIONS_CONFLICT, Level.PROBLEM, option, f"{option} {rule}", hint)

@@ -10,6 +10,7 @@ import pytest
 from studyflow.deployments.deployment import Deployment
 from studyflow.deployments.study_files import study_files
 from studyflow.errors import SpecError
+from studyflow.reasons import Code, Level
 
 STUDY = """
 name: nightly
@@ -58,6 +59,40 @@ def test_all_problems_are_told_together(tmp_path: Path) -> None:
     assert any("objectives[0].metric" in problem for problem in found)
     assert any("--concurrency-limit 2" in problem for problem in found)
     assert all("Hint: " in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "option"),
+    [
+        ({"name": "a/b"}, Code.OPTION_WRONG, "--name"),
+        ({"name": ""}, Code.OPTION_WRONG, "--name"),
+        ({"serve": True, "pool": "gpus"}, Code.OPTIONS_CONFLICT, "--serve"),
+        ({"serve": True, "namespace": "a"}, Code.OPTIONS_CONFLICT, "--serve"),
+        ({"cron": "* * * * *", "interval": "6h"}, Code.OPTIONS_CONFLICT, "--cron"),
+        ({"cron": "61 * *"}, Code.OPTION_WRONG, "--cron"),
+        ({"interval": "0"}, Code.OPTION_WRONG, "--interval"),
+        ({"interval": "6h", "timezone": "Mars"}, Code.OPTION_WRONG, "--timezone"),
+        ({"timezone": "UTC"}, Code.OPTIONS_CONFLICT, "--timezone"),
+        (
+            {"on_collision": "join", "concurrency_limit": 2},
+            Code.OPTIONS_CONFLICT,
+            "--concurrency-limit",
+        ),
+    ],
+)
+def test_programs_learn_what_is_wrong_by_code_and_option(
+    changes: dict[str, Any], code: Code, option: str
+) -> None:
+    (finding,) = Deployment("s.yaml", **changes).problems(lambda text: len(text.split()) == 5)
+    assert (finding.code, finding.level, finding.subject) == (code, Level.PROBLEM, option)
+    assert finding.hint is not None
+
+
+@pytest.mark.parametrize("interval", ["90", "45s", "30m", "1.5h", "1d"])
+@pytest.mark.parametrize("timezone", [None, "UTC", "Europe/Berlin"])
+def test_a_sound_schedule_has_no_problems(interval: str, timezone: str | None) -> None:
+    deployment = Deployment("s.yaml", interval=interval, timezone=timezone, concurrency_limit=2)
+    assert deployment.problems(lambda _: False) == ()
 
 
 @pytest.mark.parametrize(

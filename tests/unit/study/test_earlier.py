@@ -10,6 +10,7 @@ import pytest
 from tests.unit.cli.test_cli import invoke
 
 from studyflow.errors import SpecError, StudyMismatch, TableError
+from studyflow.reasons import Code, Reason
 from studyflow.reports import StudyData
 from studyflow.reports.tables import trials_csv
 from studyflow.spec import StudySpec
@@ -57,6 +58,10 @@ def read(*rows: dict[str, str], spec: StudySpec = SPEC) -> Any:
     return from_rows(spec, whole, "t.csv", columns)
 
 
+def misfit(label: str, code: Code, message: str) -> Misfit:
+    return Misfit(label, (Reason(code, message),))
+
+
 def test_a_row_becomes_a_trial_with_typed_parameters() -> None:
     (trial,) = read({**GOOD, "opt": "sgd", "momentum": "0.9"}).fitting
 
@@ -76,29 +81,45 @@ def test_a_cell_means_the_choice_that_it_stands_for(text: str, value: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "code", "message"),
     [
-        ({"lr": "0.5"}, "lr=0.5 is not in [0.001, 0.1] log"),
-        ({"lr": ""}, "lr is missing"),
-        ({"params.depth": "3.5"}, "depth=3.5 is not in [1, 8]"),
-        ({"params.depth": "inf"}, "depth=inf is not in [1, 8]"),
-        ({"opt": "ADAM"}, "opt=ADAM is not in"),
-        ({"momentum": "0.9"}, "momentum does not exist under these values of opt"),
-        ({"metrics.loss": "nan"}, "loss is not finite"),
-        ({"metrics.loss": ""}, "loss is no number: empty"),
-        ({"state": "failed"}, "its state is failed"),
-        ({"data": "mnist"}, "data is fixed to 'cifar' now, and it was mnist"),
+        ({"lr": "0.5"}, Code.OUTSIDE_SPACE, "lr=0.5 is not in [0.001, 0.1] log"),
+        ({"lr": ""}, Code.OUTSIDE_SPACE, "lr is missing"),
+        ({"params.depth": "3.5"}, Code.OUTSIDE_SPACE, "depth=3.5 is not in [1, 8]"),
+        ({"params.depth": "inf"}, Code.OUTSIDE_SPACE, "depth=inf is not in [1, 8]"),
+        ({"opt": "ADAM"}, Code.OUTSIDE_SPACE, "opt=ADAM is not in"),
+        (
+            {"momentum": "0.9"},
+            Code.OUTSIDE_SPACE,
+            "momentum does not exist under these values of opt",
+        ),
+        ({"metrics.loss": "nan"}, Code.RESULT_INCOMPLETE, "loss is not finite"),
+        ({"metrics.loss": ""}, Code.RESULT_INCOMPLETE, "loss is no number: empty"),
+        ({"state": "failed"}, Code.RESULT_UNFINISHED, "its state is failed"),
+        ({"data": "mnist"}, Code.FIXED_OTHERWISE, "data is fixed to 'cifar' now, and it was mnist"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named_with_its_reason(
-    change: dict[str, str], reason: str
+    change: dict[str, str], code: Code, message: str
 ) -> None:
     earlier = read(GOOD, {**GOOD, **change})
 
     assert len(earlier.fitting) == 1
     (misfit,) = earlier.misfits
     assert misfit.label == "row 3"
-    assert misfit.reason.startswith(reason)
+    assert [reason.code for reason in misfit.reasons] == [code]
+    assert str(misfit).startswith(message)
+
+
+def test_all_that_is_wrong_with_a_row_is_told() -> None:
+    (misfit,) = read({**GOOD, "lr": "0.5", "data": "mnist", "metrics.loss": "inf"}).misfits
+
+    assert [reason.code for reason in misfit.reasons] == [
+        Code.OUTSIDE_SPACE,
+        Code.FIXED_OTHERWISE,
+        Code.RESULT_INCOMPLETE,
+    ]
+    assert str(misfit).count("; ") == 2
 
 
 def test_a_bound_is_judged_anew() -> None:
@@ -216,8 +237,8 @@ def test_a_run_of_mlflow_that_did_not_finish_is_no_result() -> None:
     earlier = from_rows(SPEC, rows, "t.csv", find_columns(SPEC, (*HEADER, "status"), {}))
 
     assert earlier.misfits == (
-        Misfit("row 3", "its status is killed"),
-        Misfit("row 4", "its status is running"),
+        misfit("row 3", Code.RESULT_UNFINISHED, "its status is killed"),
+        misfit("row 4", Code.RESULT_UNFINISHED, "its status is running"),
     )
 
 
@@ -250,7 +271,7 @@ def test_a_value_on_a_grid_up_to_rounding_is_taken_over_as_the_point() -> None:
         {"x": 0.9090909090909091, "y": 0.2},
     ]
     assert earlier.misfits == (
-        Misfit("row 4", "x=0.9091 is not in [0, 1] step 0.09090909090909091"),
+        misfit("row 4", Code.OUTSIDE_SPACE, "x=0.9091 is not in [0, 1] step 0.09090909090909091"),
     )
     assert [trial.params for trial in copied.fitting] == [{"x": 0.9090909090909091, "y": 0.3}]
 
@@ -335,11 +356,11 @@ def test_trials_of_a_plain_optuna_study_fit_or_are_named_with_the_reason() -> No
     assert earlier.fitting[1].intermediate_values == {1: 0.7}
     assert earlier.ignored == ("dropout",)
     assert earlier.misfits == (
-        Misfit("trial 1", "depth=50 is not in [1, 8]"),
-        Misfit("trial 2", "it failed, and nothing says why"),
-        Misfit("trial 4", "a value is not finite"),
-        Misfit("trial 5", "data is fixed to 'cifar' now, and it was 'mnist'"),
-        Misfit("trial 6", "it is running, not finished"),
+        misfit("trial 1", Code.OUTSIDE_SPACE, "depth=50 is not in [1, 8]"),
+        misfit("trial 2", Code.RESULT_UNFINISHED, "it failed, and nothing says why"),
+        misfit("trial 4", Code.RESULT_INCOMPLETE, "a value is not finite"),
+        misfit("trial 5", Code.FIXED_OTHERWISE, "data is fixed to 'cifar' now, and it was 'mnist'"),
+        misfit("trial 6", Code.RESULT_UNFINISHED, "it is running, not finished"),
     )
 
 
@@ -362,7 +383,9 @@ def test_a_bound_without_its_value_does_not_fit() -> None:
 
     (misfit,) = from_study(bounded, source, "old").misfits
 
-    assert misfit.reason == "it has no value for the constraint size <= 10"
+    assert misfit.reasons == (
+        Reason(Code.RESULT_INCOMPLETE, "it has no value for the constraint size <= 10"),
+    )
 
 
 def test_the_table_that_a_report_writes_can_be_read_again(

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from studyflow.errors import StudyMismatch
+from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.study import storage_form as form
 from studyflow.study.earlier.results import Earlier, Misfit, is_known, make_trial
@@ -48,42 +49,47 @@ def from_study(spec: StudySpec, source: optuna.Study, name: str) -> Earlier:
     fitting, misfits, ignored = [], [], dict[str, None]()
     for frozen in source.get_trials(deepcopy=False):
         ignored |= dict.fromkeys(n for n in frozen.params if not is_known(spec, n))
-        reason = _misfit(spec, frozen)
-        if reason is None:
+        reasons = _misfit(spec, frozen)
+        if not reasons:
             fitting.append(_copy(spec, frozen, name))
         else:
-            misfits.append(Misfit(f"trial {frozen.number}", reason))
+            misfits.append(Misfit(f"trial {frozen.number}", reasons))
     return Earlier(name, tuple(fitting), tuple(misfits), tuple(ignored))
 
 
-def _misfit(spec: StudySpec, frozen: FrozenTrial) -> str | None:
-    """Return why a trial is not taken over, or `None` when it fits."""
+def _misfit(spec: StudySpec, frozen: FrozenTrial) -> tuple[Reason, ...]:
+    """Return why a trial is not taken over; nothing when it fits."""
     if not frozen.state.is_finished():
-        return f"it is {frozen.state.name.lower()}, not finished"
+        return _because(Code.RESULT_UNFINISHED, f"it is {frozen.state.name.lower()}, not finished")
     cause = frozen.user_attrs.get(form.CAUSE)
     if cause == Cause.CANCELLED:
-        return "it was cancelled"
+        return _because(Code.RESULT_UNFINISHED, "it was cancelled")
     if frozen.state is OptunaState.FAIL and cause is None:
-        return "it failed, and nothing says why"
+        return _because(Code.RESULT_UNFINISHED, "it failed, and nothing says why")
     params = {n: v for n, v in frozen.params.items() if n in spec.search_space}
     if problems := spec.space.problems(params):
-        return "; ".join(problems)
+        return _because(Code.OUTSIDE_SPACE, *problems)
     if frozen.state is not OptunaState.COMPLETE:
         return _fixed_otherwise(spec, frozen.params)
     if not all(math.isfinite(value) for value in frozen.values or ()):
-        return "a value is not finite"
+        return _because(Code.RESULT_INCOMPLETE, "a value is not finite")
     bounds = [name for c in spec.constraints for name in c.violations(0.0)]
     if lacking := [name for name in bounds if name not in frozen.constraints]:
-        return f"it has no value for the constraint {lacking[0]}"
+        return _because(Code.RESULT_INCOMPLETE, f"it has no value for the constraint {lacking[0]}")
     return _fixed_otherwise(spec, frozen.params)
 
 
-def _fixed_otherwise(spec: StudySpec, params: Mapping[str, Any]) -> str | None:
-    """Return which fixed parameter had another value, or `None`."""
+def _because(code: Code, *messages: str) -> tuple[Reason, ...]:
+    return tuple(Reason(code, message) for message in messages)
+
+
+def _fixed_otherwise(spec: StudySpec, params: Mapping[str, Any]) -> tuple[Reason, ...]:
+    """Return that a fixed parameter had another value; nothing when none had."""
     for name, value in spec.fixed.items():
         if name in params and params[name] != value:
-            return f"{name} is fixed to {value!r} now, and it was {params[name]!r}"
-    return None
+            message = f"{name} is fixed to {value!r} now, and it was {params[name]!r}"
+            return _because(Code.FIXED_OTHERWISE, message)
+    return ()
 
 
 def _copy(spec: StudySpec, frozen: FrozenTrial, source: str) -> FrozenTrial:

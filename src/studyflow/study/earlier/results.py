@@ -15,6 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from studyflow.reasons import Reason
 from studyflow.spec import StudySpec
 from studyflow.study import storage_form as form
 from studyflow.study.identity import check_identity
@@ -28,7 +29,11 @@ class Misfit:
 
     label: str
     """Which one, such as `row 7` or `trial 3`."""
-    reason: str
+    reasons: tuple[Reason, ...]
+    """Why, at least one."""
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.reasons))
 
 
 @dataclass(frozen=True)

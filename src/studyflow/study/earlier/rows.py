@@ -9,6 +9,7 @@ from typing import Any, Final
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.spec.cells import is_comma_number, meanings, read_number, show_cell
 from studyflow.spec.parameters import CategoricalParameter, Parameter, describe
@@ -52,8 +53,8 @@ def from_rows(
         made = _from_row(spec, line, cells, columns, source)
         if isinstance(made, list):
             found += made
-        elif isinstance(made, str):
-            misfits.append(Misfit(f"row {line}", made))
+        elif isinstance(made, Misfit):
+            misfits.append(made)
         else:
             fitting.append(made)
     if found:
@@ -80,7 +81,7 @@ class _Row:
         self._columns = columns
         self.flaws: list[Flaw] = []
         """What can be read in more than one way."""
-        self.reasons: list[str] = []
+        self.reasons: list[Reason] = []
         """Why the row is not taken over."""
 
     def params(self) -> dict[str, ParamValue]:
@@ -124,7 +125,8 @@ class _Row:
             if isinstance(value, int | float) and is_comma_number(text.strip()):
                 self.flaws.append(_comma(self._line, column, text))
             shown = show_cell(text.strip())
-            self.reasons.append(f"{name} is fixed to {value!r} now, and it was {shown}")
+            message = f"{name} is fixed to {value!r} now, and it was {shown}"
+            self.reasons.append(Reason(Code.FIXED_OTHERWISE, message))
 
     def metrics(self) -> dict[str, float]:
         """Return the study's metrics."""
@@ -137,27 +139,29 @@ class _Row:
             except (ValueError, OverflowError):
                 if is_comma_number(text):
                     self.flaws.append(_comma(self._line, column, text))
-                self.reasons.append(f"{name} is no number: {show_cell(text) or 'empty'}")
+                message = f"{name} is no number: {show_cell(text) or 'empty'}"
+                self.reasons.append(Reason(Code.RESULT_INCOMPLETE, message))
             else:
                 if not math.isfinite(metrics[name]):
-                    self.reasons.append(f"{name} is not finite")
+                    self.reasons.append(Reason(Code.RESULT_INCOMPLETE, f"{name} is not finite"))
         return metrics
 
 
 def _from_row(
     spec: StudySpec, line: int, cells: Mapping[str, str], columns: Columns, source: str
-) -> FrozenTrial | str | list[Flaw]:
+) -> FrozenTrial | Misfit | list[Flaw]:
     """Return the trial of a row, or why there is none, or what can be read in more than one way."""
-    if reason := _unfinished(cells, columns):
-        return reason
+    if (reason := _unfinished(cells, columns)) is not None:
+        return Misfit(f"row {line}", (reason,))
     row = _Row(spec, line, cells, columns)
     params = row.params()
     row.check_fixed()
     metrics = row.metrics()
     if row.flaws:
         return row.flaws
-    if reasons := row.reasons or list(spec.space.problems(params)):
-        return "; ".join(reasons)
+    outside = (Reason(Code.OUTSIDE_SPACE, problem) for problem in spec.space.problems(params))
+    if reasons := tuple(row.reasons) or tuple(outside):
+        return Misfit(f"row {line}", reasons)
     constraints: dict[str, float] = {}
     for constraint in spec.constraints:
         constraints |= constraint.violations(metrics[constraint.metric])
@@ -171,19 +175,22 @@ def _from_row(
     )
 
 
-def _outside(name: str, text: str, parameter: Parameter) -> str:
-    return f"{name}={show_cell(text.strip())} is not in {describe(parameter)}"
+def _outside(name: str, text: str, parameter: Parameter) -> Reason:
+    message = f"{name}={show_cell(text.strip())} is not in {describe(parameter)}"
+    return Reason(Code.OUTSIDE_SPACE, message)
 
 
-def _unfinished(cells: Mapping[str, str], columns: Columns) -> str | None:
+def _unfinished(cells: Mapping[str, str], columns: Columns) -> Reason | None:
     """Return why a row is no result by its own account, or `None`."""
     state, status = (
         "" if name in columns.read else cells.get(name, "").strip().lower()
         for name in ("state", "status")
     )
     if state not in _FINISHED_STATES:
-        return f"its state is {show_cell(state)}"
-    return f"its status is {status}" if status in _UNFINISHED_STATUSES else None
+        return Reason(Code.RESULT_UNFINISHED, f"its state is {show_cell(state)}")
+    if status in _UNFINISHED_STATUSES:
+        return Reason(Code.RESULT_UNFINISHED, f"its status is {status}")
+    return None
 
 
 def _comma(line: int, column: str, text: str) -> Flaw:
