@@ -44,6 +44,9 @@ class NoMirror:
     def points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         pass
 
+    def lose_attempt(self, record: TrialRecord) -> None:
+        pass
+
     def finish_trial(self, record: TrialRecord) -> None:
         pass
 

@@ -154,7 +154,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def _furnish(place: Place, folder: Path) -> None:
     client, names = place.client, place.names
-    for number, trial in enumerate(("own", "other", "finished", "outdated")):
+    for number, trial in enumerate(("own", "other", "finished", "outdated", "lost")):
         place.open(trial, number)
     names["experiment"] = client.get_run(names["own"]).info.experiment_id
     names["study"] = client.get_run(names["own"]).data.tags["mlflow.parentRunId"]
@@ -177,6 +177,7 @@ def _furnish(place: Place, folder: Path) -> None:
     place.tracker.close_trial(
         replace(finished, state=TrialState.COMPLETE, values=(0.5,), finished_at=time.time())
     )
+    place.tracker.lose_attempt(place.records["lost"])
     outdated = place.records["outdated"]
     place.open("outdated", outdated.number, attempt=2)
     place.records["outdated"] = replace(place.records["outdated"], attempt=1)
@@ -242,12 +243,21 @@ def test_a_token_writes_to_its_own_run(place: Place, call: Call) -> None:
     assert answer.status == 200, answer.text
 
 
-DEAD: Final = ("finished", "outdated", "expired", "forged", "garbage", "none", "another-key")
+DEAD: Final = (
+    "finished",
+    "outdated",
+    "lost",
+    "expired",
+    "forged",
+    "garbage",
+    "none",
+    "another-key",
+)
 
 
 def dead_token(place: Place, kind: str) -> str:
     match kind:
-        case "finished" | "outdated":
+        case "finished" | "outdated" | "lost":
             return place.token(kind)
         case "expired":
             return place.token(expires_at=int(time.time()) - 1)
@@ -267,6 +277,24 @@ def test_a_token_that_is_not_a_living_attempts_writes_nowhere(place: Place, kind
         answer = call.make(place, dead_token(place, kind))
         assert answer.status in (401, 403), (call.name, answer.status, answer.text)
     assert place.client.get_run(place.names[run]).to_dictionary() == before
+
+
+@pytest.mark.fault("F85")
+def test_a_lost_attempt_writes_nothing_although_no_other_was_launched_yet(place: Place) -> None:
+    place.open("twice", 90)
+    first, metric = place.token("twice"), writes("<twice>")[0]
+    assert metric.make(place, first).status == 200
+
+    place.tracker.lose_attempt(place.records["twice"])
+    refused = metric.make(place, first)
+    assert (refused.status, refused.document["error_code"]) == (403, "PERMISSION_DENIED")
+    assert "Attempt 1 of trial 90 was given up as lost" in refused.text
+
+    lost = place.records["twice"]
+    place.open("twice", 90, attempt=2)
+    place.tracker.lose_attempt(lost)  # a runner that was slow to say so
+    assert metric.make(place, place.token("twice")).status == 200
+    assert metric.make(place, first).status == 403
 
 
 # What it is not for

@@ -67,6 +67,9 @@ class FailingTracker:
     def log_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         self._pass("log_points", record, lambda: self.inner.log_points(record, points))
 
+    def lose_attempt(self, record: TrialRecord) -> None:
+        self._pass("lose_attempt", record, lambda: self.inner.lose_attempt(record))
+
     def close_trial(
         self, record: TrialRecord, *, log: Path | None = None, artifacts: Sequence[Path] = ()
     ) -> None:

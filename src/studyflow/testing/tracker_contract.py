@@ -151,6 +151,17 @@ class TrackerContract(ABC):
         assert again == first
         assert self.look(STUDY).child(0).status == "RUNNING"
 
+    def test_a_lost_attempt_leaves_the_child_to_the_next_one(self) -> None:
+        tracker = self.opened()
+        first = tracker.open_trial(running(0))
+        tracker.lose_attempt(running(0))
+        tracker.lose_attempt(running(0))
+        assert self.look(STUDY).child(0).status == "RUNNING"
+        assert tracker.open_trial(running(0, attempt=2)) == first
+        tracker.lose_attempt(running(0))
+        tracker.log_points(running(0, attempt=2), points(0))
+        assert self.look(STUDY).child(0).metrics["loss"] == 1 / 3
+
     def test_points_are_stored_once_however_often_they_are_sent(self) -> None:
         tracker = self.opened()
         tracker.open_trial(running(0))

@@ -31,6 +31,8 @@ class MemoryRun:
     """Metrics by step, each once."""
     log: bytes | None = None
     artifacts: dict[str, bytes] = field(default_factory=dict)
+    lost_attempt: int = 0
+    """Number of the newest attempt that was lost; 0 while none was."""
     opened: int = 0
     """How often it was opened: once for each attempt."""
     closed: int = 0
@@ -99,6 +101,12 @@ class MemoryTracker:
             for p in points:
                 if math.isfinite(p.value):
                     stored[(p.name, p.step, p.timestamp_ms, p.value)] = p
+
+    def lose_attempt(self, record: TrialRecord) -> None:
+        """Note that an attempt was lost."""
+        with self._lock:
+            run = self._trial_run(record)
+            run.lost_attempt = max(run.lost_attempt, record.attempt)
 
     def close_trial(
         self,

@@ -84,6 +84,13 @@ class Tracker(Protocol):
     def log_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         """Store metrics by step. A point that is there already is not stored again."""
 
+    def lose_attempt(self, record: TrialRecord) -> None:
+        """Note on the trial's run that its newest attempt was lost, and others before it.
+
+        Where scripts write with tokens, that attempt writes nothing from then on, even if its
+        process lives on. Of a later attempt nothing changes, however late this is noted.
+        """
+
     def close_trial(
         self,
         record: TrialRecord,

@@ -17,6 +17,7 @@ from studyflow.trial.causes import MISTAKES, code_of, memory_cause
 from studyflow.trial.documents import (
     ATTEMPT_TAG,
     HINT_LIMIT_CHARS,
+    LOST_ATTEMPT_TAG,
     MESSAGE_LIMIT_CHARS,
     OUTCOME_LIMIT_BYTES,
     TRIAL_RUN_TAG,
@@ -35,6 +36,7 @@ __all__ = [
     "ATTEMPT_TAG",
     "BEGINNING_BYTES",
     "HINT_LIMIT_CHARS",
+    "LOST_ATTEMPT_TAG",
     "MESSAGE_LIMIT_CHARS",
     "MISTAKES",
     "NAME_LIMIT_CHARS",

@@ -59,6 +59,9 @@ TRIAL_RUN_TAG: Final = "studyflow.trial_run"
 ATTEMPT_TAG: Final = "studyflow.attempt"
 """Tag of MLflow runs: number of the attempt that logs, or logged last."""
 
+LOST_ATTEMPT_TAG: Final = "studyflow.lost_attempt"
+"""Tag of a trial's MLflow run: number of its newest attempt that was lost to the infrastructure."""
+
 _OUTCOME: Final = "outcome"
 """What is sealed."""
 

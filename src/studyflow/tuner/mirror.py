@@ -19,6 +19,9 @@ class TrialMirror(Protocol):
     def points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         """Pass on reported metrics."""
 
+    def lose_attempt(self, record: TrialRecord) -> None:
+        """Pass on that a trial's newest attempt was lost."""
+
     def finish_trial(self, record: TrialRecord) -> None:
         """Pass on that a trial is finished."""
 

@@ -257,6 +257,7 @@ class Recorder:
         pause = min(backoff, MAX_BACKOFF_SECONDS)
         self._retry_at[record.number] = self._clock() + pause
         self._drop(record)
+        self._mirror.lose_attempt(record)
         _log.info(
             "trial=%d attempt=%d lost cause=%s: %s",
             record.number,

@@ -64,12 +64,16 @@ class Picture:
         self.is_away = False
         self.logged_at_ms = 0
         self.finished: list[int] = []
+        self.lost: list[tuple[int, int]] = []
 
     def open_trial(self, record: TrialRecord) -> TrackingRef | None:
         return TrackingRef("memory:", f"run-{record.number}")
 
     def points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         pass
+
+    def lose_attempt(self, record: TrialRecord) -> None:
+        self.lost.append((record.number, record.attempt))
 
     def finish_trial(self, record: TrialRecord) -> None:
         self.finished.append(record.number)

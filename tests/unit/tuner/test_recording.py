@@ -61,6 +61,14 @@ def test_lost_attempts_are_repeated_with_the_same_parameters() -> None:
     assert all(len(values) == 1 for values in by_trial.values())
 
 
+def test_the_tracker_is_told_of_each_lost_attempt_before_the_next_one_is_launched() -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=losing(2))
+
+    rig.drive()
+
+    assert rig.picture.lost == [(0, 1), (0, 2)]
+
+
 def test_the_pause_before_an_attempt_doubles_up_to_five_minutes() -> None:
     spec = parallel(1, n_trials=1, retry={"max_attempts": 8, "backoff_seconds": 10})
     rig = Rig(spec, objective=None)

@@ -24,6 +24,8 @@ class TrialBacklog:
     """The trial's newest record."""
     opening: TrialRecord | None = None
     """The attempt whose run is to be opened."""
+    lost: TrialRecord | None = None
+    """The attempt of which the run is to say that it was lost."""
     points: list[MetricPoint] = field(default_factory=list)
     must_resend: bool = False
     """Whether points were dropped here and have to be read from the metrics file."""
@@ -46,7 +48,7 @@ class TrialBacklog:
     @property
     def is_empty(self) -> bool:
         """Whether everything is sent."""
-        return not (self.opening or self.points or self.must_resend or self.ending)
+        return not (self.opening or self.lost or self.points or self.must_resend or self.ending)
 
     @property
     def is_waiting(self) -> bool:

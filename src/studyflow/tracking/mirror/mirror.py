@@ -145,6 +145,14 @@ class Mirror:
             self._backlog.add_points(self._backlog.of(record), points)
         self._wake()
 
+    def lose_attempt(self, record: TrialRecord) -> None:
+        """Have it noted soon that a trial's newest attempt was lost. Never waits."""
+        with self._changed:
+            trial = self._backlog.of(record)
+            trial.lost = record
+            trial.is_refused = False
+        self._wake()
+
     def finish_trial(self, record: TrialRecord) -> None:
         """Have a finished trial brought up to date soon. Never waits."""
         with self._changed:

@@ -97,6 +97,8 @@ class Sender:
             opening = None if trial is None else trial.opening
             if trial is not None and opening is not None and opening.attempt <= record.attempt:
                 trial.opening = None  # not one of a later attempt
+            if trial is not None and trial.lost and trial.lost.attempt < record.attempt:
+                trial.lost = None  # the run names the later attempt, and takes from that one alone
         return ref
 
     def _find_unsent(self, records: Mapping[int, TrialRecord]) -> None:
@@ -139,12 +141,13 @@ class Sender:
             raise
 
     def _send_trial(self, trial: TrialBacklog) -> None:
-        """Bring one trial up to date: its run, then its points, then its end."""
+        """Bring one trial up to date: its run, a lost attempt, then its points, then its end."""
         with self._changed:
             opening, ending = trial.opening, trial.ending
             record = ending or trial.record
         if opening is not None and ending is None:
             self.open_trial(opening)
+        self._lose_attempt(trial, is_ending=ending is not None)
         files = self._files(record)
         self._send_all_points(trial, record, files, is_ending=ending is not None)
         if ending is None:
@@ -153,6 +156,16 @@ class Sender:
         with self._changed:
             if trial.ending is ending:
                 trial.ending = trial.opening = None
+
+    def _lose_attempt(self, trial: TrialBacklog, *, is_ending: bool) -> None:
+        """Note the loss of a trial's attempt, unless its run is closed to all of them anyway."""
+        with self._changed:
+            lost = trial.lost
+        if lost is not None and not is_ending:
+            self._tracker.lose_attempt(lost)
+        with self._changed:
+            if trial.lost is lost:
+                trial.lost = None
 
     def _send_all_points(
         self, trial: TrialBacklog, record: TrialRecord, files: AttemptFiles, *, is_ending: bool

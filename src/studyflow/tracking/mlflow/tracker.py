@@ -32,7 +32,7 @@ from studyflow.tracking.mlflow.script_runs import ScriptRuns
 from studyflow.tracking.mlflow.search import RunSearch
 from studyflow.tracking.mlflow.study_run import StudyRun
 from studyflow.tracking.protocol import StudyCard, StudySummary
-from studyflow.trial import MetricPoint, TrackingRef
+from studyflow.trial import LOST_ATTEMPT_TAG, MetricPoint, TrackingRef
 from studyflow.trial.record import TrialRecord
 from studyflow.trial.user_files import Gathered
 
@@ -167,6 +167,16 @@ class MLflowTracker:
             record, lambda run: self._run_log.log(run.run_id, metrics=metrics, tags=tags)
         )
 
+    def lose_attempt(self, record: TrialRecord) -> None:
+        """Note on the trial's run that its newest attempt was lost: its token writes no more.
+
+        Raises:
+            TrackingUnavailable: MLflow does not answer in time.
+            TrackingError: MLflow refuses.
+        """
+        tags = {LOST_ATTEMPT_TAG: str(record.attempt)}
+        self._runs.with_trial(record, lambda run: self._run_log.log(run.run_id, tags=tags))
+
     def close_trial(
         self,
         record: TrialRecord,
@@ -232,11 +242,7 @@ class MLflowTracker:
         done = {} if missing else {SYNCED_TAG: Synced.FINAL}
         self._run_log.log(run_id, tags={**done, MISSING_TAG: lines_tag(missing) or "none"})
         if missing:
-            raise TrackingError(
-                f"Trial {record.number}: {len(missing)} of {len(files)} artifacts could "
-                f"not be uploaded; the first: {missing[0]}",
-                hint="metrics and state are stored; `studyflow sync` tries again.",
-            )
+            raise _not_uploaded(record, missing, len(files))
 
     def _warn_of_left_out(self, record: TrialRecord, found: Gathered) -> None:
         if found.n_left_out and record.number not in self._warned_of_left_out:
@@ -311,9 +317,7 @@ class MLflowTracker:
             TrackingError: MLflow refuses.
         """
         experiment = self._experiment.peek()
-        if experiment is None:
-            return frozenset()
-        return self._search.sent_trials(experiment)
+        return frozenset() if experiment is None else self._search.sent_trials(experiment)
 
     def run_url(
         self, record: TrialRecord | None = None, *, artifact: str | None = None
@@ -334,6 +338,14 @@ class MLflowTracker:
         self._mlflow.close()
         self._runs.forget()
         self._run_log.forget()
+
+
+def _not_uploaded(record: TrialRecord, missing: Sequence[str], n_files: int) -> TrackingError:
+    return TrackingError(
+        f"Trial {record.number}: {len(missing)} of {n_files} artifacts could not be uploaded; "
+        f"the first: {missing[0]}",
+        hint="metrics and state are stored; `studyflow sync` tries again.",
+    )
 
 
 def _now_ms() -> int:

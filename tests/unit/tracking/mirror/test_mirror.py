@@ -45,6 +45,35 @@ def test_a_whole_study_reaches_the_tracker(runner: FakeRunner) -> None:
     assert mirror.flush(0.0) == 0
 
 
+def test_a_lost_attempt_is_noted_soon_and_after_an_outage(runner: FakeRunner) -> None:
+    mirror = runner.mirror()
+    mirror.open_study(card())
+    mirror.open_trial(runner.start(0))
+    runner.tracker.is_away = True
+    mirror.lose_attempt(runner.records[0])
+    drain(mirror)
+    assert (runner.memory.runs[0].lost_attempt, mirror.status.pending) == (0, 1)
+    runner.tracker.is_away = False
+    runner.now += 61.0
+    drain(mirror)
+    assert (runner.memory.runs[0].lost_attempt, mirror.status.pending) == (1, 0)
+
+
+def test_a_loss_that_is_out_of_date_is_not_sent(runner: FakeRunner) -> None:
+    mirror = runner.mirror()
+    mirror.open_study(card())
+    mirror.open_trial(runner.start(0))
+    mirror.lose_attempt(runner.records[0])
+    mirror.open_trial(dataclasses.replace(runner.records[0], attempt=2))
+    drain(mirror)
+    mirror.open_trial(runner.start(1))
+    mirror.lose_attempt(runner.records[1])
+    mirror.finish_trial(runner.end(1))
+    drain(mirror)
+    assert runner.tracker.calls["lose_attempt"] == 0
+    assert mirror.status.pending == 0
+
+
 @pytest.mark.fault("F32")
 def test_an_outage_loses_nothing_and_doubles_nothing(runner: FakeRunner) -> None:
     mirror = runner.mirror()

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from studyflow.errors import TrackingError
 from studyflow.tracking.mlflow.gate.facts import Lookup, ModelFacts, RunFacts
-from studyflow.trial import ATTEMPT_TAG, TRIAL_RUN_TAG
+from studyflow.trial import ATTEMPT_TAG, LOST_ATTEMPT_TAG, TRIAL_RUN_TAG
 from studyflow.trial.run_token import RunToken
 
 DEFAULT_EXPERIMENT: Final = "0"
@@ -53,6 +53,12 @@ class Holder:
         if own.tags.get(ATTEMPT_TAG) != str(token.attempt):
             raise CallRefused(
                 f"{self.name} was replaced by attempt {own.tags.get(ATTEMPT_TAG)}: "
+                "its token writes no more."
+            )
+        lost = own.tags.get(LOST_ATTEMPT_TAG, "")
+        if lost.isdecimal() and int(lost) >= token.attempt:
+            raise CallRefused(
+                f"{self.name} was given up as lost, and its trial is attempted again: "
                 "its token writes no more."
             )
         self.own: Final = own

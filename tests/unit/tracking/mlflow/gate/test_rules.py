@@ -75,6 +75,23 @@ def test_a_token_ends_with_its_attempt(changes: dict[str, Any], why: str) -> Non
         Holder(TOKEN, known)
 
 
+@pytest.mark.parametrize("lost", ["2", "3"])
+def test_a_token_ends_when_its_attempt_is_given_up_as_lost(lost: str) -> None:
+    known = Known()
+    tags = {"studyflow.attempt": "2", "studyflow.lost_attempt": lost}
+    known.runs["own"] = replace(known.runs["own"], tags=tags)
+    with pytest.raises(CallRefused, match="Attempt 2 of trial 3 was given up as lost"):
+        Holder(TOKEN, known)
+
+
+@pytest.mark.parametrize("lost", ["1", "", "no number"])
+def test_a_token_outlives_the_attempts_before_its_own(lost: str) -> None:
+    known = Known()
+    tags = {"studyflow.attempt": "2", "studyflow.lost_attempt": lost}
+    known.runs["own"] = replace(known.runs["own"], tags=tags)
+    assert Holder(TOKEN, known).own.run_id == "own"
+
+
 def test_a_token_ends_when_its_run_is_gone() -> None:
     with pytest.raises(CallRefused):
         Holder(TOKEN, Known(runs={}))
