@@ -1,9 +1,13 @@
-"""Make the work pool `studyflow` and a deployment of every flow, or update them.
+"""Make a work pool and a deployment of every flow for it, or update them.
 
-    python flows/register.py --job-template k8s/base/servers/flow-run-job.yaml [--image IMAGE]
+    python flows/register.py --job-template k8s/base/pool/flow-run-job.yaml [--image IMAGE]
 
-Runs in the cluster before each start of Prefect's worker (k8s/base/servers/prefect-worker.yaml), so
+Runs in the cluster before each start of Prefect's worker (k8s/base/pool/prefect-worker.yaml), so
 that what Prefect has is what the manifests say. Schedules that were added in Prefect stay.
+
+The pool is `studyflow`, or with `--team NAME` that team's: `studyflow-NAME`, whose flow runs have
+the service account `studyflow-runner-NAME`, launch trials in the namespace `studyflow-NAME`, and
+read what is allowed there from the ConfigMap `studyflow-platform-NAME`.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ import httpx
 
 from studyflow.cli import exits
 from studyflow.orchestration.registration import (
-    POOL,
+    MLFLOW_PUBLIC_URL,
+    Pool,
     job_template,
     own_image,
     register_deployments,
@@ -60,20 +65,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--job-template", type=Path, required=True, help="YAML of the pool's jobs")
     parser.add_argument("--image", help="image of flow runs; by default this pod's own")
     parser.add_argument("--namespace", help="namespace of flow runs; by default this pod's own")
+    parser.add_argument("--team", help="whose pool it is; by default everybody's")
     given = parser.parse_args(arguments)
+    try:
+        pool = Pool(given.team or None)
+    except ValueError as error:
+        parser.error(f"--team: {error}")
     namespace = given.namespace or (SERVICE_ACCOUNT / "namespace").read_text().strip()
     image = given.image or own_image(os.environ["POD_NAME"], namespace)
     try:
         with get_client(sync_client=True) as prefect:
             wait_for_server(prefect, SERVER_SECONDS)
-            url = os.environ.get("STUDYFLOW_MLFLOW_PUBLIC_URL")
-            template = job_template(given.job_template.read_text(), image, namespace, url)
-            register_pool(prefect, template)
+            url = os.environ.get("STUDYFLOW_MLFLOW_PUBLIC_URL") or MLFLOW_PUBLIC_URL
+            decided = {"image": image, "namespace": namespace, "mlflow_public_url": url}
+            template = job_template(given.job_template.read_text(), {**decided, **pool.decided})
+            register_pool(prefect, pool, template)
     except (TimeoutError, httpx.HTTPError) as error:
         print(f"{error}. Is the Prefect server running?", file=sys.stderr)  # noqa: T201
         return exits.UNAVAILABLE
-    names = ", ".join(register_deployments(DEPLOYMENTS, STUDY))
-    print(f"work pool {POOL!r} and deployments {names} are registered for {image}")  # noqa: T201
+    names = ", ".join(register_deployments(DEPLOYMENTS, pool, STUDY))
+    print(f"work pool {pool.name!r} and deployments {names} are registered for {image}")  # noqa: T201
     return 0
 
 

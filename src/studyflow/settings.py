@@ -60,7 +60,7 @@ class Settings:
     for an MLflow that asks pods for nothing, or for what the study file gives them."""
     platform: Path | None = None
     """File that says what studies may ask of the cluster; `None` for the defaults. Mounted by
-    whoever runs the cluster, and no flag of a command."""
+    whoever runs the cluster (`PLATFORM_MOUNT`, before any variable), and no flag of a command."""
     storage_patience_seconds: float = STORAGE_PATIENCE_SECONDS
     """How long a runner waits for a storage that does not answer before it ends. Its trials keep
     running either way."""
@@ -87,6 +87,9 @@ class Settings:
             StudyflowError: There is no such executor, a number of seconds or an address is not one,
                 or a key is too short.
         """
+        # Imported here: most of what imports this module asks for no platform.
+        from studyflow.spec.pods import platform_path
+
         env = os.environ if environment is None else environment
         chosen = executor or env.get("STUDYFLOW_EXECUTOR") or "local"
         if chosen not in get_args(ExecutorName):
@@ -105,7 +108,7 @@ class Settings:
             trial_service_account=env.get("STUDYFLOW_TRIAL_SERVICE_ACCOUNT") or None,
             mlflow_public_url=_address("STUDYFLOW_MLFLOW_PUBLIC_URL", env),
             mlflow_token_key=_key(TOKEN_KEY_VARIABLE, env),
-            platform=Path(named) if (named := env.get("STUDYFLOW_PLATFORM")) else None,
+            platform=platform_path(env),
             storage_patience_seconds=_seconds(
                 "STUDYFLOW_STORAGE_PATIENCE_SECONDS", env, STORAGE_PATIENCE_SECONDS
             ),

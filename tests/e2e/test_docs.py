@@ -79,8 +79,8 @@ def test_the_commands_of_the_page_on_clusters_do_as_they_stand(
         "docs/kubernetes.md",
         tmp_path,
         {
-            # A third trial, in the namespace of a team.
-            "--job-variable": "-p n_trials=3 --job-variable",
+            # A third trial, by the pool and in the namespace of a team.
+            "run-study/run-study-team-a": "run-study/run-study-team-a -p n_trials=3",
             '-p study="$(jq -Rs . study.yaml)"': '-p study="$(jq -Rs . study.yaml)" --watch',
             **{
                 f"kubectl -n studyflow port-forward svc/{name} {port}": in_background(
@@ -94,7 +94,7 @@ def test_the_commands_of_the_page_on_clusters_do_as_they_stand(
             "create secret generic": "create --dry-run=server secret generic",
         },
     )
-    kubectl("delete", "namespace", "studyflow-team-a")
+    kubectl("delete", "-k", str(ROOT / "k8s" / "overlays" / "team"))
     trials = stack.trials(document["name"])
     assert [t.state.name for t in trials] == ["COMPLETE"] * 3
     holders = [t.user_attrs["holder"].partition("@")[0] for t in trials]

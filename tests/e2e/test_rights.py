@@ -23,9 +23,10 @@ TEAM = "studyflow-team-a"
 @pytest.fixture
 def team(stack: Stack) -> Iterator[Kubectl]:
     """A second team's namespace, as its overlay makes it."""
-    kubectl("apply", "-k", str(ROOT / "k8s" / "overlays" / "team"))
+    overlay = str(ROOT / "k8s" / "overlays" / "team")
+    kubectl("apply", "-k", overlay)
     yield Kubectl(TEAM)
-    kubectl("delete", "namespace", TEAM, "--wait=false")
+    kubectl("delete", "-k", overlay, "--wait=false")
 
 
 def rights(account: str, namespace: str) -> set[str]:

@@ -13,7 +13,7 @@ from studyflow.executors.local.inherited import left_out
 from studyflow.observers.webhook import read_url
 from studyflow.reasons import Code
 from studyflow.spec import StudySpec, describe_plan, json_schema, read_study
-from studyflow.spec.pods import PLATFORM_VARIABLE, judge_data, read_platform
+from studyflow.spec.pods import judge_data, platform_path, read_platform
 
 
 @click.command()
@@ -26,8 +26,7 @@ def check(study: Path) -> None:
     STUDYFLOW_PLATFORM) does not allow. Nothing is started either way.
     """
     # Not `Settings`, which reads more: trial images have this command, and no storage.
-    named = os.environ.get(PLATFORM_VARIABLE)
-    platform = read_platform(Path(named) if named else None)
+    platform = read_platform(platform_path(os.environ))
     spec = read_study(study, lambda data: judge_data(data, platform))
     _refuse_unencrypted_webhook(spec)
     rows = describe_plan(spec)

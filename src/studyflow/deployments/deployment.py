@@ -25,6 +25,9 @@ OnCollision = Literal["skip", "queue", "join"]
 DEFAULT_POOL: Final = "studyflow"
 """Work pool of the cluster, made by `flows/register.py`."""
 
+TRIALS_NAMESPACE: Final = "trials_namespace"
+"""Variable of its job template (k8s/base/pool/flow-run-job.yaml): where a study's trials live."""
+
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _INTERVAL: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _NAME: Final = re.compile(r"[^/%&><]+")

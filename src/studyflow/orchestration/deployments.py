@@ -22,7 +22,7 @@ from prefect.schedules import Cron, Interval, Schedule
 from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
-from studyflow.deployments.deployment import DEFAULT_POOL, Deployment
+from studyflow.deployments.deployment import DEFAULT_POOL, TRIALS_NAMESPACE, Deployment
 from studyflow.errors import PrefectError, PrefectUnavailable
 from studyflow.spec import StudySpec
 
@@ -30,9 +30,6 @@ FLOW: Final = "run_study.py:run_study"
 
 IMAGE_FOLDER: Final = "/opt/studyflow"
 """Where the flows lie in the orchestrator's image; see the Dockerfile."""
-
-TRIALS_NAMESPACE: Final = "trials_namespace"
-"""Job variable of the cluster's work pool; see k8s/base/servers/flow-run-job.yaml."""
 
 STRATEGIES: Final = {
     "skip": ConcurrencyLimitStrategy.CANCEL_NEW,

@@ -41,7 +41,7 @@ def render() -> Render:
 @pytest.fixture(scope="session")
 def job_template() -> Manifest:
     """The work pool's base job template, as it lies in the repository."""
-    text = (K8S / "base" / "servers" / "flow-run-job.yaml").read_text()
+    text = (K8S / "base" / "pool" / "flow-run-job.yaml").read_text()
     template: Manifest = yaml.safe_load(text)
     return template
 
@@ -63,7 +63,12 @@ def flow_run_job(job_template: Manifest) -> Manifest:
     """The Job of a flow run, from the template with its defaults."""
     variables = job_template["variables"]["properties"]
     defaults = {name: variable.get("default") for name, variable in variables.items()}
-    defaults |= {"name": "some-run", "namespace": "studyflow"}
-    defaults["image"] = "registry.example/studyflow/orchestrator:0.1.0"
+    defaults |= {
+        "namespace": "studyflow",
+        "image": "registry.example/studyflow/orchestrator:0.1.0",
+        "service_account": "studyflow-runner",
+        "platform": "studyflow-platform",
+        "mlflow_public_url": "http://localhost:5000",
+    }
     manifest: Manifest = _filled(job_template["job_configuration"]["job_manifest"], defaults)
     return manifest

@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from studyflow.orchestration.registration import Pool
 from studyflow.spec.pods import Platform, read_platform
 from studyflow.tracking.mlflow.gate.accounts import GateSettings
 
@@ -155,9 +156,11 @@ def test_everything_is_in_a_namespace_that_is_made_with_it(folder: str, render: 
     manifests = render(folder)
     of_the_cluster = {"Namespace", "PriorityClass"}
 
+    # A team's work pool is beside the servers, which run already.
+    beside = {SERVERS} if folder == TEAM else set()
     assert {
         m["metadata"].get("namespace") for m in manifests if m["kind"] not in of_the_cluster
-    } == set(named(manifests, "Namespace"))
+    } == set(named(manifests, "Namespace")) | beside
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -192,10 +195,33 @@ def test_a_team_has_what_the_trials_of_everybody_have_but_for_its_quota(render: 
         }
 
     ours, theirs = spoken("base", TRIALS), spoken(TEAM, "studyflow-team-a")
-    quota = ("ResourceQuota", "studyflow-trials")
-
-    assert theirs.pop(quota) != ours.pop(quota)
+    for own in (("ResourceQuota", "studyflow-trials"), ("RoleBinding", "studyflow-runner")):
+        assert theirs.pop(own) != ours.pop(own)
     assert theirs == ours
+
+
+def test_a_team_s_pool_is_what_its_worker_registers_and_takes_flow_runs_from(
+    render: Render,
+) -> None:
+    manifests = render(TEAM)
+    [deployment] = named(manifests, "Deployment").values()
+    pod = deployment["spec"]["template"]
+    [register], [worker] = pod["spec"]["initContainers"], pod["spec"]["containers"]
+    pool = Pool(register["args"][register["args"].index("--team") + 1])
+
+    assert pool == Pool("team-a")
+    assert worker["args"][:5] == ["prefect", "worker", "start", "--pool", pool.name]
+    assert pool.decided["service_account"] in named(manifests, "ServiceAccount", SERVERS)
+    assert pool.decided["trials_namespace"] in named(manifests, "Namespace")
+    settings = named(manifests, "ConfigMap")[pool.decided["platform"]]
+    assert settings["metadata"]["namespace"] == SERVERS
+    assert Platform.model_validate(yaml.safe_load(settings["data"]["platform.yaml"])) == Platform()
+    # Neither Deployment takes the other's pods for its own.
+    [ours] = [d for n, d in named(render("base"), "Deployment").items() if n == "studyflow-worker"]
+    selector = deployment["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= pod["metadata"]["labels"].items()
+    assert not selector.items() <= ours["spec"]["template"]["metadata"]["labels"].items()
+    check_restricted("a team's worker", pod)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -253,8 +279,9 @@ def test_rights_are_exactly_these(folder: str, trials: str, render: Render) -> N
         (role["metadata"]["namespace"], name): role["rules"]
         for name, role in named(manifests, "Role").items()
     } == {(trials, "studyflow-runner"): [TRIAL_JOBS, TRIAL_PODS, LOGS, EVENTS], **of_the_worker}
+    of_the_runner = "studyflow-runner-team-a" if folder == TEAM else "studyflow-runner"
     runner, worker = (
-        ("ServiceAccount", SERVERS, name) for name in ("studyflow-runner", "studyflow-worker")
+        ("ServiceAccount", SERVERS, name) for name in (of_the_runner, "studyflow-worker")
     )
     assert bindings.pop(runner) == (trials, "Role", "studyflow-runner")
     if folder != TEAM:
@@ -592,7 +619,7 @@ def test_the_gpu_overlay_keeps_servers_off_the_gpus(render: Render) -> None:
 
 def test_kustomizations_are_of_a_form_that_old_and_new_kubectl_read() -> None:
     known = {
-        "namespace", "bases", "resources", "images", "patchesStrategicMerge",
+        "namespace", "nameSuffix", "bases", "resources", "images", "patchesStrategicMerge",
         "configMapGenerator", "secretGenerator", "generatorOptions",
     }  # fmt: skip
     for path in K8S.rglob("kustomization.yaml"):

@@ -100,9 +100,9 @@ def test_a_namespace_becomes_the_job_variable_of_the_cluster_s_pool(tmp_path: Pa
 
 
 def test_the_job_variable_is_one_of_the_cluster_s_pool() -> None:
-    from studyflow.orchestration.deployments import TRIALS_NAMESPACE
+    from studyflow.deployments.deployment import TRIALS_NAMESPACE
 
-    template = yaml.safe_load((ROOT / "k8s" / "base" / "servers" / "flow-run-job.yaml").read_text())
+    template = yaml.safe_load((ROOT / "k8s" / "base" / "pool" / "flow-run-job.yaml").read_text())
 
     assert TRIALS_NAMESPACE in template["variables"]["properties"]
 

@@ -13,7 +13,7 @@ from studyflow.spec.pods.finished import Ours, judge_job
 from studyflow.spec.pods.hold import container_security, hold
 from studyflow.spec.pods.merge import strategic_merge
 from studyflow.spec.pods.platform import PLATFORM_VARIABLE, Platform
-from studyflow.spec.pods.platform_file import read_platform
+from studyflow.spec.pods.platform_file import platform_path, read_platform
 from studyflow.spec.pods.study import judge_data, judge_study
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "judge_data",
     "judge_job",
     "judge_study",
+    "platform_path",
     "read_platform",
     "strategic_merge",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -12,6 +13,21 @@ from studyflow.spec.pods.platform import PLATFORM_VARIABLE, Platform
 from studyflow.spec.problems import BrokenRule
 from studyflow.spec.reader import SIZE_LIMIT_BYTES, find_problems_in
 from studyflow.spec.translation import show_value, translate
+
+PLATFORM_MOUNT: Final = FilePath("/etc/studyflow/platform/platform.yaml")
+"""Where the pods of flow runs have the platform's file (k8s/base/pool/flow-run-job.yaml)."""
+
+
+def platform_path(environment: Mapping[str, str]) -> FilePath | None:
+    """Return where the platform's file is; `None` for no file, and so for the defaults.
+
+    What is mounted counts, whatever a variable says: a mount is by whoever runs the cluster, and
+    variables of a flow run may be by whoever started it.
+    """
+    if PLATFORM_MOUNT.exists():
+        return PLATFORM_MOUNT
+    named = environment.get(PLATFORM_VARIABLE)
+    return FilePath(named) if named else None
 
 
 def read_platform(path: FilePath | None) -> Platform:
