@@ -14,7 +14,9 @@ RUN python -m venv /tools && \
 
 FROM tools AS wheel
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
+COPY flows flows
+COPY images images
 COPY src src
 RUN /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 

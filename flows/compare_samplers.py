@@ -17,7 +17,6 @@ if __name__ == "__main__":
 
     quiet_console()
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +37,7 @@ from studyflow.orchestration.flow_runs import FlowRunLog, name_run
 from studyflow.orchestration.parameters import DEFAULT_SEEDS, ComparisonParameters, read_spec
 from studyflow.orchestration.run_states import conclude, flow_options, leave_if_suspended
 from studyflow.orchestration.screen import Screen, current_screen
-from studyflow.orchestration.script import exit_now, run_script
+from studyflow.orchestration.script import command_line, exit_now, run_script
 from studyflow.reports.comparison import as_rows
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName
@@ -106,7 +105,7 @@ def _compare_and_publish(parameters: ComparisonParameters) -> list[dict[str, str
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow from the command line; return the exit code."""
-    parser = argparse.ArgumentParser(description="Compare samplers on a study.")
+    parser = command_line("Compare samplers on a study.")
     parser.add_argument("study", help="path of the study file")
     parser.add_argument("--samplers", nargs="+", default=list(DEFAULT_SAMPLERS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=DEFAULT_SEEDS, help="runs of each sampler")

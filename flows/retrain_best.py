@@ -13,7 +13,6 @@ if __name__ == "__main__":
 
     leave_at_once()  # Prefect takes seconds to import
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +26,7 @@ from studyflow.orchestration.flow_runs import FlowRunLog, name_run
 from studyflow.orchestration.parameters import RetrainParameters, read_spec
 from studyflow.orchestration.run_states import conclude, leave_if_suspended
 from studyflow.orchestration.screen import Screen, current_screen
-from studyflow.orchestration.script import exit_now, run_script
+from studyflow.orchestration.script import command_line, exit_now, run_script
 from studyflow.orchestration.trial_tasks import TASK_RUNNER
 from studyflow.orchestration.view import shown_on_page
 from studyflow.retrain import (
@@ -130,7 +129,7 @@ def _retrain(parameters: RetrainParameters, registration: Registration | None) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow from the command line; return the exit code."""
-    parser = argparse.ArgumentParser(description="Train the best configurations of a study again.")
+    parser = command_line("Train the best configurations of a study again.")
     parser.add_argument("study", help="path of the study file")
     parser.add_argument("--top", type=int, default=3, help="configurations to train again")
     parser.add_argument("--repeats", type=int, default=5, help="trainings of each one")

@@ -17,7 +17,6 @@ if __name__ == "__main__":
 
     quiet_console()
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -32,7 +31,7 @@ from studyflow.orchestration.flow_runs import FlowRunLog, as_deployment_run, cur
 from studyflow.orchestration.parameters import StudyParameters
 from studyflow.orchestration.run_states import conclude, leave_if_suspended
 from studyflow.orchestration.screen import Screen, current_screen
-from studyflow.orchestration.script import exit_now, run_script
+from studyflow.orchestration.script import command_line, exit_now, run_script
 from studyflow.orchestration.trial_tasks import TASK_RUNNER
 from studyflow.orchestration.view import shown_on_page
 from studyflow.reports import best_config
@@ -122,7 +121,7 @@ def _run(parameters: StudyParameters) -> runner.StudyResult:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow from the command line; return the exit code."""
-    parser = argparse.ArgumentParser(description="Run a study under Prefect.")
+    parser = command_line("Run a study under Prefect.")
     parser.add_argument("study", help="path of the study file")
     parser.add_argument("--n-trials", type=int, help="finish this many trials in all")
     parser.add_argument("--max-parallel-trials", type=int, help="trials that run at once")

@@ -114,7 +114,10 @@ def database(tmp_path: Path) -> object:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("page", LOCAL)
 def test_the_commands_of_a_page_do_as_they_stand(
-    page: str, tmp_path: Path, prepare: Callable[[str, Path], dict[str, str]]
+    page: str,
+    tmp_path: Path,
+    installed: Path,
+    prepare: Callable[[str, Path], dict[str, str]],
 ) -> None:
     put_mlflow_database(tmp_path / ".studyflow")
     stand_ins = prepare(page, tmp_path)
@@ -129,7 +132,12 @@ def test_the_commands_of_a_page_do_as_they_stand(
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=tmp_path,
-        env={**kept, "PATH": f"{programs}:{kept['PATH']}", "HOME": str(tmp_path / "nobody")},
+        env={
+            **kept,
+            "PATH": f"{programs}:{kept['PATH']}",
+            "HOME": str(tmp_path / "nobody"),
+            "PYTHONPATH": str(installed),  # as a reader has it: from the wheel, without a clone
+        },
         capture_output=True,
         text=True,
         timeout=390,

@@ -9,9 +9,9 @@ from typing import Any, NoReturn, get_args
 
 import click
 
+from studyflow.cli.shipped import flows_folder
 from studyflow.deployments.deployment import Deployment, OnCollision
 from studyflow.deployments.runs import EachRun
-from studyflow.errors import StudyflowError
 from studyflow.servers.prefect import prefect_environment
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName
@@ -82,22 +82,6 @@ def deploy(study: Path, tags: tuple[str, ...], home: Path | None, **given: Any) 
         make_private_folder(settings.home)
         make_private_folder(Path(embedded["PREFECT_HOME"]))  # or Prefect warns
     environment = {**os.environ, **embedded, "STUDYFLOW_HOME": str(settings.home)}
-    program = str(_find_flows() / "deploy.py")
+    program = str(flows_folder() / "deploy.py")
     # In place of this process: signals reach the served runs without a detour.
     os.execve(sys.executable, [sys.executable, program, deployment.to_json()], environment)  # noqa: S606
-
-
-def _find_flows() -> Path:
-    """Return the folder of the flows: the wheel leaves them out, since only they need Prefect.
-
-    Raises:
-        StudyflowError: They are neither beside the package nor in the working folder.
-    """
-    for root in (Path(__file__).parents[3], Path.cwd()):
-        folder = root / "flows"
-        if all((folder / name).is_file() for name in ("deploy.py", "run_study.py")):
-            return folder
-    raise StudyflowError(
-        f"`studyflow deploy` needs the folder flows/, which is not in {Path.cwd()}.",
-        hint="run it in a clone of the repository, or in the orchestrator's image, where it is.",
-    )

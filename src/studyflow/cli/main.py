@@ -32,13 +32,25 @@ _COMMANDS: Final = {
         "doctor",
         "Look whether a study (or the one of a file) can run here, and how to fix what is wrong.",
     ),
+    "example": (
+        "starting",
+        "Copy an example into FOLDER, by default one of its name; without NAME, list them.",
+    ),
     "explain": (
         "explain",
         "Say why a study (file or name) is stuck or slow, and what to do about it.",
     ),
+    "flow": (
+        "flows",
+        "Run a flow as Prefect's worker does; `--help` after a flow's name lists its options.",
+    ),
     "import": (
         "imports",
         "Import earlier results into a study: its sampler learns from them; they use no budget.",
+    ),
+    "init": (
+        "starting",
+        "Write a commented study file, and a training script if there is none; replace nothing.",
     ),
     "logs": ("pods", "Print the log of a trial of a study (file or name), without secrets."),
     "pause": (
@@ -84,8 +96,8 @@ _COMMANDS: Final = {
 """The commands: the modules here that have them, and what each does, to be listed without them."""
 
 
-_OF_BASE_INSTALL: Final = "check"
-"""The module of the commands that need no extra."""
+_OF_BASE_INSTALL: Final = ("check", "starting")
+"""The modules of the commands that need no extra."""
 
 _NEEDS_STUDY: Final = "Needs pip install 'studyflow[study]'."
 
@@ -165,7 +177,7 @@ def main(debug: bool) -> None:
 def _summary(name: str, columns: int) -> str:
     """Return what a command does, cut to one line as click does it."""
     module_name, text = _COMMANDS[name]
-    if module_name != _OF_BASE_INSTALL and importlib.util.find_spec("optuna") is None:
+    if module_name not in _OF_BASE_INSTALL and importlib.util.find_spec("optuna") is None:
         text = _NEEDS_STUDY
     return click.Command(name, help=text).get_short_help_str(columns)
 

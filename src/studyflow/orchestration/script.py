@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import Pause
 
 from studyflow.cli import exits
+from studyflow.cli.flows import PROGRAM
 from studyflow.errors import StudyflowError, describe_os_error
 from studyflow.interrupt import INTERRUPTED, Terminated, raise_on_sigterm
 from studyflow.orchestration.embedded_server import start_embedded_server
@@ -20,6 +22,11 @@ from studyflow.orchestration.orphaned_servers import end_orphaned_servers
 from studyflow.orchestration.outages import check_server, is_server_away, quiet_outages
 from studyflow.orchestration.screen import Screen, current_screen
 from studyflow.settings import Settings
+
+
+def command_line(description: str) -> argparse.ArgumentParser:
+    """Return an empty parser of a flow's arguments, which calls it as the person did."""
+    return argparse.ArgumentParser(prog=os.environ.pop(PROGRAM, None), description=description)
 
 
 def run_script(check: Callable[[], object], run: Callable[[], State[Any]], screen: Screen) -> int:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from studyflow.cli import deploy as deploy_module
-from studyflow.cli import main
+from studyflow.cli import main, shipped
 from studyflow.deployments.deployment import Deployment
 
 ROOT = Path(__file__).parents[3]
@@ -71,10 +70,10 @@ def test_served_runs_find_the_studies_of_the_home_folder(
 def test_without_the_flows_it_says_where_they_are(
     started: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(deploy_module, "__file__", str(tmp_path / "a" / "b" / "c" / "deploy.py"))
+    monkeypatch.setattr(shipped, "__file__", str(tmp_path / "a" / "b" / "c" / "shipped.py"))
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "deploy.py").touch()  # somebody else's
     done = invoke("study.yaml")
     assert (done.exit_code, started) == (1, [])
-    assert "needs the folder flows/" in done.output
+    assert "files of the flows" in done.output
     assert "clone of the repository" in done.output
