@@ -45,7 +45,8 @@ def long_tests(root: Path = ROOT) -> frozenset[str]:
     return frozenset(
         f"{path.relative_to(root)}::{name}"
         for path in (root / "tests").rglob("test_*.py")
-        for name in _long_tests(ast.parse(path.read_text()))
+        if "mark.long" in (text := path.read_text())
+        for name in _long_tests(ast.parse(text))
     )
 
 

@@ -29,7 +29,10 @@ def fault_tests(root: Path = ROOT) -> dict[str, tuple[str, ...]]:
     """Return the tests of each fault, as `file::test`, from the marks in the sources."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted((root / "tests").rglob("test_*.py")):
-        tree = ast.parse(path.read_text())
+        text = path.read_text()
+        if "mark.fault" not in text:
+            continue
+        tree = ast.parse(text)
         for name, faults in _marked(tree.body, _marks_of_module(tree)):
             for fault in faults:
                 found[fault].append(f"{path.relative_to(root)}::{name}")
