@@ -83,4 +83,9 @@ def wait_for_state(site: Site, run_id: str, *names: str) -> Any:
         run = site.run(run_id)
         return run if run["state"]["name"] in names else None
 
-    return until(is_there, f"a run in state {names}", RUN_SECONDS)
+    try:
+        return until(is_there, f"a run in state {names}", RUN_SECONDS)
+    except TimeoutError as error:
+        state = site.run(run_id)["state"]
+        told = f"{error}; it is {state['name']}: {state['message']}. Its log:\n{site.log(run_id)}"
+        raise TimeoutError(told) from None
