@@ -112,7 +112,10 @@ def test_the_binding_is_of_the_namespaces_that_hold_trials() -> None:
     policy, binding = admission_policy(Platform())
     namespaces = [
         yaml.safe_load(path.read_text())
-        for path in (K8S / "base/trials/namespace.yaml", K8S / "overlays/team/namespace.yaml")
+        for path in (
+            K8S / "base/trials/namespace.yaml",
+            K8S / "overlays/team/trials/namespace.yaml",
+        )
     ]
 
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
