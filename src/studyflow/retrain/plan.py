@@ -13,6 +13,7 @@ from studyflow.errors import SpecError, StudyError, StudyNotFound
 from studyflow.reports import StudyData
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
+from studyflow.spec.parameters import CategoricalParameter, FloatParameter, describe
 from studyflow.storage import open_storage
 from studyflow.study import find_study, load_records
 from studyflow.trial import Cause, ParamValue
@@ -120,10 +121,14 @@ def plan_retrain(
 def choose_seed_parameter(spec: StudySpec, wanted: str | None = None) -> str:
     """Return the parameter by which a study's script takes its seed.
 
+    One that was named need not be in the study file: a script may have an input of its own for it.
+
     Raises:
-        SpecError: The study has none of the usual name, and none was named.
+        SpecError: The study has none of the usual name, and none was named; or what was named has
+            values that are no seeds.
     """
     if wanted is not None:
+        _check_seed_parameter(spec, wanted)
         return wanted
     if SEED_PARAMETER in spec.fixed or SEED_PARAMETER in spec.search_space:
         return SEED_PARAMETER
@@ -133,6 +138,29 @@ def choose_seed_parameter(spec: StudySpec, wanted: str | None = None) -> str:
         "name the parameter by which the script takes its seed (--seed-parameter NAME), or give "
         f"the script one and the study file `fixed: {{{SEED_PARAMETER}: 0}}`."
     )
+
+
+def _check_seed_parameter(spec: StudySpec, name: str) -> None:
+    """Make sure that a parameter may be a seed: its repeats get other whole numbers for its values.
+
+    Raises:
+        SpecError: The study gives it values that are no whole numbers.
+    """
+    parameter = spec.search_space.get(name)
+    values: tuple[object, ...] = (spec.fixed[name],) if name in spec.fixed else ()
+    if isinstance(parameter, CategoricalParameter):
+        values = tuple(parameter.choices)
+    is_other = isinstance(parameter, FloatParameter) or any(
+        value is not None and (isinstance(value, bool) or not isinstance(value, int))
+        for value in values
+    )
+    if is_other:
+        what = describe(parameter) if parameter is not None else repr(spec.fixed[name])
+        raise SpecError(
+            f"{name} of the study {spec.name!r} is no seed: its values are {what}, and a seed is a "
+            "whole number, drawn anew for each repeat.",
+            hint="name the parameter by which the script takes its seed (--seed-parameter NAME).",
+        )
 
 
 def rank_configurations(source: StudyData, seed_parameter: str) -> tuple[Configuration, ...]:
