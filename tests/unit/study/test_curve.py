@@ -9,7 +9,7 @@ import pytest
 from tests.unit.study.studies import make_spec
 
 from studyflow.spec import StudySpec
-from studyflow.study import Curve, apply_curve, last_step_of, last_step_reported
+from studyflow.study import Curve, apply_curve, last_step_of, last_step_reported, why_diverged
 from studyflow.trial import Cause, MetricPoint, Outcome
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -155,3 +155,45 @@ def test_the_last_step_is_the_budget_s_or_that_of_complete_trials(
     spec = make_spec() if budget is None else trial_of(budget=budget)
 
     assert last_step_of(spec, last_step_reported(records)) == last
+
+
+def test_an_attempt_that_goes_on_where_another_was_lost_began_at_the_other_s_first_step() -> None:
+    spec = trial_of(budget=5)
+    later = curve([0.4, 0.3], spec, first=3)
+
+    assert not later.has_every_step(5), "alone it may count from 1"
+    assert later.begun_at(0).has_every_step(5)
+    assert later.begun_at(7) == later
+    assert later.begun_at(None) == later
+    assert Curve().begun_at(0) == Curve(), "an attempt that reported nothing has no step"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "budget", "has"),
+    [(0, 4, 5, True), (0, 3, 5, False), (1, 5, 5, True), (1, 4, 5, False), (0, 9, None, False)],
+)
+def test_steps_count_from_0_or_from_1(first: int, last: int, budget: int | None, has: bool) -> None:
+    assert Curve(first, last).has_every_step(budget) is has
+
+
+def test_steps_need_not_be_reported_in_order() -> None:
+    spec = trial_of(budget=5)
+    points = [MetricPoint("loss", step, 0.5, 0) for step in (3, 0, 4, 1)]
+
+    found = Curve().extended(points, spec)
+
+    assert (found.first_step, found.last_step) == (0, 4)
+
+
+def test_a_divergence_names_its_metric_its_steps_and_the_setting() -> None:
+    spec = trial_of(nan_reports=2)
+
+    several, one = why_diverged(spec, curve([NAN, NAN], spec, 7)), Curve(4, 4, (4,))
+
+    assert (several.code, several.message) == (
+        Cause.NAN,
+        "The training diverged: loss was NaN or infinite in 2 reports in a row, from step 7 to 8.",
+    )
+    assert several.hint is not None
+    assert "trial.nan_reports" in several.hint
+    assert why_diverged(spec, one).message.endswith("in 1 report, at step 4.")
