@@ -74,6 +74,7 @@ def test_there_is_a_picture_before_each_suggestion_of_the_model_and_one_at_the_e
     assert len({size(frame.png) for frame in found.frames}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameter", [FLOAT, LOG, KIND, {"type": "int", "low": 1, "high": 9}])
 def test_one_parameter_of_any_kind_is_drawn(parameter: dict[str, Any]) -> None:
     data = study({"p": parameter}, lambda p: float(len(str(p["p"]))), 6)
@@ -138,6 +139,7 @@ def test_the_animation_has_every_picture_and_rests_at_the_end() -> None:
     assert gif.info["loop"] == 0
 
 
+@pytest.mark.slow
 def test_the_report_holds_the_pictures_and_the_animation_and_shows_the_last(
     tmp_path: Path,
 ) -> None:

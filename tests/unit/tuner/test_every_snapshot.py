@@ -320,7 +320,10 @@ def the_same_snapshot_leads_to_the_same_actions(turn: Turn) -> None:
     assert turn.done[: len(turn.first)] == turn.first
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "state",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "at work")) for name in STATES],
+)
 def test_what_always_holds_of_a_turn(state: str) -> None:
     for seen in snapshots(state):
         turn = Turn(seen, next_actions(seen), *whole_turn(seen))
@@ -359,7 +362,7 @@ def test_every_trial_of_this_site_runs_or_waits_for_a_slot_after_some_turns() ->
         assert not own or is_full, seen
 
 
-@pytest.mark.parametrize("state", ["cancelling", "blocked"])
+@pytest.mark.parametrize("state", ["cancelling", pytest.param("blocked", marks=pytest.mark.slow)])
 def test_nothing_of_this_site_is_left_after_some_turns(state: str) -> None:
     for seen in snapshots(state):
         for _ in range(4):
