@@ -113,7 +113,17 @@ class Clicks:
         self._browser.wait_for("Suspended")
 
     def resume(self, run_id: str) -> None:
-        self._act(run_id, "Resume", "Resume")
+        for _ in range(3):  # a busy server refuses now and then: a person presses again
+            self._act(run_id, "Resume", "Resume")
+            try:
+                until(
+                    lambda: self._site.run(run_id)["state"]["type"] != "PAUSED", "a new state", 15
+                )
+            except TimeoutError:
+                self.picture("still-paused")
+            else:
+                return
+        raise TimeoutError(f"three clicks do not resume the run:\n{self._browser.text[:3000]}")
 
     def see(self, run_id: str, text: str) -> None:
         self._browser.read(self._site.page(run_id), text, RUN_SECONDS)

@@ -247,7 +247,10 @@ def test_a_study_that_is_paused_by_command_says_so_on_its_runs_page(
     ("flow", "parameters"),
     [
         ("compare_samplers", {"samplers": ["random", "qmc"], "seeds": 1, "n_trials": 6}),
-        ("retrain_best", {"top": 1, "repeats": 8, "register_model": False}),
+        pytest.param(
+            *("retrain_best", {"top": 1, "repeats": 8, "register_model": False}),
+            marks=pytest.mark.long,  # in short in tests/flows/test_retrain_best.py
+        ),
     ],
     ids=["compare", "retrain"],
 )
