@@ -41,9 +41,6 @@ class Pods:
         first = self.executor()
         for number in range(n):
             first.submit(Trial("pods", number, {"x": 0.5}, attempt=1, metrics=("loss",)))
-        self.cluster.is_controller_stopped = False
-        self.cluster.reconcile()
-        self.cluster.is_controller_stopped = True
         for pod in self.cluster.pod_names():
             if are_running:
                 self.cluster.start(pod)

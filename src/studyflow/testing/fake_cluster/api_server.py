@@ -61,6 +61,11 @@ class ApiServer:
             self._controller.reconcile()
             return copied(job)
 
+    def get_job(self, name: str) -> dict[str, Any] | None:
+        """Return a Job; `None` when there is none."""
+        with self._store.changed:
+            return copied(self._store.jobs.get(name))
+
     def patch_job(self, name: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
         """Merge a patch into a Job and return it; `None` when there is none."""
         with self._store.changed:

@@ -115,7 +115,7 @@ class FakeClusterApi:
 
     def get_job(self, name: str) -> dict[str, Any] | None:
         self._begin("get jobs")
-        job = self.cluster.job(name) if name in self.cluster.job_names() else None
+        job = self.cluster.api_server.get_job(name)
         self._end("get jobs")
         return job
 

@@ -9,7 +9,7 @@ from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_cluster.api_server import ApiServer
 from studyflow.testing.fake_cluster.controller import JobController
 from studyflow.testing.fake_cluster.kubelet import Kubelet, set_condition
-from studyflow.testing.fake_cluster.store import ObjectStore, copied, merge_patch, owner_of
+from studyflow.testing.fake_cluster.store import ObjectStore, copied, merge_patch
 from studyflow.trial import Outcome
 
 
@@ -85,11 +85,9 @@ class FakeCluster:
 
     def pod_names(self, job: str | None = None) -> list[str]:
         """Return the names of all pods, or of one Job's, oldest first."""
-        return [
-            name
-            for name, pod in self._store.pods.items()
-            if job is None or owner_of(pod).get("name") == job
-        ]
+        if job is None:
+            return list(self._store.pods)
+        return [pod["metadata"]["name"] for pod in self._store.pods_of(job)]
 
     def job(self, name: str) -> dict[str, Any]:
         """Return a copy of a Job."""
@@ -228,6 +226,7 @@ class FakeCluster:
         """Let pods be made again, as soon as the Job controller runs."""
         with self._store.changed:
             self._controller.refusal = None
+            self._store.touch_all()
             self._controller.reconcile()
 
     def set_quota(self, name: str, hard: Mapping[str, str], used: Mapping[str, str]) -> None:
@@ -297,14 +296,19 @@ class FakeCluster:
             self._kubelet.kill_overdue()
             self._controller.reconcile()
 
-    def compact(self) -> None:
-        """Forget the history: who watches from a version before now must list again."""
+    def compact(self, n_kept: int = 0) -> None:
+        """Forget the history: who watches from a version before that must list again.
+
+        Args:
+            n_kept: How many of the newest changes are kept.
+        """
         with self._store.changed:
-            self._store.compact()
+            self._store.compact(n_kept)
 
     def reconcile(self) -> None:
-        """Let the Job controller run; it does by itself after every change."""
+        """Let the Job controller look at everything; it looks by itself at what changes."""
         with self._store.changed:
+            self._store.touch_all()
             self._controller.reconcile()
 
     def _refuse_pod(self, job: str, message: str) -> None:

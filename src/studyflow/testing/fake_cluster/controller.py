@@ -30,19 +30,24 @@ class JobController:
         """Why admission refuses every new pod; `None` while it takes them."""
 
     def reconcile(self) -> None:
-        """Make pods that are missing, end those that are too many, conclude Jobs."""
+        """Make pods that are missing, end those that are too many, conclude Jobs.
+
+        Looks at what has changed since it last ran.
+        """
         if self.is_stopped:
             return
-        for pod in list(self._store.pods.values()):
-            owner = self._store.jobs.get(owner_of(pod).get("name", ""))
-            is_orphan = owner is None or owner["metadata"]["uid"] != owner_of(pod)["uid"]
-            if is_orphan and not pod["metadata"].get("deletionTimestamp"):
-                self._kubelet.tell_to_go(pod)
-        owned: dict[str, list[dict[str, Any]]] = {}
-        for pod in self._store.pods.values():
-            owned.setdefault(owner_of(pod)["uid"], []).append(pod)
-        for job in list(self._store.jobs.values()):
-            self._reconcile_job(job, owned.get(job["metadata"]["uid"], []))
+        touched = self._store.take_touched()
+        for name in touched:
+            job = self._store.jobs.get(name)
+            for pod in self._store.pods_of(name):
+                is_own = job is not None and job["metadata"]["uid"] == owner_of(pod)["uid"]
+                if not is_own and not pod["metadata"].get("deletionTimestamp"):
+                    self._kubelet.tell_to_go(pod)
+        for name in touched:
+            job = self._store.jobs.get(name)
+            if job is not None:
+                uid, pods = job["metadata"]["uid"], self._store.pods_of(name)
+                self._reconcile_job(job, [pod for pod in pods if owner_of(pod)["uid"] == uid])
 
     def _reconcile_job(self, job: dict[str, Any], pods: list[dict[str, Any]]) -> None:
         spec, status = job["spec"], dict(job["status"])

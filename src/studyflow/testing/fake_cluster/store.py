@@ -42,6 +42,9 @@ class ObjectStore:
         self.changed = threading.Condition(threading.RLock())
         self.jobs: dict[str, dict[str, Any]] = {}
         self.pods: dict[str, dict[str, Any]] = {}
+        self._pods_of: dict[str, dict[str, dict[str, Any]]] = {}
+        """By name of a Job, its pods by name, oldest first."""
+        self._touched: set[str] = set()
         self._kinds = {"jobs": self.jobs, "pods": self.pods, "resourcequotas": {}}
         self.events: list[dict[str, Any]] = []
         self.workloads: dict[str, dict[str, Any]] = {}
@@ -64,10 +67,28 @@ class ObjectStore:
         """
         if name in self.pods:
             return self.pods[name]
-        own = [pod for pod in self.pods.values() if owner_of(pod).get("name") == name]
+        own = list(self.pods_of(name))
         if not own:
             raise KeyError(f"there is no pod {name}, and no Job of that name that has one")
         return own[-1]
+
+    def pods_of(self, job: str) -> tuple[dict[str, Any], ...]:
+        """Return the pods that a Job of this name has, or had before it was deleted."""
+        return tuple(self._pods_of.get(job, {}).values())
+
+    def take_touched(self) -> list[str]:
+        """Return the names of Jobs that were written, or a pod of theirs, since the last call.
+
+        Jobs that are there come in the order in which they were made.
+        """
+        names, self._touched = self._touched, set()
+        there = [name for name in names if name in self.jobs]
+        there.sort(key=lambda name: str(self.jobs[name]["metadata"]["uid"]))
+        return [*sorted(names.difference(there)), *there]
+
+    def touch_all(self) -> None:
+        """Let the next `take_touched` return all Jobs, and those that pods were left by."""
+        self._touched.update(self.jobs, self._pods_of)
 
     def write(self, kind: str, event: str, item: dict[str, Any]) -> None:
         """Store an object under the next version and tell the watchers."""
@@ -79,8 +100,22 @@ class ObjectStore:
                 self._kinds[kind].pop(name, None)
             else:
                 self._kinds[kind][name] = item
+            self._note_write(kind, event, item)
             self._history.append(Change(self._version, kind, event, copied(item)))
             self.changed.notify_all()
+
+    def _note_write(self, kind: str, event: str, item: dict[str, Any]) -> None:
+        name = item["metadata"]["name"]
+        if kind == "jobs":
+            self._touched.add(name)
+        elif kind == "pods":
+            job = owner_of(item)["name"]
+            self._touched.add(job)
+            own = self._pods_of.setdefault(job, {})
+            if event != "DELETED":
+                own[name] = item
+            elif own.pop(name, None) is not None and not own:
+                del self._pods_of[job]
 
     def remove(self, kind: str, name: str) -> None:
         """Remove an object, if it is there."""
@@ -121,11 +156,15 @@ class ObjectStore:
         with self.changed:
             return self.changed.wait_for(lambda: self._version > version, seconds)
 
-    def compact(self) -> None:
-        """Forget the history."""
+    def compact(self, n_kept: int = 0) -> None:
+        """Forget the history but its newest changes."""
         with self.changed:
-            self._compacted = self._version
-            self._history.clear()
+            forgotten = self._history[: max(len(self._history) - n_kept, 0)]
+            if forgotten:
+                self._compacted = forgotten[-1].version
+                del self._history[: len(forgotten)]
+            elif not n_kept:
+                self._compacted = self._version
 
     def new_identity(self) -> dict[str, Any]:
         """Return the metadata that an API server gives a new object."""
