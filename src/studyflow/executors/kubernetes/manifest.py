@@ -334,13 +334,21 @@ def _volumes(
         # 64 MiB, the default, is too little for PyTorch's data loaders.
         {"name": SHARED_MEMORY, "mountPath": "/dev/shm"},  # noqa: S108
     ]
+    # A kubelet waits forever for a pod that has two volumes of one claim: one volume, and mounts.
+    claims: dict[str, str] = {}
     if kubernetes.checkpoints is not None:
         claim = kubernetes.checkpoints
         volumes.append({"name": CHECKPOINTS, "persistentVolumeClaim": {"claimName": claim.claim}})
         mounts += _checkpoint_mounts(claim, trial)
+        claims[claim.claim] = CHECKPOINTS
+    written = {volume.claim for volume in kubernetes.volumes if not volume.read_only}
     for i, volume in enumerate(kubernetes.volumes):
-        name = f"volume-{i}"
-        volumes.append({"name": name, **_source(volume)})
+        name = f"volume-{i}" if volume.claim is None else claims.get(volume.claim, f"volume-{i}")
+        if volume.claim is None or volume.claim not in claims:
+            is_written = volume.claim in written
+            volumes.append({"name": name, **_source(volume, is_written=is_written)})
+        if volume.claim is not None:
+            claims[volume.claim] = name
         mount: dict[str, Any] = {"name": name, "mountPath": volume.mount_path}
         if volume.sub_path is not None:
             mount["subPath"] = volume.sub_path
@@ -375,10 +383,10 @@ def _checkpoint_mounts(claim: CheckpointSpec, trial: Trial) -> list[dict[str, An
     ]
 
 
-def _source(volume: VolumeSpec) -> dict[str, Any]:
+def _source(volume: VolumeSpec, *, is_written: bool) -> dict[str, Any]:
     if volume.claim is not None:
         source: dict[str, Any] = {"claimName": volume.claim}
-        if volume.read_only:
+        if not is_written:
             source["readOnly"] = True
         return {"persistentVolumeClaim": source}
     if volume.config_map is not None:

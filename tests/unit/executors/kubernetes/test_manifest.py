@@ -261,6 +261,43 @@ def test_scratch_and_shared_memory_have_a_size() -> None:
     assert volumes["scratch"]["emptyDir"] == {"sizeLimit": "5"}
 
 
+def test_a_claim_that_is_mounted_more_than_once_is_one_volume_of_the_pod() -> None:
+    pod = pod_of(
+        a_job(
+            {
+                "checkpoints": {"claim": "shared", "sub_path": "checkpoints"},
+                "volumes": [
+                    {"mount_path": "/data", "claim": "data", "read_only": True, "sub_path": "a"},
+                    {"mount_path": "/old", "claim": "shared", "read_only": True, "sub_path": "old"},
+                    {"mount_path": "/out", "claim": "data", "sub_path": "b"},
+                    {"mount_path": "/ref", "claim": "ref", "read_only": True},
+                ],
+            }
+        )
+    )
+    claims = {
+        volume["name"]: volume["persistentVolumeClaim"]
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    assert claims == {
+        "checkpoints": {"claimName": "shared"},
+        "volume-0": {"claimName": "data"},
+        "volume-3": {"claimName": "ref", "readOnly": True},
+    }
+    mounts = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    assert [(mounts[path]["name"], mounts[path].get("readOnly")) for path in ("/data", "/out")] == [
+        ("volume-0", True),
+        ("volume-0", None),
+    ]
+    assert mounts["/old"] == {
+        "name": "checkpoints",
+        "mountPath": "/old",
+        "subPath": "old",
+        "readOnly": True,
+    }
+
+
 def test_every_volume_is_mounted_once_and_every_mount_has_its_volume() -> None:
     job = golden_job()
     mounts = container_of(job)["volumeMounts"]
