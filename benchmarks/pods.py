@@ -1,10 +1,11 @@
 """How long a trial waits for its pod, and the study for its outcome: our share and Kubernetes'.
 
-Trials run one at a time. The script writes down when its first line ran and when it was done, and a
-second watch of the pods, which shares nothing with the study, when the API showed the end. So the
-machine that this runs on and the nodes must have one clock: use a cluster of one node.
+Trials run one at a time, or side by side (`--parallel`). The script writes down when its first line
+ran and when it was done, and a second watch of the pods, which shares nothing with the study, when
+the API showed the end. So the machine that this runs on and the nodes must have one clock: use a
+cluster of one node. Where its parts are processes of this machine, their CPU time is told too.
 
-    KUBECONFIG=... python benchmarks/pods.py --namespace NAME --image IMAGE [--trials 20]
+    KUBECONFIG=... python benchmarks/pods.py --namespace NAME --image IMAGE [--parallel 20]
 
 IMAGE holds Python and studyflow's SDK, such as registry.example/studyflow/trial-base:0.1.0.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import threading
@@ -20,6 +22,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from studyflow.context import StudyContext
 from studyflow.executors import AttemptId, Executor
@@ -42,18 +45,22 @@ sdk.finish(loss=0.0, began=began, done=time.time())
 """
 
 
-def spec_of(name: str, image: str, n_trials: int) -> StudySpec:
+PARTS = ("kube-apiserver", "etcd", "kubelet", "containerd", "kube-controller", "kube-scheduler")
+"""Kubernetes' own processes, by the beginnings of their names."""
+
+
+def spec_of(name: str, image: str, n_trials: int, n_parallel: int) -> StudySpec:
     return StudySpec.from_mapping(
         {
             "name": name,
             "objectives": [{"metric": "loss", "direction": "minimize"}],
             "search_space": {"x": {"type": "float", "low": 0, "high": 1}},
             "sampler": {"type": "random", "seed": 0},
-            "budget": {"n_trials": n_trials},
+            "budget": {"n_trials": n_trials, "max_parallel_trials": n_parallel},
             "trial": {
                 "command": ["python", "-c", SCRIPT],
                 "image": image,
-                "resources": {"cpu": "100m", "memory": "128Mi"},
+                "resources": {"cpu": "20m", "memory": "128Mi"},
             },
         }
     )
@@ -98,31 +105,73 @@ class Clock(Observer):
         self.told[record.number] = (time.time(), record)
 
 
-def watch_ends(api: KubernetesApi, study: str, seen: dict[int, float]) -> None:
-    """Note when the API shows the end of each trial's container."""
-    _, version = api.list_objects("pods", study_selector(study))
+def watch(
+    api: KubernetesApi, kind: str, study: str, seen: dict[int, float], sizes: dict[str, int]
+) -> None:
+    """Note when the API shows the end of each trial's container, and how large objects become."""
+    _, version = api.list_objects(kind, study_selector(study))
     while True:
-        for _, pod in api.watch_objects("pods", study_selector(study), version):
-            version = pod["metadata"]["resourceVersion"]
-            states = pod.get("status", {}).get("containerStatuses") or [{}]
+        for _, item in api.watch_objects(kind, study_selector(study), version):
+            version = item["metadata"]["resourceVersion"]
+            sizes[item["metadata"]["name"]] = len(json.dumps(item))
+            states = item.get("status", {}).get("containerStatuses") or [{}]
             if states[0].get("state", {}).get("terminated"):
-                number = int(pod["metadata"]["labels"]["studyflow.dev/trial"])
+                number = int(item["metadata"]["labels"]["studyflow.dev/trial"])
                 seen.setdefault(number, time.time())
 
 
+def events_of(api: KubernetesApi, names: Collection[str]) -> list[dict[str, Any]]:
+    """Return the events about Jobs and pods."""
+    events, _ = api.list_objects("events", "")
+    return [event for event in events if event["involvedObject"]["name"] in names]
+
+
+def cpu_seconds_of(beginnings: Collection[str]) -> float:
+    """Return the CPU seconds so far of processes of this machine; 0 where there are none."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:
+            continue  # it has just ended
+        name, _, rest = text.partition("(")[2].rpartition(")")
+        if name.startswith(tuple(beginnings)):
+            ticks += sum(map(int, rest.split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a whole study took."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    """Of the runner, its threads and its watch of this benchmark's."""
+    kubernetes_cpu_seconds: float
+    requests: dict[str, int]
+    event_bytes: int
+    """As the API shows them in JSON; likewise the next ones, of the largest objects."""
+    n_events: int
+    job_bytes: int
+    pod_bytes: int
+
+
 def measure(
-    namespace: str, image: str, n_trials: int, home: Path
-) -> tuple[list[Times], dict[str, int]]:
-    spec = spec_of(f"benchmark-{time.time_ns()}", image, n_trials)
+    namespace: str, image: str, n_trials: int, n_parallel: int, home: Path
+) -> tuple[list[Times], Used]:
+    spec = spec_of(f"benchmark-{time.time_ns()}", image, n_trials, n_parallel)
     seen: dict[int, float] = {}
-    threading.Thread(
-        target=watch_ends, args=(KubernetesApi(namespace), spec.name, seen), daemon=True
-    ).start()
+    sizes: dict[str, dict[str, int]] = {"pods": {}, "jobs": {}}
+    for kind in ("pods", "jobs"):
+        watched = KubernetesApi(namespace), kind, spec.name, seen, sizes[kind]
+        threading.Thread(target=watch, args=watched, daemon=True).start()
     clock = Clock()
     settings = Settings(
         home, f"sqlite:///{home}/studies.db", None, executor="kubernetes", namespace=namespace
     )
+    before = time.time(), time.process_time(), cpu_seconds_of(PARTS)
     run_study(StudyContext(spec, settings), clock, RunOptions(home, on_executor=clock.take))
+    after = time.time(), time.process_time(), cpu_seconds_of(PARTS)
     assert isinstance(clock.executor, KubernetesExecutor)
     times = [
         Times(
@@ -133,7 +182,19 @@ def measure(
         )
         for number, (told, record) in sorted(clock.told.items())
     ]
-    return times, dict(clock.executor.n_requests)
+    events = events_of(KubernetesApi(namespace), {*sizes["pods"], *sizes["jobs"]})
+    wall, cpu, theirs = (end - begin for begin, end in zip(before, after, strict=True))
+    used = Used(
+        wall,
+        cpu,
+        theirs,
+        requests=dict(clock.executor.n_requests),
+        event_bytes=sum(len(json.dumps(event)) for event in events),
+        n_events=len(events),
+        job_bytes=max(sizes["jobs"].values()),
+        pod_bytes=max(sizes["pods"].values()),
+    )
+    return times, used
 
 
 def main() -> None:
@@ -141,14 +202,27 @@ def main() -> None:
     parser.add_argument("--namespace", required=True)
     parser.add_argument("--image", required=True)
     parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--parallel", type=int, default=1)
     options = parser.parse_args()
+    n = options.trials
     with tempfile.TemporaryDirectory() as home:
-        times, requests = measure(options.namespace, options.image, options.trials, Path(home))
+        place = options.namespace, options.image
+        times, used = measure(*place, n, options.parallel, Path(home))
     for field in fields(Times):
         values = [getattr(one, field.name) for one in times]
         print(f"{field.name:<8}{statistics.median(values):.2f} s (most {max(values):.2f} s)")
-    total = sum(requests.values())
-    print(f"{total / options.trials:.1f} requests a trial: {json.dumps(requests)}")
+    ours = sum(one.submit + one.tell for one in times)
+    share = ours / sum(one.submit + one.start + one.end + one.tell for one in times)
+    print(f"our share of a trial's way to its pod and back: {100 * share:.1f} %")
+    print(f"{n} trials in {used.wall_seconds:.0f} s, {n / used.wall_seconds:.2f} a second")
+    ours, theirs = used.cpu_seconds / n, used.kubernetes_cpu_seconds / n
+    print(f"CPU a trial: {1000 * ours:.0f} ms ours, {1000 * theirs:.0f} ms Kubernetes'")
+    total = sum(used.requests.values())
+    print(f"{total / n:.1f} requests a trial: {json.dumps(used.requests)}")
+    print(
+        f"objects of a trial: Job {used.job_bytes} bytes, pod {used.pod_bytes} bytes, "
+        f"{used.n_events / n:.1f} events of {used.event_bytes / n:.0f} bytes"
+    )
 
 
 if __name__ == "__main__":
