@@ -111,8 +111,10 @@ def watch(
     """Note when the API shows the end of each trial's container, and how large objects become."""
     _, version = api.list_objects(kind, study_selector(study))
     while True:
-        for _, item in api.watch_objects(kind, study_selector(study), version):
+        for event, item in api.watch_objects(kind, study_selector(study), version):
             version = item["metadata"]["resourceVersion"]
+            if event == "BOOKMARK":
+                continue
             sizes[item["metadata"]["name"]] = len(json.dumps(item))
             states = item.get("status", {}).get("containerStatuses") or [{}]
             if states[0].get("state", {}).get("terminated"):

@@ -10,12 +10,21 @@ from __future__ import annotations
 import argparse
 
 import optuna
-from benchmarks.control_plane import commands, kubernetes, loop, storages, suggestions, trials
+from benchmarks.control_plane import (
+    cluster_scale,
+    commands,
+    kubernetes,
+    loop,
+    storages,
+    suggestions,
+    trials,
+)
 from benchmarks.control_plane.measures import show
 
 PARTS = {
     "loop": loop.rows,
     "kubernetes": kubernetes.rows,
+    "cluster-scale": cluster_scale.rows,
     "storages": storages.rows,
     "trials": trials.rows,
     "commands": commands.rows,
