@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.control_plane import commands, kubernetes, loop, storages, trials
+from benchmarks.control_plane import cluster_scale, commands, kubernetes, loop, storages, trials
 from benchmarks.control_plane.measures import Row, number
 
 
@@ -16,7 +16,7 @@ def test_a_part_gives_rows_with_numbers(part: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [trials, commands])
+@pytest.mark.parametrize("part", [trials, commands, cluster_scale])
 def test_a_part_that_starts_processes_gives_rows_beside_its_peer(part: object) -> None:
     rows = list(part.rows(is_quick=True))  # type: ignore[attr-defined]
     assert {row.peer_name for row in rows if row.peer is not None}

@@ -297,11 +297,7 @@ class FakeCluster:
             self._controller.reconcile()
 
     def compact(self, n_kept: int = 0) -> None:
-        """Forget the history: who watches from a version before that must list again.
-
-        Args:
-            n_kept: How many of the newest changes are kept.
-        """
+        """Forget all but the newest changes: who watches from before them must list again."""
         with self._store.changed:
             self._store.compact(n_kept)
 
