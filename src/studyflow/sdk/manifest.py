@@ -31,6 +31,12 @@ MANIFEST_LIMIT_BYTES: Final = 64 << 20
 
 _PIECE_BYTES: Final = 1 << 20
 
+_DAMAGED: Final = (
+    *(ValueError, KeyError, TypeError, AttributeError),
+    *(RecursionError, OverflowError),  # JSON nested without end; a number without end
+)
+"""What is raised by a manifest that is not as it was written."""
+
 
 class DamagedCheckpointError(Exception):
     """A published checkpoint is not as it was published."""
@@ -103,7 +109,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     except OSError as error:
         raise DamagedCheckpointError(f"its manifest cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _DAMAGED as error:
         raise DamagedCheckpointError("its manifest is damaged") from error
     for name, file in files.items():
         _check(found.path, name, file)

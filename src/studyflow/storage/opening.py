@@ -106,7 +106,14 @@ def open_storage(
 
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Turn a database's failure while a study is using it into `StorageUnavailable`."""
+    """Turn a database's failure while a study is using it into `StorageUnavailable`.
+
+    Args:
+        url: Where the storage is; shown without its password.
+
+    Raises:
+        StorageUnavailable: The database failed.
+    """
     try:
         yield
     except optuna.exceptions.StorageInternalError as error:
