@@ -356,6 +356,7 @@ def test_much_noise_is_recognised() -> None:
     assert model.hyperparameters.lengthscales.min() > 0.1
 
 
+@pytest.mark.slow
 def test_a_tiny_noise_interval() -> None:
     theirs = []
     for seed in range(6):

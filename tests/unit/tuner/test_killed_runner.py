@@ -114,7 +114,7 @@ def crashed(n: int, *, after: bool) -> Rig | None:
     return None
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.fault("F21")
 def test_a_runner_killed_in_any_of_its_calls_is_replaced_without_a_trace(after: bool) -> None:
     expected = uncrashed()
