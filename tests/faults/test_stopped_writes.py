@@ -1,4 +1,4 @@
-"""A runner that stands still inside a transaction of PostgreSQL, at every statement of it."""
+"""A runner that stands still before, inside or after a write of PostgreSQL, at every statement."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from tests.faults.place import ROOT
 from tests.postgres import create_database, running_postgres
@@ -30,7 +30,9 @@ from tests.stopped_runner import (
 )
 
 from studyflow.storage import PatientStorage, TransactionLimits, open_storage
-from studyflow.trial.record import TrialRecord
+from studyflow.study import Study, Verdict
+from studyflow.trial import Cause
+from studyflow.trial.record import TrialRecord, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -41,8 +43,12 @@ class Killed(BaseException):
     """The runner dies here, and its connection with it."""
 
 
+SENT = "sent"
+"""What comes after a transaction of one text, which needs no commit."""
+
+
 class Brake:
-    """Stops whoever is about to send a statement, or a commit, to a database.
+    """Stops whoever is about to send a statement, or a commit, to a database, or has sent one.
 
     Args:
         storage: The database as one runner sees it.
@@ -59,6 +65,7 @@ class Brake:
         for event, arrive in (
             ("before_cursor_execute", lambda *arguments: self._arrive(arguments[2])),
             ("commit", lambda _: self._arrive("COMMIT")),
+            ("rollback", lambda _: self._arrive(SENT)),
         ):
             sqlalchemy.event.listen(storage.engine, event, arrive)
 
@@ -81,10 +88,10 @@ class Brake:
         moments: list[int] = []
         n = 0
         for statements in self._recorded:
-            if any(statement.startswith(("INSERT", "UPDATE")) for statement in statements):
+            if any("INSERT" in statement or "UPDATE" in statement for statement in statements):
                 moments += range(n, n + len(statements))
             n += len(statements)
-        assert len(moments) >= 5
+        assert len(moments) >= 2
         return moments
 
     def arm(self, n_passed: int, *, kills: bool = False) -> None:
@@ -99,7 +106,7 @@ class Brake:
     def _arrive(self, statement: str) -> None:
         if self._transactions is not None:
             self._transactions[-1].append(statement)
-            if statement == "COMMIT":
+            if statement in ("COMMIT", SENT):
                 self._transactions.append([])
         if self._n_left is None:
             return
@@ -137,20 +144,33 @@ def runners() -> Iterator[Runners]:
 
 
 @pytest.mark.fault("F25", "F63")
-@pytest.mark.parametrize("scene", ["ask", "begin", "report", "tell"])
+@pytest.mark.parametrize(
+    ("scene", "is_alone"),
+    [("ask", True), ("ask", False), ("begin", True), ("report", True), ("tell", True)],
+)
 def test_a_runner_stopped_at_any_statement_holds_nobody_up_and_its_late_write_is_refused(
-    scene: str, runners: Runners
+    scene: str, is_alone: bool, runners: Runners
 ) -> None:
-    spec = make_spec(name=scene, budget={"n_trials": 1000})
-    first, second = open_study(spec, runners.a), open_study(spec, runners.b)
+    spec = make_spec(name=f"{scene} {is_alone}", budget={"n_trials": 1000})
+    second = open_study(spec, runners.b)
     prepare, act = SCENES[scene].prepare, SCENES[scene].act
-    seen = prepare(first)
+
+    def prepared() -> tuple[Study, TrialRecord | None]:
+        clear(second)
+        first = open_study(spec, runners.a)
+        if not is_alone:  # a runner claims its trials first where others have asked since
+            asked = second.ask("a")
+            assert asked is not None
+            clear(second)
+            first.trials()
+        return first, prepare(first)
+
+    first, seen = prepared()
     with runners.brake.recording():
         act(first, seen)
     with ThreadPoolExecutor(1) as thread:
         for n_passed in runners.brake.moments:
-            clear(second)
-            seen = prepare(first)
+            first, seen = prepared()
             runners.brake.arm(n_passed)
             acting = thread.submit(act, first, seen)
             try:
@@ -159,7 +179,7 @@ def test_a_runner_stopped_at_any_statement_holds_nobody_up_and_its_late_write_is
             finally:
                 runners.brake.release()
             acting.result(20)  # refused without an error
-            if launched is not None:
+            if launched is not None and not launched.state.is_finished:
                 finish(second, launched)
             check_invariants(second)
 
@@ -198,12 +218,11 @@ print(study.record(0).attempt, study.record(0).state, flush=True)
 
 
 @pytest.mark.fault("F25", "F63")
-def test_a_process_stopped_in_its_state_update_wakes_up_to_a_refusal(runners: Runners) -> None:
+def test_a_process_stopped_while_its_end_is_written_holds_nobody_up(runners: Runners) -> None:
+    """The server has all of a write, and goes on to its end without the runner."""
     psycopg = pytest.importorskip("psycopg")
-    limits = "-c lock_timeout=50 -c idle_in_transaction_session_timeout=300"
-    url = f"{runners.url}?options={quote(limits)}"
     runner = subprocess.Popen(
-        [sys.executable, "-c", RUNNER, url],
+        [sys.executable, "-c", RUNNER, runners.url],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
@@ -231,15 +250,48 @@ def test_a_process_stopped_in_its_state_update_wakes_up_to_a_refusal(runners: Ru
                 time.sleep(0.01)
             runner.send_signal(signal.SIGSTOP)
             study = open_study(make_spec(name="real"), runners.b)
-            launched: TrialRecord | None = take_over(study)
-            assert launched is not None
+            (record,) = study.running()
+            lost = Verdict(Cause.LOST, None, "Nothing more was heard of a.")
+            assert not study.end_attempt(0, 1, lost, seen=record), "it has ended meanwhile"
+            told = study.record(0)
+            assert (told.attempt, told.state) == (1, TrialState.COMPLETE)
             runner.send_signal(signal.SIGCONT)
             said = runner.stdout.readline()
             connection.execute("drop trigger slow on trials")
-        assert said == "2 running\n"
+        assert said == "1 complete\n"
         assert runner.wait(60) == 0
-        finish(study, launched)
         check_invariants(study)
     finally:
         runner.kill()
         runner.communicate()
+
+
+@pytest.mark.fault("F62")
+@pytest.mark.parametrize("act", ["ask", "tell"])
+def test_a_write_that_the_server_breaks_off_at_any_of_its_statements_leaves_nothing(
+    act: str, runners: Runners
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    spec = make_spec(name=f"broken off {act}", budget={"n_trials": 1000})
+    tables = ["trials", "trial_user_attributes"]
+    tables += {"ask": ["trial_params"], "tell": ["trial_values", "trial_system_attributes"]}[act]
+    study = open_study(spec, runners.b)
+    seen = begun(study)
+    before = study.record(seen.number)
+    with psycopg.connect(runners.url, autocommit=True) as connection:
+        connection.execute(
+            "create or replace function refuse() returns trigger as "
+            "$$ begin raise exception 'refused here'; end $$ language plpgsql"
+        )
+        for table in tables:
+            connection.execute(
+                f"create trigger refused after insert or update on {table} "
+                "for each row execute function refuse()"
+            )
+            with pytest.raises(StorageInternalError):
+                SCENES[act].act(study, seen)
+            connection.execute(f"drop trigger refused on {table}")
+            assert study.records() == (before,)
+    SCENES[act].act(study, seen)
+    assert study.records() != (before,)
+    clear(study)

@@ -23,6 +23,7 @@ from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, TrialState
 
+from studyflow.storage import postgres_writes
 from studyflow.storage.journal import JournalFile
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ def _change_in_database(
     import sqlalchemy
     from optuna.storages._rdb.storage import _create_scoped_session
 
+    if postgres_writes.is_postgres(storage) and postgres_writes.change(
+        storage, trial_id, expected, change
+    ):
+        return True  # what was refused there is looked at here more closely
     try:
         with _create_scoped_session(storage.scoped_session) as session:
             # Statements alone: objects of Optuna's models would take twice the time.

@@ -13,6 +13,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import optuna
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
@@ -95,6 +96,14 @@ class DatabaseTrials(_CachedStorage):
             return self._backend.get_trial(trial_id)  # says that it is not there
         return own_copy(found)  # Optuna's trials write into what they are given
 
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        # Optuna looks for the study first; only one without attributes may not be there.
+        if self._is_ours:
+            rows = self._rows_of(statement_for_study_attributes(), {"study": study_id})
+            if rows:
+                return {key: json.loads(text) for key, text in rows}
+        return super().get_study_user_attrs(study_id)
+
     def delete_study(self, study_id: int) -> None:
         super().delete_study(study_id)
         self._listed.pop(study_id, None)
@@ -131,14 +140,24 @@ class DatabaseTrials(_CachedStorage):
 
     def _read(self, statement: Any, asked: Mapping[str, Any]) -> dict[int, FrozenTrial]:
         """Return the trials that a statement finds, by Optuna's id, in its order."""
-        from optuna.storages._rdb.storage import _create_scoped_session
-
-        with _create_scoped_session(self._backend.scoped_session) as session:
-            rows = session.execute(statement, asked).all()
+        rows = self._rows_of(statement, asked)
         of_trial: dict[int, list[Row]] = {}
         for row in sorted(map(tuple, rows), key=_place):
             of_trial.setdefault(row[1], []).append(row)
         return {trial_id: self._made_of(tuple(own)) for trial_id, own in of_trial.items()}
+
+    def _rows_of(self, statement: Any, asked: Mapping[str, Any]) -> Sequence[Any]:
+        """Return what one statement finds, in a transaction of its own that locks nothing."""
+        import sqlalchemy as sql
+
+        try:
+            with self._backend.engine.connect() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+                return connection.execute(statement, asked).all()
+        except sql.exc.SQLAlchemyError as error:
+            message = f"The database refused a read: {error}"
+            raise optuna.exceptions.StorageInternalError(message) from error
 
     def _made_of(self, rows: tuple[Row, ...]) -> FrozenTrial:
         """Return the trial that rows make: the same object as before for the same rows."""
@@ -226,6 +245,19 @@ def statement_for_one() -> sqlalchemy.CompoundSelect[Any]:
     from optuna.storages._rdb.models import TrialModel
 
     return _union(TrialModel.trial_id == sql.bindparam("id"))
+
+
+@functools.cache
+def statement_for_study_attributes() -> sqlalchemy.Select[Any]:
+    """Return what reads the user attributes of `study`, in the order in which they came."""
+    import sqlalchemy as sql
+    from optuna.storages._rdb.models import StudyUserAttributeModel as Model
+
+    return (
+        sql.select(Model.key, Model.value_json)
+        .where(Model.study_id == sql.bindparam("study"))
+        .order_by(Model.study_user_attribute_id)
+    )
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.storage.changes import TrialChange, change_trial
+from studyflow.storage.creations import make_trial, makes_whole_trials
 from studyflow.storage.database_trials import DatabaseTrials
 
 _T = TypeVar("_T")
@@ -138,6 +139,17 @@ class ForwardingStorage(BaseStorage):
         """Return whether a change was made; see `studyflow.storage.changes`."""
         return self._pass(
             "change_trial", lambda: change_trial(self._storage, trial_id, expected, change)
+        )
+
+    @property
+    def makes_whole_trials(self) -> bool:
+        """Whether `make_trial` can be used; see `studyflow.storage.creations`."""
+        return makes_whole_trials(self._storage)
+
+    def make_trial(self, study_id: int, n_trials: int, template: FrozenTrial) -> int | None:
+        """Return Optuna's id of a new trial; see `studyflow.storage.creations`."""
+        return self._pass(
+            "make_trial", lambda: make_trial(self._storage, study_id, n_trials, template)
         )
 
     def get_trial(self, trial_id: int) -> FrozenTrial:

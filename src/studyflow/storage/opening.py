@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import optuna
 
 from studyflow.errors import MissingExtra, StorageUnavailable, StudyError
+from studyflow.storage import postgres_writes
 from studyflow.storage.journal import open_journal
 from studyflow.storage.network_files import refuse_network_file
 from studyflow.storage.urls import JOURNAL, file_of, redacted
@@ -166,18 +167,20 @@ def _open_database(url: str, limits: TransactionLimits) -> optuna.storages.RDBSt
 def _limit_transactions(engine: Engine, url: str, limits: TransactionLimits) -> None:
     """Have no transaction wait, or hold up others, without bound.
 
-    PostgreSQL is told in each transaction, for one round trip: a pooler in front of it may refuse
-    parameters of a connection, or give each transaction another one. What the URL itself says is
-    left as it is.
+    PostgreSQL is told in each transaction: a pooler in front of it may refuse parameters of a
+    connection, or give each transaction another one. Optuna's transactions cost one round trip more
+    for it, our own none. What the URL itself says is left as it is.
     """
     import sqlalchemy
 
     statement = _limits_of_transaction(url, limits)
     if engine.dialect.name == "postgresql" and statement is not None:
+        engine.update_execution_options(**{postgres_writes.LIMITS: statement})
 
         @sqlalchemy.event.listens_for(engine, "begin")
         def tell(connection: Connection) -> None:
-            connection.exec_driver_sql(statement)
+            if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+                connection.exec_driver_sql(statement)
 
     if engine.dialect.name in ("mysql", "mariadb"):
 

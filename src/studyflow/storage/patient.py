@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.errors import StorageBroken, StorageUnavailable
 from studyflow.storage.changes import TrialChange, change_trial
+from studyflow.storage.creations import make_trial
 from studyflow.storage.forwarding import ForwardingStorage
 
 _log = logging.getLogger(__name__)
@@ -138,6 +139,17 @@ class PatientStorage(ForwardingStorage):
 
         return self._write(
             "create_new_trial", lambda: self._storage.create_new_trial(study_id, template), find
+        )
+
+    def make_trial(self, study_id: int, n_trials: int, template: FrozenTrial) -> int | None:
+        def find() -> int | None:
+            trials = self._storage.get_all_trials(study_id, deepcopy=False)[n_trials:]
+            return next((t._trial_id for t in trials if _is_made_from(t, template)), None)
+
+        return self._write(
+            "make_trial",
+            lambda: make_trial(self._storage, study_id, n_trials, template),
+            find,
         )
 
     def set_trial_state_values(

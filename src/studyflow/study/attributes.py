@@ -37,10 +37,12 @@ class StudyAttributes:
         self._study = optuna_study
         self._kept: tuple[str, StudySpec | None] = ("", None)
         """The study file that was read last, as text and typed."""
+        self._noticed: Mapping[str, Any] = {}
+        """The study's attributes as `notices` read them last."""
 
     def notices(self) -> Notices:
         """Return what people and runners have left with the study, by one read."""
-        attrs = self._study.user_attrs
+        attrs = self._noticed = self._study.user_attrs
         return Notices(
             is_paused=bool(attrs.get(form.PAUSED, False)),
             beats=_beats_in(attrs),
@@ -49,7 +51,10 @@ class StudyAttributes:
 
     def kept_spec(self) -> StudySpec:
         """Return the study file that trials were last started by, by whichever run."""
-        text = self._study.user_attrs.get(form.SPEC)
+        return self._kept_in(self._study.user_attrs)
+
+    def _kept_in(self, attrs: Mapping[str, Any]) -> StudySpec:
+        text = attrs.get(form.SPEC)
         if text is not None and text != self._kept[0]:  # each launch asks, and reading takes long
             self._kept = text, find_problems(text)[0]
         return (None if text is None else self._kept[1]) or self._spec
@@ -60,8 +65,11 @@ class StudyAttributes:
         Args:
             n_used: Trials that are finished and count, or run.
             is_shared: Whether other runs may be at work.
-            is_new: Whether this run has not kept it before.
+            is_new: Whether this run has not kept it before; if it has, the study's attributes are
+                read again only where another run had lowered a limit at the last look at notices.
         """
+        if not is_new and self._noticed and _covers(self._kept_in(self._noticed), self._spec):
+            return None
         kept = self.kept_spec()
         if not is_new and _covers(kept, self._spec):
             return None

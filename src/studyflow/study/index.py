@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import compress, count
 
 from optuna.trial import FrozenTrial
@@ -48,6 +49,8 @@ class TrialIndex:
         self._records: list[TrialRecord] = []
         self._all: tuple[TrialRecord, ...] | None = ()
         """The same as a tuple; `None` once that is outdated."""
+        self._run_ids: dict[int, str] = {}
+        """By trial that runs, its run in MLflow, as noted here."""
         self._running: dict[int, TrialRecord] = {}
         self._waiting: set[int] = set()
         self._n_trials = n_trials_to_finish(spec)
@@ -71,7 +74,7 @@ class TrialIndex:
             if not self._records[number].state.is_finished
         ]
         numbers = [*changed, *range(len(self._given), len(given))]
-        renewed = [form.to_record(given[number], self._spec.fixed) for number in numbers]
+        renewed = [self._to_record(given[number]) for number in numbers]
         self._given, self._read_after = given, n_writes
         for record in renewed:
             self._replace(record)
@@ -86,6 +89,26 @@ class TrialIndex:
         checks, as every write does that they could have made void.
         """
         return self if self._read_after == self._n_writes() else self.refresh()
+
+    def note_run_id(self, number: int, run_id: str) -> None:
+        """Show which MLflow run a trial has, before that is stored: its next write stores it."""
+        self._run_ids[number] = run_id
+        record = self._records[number]
+        if not record.state.is_finished:
+            self._replace(replace(record, run_id=run_id))
+
+    def run_id(self, number: int) -> str | None:
+        """Return a trial's run in MLflow that may not be stored yet; `None` if there is none."""
+        return self._run_ids.get(number)
+
+    def _to_record(self, frozen: FrozenTrial) -> TrialRecord:
+        record = form.to_record(frozen, self._spec.fixed)
+        noted = self._run_ids.get(record.number)
+        if record.state.is_finished:
+            self._run_ids.pop(record.number, None)
+        elif noted is not None:
+            return replace(record, run_id=noted)
+        return record
 
     def _replace(self, record: TrialRecord) -> None:
         """Take in a trial as it is now."""

@@ -263,9 +263,14 @@ def with_points(
     return new, {CURVE: curve} if is_changed else {}
 
 
-def with_rung(frozen: optuna.trial.FrozenTrial, key: str) -> dict[str, Any]:
-    """Return the user attributes to write when a pruner writes a system attribute."""
-    stored = frozen.user_attrs.get(CURVE, {})
+def with_rung(attrs: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the user attributes to write when a pruner writes a system attribute.
+
+    Args:
+        attrs: What is stored of the trial.
+        key: The system attribute.
+    """
+    stored = attrs.get(CURVE, {})
     if key not in stored.get("rungs", ()):
         return {}
     return {CURVE: {**stored, "rungs": [other for other in stored["rungs"] if other != key]}}

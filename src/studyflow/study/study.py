@@ -166,7 +166,7 @@ class Study:
 
     # ---- asking -----------------------------------------------------------------------------
 
-    def ask(self, holder: str | None = None) -> TrialRecord | None:
+    def ask(self, holder: str | None = None, first: Begin | None = None) -> TrialRecord | None:
         """Return a new running trial with all its parameters, or `None` when there is no room.
 
         Enqueued points come first, then the sampler's suggestions. A runner that took so long over
@@ -174,8 +174,11 @@ class Study:
 
         Args:
             holder: Site that will look after the trial.
+            first: What is known of its first attempt, if that is launched next. Where no other
+                runner can have taken the last slot, it is noted with the trial, by the same write;
+                the record says so, and else `begin_attempt` follows.
         """
-        return self._suggestions.ask(holder)
+        return self._suggestions.ask(holder, first)
 
     def complete_suggestion(
         self, number: int, holder: str | None = None, seen: TrialRecord | None = None
@@ -232,9 +235,9 @@ class Study:
             number, attempt, verdict, trained_seconds, node, ended_at, seen, steps, cost
         )
 
-    def set_run_id(self, number: int, run_id: str, seen: TrialRecord | None = None) -> None:
-        """Note which MLflow run shows a trial."""
-        self._writes.set_run_id(number, run_id, seen)
+    def set_run_id(self, number: int, run_id: str) -> None:
+        """Note which MLflow run shows a trial; its next write stores that."""
+        self._writes.set_run_id(number, run_id)
 
     def report(
         self, number: int, points: Sequence[MetricPoint], seen: TrialRecord | None = None

@@ -3,13 +3,17 @@
 Trial numbers decide who may run when several runners ask at once: a trial is inside the budget when
 fewer than `n_trials` trials with lower numbers count or run. Both runners see the same numbers, so
 they agree without talking, and the surplus trial is withdrawn before anything of it has started.
+
+A runner that seems to be alone makes the next trial whole, by one write, on the condition that no
+other was made since it looked. Then the trial is inside the budget, and so is its first attempt:
+what runs elsewhere ran already.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import optuna
 
@@ -19,12 +23,16 @@ from studyflow.storage import TrialChange
 from studyflow.study import storage_form as form
 from studyflow.study.attempt_storage import AttemptStorage
 from studyflow.study.index import TrialIndex
-from studyflow.study.trial_writes import TrialWrites
+from studyflow.study.trial_writes import TrialWrites, first_attempt
 from studyflow.study.verdict import Verdict
 from studyflow.trial import Cause
+from studyflow.trial.cost import Begin
 from studyflow.trial.record import TrialRecord, TrialState
 
 _log = logging.getLogger(__name__)
+
+_REFUSED: Final = -1
+"""In place of a trial's number: another trial was made meanwhile."""
 
 _WITHDRAWN = Verdict(Cause.CANCELLED, TrialState.FAILED, "Withdrawn: another runner was first.")
 
@@ -60,14 +68,42 @@ class Suggestions:
         self._next_number = index.refresh().n_begun
         """Number of the trial that the sampler's stream of random numbers has come to."""
 
-    def ask(self, holder: str | None) -> TrialRecord | None:
+    def ask(self, holder: str | None, first: Begin | None = None) -> TrialRecord | None:
         """Return a new running trial with all its parameters; see `Study.ask`."""
         index = self._index.current()
+        number = self._ask(index, holder, self._n_whole(index), first)
+        if number == _REFUSED:
+            # Another runner asked meanwhile. The next number is claimed first: it stays ours,
+            # however many ask at once and however long a suggestion takes.
+            number = self._ask(index.refresh(), holder, None)
+        if number is None:
+            return None
+        asked = index.refresh().record(number)
+        if number not in index.surplus:
+            return asked
+        self.withdraw(asked)
+        return None
+
+    def _ask(
+        self,
+        index: TrialIndex,
+        holder: str | None,
+        n_trials: int | None,
+        first: Begin | None = None,
+    ) -> int | None:
+        """Return the number of a new trial; `None` without room, `_REFUSED` if it was not made."""
         if index.room == 0:
             return None
         self._follow_stream(index.n_begun)
+        # Nobody can take the slot in between: others that run, run already, and no trial is made.
+        is_begun = len(index.running) < self._spec.budget.max_parallel_trials
         try:
-            with self._storage.asking(holder, has_queue=index.has_queue):
+            with self._storage.asking(
+                holder,
+                has_queue=index.has_queue,
+                n_trials=n_trials,
+                begin=first_attempt(first) if first is not None and is_begun else {},
+            ) as asked:
                 trial = self._study.ask()
                 self._follow_stream(trial.number)
                 self._next_number = trial.number + 1
@@ -75,11 +111,16 @@ class Suggestions:
         except TrialTaken as error:
             _log.info("%s", error)
             return None
-        asked = index.refresh().record(trial.number)
-        if trial.number not in index.surplus:
-            return asked
-        self.withdraw(asked)
-        return None
+        return _REFUSED if asked.is_refused else trial.number
+
+    def _n_whole(self, index: TrialIndex) -> int | None:
+        """Return how many trials there are if the next one is made whole; `None` to claim it first.
+
+        That is where enqueued points wait, and where others have asked since this runner did: they
+        are likely to do so again before a suggestion is made.
+        """
+        is_alone = not index.has_queue and index.n_begun == self._next_number
+        return index.n_begun if is_alone and self._storage.makes_whole_trials else None
 
     def withdraw(self, record: TrialRecord) -> None:
         """End a trial that the budget has no room for; nothing of it has started."""

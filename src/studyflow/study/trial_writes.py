@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -161,20 +162,21 @@ class TrialWrites:
 
         return self.change(number, end, seen)
 
-    def set_run_id(self, number: int, run_id: str, seen: TrialRecord | None = None) -> None:
-        """Note which MLflow run shows a trial.
+    def set_run_id(self, number: int, run_id: str) -> None:
+        """Note which MLflow run shows a trial: its next write stores that.
+
+        A runner that dies before has lost nothing: MLflow's runs are found by their tags.
 
         Args:
             number: Number of the trial.
             run_id: MLflow's id of the run.
-            seen: The trial as it was when the run was opened; one that has gone on keeps its own.
         """
+        self._index.note_run_id(number, run_id)
 
-        def note(frozen: FrozenTrial) -> TrialChange | None:
-            is_known = frozen.user_attrs.get(form.RUN_ID) == run_id
-            return None if is_known else TrialChange({form.RUN_ID: run_id})
-
-        self.change(number, note, seen)
+    def _with_run_id(self, frozen: FrozenTrial) -> dict[str, Any]:
+        """Return the user attributes that say which run a trial has, if they are not stored."""
+        run_id = self._index.run_id(frozen.number)
+        return {} if run_id in (None, frozen.user_attrs.get(form.RUN_ID)) else {form.RUN_ID: run_id}
 
     def report(
         self, number: int, points: Sequence[MetricPoint], seen: TrialRecord | None = None
@@ -264,9 +266,9 @@ class TrialWrites:
             frozen = self._stored(number)
             if frozen.state.is_finished() or (seen is not None and form.has_gone_on(frozen, seen)):
                 break
+            attrs = form.end_of_attempt(frozen.user_attrs, verdict.constraints, **end)
             change = TrialChange(
-                form.end_of_attempt(frozen.user_attrs, verdict.constraints, **end)
-                | attribute_of(cost),
+                {**self._with_run_id(frozen), **attrs, **attribute_of(cost)},
                 {f"{form.CONSTRAINT}{name}": v for name, v in verdict.constraints.items()},
             )
             try:
@@ -305,6 +307,7 @@ class TrialWrites:
             change = decide(frozen)
             if change is None:
                 return False
+            change = replace(change, user_attrs={**self._with_run_id(frozen), **change.user_attrs})
             expected = form.ownership(frozen.user_attrs)
             if self._storage.change_trial(frozen._trial_id, expected, change):
                 return True
@@ -322,3 +325,12 @@ class TrialWrites:
 
     def _record(self, number: int) -> TrialRecord:
         return self._index.refresh().record(number)
+
+
+def first_attempt(known: Begin) -> dict[str, Any]:
+    """Return the user attributes of a trial whose first attempt has begun.
+
+    Args:
+        known: What is known of budget and time.
+    """
+    return {form.ATTEMPT: known.attempt, **begin_attribute(known)}

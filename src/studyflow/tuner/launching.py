@@ -118,10 +118,12 @@ class Launcher:
 
     def ask(self) -> int | None:
         """Ask for a new trial and launch it; return its number, or `None` if there was none."""
-        record = self._study.ask(self._executor.site)
+        record = self._study.ask(self._executor.site, Begin(1, self._wall_clock()))
         if record is None:
             return None
-        self._launch(record, attempt=1)
+        begun = record if record.has_attempt else self._begin(record, attempt=1)
+        if begun is not None:
+            self._launch(begun)
         return record.number
 
     def resume(self, record: TrialRecord, attempt: int) -> bool:
@@ -133,7 +135,8 @@ class Launcher:
         except TrialTaken as error:
             _log.info("%s", error)
             return False
-        return self._launch(whole, attempt)
+        begun = self._begin(whole, attempt)
+        return begun is not None and self._launch(begun)
 
     def keep_spec(self, *, is_new: bool) -> None:
         """Keep this run's study file with the study, now that the run has done something."""
@@ -142,20 +145,17 @@ class Launcher:
         if kept is not None:
             self._on_spec(kept)
 
-    def _launch(self, record: TrialRecord, attempt: int) -> bool:
-        """Start an attempt; return whether anything came of it."""
-        begun = self._begin(record, attempt)
-        if begun is None:
-            return False
+    def _launch(self, begun: TrialRecord) -> bool:
+        """Start the newest attempt of a trial; return whether anything came of it."""
         self.keep_spec(is_new=not self._has_kept_spec)
         tracking = self._mirror.open_trial(begun)
         if tracking is not None:
-            self._study.set_run_id(begun.number, tracking.run_id, seen=begun)
+            self._study.set_run_id(begun.number, tracking.run_id)
             begun = replace(begun, run_id=tracking.run_id)
         trial = Trial(
             study=self._spec.name,
             number=begun.number,
-            attempt=attempt,
+            attempt=begun.attempt,
             params=begun.params,
             budget=self._spec.trial.budget,
             metrics=self._spec.metrics,

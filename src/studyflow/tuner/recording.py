@@ -162,6 +162,7 @@ class Recorder:
             metrics: Every metric that it finished with.
             status: Its newest attempt; `None` if the executor does not know it.
         """
+        self._note_run(record, verdict)
         node = None if status is None else status.node
         cost = self._meter.row(record, verdict.cause, self._reports.times(record), status)
         told = self._study.tell(
@@ -182,6 +183,13 @@ class Recorder:
         """Forget what was seen of the newest attempt of a trial: it is recorded."""
         self._reports.drop(record)
         self._meter.forget(record)
+
+    def _note_run(self, record: TrialRecord, verdict: Verdict) -> None:
+        """Have the end name the trial's run, if a runner launched it that has died since."""
+        if record.has_attempt and record.run_id is None and verdict.cause is not Cause.CANCELLED:
+            tracking = self._mirror.open_trial(record)
+            if tracking is not None:
+                self._study.set_run_id(record.number, tracking.run_id)
 
     def _outcome(
         self, record: TrialRecord, status: AttemptStatus, *, is_cancelling: bool

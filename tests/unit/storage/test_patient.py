@@ -442,7 +442,7 @@ def test_a_locked_sqlite_file_is_waited_for_and_a_trial_is_made_once(tmp_path: P
 @pytest.mark.fault("F28")
 def test_an_answer_lost_at_the_commit_itself_makes_no_second_trial(tmp_path: Path) -> None:
     with database(tmp_path) as (storage, patient, place):
-        lost = [1, 1]
+        lost = [1]
         commit = storage.engine.dialect.do_commit
 
         def lose(dbapi_connection: PoolProxiedConnection) -> None:

@@ -490,15 +490,25 @@ def test_two_runners_that_began_together_do_not_try_each_point_twice(sampler: st
 
 
 @pytest.mark.parametrize("is_late", [False, True])
-def test_two_runners_inside_ask_at_the_same_moment_keep_exactly_one_trial(is_late: bool) -> None:
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_two_runners_inside_ask_at_the_same_moment_keep_exactly_one_trial(
+    is_late: bool, is_alone: bool
+) -> None:
     kept = storage()
-    spec = make_spec(budget={"n_trials": 1})
+    n_before = 0 if is_alone else 1
+    spec = make_spec(budget={"n_trials": 1 + n_before})
     first, second = open_study(spec, kept), open_study(spec, kept)
+    for _ in range(n_before):  # a runner that others were faster than claims a number first
+        asked = second.ask()
+        assert asked is not None
+        second.tell(asked.number, complete(0.5))
+    first.trials()
     ask = first.optuna_study.ask
     given_to_second = []
 
     def interrupted() -> optuna.Trial:
         """Let the other runner ask when this one has seen that there is room."""
+        first.optuna_study.ask = ask  # type: ignore[method-assign]
         trial = ask() if is_late else None
         given_to_second.append(second.ask())
         return trial or ask()
@@ -506,8 +516,10 @@ def test_two_runners_inside_ask_at_the_same_moment_keep_exactly_one_trial(is_lat
     first.optuna_study.ask = interrupted  # type: ignore[method-assign, assignment]
     given_to_first = first.ask()
 
-    assert [given_to_first is None, given_to_second == [None]] == [not is_late, is_late]
-    assert [r.number for r in second.running()] == [0]
+    is_first = is_late and not is_alone
+    assert [given_to_first is not None, given_to_second == [None]] == [is_first, is_first]
+    assert [r.number for r in second.running()] == [n_before]
+    assert not second.trials().surplus
 
 
 @pytest.mark.fault("F46")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optuna
 import pytest
@@ -60,11 +62,10 @@ def test_a_turn_reads_the_trials_once_whatever_has_run(n_finished: int, n_runnin
     assert idle == {"get_all_trials": 1, "get_study_user_attrs": 1}
     ended = calls.during(lambda: end_one(rig, tuner))
     assert ended == {
-        "get_all_trials": 5,  # a turn begins; told; asked for; begun; its MLflow run noted
-        "get_trial": 2,  # by Optuna, of the trial that was told and the one that is asked for
-        "get_study_user_attrs": 2,
-        "create_new_trial": 1,
-        "change_trial": 4,  # the end, the parameters, the attempt, its MLflow run
+        "get_all_trials": 3,  # a turn begins; told; asked for
+        "get_study_user_attrs": 1,
+        "make_trial": 1,  # with its parameters and its attempt
+        "change_trial": 1,  # the end, and its MLflow run
         "get_trial_id_from_study_id_trial_number": 2,  # kept in memory
     }
 
@@ -77,7 +78,8 @@ def test_a_suggestion_of_many_parameters_is_one_write() -> None:
 
     written = calls.during(lambda: study.ask("here"))
 
-    assert written["create_new_trial"] == written["change_trial"] == 1
+    assert written["make_trial"] == 1
+    assert "change_trial" not in written
     record = study.record(0)
     assert (len(record.params), record.holder, record.attempt) == (12, "here", 0)
 
@@ -102,6 +104,23 @@ def test_statements_of_a_database_do_not_grow_with_the_study(tmp_path: Path) -> 
         rig.turns(tuner, 1)
         counts.append((idle, len(sent) - 2 * idle))
 
-    assert {idle for idle, _ in counts} == {3}
-    assert max(ended for _, ended in counts) <= 36
+    assert {idle for idle, _ in counts} == {2}
+    assert max(ended for _, ended in counts) <= 13
     assert AttemptId(21, 1) in rig.machine.attempts
+
+
+def test_a_trial_is_two_fsyncs_of_a_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(parallel(4, n_trials=200), objective=None)
+    rig.storage = open_storage(f"journal:///{tmp_path / 'studies.journal'}")
+    tuner = begun(rig, 0)
+    synced = mock.Mock(wraps=os.fsync)
+    monkeypatch.setattr(os, "fsync", synced)
+
+    for _ in range(5):
+        synced.reset_mock()
+        end_one(rig, tuner)
+        assert synced.call_count == 2, "its end; the next one with its parameters and its attempt"
+        assert tuner.turn() is None
+    assert len(rig.machine.running()) == 4

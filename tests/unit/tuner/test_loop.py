@@ -56,11 +56,11 @@ def test_outcomes_are_told_before_the_next_trial_is_asked_for() -> None:
     seen: list[int] = []
     ask = rig.driven.ask
 
-    def spy(holder: str | None = None) -> TrialRecord | None:
+    def spy(*given: Any) -> TrialRecord | None:
         seen.append(sum(is_counted(r) for r in rig.driven.records()))
-        return ask()
+        return ask(*given)
 
-    rig.driven.ask = spy  # type: ignore[method-assign]
+    rig.driven.ask = spy  # type: ignore[method-assign, assignment]
     tuner.drive()
 
     assert seen == [0, 1, 2, 3, 4, 5]

@@ -389,3 +389,20 @@ def test_what_the_next_attempt_logs_straight_to_mlflow_is_its_result() -> None:
 
     (record,) = rig.check()
     assert (record.attempt, record.cause, record.values) == (2, Cause.OK, (2.0,))
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_the_end_names_the_run_whoever_launched_the_trial(is_replaced: bool) -> None:
+    rig = Rig(parallel(1, n_trials=1), objective=None)
+    tuner = rig.tuner()
+    rig.turns(tuner, 1)
+    assert rig.driven.record(0).run_id == "run-0"
+    if is_replaced:
+        tuner = rig.tuner()
+        assert rig.study().record(0).run_id is None, "written with the next write"
+    rig.executor.finish(AttemptId(0, 1), 0.5)
+
+    assert tuner.turn() is not None
+
+    record = rig.study().record(0)
+    assert (record.state, record.run_id) == (TrialState.COMPLETE, "run-0")

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from tests.unit.study.studies import make_spec, open_study
+from tests.unit.study.studies import complete, make_spec, open_study
 from tests.unit.tuner.rig import Diary, Picture
 
 from studyflow.errors import ExecutorBlocked
@@ -242,6 +242,9 @@ def test_a_result_that_was_read_before_the_trial_was_taken_over_is_refused(
 
 def test_of_two_that_see_the_last_slot_one_waits() -> None:
     sites = Sites(n_trials=4, parallel=1)
+    first = sites.b.study.ask("b")
+    assert first is not None
+    sites.b.study.tell(first.number, complete(0.5))  # as others ask too, "a" claims its trial first
     begin = sites.a.study.begin_attempt
 
     def raced(*arguments: Any, **named: Any) -> TrialRecord:
@@ -254,14 +257,36 @@ def test_of_two_that_see_the_last_slot_one_waits() -> None:
     sites.a.turn()
 
     assert sites.a.machine.running() == []
-    assert sites.b.machine.running() == [AttemptId(1, 1)]
-    assert not sites.records()[0].has_attempt
+    assert sites.b.machine.running() == [AttemptId(2, 1)]
+    assert not sites.records()[1].has_attempt
     sites.turns(3)
     assert sites.a.machine.running() == []
-    sites.b.executor.finish(AttemptId(1, 1), 0.5)
+    sites.b.executor.finish(AttemptId(2, 1), 0.5)
     sites.turns(1, sites.b, sites.a)
     running = sites.a.machine.running() + sites.b.machine.running()
     assert len(running) == 1
+
+
+def test_of_two_that_choose_for_the_last_slot_at_once_one_waits() -> None:
+    sites = Sites(n_trials=4, parallel=1)
+    ask = sites.a.study.optuna_study.ask
+
+    def raced() -> optuna.Trial:
+        """Let the other runner take the slot while this one chooses parameters."""
+        sites.a.study.optuna_study.ask = ask  # type: ignore[method-assign]
+        trial = ask()
+        sites.b.turn()
+        return trial
+
+    sites.a.study.optuna_study.ask = raced  # type: ignore[method-assign, assignment]
+    sites.a.turn()
+
+    assert sites.b.machine.running() == [AttemptId(0, 1)]
+    assert sites.a.machine.running() == []
+    assert [r.has_attempt for r in sites.records()] == [True, False], "asked anew, and not begun"
+    sites.b.executor.finish(AttemptId(0, 1), 0.5)
+    sites.turns(1, sites.b, sites.a)
+    assert len(sites.a.machine.running() + sites.b.machine.running()) == 1
 
 
 def test_the_cards_of_a_machine_limit_that_machine() -> None:
