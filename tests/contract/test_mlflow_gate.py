@@ -297,6 +297,15 @@ def test_a_lost_attempt_writes_nothing_although_no_other_was_launched_yet(place:
     assert metric.make(place, first).status == 403
 
 
+@pytest.mark.parametrize(
+    "scheme", ["Bearer\t{}", "StudyflowGate {}", "Digest {}", "Negotiate {}", "{}"]
+)
+def test_a_login_of_another_kind_is_asked_for_a_right_one(place: Place, scheme: str) -> None:
+    by = scheme.format(place.token().removeprefix("Bearer "))
+    answer = writes("<own>")[0].make(place, by)
+    assert answer.status == 401, answer.text
+
+
 # What it is not for
 
 _OTHERS: Final = tuple(

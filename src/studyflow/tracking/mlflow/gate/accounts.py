@@ -75,12 +75,15 @@ def authenticate() -> Any:
     This is the `authorization_function` of MLflow's configuration.
     """
     from flask import request
-    from mlflow.server.auth import authenticate_request_basic_auth
+    from mlflow.server.auth import authenticate_request_basic_auth, make_basic_auth_response
     from werkzeug.datastructures import Authorization
 
     said = request.headers.get("Authorization", "").encode(errors="replace")
     if hmac.compare_digest(said, IDENTITY.encode()):
         return Authorization("basic", {"username": os.environ[RUNNER_USER_VARIABLE]})
+    login = request.authorization
+    if login is not None and (login.username is None or login.password is None):
+        return make_basic_auth_response()  # MLflow's own function fails at a login of another kind
     return authenticate_request_basic_auth()
 
 

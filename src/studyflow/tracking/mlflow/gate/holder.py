@@ -16,6 +16,10 @@ DEFAULT_EXPERIMENT: Final = "0"
 """MLflow's experiment of those who choose none."""
 
 
+NAME_LIMIT_BYTES: Final = 255
+"""Longest name of a file; a longer one fails on MLflow's disk."""
+
+
 class CallRefused(TrackingError):
     """A call is not allowed.
 
@@ -167,7 +171,9 @@ class Holder:
             CallRefused: It is not, or it is no plain path.
         """
         parts = plain_parts(path)
-        if is_below(parts, self.own.artifact_path):
+        # A file is in the folder, and not in its place.
+        folder = parts[:-1] if is_written else parts
+        if is_below(folder, self.own.artifact_path):
             return
         # EXPERIMENT/RUN/artifacts/..., or EXPERIMENT/models/MODEL/artifacts/...
         owner: RunFacts | ModelFacts | None = None
@@ -175,7 +181,7 @@ class Holder:
             owner = self.model(parts[2], is_written=is_written)
         elif len(parts) > 1:
             owner = self.written(parts[1]) if is_written else self.read(parts[1])
-        if owner is None or not is_below(parts, owner.artifact_path):
+        if owner is None or not is_below(folder, owner.artifact_path):
             raise CallRefused(f"The path {shown(path)} is not of this trial's artifacts.")
 
 
@@ -184,12 +190,13 @@ def plain_parts(path: str) -> tuple[str, ...]:
 
     Raises:
         CallRefused: It leads up, or could be read in another way: it is encoded twice, or holds
-            backslashes, control characters or empty names.
+            backslashes, control characters or empty names, or names that no disk takes.
     """
     parts = tuple(path.split("/"))
     is_odd = (
         unquote(path) != path
         or any(part in ("", ".", "..") for part in parts)
+        or any(len(part.encode(errors="replace")) > NAME_LIMIT_BYTES for part in parts)
         or any(char in "\\?#" or not char.isprintable() for char in path)
     )
     if is_odd:
