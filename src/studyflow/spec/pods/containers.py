@@ -11,7 +11,10 @@ from studyflow.spec.pods.looking import entries_of, field_of
 from studyflow.spec.pods.ours import (
     CHECKPOINTS,
     CONTAINER,
+    DEVICE_VARIABLES,
+    NO_DEVICES,
     TOKEN_VARIABLE,
+    asks_for_devices,
     is_own_variable,
     own_path_at,
 )
@@ -95,12 +98,27 @@ def _variable(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
         },
         "a variable",
     )(value, path, view)
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        yield from device_variable(value["name"], value.get("value"), path)
     if isinstance(value, Mapping) and "value" in value and "valueFrom" in value:
         yield refuse(
             path,
             "a variable must have one value, but this one has value and valueFrom",
             "remove one of them, or rename it if the other one is a field's",
         )
+
+
+def device_variable(name: str, value: Any, path: Path) -> Iterator[BrokenRule]:
+    """Look for a variable that gives a container devices which it did not ask Kubernetes for.
+
+    Args:
+        name: Of the variable.
+        value: Its value; `None` when it comes from elsewhere.
+        path: Where it stands.
+    """
+    if name in DEVICE_VARIABLES and value not in NO_DEVICES:
+        message = f"a trial must ask for devices by counting them, but {name} asks for some too"
+        yield refuse(path, message, "remove it; use trial.resources.gpu")
 
 
 def _variable_name(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
@@ -137,6 +155,9 @@ def mount_path(value: Any, path: Path, view: View) -> Iterator[BrokenRule]:
             f"must be an absolute path without '..' and ':', but it is {show(value)}",
             "write the path as the script sees it, such as /data",
         )
+    elif asks_for_devices(value):
+        message = f"a trial must ask for devices by counting them, but {value!r} asks for some too"
+        yield refuse(path, message, "remove it; use trial.resources.gpu")
     elif view.is_script and not view.is_finished and (hidden := own_path_at(value)) is not None:
         message = f"a mount must not hide {hidden} of a trial's pod, but it is at {value!r}"
         yield refuse(path, message, "mount it elsewhere, such as below /data")

@@ -27,11 +27,40 @@ ORDER_DOMAINS: Final = (
     "iam.gke.io",
     "io.cilium",
     "k8s.ovn.org",
+    "nri.containerd.io",
+    "nri.io",
     "projectcalico.org",
     "vault.hashicorp.com",
 )
-"""Domains whose keys give a pod an identity, secrets or another network."""
-ORDER_NAMES: Final = ("io.kubernetes.", "io.katacontainers.", "io.containerd.")
+"""Domains whose keys give a pod an identity, secrets, devices or another network."""
+_AGENT_DOMAINS: Final = (
+    "ad.datadoghq.com",
+    "co.elastic.logs",
+    "co.elastic.metrics",
+    "co.elastic.monitor",
+    "consul.hashicorp.com",
+    "dapr.io",
+    "istio.io",
+    "linkerd.io",
+    "openshift.io",
+)
+"""Domains whose keys make a webhook put containers and volumes of one's choice into a pod, or an
+agent on the node ask addresses of one's choice. The cluster's own webhooks set such keys too, so
+the admission policy does not have them."""
+_SWITCHES: Final = (
+    "consul.hashicorp.com/connect-inject",
+    "dapr.io/enabled",
+    "linkerd.io/inject",
+    "sidecar.istio.io/inject",
+)
+"""Keys of theirs that say only whether a pod gets the sidecar which the platform has made."""
+ORDER_NAMES: Final = (
+    "dev.gvisor.",
+    "io.containerd.",
+    "io.katacontainers.",
+    "io.kubernetes.",
+    "run.oci.",
+)
 """Beginnings of keys by which container runtimes take orders."""
 _JOB_LABELS: Final = ("job-name", "controller-uid", "pod-template-hash")
 
@@ -57,14 +86,16 @@ def owner_of(key: str, *, is_label: bool) -> str | None:
     Spelling in other cases changes nothing: no two owners tell themselves apart by it.
     """
     lower = key.lower()
-    if not is_label and lower in HARMLESS_ANNOTATIONS:
+    if lower in _SWITCHES or (not is_label and lower in HARMLESS_ANNOTATIONS):
         return None
     domain, slash, _ = lower.rpartition("/")
     if lower == "studyflow" or lower.startswith("studyflow.") or _is_in(domain, _OWN_DOMAINS):
         return "studyflow"
     if (slash and _is_in(domain, _KUBERNETES)) or lower in _JOB_LABELS:
         return "Kubernetes"
-    if (slash and _is_in(domain, ORDER_DOMAINS)) or lower.startswith(ORDER_NAMES):
+    if (slash and _is_in(domain, (*ORDER_DOMAINS, *_AGENT_DOMAINS))) or lower.startswith(
+        ORDER_NAMES
+    ):
         return "the cluster's network and node agents"
     return None
 

@@ -45,6 +45,29 @@ _BELOW_TOO: Final = frozenset(_OWN_PATHS) - {"/tmp"}  # noqa: S108
 _OWN_VARIABLES: Final = frozenset({"MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_RUN_CONTEXT"})
 """Lead MLflow in the script to the trial's run."""
 
+DEVICE_VARIABLES: Final = (
+    "AMD_VISIBLE_DEVICES",
+    "ASCEND_VISIBLE_DEVICES",
+    "HABANA_VISIBLE_DEVICES",
+    "MTHREADS_VISIBLE_DEVICES",
+    "NVIDIA_GDRCOPY",
+    "NVIDIA_GDS",
+    "NVIDIA_IMEX_CHANNELS",
+    "NVIDIA_MIG_CONFIG_DEVICES",
+    "NVIDIA_MIG_MONITOR_DEVICES",
+    "NVIDIA_MOFED",
+    "NVIDIA_NVSWITCH",
+    "NVIDIA_VISIBLE_DEVICES",
+)
+"""Variables by which a container runtime gives a container devices that nobody has counted: all
+GPUs of its node, for instance, among them those of other trials."""
+
+DEVICE_FOLDER: Final = "/run/nvidia-container-devices"
+"""Where mounts ask the same of NVIDIA's container runtime, by the names of their paths."""
+
+NO_DEVICES: Final = ("", "none", "void")
+"""Values of those variables that ask for no device."""
+
 TOKEN_VARIABLE: Final = "MLFLOW_TRACKING_TOKEN"  # noqa: S105 - a name
 """Holds what an attempt writes to its run with, where MLflow asks for it; elsewhere a study may set
 it by `secret_env`, and by nothing else."""
@@ -65,6 +88,13 @@ def is_own_volume(name: str) -> bool:
 def is_own_variable(name: str) -> bool:
     """Whether the script's environment variable of this name is set by studyflow."""
     return name.startswith("STUDYFLOW_") or name in _OWN_VARIABLES
+
+
+def asks_for_devices(mount_path: str) -> bool:
+    """Whether a mount at this path asks the container runtime for devices."""
+    path = posixpath.normpath("/" + mount_path.lstrip("/"))
+    path = path.removeprefix("/var") if path.startswith("/var/run/") else path
+    return path == DEVICE_FOLDER or path.startswith(f"{DEVICE_FOLDER}/")
 
 
 def own_path_at(mount_path: str) -> str | None:

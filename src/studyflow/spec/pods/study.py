@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from studyflow.spec.kubernetes import KubernetesSpec
 from studyflow.spec.models import TrialSpec
-from studyflow.spec.pods.containers import SUB_PATH, image_rule, mount_path
+from studyflow.spec.pods.containers import SUB_PATH, device_variable, image_rule, mount_path
 from studyflow.spec.pods.looking import entries_of, field_of
 from studyflow.spec.pods.merge import strategic_merge
 from studyflow.spec.pods.ours import CONTAINER, is_own_variable, pod_deadline
@@ -50,6 +50,7 @@ def judge_study(trial: TrialSpec, platform: Platform) -> tuple[BrokenRule, ...]:
         *_fields(trial, replace(view, is_script=True)),
         *judge_patch(patch, _PATCH, view),
         *_doubled_variables(trial.kubernetes),
+        *_unfenced_checkpoints(trial.kubernetes),
         *_sums(trial, view),
     )
 
@@ -90,7 +91,10 @@ def _fields(trial: TrialSpec, view: View) -> Iterator[BrokenRule]:
         yield from rule(value, (*_KUBERNETES, *below), view)
     if trial.image is not None:
         yield from image_rule(trial.image, ("trial", "image"), view)
+    for name, value in trial.env.items():
+        yield from device_variable(name, value, ("trial", "env", name))
     for name in kubernetes.secret_env:
+        yield from device_variable(name, None, (*_KUBERNETES, "secret_env", name))
         if is_own_variable(name) and not name.startswith("STUDYFLOW_"):  # refused for every study
             yield refuse(
                 (*_KUBERNETES, "secret_env", name),
@@ -138,6 +142,35 @@ def _doubled_variables(kubernetes: KubernetesSpec) -> Iterator[BrokenRule]:
                     f"a variable must have one value, but {name!r} stands in secret_env too",
                     "remove one of them",
                 )
+
+
+def _unfenced_checkpoints(kubernetes: KubernetesSpec) -> Iterator[BrokenRule]:
+    """Look for mounts of the checkpoints' claim beside the folder that each attempt has there."""
+    if kubernetes.checkpoints is None:
+        return
+    claim = kubernetes.checkpoints.claim
+    patched = entries_of(field_of(kubernetes.pod_template, "spec", "volumes"))
+    named = [
+        *(
+            (volume.claim, (*_KUBERNETES, "volumes", i, "claim"))
+            for i, volume in enumerate(kubernetes.volumes)
+        ),
+        *(
+            (
+                field_of(volume, "persistentVolumeClaim", "claimName"),
+                (*_PATCH, "spec", "volumes", i, "persistentVolumeClaim", "claimName"),
+            )
+            for i, volume in enumerate(patched)
+        ),
+    ]
+    for name, path in named:
+        if name == claim:
+            yield refuse(
+                path,
+                "the checkpoints' claim must be mounted for checkpoints alone, each attempt's own, "
+                f"but {claim!r} is a volume too",
+                "use another claim for data",
+            )
 
 
 def _sums(trial: TrialSpec, view: View) -> Iterator[BrokenRule]:

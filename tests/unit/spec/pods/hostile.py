@@ -560,6 +560,73 @@ HOSTILE: Final[dict[str, tuple[Kubernetes, str]]] = {
         mount("/x", subPathExpr="$(A)/../x"),
         f"{_C}.volumeMounts[0].subPathExpr",
     ),
+    "all GPUs of the node": (
+        variable(name="NVIDIA_VISIBLE_DEVICES", value="all"),
+        f"{_C}.env[0]",
+    ),
+    "all GPUs of the node for a sidecar": (
+        sidecar(env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "0"}]),
+        f"{_C}.env[0]",
+    ),
+    "all GPUs of the node by a label": (
+        init(
+            env=[
+                {
+                    "name": "NVIDIA_VISIBLE_DEVICES",
+                    "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['a']"}},
+                }
+            ]
+        ),
+        f"{_T}.spec.initContainers[0].env[0]",
+    ),
+    "all GPUs of the node by a secret": (
+        {"secret_env": {"AMD_VISIBLE_DEVICES": {"secret": "mine", "key": "k"}}},
+        "secret_env.AMD_VISIBLE_DEVICES",
+    ),
+    "all GPUs of the node by a mount": (
+        sidecar(
+            volumeMounts=[{"name": "scratch", "mountPath": "/var/run/nvidia-container-devices/all"}]
+        ),
+        f"{_C}.volumeMounts[0].mountPath",
+    ),
+    "all GPUs of the node by a field": (
+        {"volumes": [{"mount_path": "/run/./nvidia-container-devices/all", "empty_dir": "1Mi"}]},
+        "volumes[0].mount_path",
+    ),
+    "a device by an annotation of NRI": (
+        metadata(annotations={"devices.nri.io/container.trial": "- path: /dev/sda"}),
+        f"{_T}.metadata.annotations.devices.nri.io/container.trial",
+    ),
+    "a handler of crun": (
+        metadata(annotations={"run.oci.handler": "krun"}),
+        f"{_T}.metadata.annotations.run.oci.handler",
+    ),
+    "the node's files by a mesh's sidecar": (
+        metadata(annotations={"sidecar.istio.io/userVolume": '{"h":{"hostPath":{"path":"/"}}}'}),
+        f"{_T}.metadata.annotations.sidecar.istio.io/userVolume",
+    ),
+    "another program as a mesh's sidecar": (
+        {"annotations": {"config.linkerd.io/proxy-image": "evil.example/x"}},
+        "annotations.config.linkerd.io/proxy-image",
+    ),
+    "requests by the node's agent": (
+        {"annotations": {"ad.datadoghq.com/trial.checks": '{"http_check": {}}'}},
+        "annotations.ad.datadoghq.com/trial.checks",
+    ),
+    "everybody's checkpoints by a volume": (
+        {
+            "checkpoints": {"claim": "shared"},
+            "volumes": [{"mount_path": "/all", "claim": "shared"}],
+        },
+        "volumes[0].claim",
+    ),
+    "everybody's checkpoints by the patch": (
+        {
+            "checkpoints": {"claim": "shared"},
+            **volume(persistentVolumeClaim={"claimName": "shared"}),
+        },
+        f"{_T}.spec.volumes[0].persistentVolumeClaim.claimName",
+    ),
     "a mount over everything": (mount("/"), f"{_C}.volumeMounts[0].mountPath"),
     "a mount over the outcome": (
         mount("/dev/termination-log"),
@@ -661,7 +728,11 @@ HONEST: Final[dict[str, Kubernetes]] = {
         ],
     ),
     "service links": spec(enableServiceLinks=None),
-    "no injected sidecar": {"annotations": {"sidecar.istio.io/inject": "false"}},
+    "no injected sidecar": {
+        "annotations": {"sidecar.istio.io/inject": "false"},
+        "labels": {"linkerd.io/inject": "disabled"},
+    },
+    "no devices": variable(name="NVIDIA_VISIBLE_DEVICES", value="void"),
     "no eviction": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}},
     "labels of one's own": {"labels": {"team": "a", "example.org/cost-centre": "42"}},
     "an earlier deadline": spec(activeDeadlineSeconds=60),

@@ -15,7 +15,13 @@ from studyflow.executors.kubernetes.admission.cel import (
 )
 from studyflow.executors.kubernetes.names import COMMON_LABELS
 from studyflow.spec.pods.metadata import ORDER_DOMAINS, ORDER_NAMES
-from studyflow.spec.pods.ours import CONTAINER, TERMINATION_PATH
+from studyflow.spec.pods.ours import (
+    CONTAINER,
+    DEVICE_FOLDER,
+    DEVICE_VARIABLES,
+    NO_DEVICES,
+    TERMINATION_PATH,
+)
 from studyflow.spec.pods.security import SAFE_SYSCTLS, SELINUX_TYPES
 from studyflow.spec.pods.sources import HARMLESS_FIELD
 from studyflow.spec.pods.volumes import VOLUME_KINDS
@@ -214,6 +220,22 @@ RULES: Final[tuple[Validation, ...]] = (
             "containers",
         ),
         "a trial's pod must not take ports of its node",
+    ),
+    Validation(
+        all_of(
+            "c",
+            f"!has(c.env) || c.env.all(e, !(e.name in {listed(DEVICE_VARIABLES)}) || "
+            f"(has(e.value) && e.value in {listed(NO_DEVICES)}))",
+            "containers",
+        )
+        + " && "
+        + all_of(
+            "c",
+            "!has(c.volumeMounts) || c.volumeMounts.all(m, "
+            f"!m.mountPath.contains({literal(DEVICE_FOLDER.rpartition('/')[2])}))",
+            "containers",
+        ),
+        "a trial must ask for devices by counting them, not of its node's container runtime",
     ),
     Validation(
         all_of("c", "!has(c.volumeDevices)", "containers"),
