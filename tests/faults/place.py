@@ -161,14 +161,24 @@ class Place:
 
     def verify(self, **variables: str) -> None:
         """Check all invariants, as a person would whose environment has these variables."""
+        self.command("verify", **variables)
+
+    def command(self, name: str, **variables: str) -> None:
+        """Run a command about the study, which succeeds.
+
+        Args:
+            name: Of the command, such as `pause`.
+            variables: Of its environment.
+        """
+        log = self.folder / f"{name}.log"
         command = Command(
             "studyflow",
-            ["verify", "kill", "--home", str(self.home)],
+            [name, "kill", "--home", str(self.home)],
             cwd=self.folder,
             env=self._environment | variables,
-            log=self.folder / "verify.log",
+            log=log,
         )
-        assert command.wait(60) == 0, (self.folder / "verify.log").read_text()
+        assert command.wait(60) == 0, log.read_text()
 
     def processes(self) -> list[psutil.Process]:
         """Return every process that works in this folder or was told of it."""
