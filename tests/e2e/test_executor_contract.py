@@ -39,11 +39,12 @@ from studyflow.testing.executor_contract import (
 from studyflow.trial import Cause, MetricPoint, Trial
 
 TELL_THE_LOG = """\
+import time as _time
 import studyflow.sdk as _sdk
 def _report(step, _report=_sdk.report, **metrics):
     _report(step, **metrics)
     for name, value in metrics.items():
-        print("reported", name, step, repr(float(value)), flush=True)
+        print("reported", name, step, repr(float(value)), int(_time.time()), flush=True)
 _sdk.report = _report
 """
 """Put before a script. What it reports goes to MLflow and not to the executor; here there is no
@@ -96,7 +97,10 @@ class ReportingExecutor:
         words = [line.split() for line in lines if line.startswith("reported ")]
         new = words[self._seen.get(attempt, 0) :]
         self._seen[attempt] = len(words)
-        return tuple(MetricPoint(name, int(step), float(value), 0) for _, name, step, value in new)
+        return tuple(  # in whole seconds, as the API has the times of a container
+            MetricPoint(name, int(step), float(value), 1000 * int(at))
+            for _, name, step, value, at in new
+        )
 
     def wait(self, timeout_seconds: float) -> None:
         self._executor.wait(timeout_seconds)
