@@ -44,6 +44,8 @@ TICK_SECONDS = 0.02
 IDLE_TICKS = 50
 """After so many ticks without a new pod the last ones end."""
 KEPT_CHANGES = 3_000
+ANSWER_SECONDS = 0.05
+"""How long a request takes: an API server whose etcd is busy."""
 
 
 def spec_of(n_trials: int, n_parallel: int) -> StudySpec:
@@ -109,7 +111,8 @@ def serve(pipe: Connection, n_parallel: int) -> None:
     """Be a cluster until told to end; tell its address and how large its objects are."""
     cluster = FakeCluster()
     nodes = Nodes(cluster, n_parallel)
-    with FakeClusterServer(cluster, watch_seconds=5.0) as server:
+    slowly = {"watch_seconds": 5.0, "answer_seconds": ANSWER_SECONDS}
+    with FakeClusterServer(cluster, **slowly) as server:
         config = Path(tempfile.mkdtemp()) / "config"
         server.write_kubeconfig(config)
         pipe.send(str(config))

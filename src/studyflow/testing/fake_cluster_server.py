@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -52,14 +53,18 @@ class FakeClusterServer:
     Args:
         cluster: The cluster.
         watch_seconds: How long a watch without news stays open, in real seconds.
+        answer_seconds: How long every other request takes, in real seconds.
 
     Attributes:
         change_watch: Is given the events of a watch and returns those that are sent: repeated,
             reordered, left out, or without an end.
     """
 
-    def __init__(self, cluster: FakeCluster, *, watch_seconds: float = 0.0) -> None:
+    def __init__(
+        self, cluster: FakeCluster, *, watch_seconds: float = 0.0, answer_seconds: float = 0.0
+    ) -> None:
         self.cluster = cluster
+        self.answer_seconds = answer_seconds
         self.api = FakeClusterApi(cluster, watch_seconds=watch_seconds)
         """What the requests are answered by; `list_as_of` makes lists stale."""
         self.change_watch: Callable[[Iterator[Event]], Iterator[Event]] = iter
@@ -165,6 +170,8 @@ def _handler_of(fake: FakeClusterServer) -> type[BaseHTTPRequestHandler]:
                 if is_watch:
                     self.watch(request, found["kind"], query)
                     return
+                if fake.answer_seconds:
+                    time.sleep(fake.answer_seconds)
                 document = _do(fake.api, request, found, query, json.loads(body or b"null"))
             except AlreadyExists as error:
                 self.refuse(409, error.message, "AlreadyExists")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.study.studies import make_spec
 from tests.unit.tuner.rig import (
+    Diary,
     Refusing,
     Rig,
     ids,
@@ -18,9 +19,10 @@ from tests.unit.tuner.rig import (
 from studyflow.errors import ExecutorError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.reasons import Code, Reason
+from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor, Params
 from studyflow.trial import Cause, TrackingRef, Trial
-from studyflow.trial.record import TrialState
+from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner import Tuner, TunerResult
 
 
@@ -327,6 +329,37 @@ def test_many_free_slots_are_filled_in_slices_with_a_look_between() -> None:
 
     assert n_running == [4, 8, 10, 10]
     assert slow.n_polls == 4
+
+
+class SlowDiary(Diary):
+    """Takes its time over each trial that was recorded."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seconds = seconds
+
+    def recorded(self, record: TrialRecord) -> None:
+        self._clock.advance(self._seconds)
+        super().recorded(record)
+
+
+def test_many_ends_are_recorded_in_slices_before_anything_starts() -> None:
+    rig = Rig(parallel(10, n_trials=30), objective=None)
+    rig.diary = slow = SlowDiary(rig.clock, seconds=0.3)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    for attempt in rig.machine.running():
+        rig.executor.finish(attempt, 0.5)
+
+    n_recorded, n_running = [], []
+    for _ in range(4):
+        assert tuner.turn() is None
+        n_recorded.append(len(slow.told))
+        n_running.append(len(rig.machine.running()))
+
+    assert n_recorded == [4, 8, 10, 10]
+    assert n_running == [0, 0, 10, 10], "what has ended is known before another trial is asked for"
 
 
 def test_a_slice_follows_at_once_and_a_full_machine_waits() -> None:
