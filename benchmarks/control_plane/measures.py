@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,25 @@ class Row:
             return f"{shown} | |"
         ratio = f"{self.value / self.peer:.2f} ×" if self.peer else ""
         return f"{shown} {self.peer_name}: {number(self.peer)} {self.unit} | {ratio} |"
+
+
+class Statements:
+    """Counts what is sent to a database."""
+
+    def __init__(self, storage: optuna.storages.RDBStorage) -> None:
+        import sqlalchemy
+
+        self.n = 0
+        sqlalchemy.event.listen(storage.engine, "before_cursor_execute", self.count)
+
+    def count(self, *_: object) -> None:
+        self.n += 1
+
+    def during(self, act: Callable[[], object]) -> int:
+        """Return how many statements are sent meanwhile."""
+        before = self.n
+        act()
+        return self.n - before
 
 
 def number(value: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
@@ -15,28 +15,10 @@ from unittest import mock
 import optuna
 import pytest
 from benchmarks.control_plane.loop import SPACE, Loop
-from benchmarks.control_plane.measures import Row
+from benchmarks.control_plane.measures import Row, Statements
 from tests.postgres import create_database, running_postgres
 
 from studyflow.storage import open_storage
-
-
-class Statements:
-    """Counts what is sent to a database."""
-
-    def __init__(self, storage: optuna.storages.RDBStorage) -> None:
-        import sqlalchemy
-
-        self.n = 0
-        sqlalchemy.event.listen(storage.engine, "before_cursor_execute", self.count)
-
-    def count(self, *_: object) -> None:
-        self.n += 1
-
-    def during(self, act: Callable[[], object]) -> int:
-        before = self.n
-        act()
-        return self.n - before
 
 
 def statements(url: str, n_running: int, n_trials: int) -> Iterator[Row]:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.control_plane import cluster_scale, commands, kubernetes, loop, storages, trials
+from benchmarks.control_plane import (
+    cluster_scale,
+    commands,
+    kubernetes,
+    loop,
+    resume,
+    storages,
+    trials,
+)
 from benchmarks.control_plane.measures import Row, number
 
 
-@pytest.mark.parametrize("part", [loop, kubernetes, storages])
+@pytest.mark.parametrize("part", [loop, kubernetes, storages, resume])
 def test_a_part_gives_rows_with_numbers(part: object) -> None:
     rows = list(part.rows(is_quick=True))  # type: ignore[attr-defined]
     assert len(rows) >= 3
