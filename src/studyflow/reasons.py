@@ -64,6 +64,8 @@ class Cause(enum.StrEnum):
     USER_ERROR = "user-error"
     BAD_METRIC = "bad-metric"
 
+    BUDGET = "budget"
+    """A limit of the study's budget was reached (`budget.at_limit: stop`), or nothing more fits."""
     UNSCHEDULABLE = "unschedulable"
     """No node takes the pod."""
     CANCELLED = "cancelled"
@@ -98,6 +100,7 @@ _CONSEQUENCES: Final[Mapping[Cause, Consequence]] = {
     Cause.BAD_METRIC: Consequence.FAIL,
     Cause.UNSCHEDULABLE: Consequence.WAIT,
     Cause.CANCELLED: Consequence.END,
+    Cause.BUDGET: Consequence.END,
 }
 
 
@@ -163,6 +166,14 @@ class Code(enum.StrEnum):
 
     BUDGET_SPENT = "budget-spent"
     TIME_SPENT = "time-spent"
+    GPU_HOURS_SPENT = "gpu-hours-spent"
+    """No further trial fits into `budget.gpu_hours`."""
+    COST_SPENT = "cost-spent"
+    """No further trial fits into `budget.cost`."""
+    FINISH_TIME_REACHED = "finish-time-reached"
+    """No further trial ends before `budget.finish_by`."""
+    PRICE_MISSING = "price-missing"
+    """`budget.cost` needs a price that nobody has set."""
     TARGET_REACHED = "target-reached"
     NO_IMPROVEMENT = "no-improvement"
     FAILED_ALIKE = "failed-alike"

@@ -16,6 +16,7 @@ from typing import Final, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from studyflow.errors import StudyflowError
+from studyflow.ledger import NO_PRICES, PRICES_VARIABLE, Prices
 from studyflow.storage import DEFAULT_FOLDER, default_storage_url
 from studyflow.trial.run_token import MIN_KEY_CHARS
 
@@ -61,6 +62,9 @@ class Settings:
     platform: Path | None = None
     """File that says what studies may ask of the cluster; `None` for the defaults. Mounted by
     whoever runs the cluster (`PLATFORM_MOUNT`, before any variable), and no flag of a command."""
+    prices: Prices = NO_PRICES
+    """Price of an hour of a GPU by resource or node label, in the currency of `budget.cost`; shown
+    with what a study has spent."""
     storage_patience_seconds: float = STORAGE_PATIENCE_SECONDS
     """How long a runner waits for a storage that does not answer before it ends. Its trials keep
     running either way."""
@@ -81,6 +85,7 @@ class Settings:
         The environment's names are `STUDYFLOW_HOME`, `STUDYFLOW_STORAGE`, `STUDYFLOW_EXECUTOR`,
         `STUDYFLOW_NAMESPACE`, `STUDYFLOW_TRIAL_TRACKING_URI`, `STUDYFLOW_TRIAL_SERVICE_ACCOUNT`,
         `STUDYFLOW_MLFLOW_PUBLIC_URL`, `STUDYFLOW_MLFLOW_TOKEN_KEY`, `STUDYFLOW_PLATFORM`,
+        `STUDYFLOW_PRICES`,
         `STUDYFLOW_STORAGE_PATIENCE_SECONDS` and MLflow's own `MLFLOW_TRACKING_URI`.
 
         Raises:
@@ -109,6 +114,7 @@ class Settings:
             mlflow_public_url=_address("STUDYFLOW_MLFLOW_PUBLIC_URL", env),
             mlflow_token_key=_key(TOKEN_KEY_VARIABLE, env),
             platform=platform_path(env),
+            prices=Prices.parse(env.get(PRICES_VARIABLE) or ""),
             storage_patience_seconds=_seconds(
                 "STUDYFLOW_STORAGE_PATIENCE_SECONDS", env, STORAGE_PATIENCE_SECONDS
             ),

@@ -501,6 +501,17 @@ FAULTS = (
         "the clocks of runner, node and second runner are hours apart",
         "no duration is the difference of two clocks: what an attempt cost stays exact",
     ),
+    Fault(
+        "F92",
+        "two runners with one budget in GPU-hours lose attempts, are killed and stand still",
+        "no attempt begins once the budget is reached; what is spent beyond it was in flight then",
+    ),
+    Fault(
+        "F93",
+        "the budget is reached while a retry waits",
+        "it waits for what runs, and starts if that cost less than was committed to it; else its "
+        "trial ends as `budget` and counts for nothing",
+    ),
 )
 
 CONTRACT = {

@@ -13,6 +13,8 @@ from typing import Final
 
 from studyflow.errors import ExecutorError, TrackingError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
+from studyflow.ledger import all_rows
+from studyflow.ledger.limits import Recorded, limits_of
 from studyflow.reasons import Code, Finding, Level
 from studyflow.redaction import Redactor
 from studyflow.spec import StudySpec
@@ -244,11 +246,41 @@ def _leaked(evidence: Evidence) -> Iterator[str]:
             yield f"Trial {record.number} holds a password or token."
 
 
+def _overspent(evidence: Evidence) -> Iterator[str]:
+    limits = limits_of(evidence.spec)
+    rows = all_rows(evidence.records, evidence.spec.trial.resources.gpu)
+    for record in evidence.records if limits else ():
+        begin = record.begin
+        if begin is None or record.is_taken_over:
+            continue
+        # By the clock of the site that began it alone; of others' it had what it read.
+        before = [
+            row
+            for row in rows
+            if None not in (row.recorded_at, begin.at)
+            and row.holder == record.holder
+            and (row.recorded_at or 0.0) < (begin.at or 0.0)
+        ]
+        for kind, limit in limits.items():
+            spent = Recorded().add(before).amount(kind, None)
+            if begin.left.get(kind.value, limit) <= 0 or spent >= limit * (1 + 1e-9):
+                yield (
+                    f"Attempt {record.number}-{begin.attempt} began when budget.{kind} was spent "
+                    f"({limit:g}; or was it larger in an earlier run?)."
+                )
+
+
 def _uncounted(evidence: Evidence) -> Iterator[str]:
     for record in evidence.records:
         times = [lost.trained_seconds for lost in record.lost_attempts]
         if any((seconds or 0.0) < 0 for seconds in (record.trained_seconds, *times)):
             yield f"Trial {record.number} has an attempt that ran for less than no time."
+        for row in record.costs:
+            if not 0.0 <= row.lost_seconds <= row.seconds:
+                yield (
+                    f"Attempt {record.number}-{row.attempt} ran for {row.seconds:g} s, of which "
+                    f"{row.lost_seconds:g} s are lost."
+                )
 
 
 def _mixed(evidence: Evidence) -> Iterator[str]:
@@ -293,6 +325,7 @@ _INVARIANTS: Final[tuple[tuple[str, str, str, Callable[[Evidence], Iterator[str]
     ("I8", "No password is kept with the study.", "", _leaked),
     ("I10", "Time spent on lost attempts is recorded.", "", _uncounted),
     ("I11", "Every record was made by one attempt.", "", _mixed),
+    ("I12", "Only what was in flight exceeds the budget.", "", _overspent),
 )
 """Number, promise, the evidence that is needed, and what breaks it. I9 (exit codes, and no stack
 trace as the only message) leaves no trace in a study; the tests check it."""

@@ -88,6 +88,8 @@ class AttemptStatus:
     when a Secret that the study names does not exist. The outcome's message says why."""
     allocation: Allocation | None = None
     """What it holds, or held; `None` while that is not known."""
+    running_seconds: float | None = None
+    """For how long it had run when this was found out, by one clock; `None` while not known."""
 
     def __post_init__(self) -> None:
         """Make a reason of a text: that is what it was before, and for one version it may be."""

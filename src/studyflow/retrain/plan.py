@@ -235,7 +235,7 @@ def retrain_spec(
     wanted = {_key(spec.space.on_grid(point)) for point in points}
     searched = {*spec.search_space, seed_parameter}
     n_others = sum(
-        record.cause is not Cause.CANCELLED
+        record.cause not in (Cause.CANCELLED, Cause.BUDGET)
         and _key(spec.space.on_grid({n: v for n, v in record.params.items() if n in searched}))
         not in wanted
         for record in known

@@ -118,7 +118,7 @@ def rank_repeats(plan: RetrainPlan, records: Sequence[TrialRecord]) -> tuple[Rep
             record
             for record in records
             if record.state.is_finished
-            and record.cause is not Cause.CANCELLED
+            and record.cause not in (Cause.CANCELLED, Cause.BUDGET)
             and configuration.holds(
                 {n: v for n, v in record.params.items() if n in searched}, plan.seed_parameter
             )

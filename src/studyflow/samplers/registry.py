@@ -164,7 +164,7 @@ class KnownSpaceQMCSampler(optuna.samplers.QMCSampler):
 
 
 def _was_cancelled(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("cause") == Cause.CANCELLED
+    return trial.user_attrs.get("cause") in (Cause.CANCELLED, Cause.BUDGET)
 
 
 def _botorch(

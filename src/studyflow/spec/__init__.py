@@ -1,8 +1,8 @@
 """What a study is: `StudySpec` and its parts, read from one YAML file and checked once."""
 
+from studyflow.spec.budget import BudgetSpec, moment_of
 from studyflow.spec.differences import describe_differences
 from studyflow.spec.models import (
-    BudgetSpec,
     ConstraintSpec,
     NotifyEvent,
     NotifySpec,
@@ -44,5 +44,6 @@ __all__ = [
     "json_schema",
     "largest_gpu_hours",
     "longest_seconds",
+    "moment_of",
     "read_study",
 ]

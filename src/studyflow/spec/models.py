@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from studyflow.spec.budget import BudgetSpec
 from studyflow.spec.kubernetes import KubernetesSpec
 from studyflow.spec.parameters import Parameter
 from studyflow.spec.parts import QUANTITY, Part, Seconds, Text
@@ -120,26 +121,6 @@ class PrunerSpec(Part):
     def arguments(self) -> dict[str, Any]:
         """The further fields, as given: defaults are not filled in."""
         return dict(self.model_extra or {})
-
-
-class BudgetSpec(Part):
-    """How much a study may spend."""
-
-    n_trials: Whole = Field(
-        ge=1,
-        le=1_000_000,
-        description="Trials to finish: those that returned a value, were pruned or failed by "
-        "their parameters or script. Attempts lost to the infrastructure are not counted.",
-        examples=[30],
-    )
-    max_parallel_trials: Whole = Field(
-        default=1, ge=1, le=10_000, description="Trials that run at once."
-    )
-    timeout_seconds: Seconds | None = Field(
-        default=None,
-        description="After this long a run of the study starts no further trial; running ones "
-        "finish. Every run counts anew.",
-    )
 
 
 class StopSpec(Part):

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from studyflow.spec import StudySpec, find_problems
+from studyflow.spec import StudySpec, find_problems, moment_of
 from studyflow.study import storage_form as form
 
 
@@ -79,6 +79,17 @@ class StudyAttributes:
             return None
         self._study.set_user_attr(form.SPEC, text)
         return wanted
+
+    def finish_at(self, now: float) -> float | None:
+        """Return when the study is to be finished; see `Study.finish_at`."""
+        text = self._spec.budget.finish_by
+        if text is None:
+            return None
+        known, moment = self._study.user_attrs.get(form.FINISH_BY, (None, None))
+        if known != text:
+            moment = moment_of(text, now)
+            self._study.set_user_attr(form.FINISH_BY, [text, moment])
+        return float(moment)
 
     def pinned_image(self) -> str | None:
         """Return the study file's image by its digest; `None` while it is not known."""

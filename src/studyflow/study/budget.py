@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from studyflow.spec import StudySpec
-from studyflow.trial import Cause
+from studyflow.trial import Consequence
 from studyflow.trial.record import TrialRecord, TrialState
 
 
 def is_counted(record: TrialRecord) -> bool:
     """Return whether a trial is finished and uses up one of `budget.n_trials`.
 
-    Cancelled trials and those taken over from another study do not.
+    Trials that were cancelled or that a limit ended do not, nor do those taken over from another
+    study.
     """
     return (
         record.state.is_finished
-        and record.cause is not Cause.CANCELLED
+        and (record.cause is None or record.cause.consequence is not Consequence.END)
         and not record.is_taken_over
     )
 

@@ -13,6 +13,9 @@ from itertools import compress, count
 
 from optuna.trial import FrozenTrial
 
+from studyflow.ledger.durations import Sample, sample_of
+from studyflow.ledger.limits import Recorded
+from studyflow.ledger.rows import rows_of
 from studyflow.spec import StudySpec
 from studyflow.study import storage_form as form
 from studyflow.study.budget import by_end, is_counted, n_trials_to_finish, uses_budget
@@ -61,6 +64,8 @@ class TrialIndex:
         self._best = Front(spec.directions)
         self._rules = StopRules(spec)
         self._nodes = NodeFailures(spec)
+        self._recorded = Recorded()
+        self._samples: list[Sample] = []
 
     # ---- reading ----------------------------------------------------------------------------
 
@@ -133,6 +138,9 @@ class TrialIndex:
         """Take in that a trial has come to its end."""
         self._best.add(record)
         self._n_taken_over += record.is_taken_over
+        self._recorded.add(rows_of(record, self._spec.trial.resources.gpu))
+        if (sample := sample_of(record)) is not None:
+            self._samples.append(sample)
         steps = (self._last_step, last_step_reported([record]))
         self._last_step = max((step for step in steps if step is not None), default=None)
         if is_counted(record):
@@ -224,6 +232,21 @@ class TrialIndex:
     def proven_seconds(self) -> float:
         """For how long a trial has shown that the study's script runs; see `Canary`."""
         return self._proven_seconds
+
+    @property
+    def recorded(self) -> Recorded:
+        """What the ended attempts of all trials cost."""
+        gpus = self._spec.trial.resources.gpu
+        total = self._recorded.copy()
+        for record in self._running.values():
+            if record.attempt > 1 or record.costs:
+                total.add(rows_of(record, gpus))
+        return total
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """What finished trials say of how long one takes, in the order in which they were seen."""
+        return self._samples
 
     @property
     def surplus(self) -> frozenset[int]:

@@ -84,6 +84,9 @@ BEAT: Final = "studyflow:beat:"
 """Study attribute, followed by a site: changes again and again while a runner works there."""
 RESETS: Final = "studyflow:pardoned-nodes"
 """Study attribute: by node, how many of its failures no longer count; see `study.nodes`."""
+FINISH_BY: Final = "studyflow:finish-by"
+"""Study attribute: [`budget.finish_by` as the study file has it, the moment that this is in seconds
+since the epoch]: a time of day is one day's, for all runs and runners."""
 FORKED_FROM: Final = "studyflow:forked-from"
 """Study attribute: name of the study whose trials were taken over."""
 
@@ -124,8 +127,9 @@ def has_gone_on(frozen: optuna.trial.FrozenTrial, seen: TrialRecord) -> bool:
 
 
 def is_cancelled(frozen: optuna.trial.FrozenTrial) -> bool:
-    """Return whether a trial was cancelled: its point was never evaluated."""
-    return frozen.state.is_finished() and frozen.user_attrs.get(CAUSE) == Cause.CANCELLED
+    """Return whether a trial was cancelled, or ended by a limit: its point was never evaluated."""
+    is_ended = frozen.user_attrs.get(CAUSE) in (Cause.CANCELLED, Cause.BUDGET)
+    return frozen.state.is_finished() and is_ended
 
 
 def end_of_attempt(

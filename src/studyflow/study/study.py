@@ -282,6 +282,17 @@ class Study:
         n_used = self.known_trials().n_used
         return self._attributes.keep_spec(n_used, is_shared=is_shared, is_new=is_new)
 
+    def finish_at(self, now: float) -> float | None:
+        """Return when the study is to be finished, in seconds since the epoch; `None` for never.
+
+        A time of day is the next one when it is first asked for; all runs keep to that one until
+        the study file has another text.
+
+        Args:
+            now: Seconds since the epoch.
+        """
+        return self._attributes.finish_at(now)
+
     def pinned_image(self) -> str | None:
         """Return the study file's image by its digest, once a trial has shown which it is.
 

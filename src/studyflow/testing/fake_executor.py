@@ -343,6 +343,7 @@ class FakeExecutor:
                 points=points,
                 started_at=running.started_at,
                 allocation=self._allocation,
+                running_seconds=now - running.started_at,
             )
         return AttemptStatus(
             AttemptState.ENDED,

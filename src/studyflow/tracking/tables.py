@@ -84,7 +84,7 @@ def run_status(state: TrialState, cause: Cause | None) -> str:
     if state in (TrialState.COMPLETE, TrialState.PRUNED):
         return "FINISHED"
     if state is TrialState.FAILED:
-        return "KILLED" if cause is Cause.CANCELLED else "FAILED"
+        return "KILLED" if cause in (Cause.CANCELLED, Cause.BUDGET) else "FAILED"
     return "RUNNING"
 
 

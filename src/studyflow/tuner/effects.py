@@ -33,6 +33,7 @@ from studyflow.tuner.recording import Recorder
 from studyflow.tuner.reports import Reports
 from studyflow.tuner.settings import TunerSettings
 from studyflow.tuner.snapshot import Snapshot
+from studyflow.tuner.spending import Spender
 
 TURN_SECONDS: Final = 1.0
 """How long one turn goes on. With a thousand ends to record, or a thousand free slots, pauses,
@@ -114,6 +115,7 @@ class Effects:
         self.nodes = Nodes(study, observer, notes)
         self.attempts = Attempts(executor, notes, clock)
         self.meter = Meter(study.spec, executor.site, settings.prices, clock, wall_clock)
+        self.spender = Spender(study, self.meter, settings.prices, notes, clock, wall_clock)
         self._reports = Reports(
             study,
             mirror,
@@ -139,12 +141,12 @@ class Effects:
             mirror,
             observer,
             attempts=self.attempts,
+            spender=self.spender,
             recorder=self.recorder,
             nodes=self.nodes,
             others=others,
             notes=notes,
             clock=clock,
-            wall_clock=wall_clock,
             on_spec=on_spec,
         )
 
@@ -225,11 +227,17 @@ class Effects:
     def _watch(self, action: Watch, record: TrialRecord, status: AttemptStatus) -> None:
         self._adopt(record, status)
         if action.may_stop:
-            stop = self._reports.reason_to_stop(record, status)
+            stop = self._reports.reason_to_stop(record, status) or self._reason_to_end(record)
             if stop is not None:
                 self.attempts.stop(stop)
         if status.state is AttemptState.PENDING and status.reason:
             self._notes.add(f"Trial {record.number} waits: {status.reason}")
+
+    def _reason_to_end(self, record: TrialRecord) -> Stop | None:
+        """Return the stop of an attempt that the budget ends."""
+        if not self.spender.ends_trials:
+            return None
+        return self.spender.stop(record, self._reports.n_checkpoints(record))
 
     def _withdraw(self, record: TrialRecord, *, is_cancelling: bool) -> None:
         if is_cancelling:

@@ -13,7 +13,6 @@ from studyflow.observers.observer import Observer
 from studyflow.spec import StudySpec
 from studyflow.study import Canary, Study, TrialIndex, Verdict
 from studyflow.trial import Cause, Trial
-from studyflow.trial.cost import Begin
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner.attempts import Attempts
 from studyflow.tuner.mirror import TrialMirror
@@ -22,6 +21,7 @@ from studyflow.tuner.other_runners import OtherRunners
 from studyflow.tuner.progress import Notes
 from studyflow.tuner.recording import Recorder
 from studyflow.tuner.snapshot import Limits
+from studyflow.tuner.spending import Spender
 
 _log = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ class Launcher:
         mirror: The study's mirror in MLflow.
         observer: Told of each attempt that was started.
         attempts: The executor's attempts, as this runner uses them.
+        spender: Knows what fits into the budget.
         recorder: Records trials that cannot start.
         nodes: The nodes that an attempt avoids.
         others: The other runners at work.
         notes: Told why a launch was refused.
         clock: Seconds, monotonic.
-        wall_clock: Seconds since the epoch.
         on_spec: Told when the study file that the study keeps has changed.
     """
 
@@ -52,12 +52,12 @@ class Launcher:
         observer: Observer,
         *,
         attempts: Attempts,
+        spender: Spender,
         recorder: Recorder,
         nodes: Nodes,
         others: OtherRunners,
         notes: Notes,
         clock: Callable[[], float],
-        wall_clock: Callable[[], float],
         on_spec: Callable[[StudySpec], None],
     ) -> None:
         self._study = study
@@ -66,12 +66,12 @@ class Launcher:
         self._mirror = mirror
         self._observer = observer
         self._attempts = attempts
+        self._spender = spender
         self._recorder = recorder
         self._nodes = nodes
         self._others = others
         self._notes = notes
         self._clock = clock
-        self._wall_clock = wall_clock
         self._on_spec = on_spec
         self._canary = Canary(executor.traits.canary_seconds)
         self._has_kept_spec = False
@@ -118,8 +118,13 @@ class Launcher:
 
     def ask(self) -> int | None:
         """Ask for a new trial and launch it; return its number, or `None` if there was none."""
-        record = self._study.ask(self._executor.site, Begin(1, self._wall_clock()))
+        # What has a limit of its own is weighed before it begins; else the trial begins as it is made.
+        first = None if self._spender.is_metered else self._spender.begin(attempt=1)
+        record = self._study.ask(self._executor.site, first)
         if record is None:
+            return None
+        if (refusal := self._spender.refusal(record)) is not None:
+            self._study.tell(record.number, refusal, seen=record)
             return None
         begun = record if record.has_attempt else self._begin(record, attempt=1)
         if begun is not None:
@@ -135,8 +140,22 @@ class Launcher:
         except TrialTaken as error:
             _log.info("%s", error)
             return False
+        is_new = attempt > record.attempt
+        if is_new and (refusal := self._spender.refusal(whole)) is not None:
+            return self._refuse(whole, refusal)
         begun = self._begin(whole, attempt)
         return begun is not None and self._launch(begun)
+
+    def _refuse(self, record: TrialRecord, refusal: Verdict) -> bool:
+        """End a trial whose next attempt does not fit into the budget; return whether that is so.
+
+        While something else runs, it waits: that may cost less than it is expected to.
+        """
+        if self._spender.may_fit_later(record):
+            self._notes.add(f"Trial {record.number} waits: {refusal.message}")
+            return False
+        self._recorder.record(record, refusal)
+        return True
 
     def keep_spec(self, *, is_new: bool) -> None:
         """Keep this run's study file with the study, now that the run has done something."""
@@ -173,7 +192,7 @@ class Launcher:
             The trial; `None` when the attempt may not be launched now.
         """
         site = self._executor.site
-        known = Begin(attempt, self._wall_clock())
+        known = self._spender.begin(attempt)
         begun = self._study.begin_attempt(record.number, attempt, site, record, known)
         if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, site):
             return None  # another runner was first

@@ -179,6 +179,7 @@ class Tuner:
             )
         self._others.observe(notices.beats, self._study.running())
         self._effects.meter.take_beats(notices.beats)
+        self._effects.spender.begin_turn()
         self._effects.nodes.take_resets(notices.resets)
         turn.is_leaving = self._leaves()
         if turn.is_leaving:
@@ -208,7 +209,7 @@ class Tuner:
         if turn.is_settled and turn.settled_at is None:
             turn.settled_at = now
         running, surplus = trials.running, trials.surplus
-        room = 0 if turn.has_asked_in_vain else trials.room
+        room = 0 if turn.has_asked_in_vain else self._effects.spender.room(trials, trials.room)
         return Snapshot(
             site=self._executor.site,
             running=running,
@@ -236,7 +237,8 @@ class Tuner:
 
     def _ending(self, trials: TrialIndex, turn: Turn) -> TunerResult | None:
         """Return why no further trial is asked for; `None` to go on."""
-        ending = self._progress.ending(trials, self._effects.nodes.barred)
+        spent = self._effects.spender.obstacle(trials)
+        ending = self._progress.ending(trials, self._effects.nodes.barred, spent)
         if ending is None and turn.is_leaving:
             paused = Reason(Code.PAUSED, "The runner was paused.")
             return TunerResult(paused, is_finished=False, has_left=True)

@@ -23,8 +23,9 @@ class _Seen:
     started_at: float | None = None
     allocation: Allocation | None = None
     node: str | None = None
-    first_look: float | None = None
-    """First look that found it running, by this runner's clock."""
+    running_since: float | None = None
+    """When it began to run, as far as the first look that found it running told, by this runner's
+    clock."""
     last_look: float | None = None
 
 
@@ -67,8 +68,8 @@ class Meter:
         seen.node = status.node or seen.node
         if status.state is AttemptState.RUNNING:
             seen.last_look = self._clock()
-            if seen.first_look is None:
-                seen.first_look = seen.last_look
+            if seen.running_since is None:
+                seen.running_since = seen.last_look - (status.running_seconds or 0.0)
 
     def running_seconds(self, record: TrialRecord) -> float:
         """Return for how long a running attempt has held what it holds, as far as that is known.
@@ -78,7 +79,7 @@ class Meter:
         """
         seen = self._seen.get(newest_attempt(record))
         if seen is not None:
-            return 0.0 if seen.first_look is None else self._clock() - seen.first_look
+            return 0.0 if seen.running_since is None else self._clock() - seen.running_since
         begin = record.begin
         if not record.has_attempt or begin is None or begin.at is None:
             return 0.0
@@ -116,7 +117,7 @@ class Meter:
             cause,
             self.allocation(record),
             replace(times, started_at=times.started_at or seen.started_at),
-            Sighting(_between(seen.first_look, seen.last_look), self._held_seconds(record)),
+            Sighting(_between(seen.running_since, seen.last_look), self._held_seconds(record)),
             None if limit is None else limit + self._spec.trial.kubernetes.stop_grace_seconds,
         )
         return replace(

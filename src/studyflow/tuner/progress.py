@@ -152,12 +152,15 @@ class ProgressView:
             )
         )
 
-    def ending(self, trials: TrialIndex, barred_nodes: Collection[str]) -> TunerResult | None:
+    def ending(
+        self, trials: TrialIndex, barred_nodes: Collection[str], spent: Reason | None = None
+    ) -> TunerResult | None:
         """Return why no further trial is to be asked for; `None` to go on.
 
         Args:
             trials: The study's trials.
             barred_nodes: Nodes where no further trial goes.
+            spent: Why the budget has no room for another trial now.
         """
         if self._notes.blocked is not None:
             return TunerResult(self._notes.blocked, is_finished=False, is_failure=True)
@@ -167,14 +170,16 @@ class ProgressView:
         spec, limit = self._study.spec, self._study.spec.budget.timeout_seconds
         is_spent = trials.n_counted >= trials.n_trials
         is_late = limit is not None and self.stopwatch.worked_seconds >= limit
+        if not is_spent and spent is not None:
+            return TunerResult(spent, is_finished=True, is_failure=not trials.best)
         if not is_spent and not is_late:
             return None
         if not trials.best:
             fruitless = why_fruitless(spec, trials.records, time_is_up=not is_spent)
             return TunerResult(fruitless, is_finished=is_spent, is_failure=True)
         if not is_spent:
-            spent = Reason(Code.TIME_SPENT, f"{describe_time_limit(spec)}.")
-            return TunerResult(spent, is_finished=False)
+            time_is_up = Reason(Code.TIME_SPENT, f"{describe_time_limit(spec)}.")
+            return TunerResult(time_is_up, is_finished=False)
         n_taken = trials.n_taken_over
         new, taken = (" new", f" ({n_taken} were taken over)") if n_taken else ("", "")
         message = f"All {trials.n_counted}{new} trials are finished{taken}."

@@ -55,6 +55,8 @@ class Reports:
         self._published: dict[AttemptId, int] = {}
         """Highest step of the checkpoints that an attempt has published."""
         self._times: dict[AttemptId, Times] = {}
+        self._n_checkpoints: dict[AttemptId, int] = {}
+        self._checkpoints_read_at: dict[int, float] = {}
         self._read_at: dict[int, float] = {}
         """By trial, when MLflow is to be read next."""
 
@@ -113,6 +115,20 @@ class Reports:
         """Return when the newest attempt of a trial reported, by the clock of its machine."""
         return self._times.get(newest_attempt(record), Times())
 
+    def n_checkpoints(self, record: TrialRecord) -> int:
+        """Return how many checkpoints the newest attempt of a trial has published.
+
+        Of an executor that brings no points, MLflow is asked once in a while.
+        """
+        now = self._clock()
+        if not self._brings_points and now >= self._checkpoints_read_at.get(record.number, now):
+            self._checkpoints_read_at[record.number] = now + self._poll_seconds
+            self._note_checkpoints(record, self._mirror.read_points(record, CHECKPOINT_METRIC))
+        return self._known_checkpoints(record)
+
+    def _known_checkpoints(self, record: TrialRecord) -> int:
+        return self._n_checkpoints.get(newest_attempt(record), 0)
+
     def _note_reports(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         stamps = [point.timestamp_ms / 1000 for point in points]
         known = self.times(record)
@@ -126,6 +142,10 @@ class Reports:
         stamps = [point.timestamp_ms / 1000 for point in points if point.value == record.attempt]
         known = self.times(record)
         if stamps:
+            newer = [s for s in stamps if known.checkpoint_at is None or s > known.checkpoint_at]
+            self._n_checkpoints[newest_attempt(record)] = self._known_checkpoints(record) + len(
+                newer
+            )
             latest = max([*stamps, known.checkpoint_at or 0.0])
             self._times[newest_attempt(record)] = replace(known, checkpoint_at=latest)
 
@@ -133,6 +153,7 @@ class Reports:
         """Forget what the newest attempt of a trial has reported: it is recorded."""
         self._published.pop(newest_attempt(record), None)
         self._times.pop(newest_attempt(record), None)
+        self._n_checkpoints.pop(newest_attempt(record), None)
         self._latest.pop(newest_attempt(record), None)
         self._curves.pop(newest_attempt(record), None)
 

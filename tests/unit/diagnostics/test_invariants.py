@@ -21,6 +21,7 @@ from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.trial import Cause, Outcome
+from studyflow.trial.cost import AttemptCost, Begin
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
 SPEC = make_spec(budget={"n_trials": 2, "max_parallel_trials": 1})
@@ -241,13 +242,47 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_study(tmp_path)
 
 
+METERED = make_spec(budget={"n_trials": 2, "gpu_hours": 1.0})
+
+
+def metered(begun_at: float, left: float, recorded_at: float) -> tuple[TrialRecord, TrialRecord]:
+    """Return a trial that has spent a budget of an hour, and one that began at some time."""
+    row = AttemptCost(1, Cause.OK, 3600.0, holder="here", recorded_at=recorded_at)
+    first = replace(DONE, costs=(row,), holder="here")
+    begin = Begin(1, begun_at, {"gpu_hours": left})
+    return first, replace(record(1, 0.5), attempt=1, begin=begin, holder="here")
+
+
+@pytest.mark.parametrize(
+    ("begun_at", "left", "is_broken"),
+    [(50.0, 0.5, False), (150.0, 0.5, True), (50.0, 0.0, True), (50.0, -0.1, True)],
+)
+def test_nothing_begins_once_the_budget_is_spent(
+    begun_at: float, left: float, is_broken: bool
+) -> None:
+    records = metered(begun_at, left, recorded_at=100.0)
+    found = problems(*records, spec=METERED)
+    assert ("I12" in found) is is_broken
+    assert "I12" not in problems(*records), "no budget, nothing to exceed"
+
+
+def test_of_another_sites_clock_nothing_is_concluded() -> None:
+    first, second = metered(150.0, 0.5, recorded_at=100.0)
+    assert "I12" not in problems(first, replace(second, holder="there"), spec=METERED)
+
+
+def test_a_row_that_lost_more_than_it_took_is_no_account() -> None:
+    row = AttemptCost(1, Cause.EVICTED, 5.0, lost_seconds=6.0)
+    assert "I10" in problems(replace(DONE, costs=(row,)))
+
+
 @pytest.mark.slow
 def test_a_whole_study_is_verified_and_a_forged_one_is_not(study: Path) -> None:
     assert CliRunner().invoke(main, ["run", str(study)]).exit_code == 0
 
     done = CliRunner().invoke(main, ["verify", str(study)])
     assert done.exit_code == 0, done.output
-    assert [line.split()[1] for line in done.output.splitlines()] == ["holds"] * 10
+    assert [line.split()[1] for line in done.output.splitlines()] == ["holds"] * 11
 
     journal = Path(".studyflow/studies.journal")
     text = journal.read_text()

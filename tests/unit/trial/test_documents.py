@@ -53,6 +53,7 @@ def test_what_follows_from_every_cause() -> None:
         "bad-metric": Consequence.FAIL,
         "unschedulable": Consequence.WAIT,
         "cancelled": Consequence.END,
+        "budget": Consequence.END,
     }
 
 

@@ -143,6 +143,8 @@ class AttemptMonitor:
             attempt.look_at = -math.inf
         elif pod is not None and found.state is AttemptState.RUNNING and not is_leaving(pod):
             attempt.look_at = self._enforce_time_limit(attempt, job, pod)
+            seconds = self._clock() - (attempt.running_since or self._clock())
+            attempt.status = replace(attempt.status, running_seconds=seconds)
         else:
             attempt.look_at = self._next_look(attempt, now)
 

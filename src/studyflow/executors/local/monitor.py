@@ -103,9 +103,11 @@ class AttemptMonitor:
             pids = attempt.read_json(supervisor.PID)
             if pids is not None and pids.get("script"):
                 started_at = pids.get("started_at")
+                began = started_at if isinstance(started_at, float) else None
                 attempt.status = AttemptStatus(
                     AttemptState.RUNNING,
-                    started_at=started_at if isinstance(started_at, float) else None,
+                    started_at=began,
+                    running_seconds=None if began is None else max(time.time() - began, 0.0),
                 )
         if lock is LockState.HELD:
             self._check_supervisor(attempt)

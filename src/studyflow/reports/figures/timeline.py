@@ -146,7 +146,7 @@ def _ending(record: TrialRecord) -> _Ending:
         return _Ending("unknown", "failed")
     if failed_by_parameters(record):
         return _Ending("parameters", record.cause.value)
-    if record.cause.is_infrastructure or record.cause is Cause.CANCELLED:
+    if record.cause.is_infrastructure or record.cause in (Cause.CANCELLED, Cause.BUDGET):
         return _Ending("infrastructure", record.cause.value)
     return _Ending("script", record.cause.value)
 

@@ -62,8 +62,8 @@ def _misfit(spec: StudySpec, frozen: FrozenTrial) -> tuple[Reason, ...]:
     if not frozen.state.is_finished():
         return _because(Code.RESULT_UNFINISHED, f"it is {frozen.state.name.lower()}, not finished")
     cause = frozen.user_attrs.get(form.CAUSE)
-    if cause == Cause.CANCELLED:
-        return _because(Code.RESULT_UNFINISHED, "it was cancelled")
+    if cause in (Cause.CANCELLED, Cause.BUDGET):
+        return _because(Code.RESULT_UNFINISHED, "it was cancelled, or ended by its budget")
     if frozen.state is OptunaState.FAIL and cause is None:
         return _because(Code.RESULT_UNFINISHED, "it failed, and nothing says why")
     params = {n: v for n, v in frozen.params.items() if n in spec.search_space}

@@ -1,0 +1,224 @@
+"""Keeps a study within its budget of GPU-hours, money and time: what starts, and what is stopped.
+
+All of it is decided by what the storage holds, so runners agree as they do about `n_trials`: a new
+trial counts all that run with lower numbers, and so of two that are asked for at once the second
+finds what the first is expected to cost already committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from studyflow.ledger.durations import Durations
+from studyflow.ledger.limits import (
+    Account,
+    InFlight,
+    LimitKind,
+    account,
+    expectation,
+    limits_of,
+)
+from studyflow.ledger.prices import Prices
+from studyflow.reasons import Reason
+from studyflow.study import Study, TrialIndex, Verdict
+from studyflow.trial import Cause
+from studyflow.trial.cost import Begin
+from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.tuner.metering import Meter, requested
+from studyflow.tuner.progress import Notes
+from studyflow.tuner.reconcile import Stop
+from studyflow.tuner.snapshot import newest_attempt
+
+CHECKPOINT_PATIENCE: Final = 2.0
+"""How long a stop waits for the next checkpoint, in the longest time between two of the attempt."""
+
+
+class Spender:
+    """Decides what the budget allows.
+
+    Args:
+        study: The study.
+        meter: Knows what attempts hold and for how long.
+        prices: What an hour costs.
+        notes: Told what no longer fits.
+        clock: Seconds, monotonic.
+        wall_clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        meter: Meter,
+        prices: Prices,
+        notes: Notes,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._study = study
+        self._spec = study.spec
+        self._meter = meter
+        self._notes = notes
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._allocation = requested(study.spec)
+        self._price = prices.of(self._allocation)
+        self._learned: tuple[int, Durations] | None = None
+        self._misfit: tuple[object, Reason] | None = None
+        """What was spent when a suggested trial did not fit, and why."""
+        self._checkpoints: dict[object, tuple[int, float, float]] = {}
+        """By attempt that is to stop: checkpoints seen, when the last came, the longest pause."""
+        self._limit_since: float | None = None
+        self._finish_at: float | None = None
+
+    @property
+    def is_metered(self) -> bool:
+        """Whether the budget has limits beside trials and seconds of a run."""
+        return self._spec.budget.is_metered
+
+    def begin_turn(self) -> None:
+        """Find out when the study is to be finished, as all its runners have it."""
+        if self._spec.budget.finish_by is not None:
+            self._finish_at = self._study.finish_at(self._wall_clock())
+
+    @property
+    def ends_trials(self) -> bool:
+        """Whether running trials are stopped once a limit is reached."""
+        return self.is_metered and self._spec.budget.at_limit == "stop"
+
+    def account(self, trials: TrialIndex, besides: TrialRecord | None = None) -> Account:
+        """Return how the budget stands.
+
+        Args:
+            trials: The study's trials.
+            besides: A trial that is to start: it, and those asked for after it that have not begun,
+                are left out.
+        """
+        durations = self._durations(trials)
+        held = [self._in_flight(r, durations) for r in trials.running if _counts(r, besides)]
+        return account(
+            self._spec,
+            recorded=trials.recorded,
+            in_flight=held,
+            durations=durations,
+            allocation=self._allocation,
+            price=self._price,
+            n_left=trials.room,
+            now=self._wall_clock(),
+            finish_at=self._finish_at,
+        )
+
+    def obstacle(self, trials: TrialIndex) -> Reason | None:
+        """Return why no further trial is asked for now; `None` if the budget has room for one."""
+        if not self.is_metered:
+            return None
+        if self._misfit is not None and self._misfit[0] == self._state(trials):
+            return self._misfit[1]
+        self._misfit = None
+        found = self.account(trials)
+        return found.obstacle(self._allocation, self._price, found.durations.typical_seconds)
+
+    def room(self, trials: TrialIndex, room: int) -> int:
+        """Return how many trials may still be asked for: none if nothing more fits."""
+        if room > 0 and (why := self.obstacle(trials)) is not None:
+            self._notes.add(str(why) if trials.running else why.message)
+            return 0
+        return room
+
+    def refusal(self, record: TrialRecord) -> Verdict | None:
+        """Return how a trial ends that is to start and does not fit; `None` if it fits."""
+        if not self.is_metered:
+            return None
+        trials = self._study.known_trials()
+        found = self.account(trials, besides=record)
+        seconds = found.durations.expected_seconds(record.params)
+        why = found.obstacle(self._allocation, self._price, seconds, is_next=False)
+        if why is None:
+            return None
+        self._misfit = (self._state(trials), why)
+        return Verdict.because(Cause.BUDGET, TrialState.FAILED, why)
+
+    def may_fit_later(self, record: TrialRecord) -> bool:
+        """Return whether something else runs, which may cost less than it was expected to."""
+        return any(r.has_attempt and r.number != record.number for r in self._running())
+
+    def begin(self, attempt: int) -> Begin:
+        """Return what is known as an attempt begins, to be kept with it."""
+        now = self._wall_clock()
+        recorded = self._study.known_trials().recorded
+        left = {
+            kind.value: limit - recorded.amount(kind, self._price)
+            for kind, limit in limits_of(self._spec).items()
+        }
+        return Begin(attempt, now, left)
+
+    def stop(self, record: TrialRecord, n_checkpoints: int) -> Stop | None:
+        """Return the stop of a running attempt once a limit is reached that says so.
+
+        Attempts that have published checkpoints go on to their next one, but no longer than twice
+        the longest time between two of them; what has none to come ends at once.
+
+        Args:
+            record: The trial.
+            n_checkpoints: How many checkpoints the attempt has published so far.
+        """
+        attempt, now = newest_attempt(record), self._clock()
+        seen = self._checkpoints.get(attempt)
+        if seen is None or n_checkpoints > seen[0]:
+            pause = 0.0 if seen is None else max(seen[2], now - seen[1])
+            seen = self._checkpoints[attempt] = (n_checkpoints, now, pause)
+        why = self.account(self._study.known_trials()).reached
+        if why is None:
+            self._limit_since = None
+            return None
+        if self._limit_since is None:
+            self._limit_since = now
+        n, since, pause = seen
+        is_new = n > 0 and since > self._limit_since
+        is_awaited = n > 0 and now < self._limit_since + CHECKPOINT_PATIENCE * pause
+        if is_awaited and not is_new:
+            return None
+        return Stop(attempt, Cause.BUDGET, f"Stopped: {why.message}")
+
+    def forget(self, record: TrialRecord) -> None:
+        """Forget the newest attempt of a trial: it has ended."""
+        self._checkpoints.pop(newest_attempt(record), None)
+
+    @property
+    def limits(self) -> tuple[LimitKind, ...]:
+        """The limits of the budget."""
+        return tuple(limits_of(self._spec))
+
+    def _running(self) -> tuple[TrialRecord, ...]:
+        return self._study.known_trials().running
+
+    def _durations(self, trials: TrialIndex) -> Durations:
+        """Return what trials take, learned anew when another one has ended."""
+        n = len(trials.samples)
+        if self._learned is None or self._learned[0] != n:
+            found = expectation(self._spec, trials.samples, self._allocation, self._price)
+            self._learned = n, found
+        return self._learned[1]
+
+    def _in_flight(self, record: TrialRecord, durations: Durations) -> InFlight:
+        elapsed = self._meter.running_seconds(record)
+        return InFlight(
+            max(self._meter.allocation(record).gpus, 1),
+            self._meter.price(record),
+            elapsed,
+            durations.remaining_seconds(record.params, elapsed),
+        )
+
+    def _state(self, trials: TrialIndex) -> object:
+        """Return what changes when anything ends, so that a trial that did not fit might."""
+        return trials.recorded.unit_seconds, tuple(
+            r.number for r in trials.running if r.has_attempt
+        )
+
+
+def _counts(record: TrialRecord, besides: TrialRecord | None) -> bool:
+    if besides is None:
+        return True
+    if record.number == besides.number:
+        return False
+    return record.has_attempt or record.number < besides.number

@@ -1,0 +1,73 @@
+"""`budget` in study files, and when `finish_by` is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.unit.study.studies import make_spec
+
+from studyflow.errors import SpecError
+from studyflow.spec import StudySpec, moment_of
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "then"),
+    [
+        ("07:00", "2026-01-05T06:00+01:00", "2026-01-05T07:00+01:00"),
+        ("7:00", "2026-01-05T06:00+01:00", "2026-01-05T07:00+01:00"),
+        ("07:00", "2026-01-05T07:00+01:00", "2026-01-06T07:00+01:00"),
+        ("07:00", "2026-01-05T22:00+01:00", "2026-01-06T07:00+01:00"),
+        ("07:00", "2026-01-05T23:30+00:00", "2026-01-06T07:00+01:00"),  # past midnight in Berlin
+        # The clock is put forward at 02:00: seven o'clock is an hour nearer.
+        ("07:00", "2026-03-28T22:00+01:00", "2026-03-29T07:00+02:00"),
+        # It skips 02:30; two and a half hours after midnight it shows 03:30.
+        ("02:30", "2026-03-28T22:00+01:00", "2026-03-29T03:30+02:00"),
+        # It is put back at 03:00, and shows 02:30 twice: the first counts.
+        ("02:30", "2026-10-24T22:00+02:00", "2026-10-25T02:30+02:00"),
+        ("07:00", "2026-10-24T22:00+02:00", "2026-10-25T07:00+01:00"),
+        ("2026-03-01T07:00+05:30", "2026-01-05T06:00+01:00", "2026-03-01T01:30+00:00"),
+        ("2020-03-01T07:00Z", "2026-01-05T06:00+01:00", "2020-03-01T07:00+00:00"),
+    ],
+)
+def test_finish_by_is_the_next_such_time_of_the_clock_on_the_wall(
+    text: str, now: str, then: str
+) -> None:
+    assert moment_of(text, at(now), BERLIN) == at(then)
+
+
+@pytest.mark.parametrize("text", ["soon", "25:00", "07:60", "2026-03-01", "2026-03-01T07:00", "7"])
+def test_a_time_that_could_mean_several_is_refused_with_the_fix(text: str) -> None:
+    with pytest.raises(SpecError, match="finish_by") as caught:
+        make_spec(budget={"n_trials": 3, "finish_by": text})
+    assert "2026-03-01T07:00+01:00" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"gpu_hours": 0}, {"gpu_hours": -1}, {"cost": 0}, {"at_limit": "kill"}]
+)
+def test_wrong_limits_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(SpecError):
+        make_spec(budget={"n_trials": 3, **wrong})
+
+
+def test_a_budget_of_three_lines_is_read_and_written() -> None:
+    text = (
+        make_spec()
+        .to_yaml()
+        .replace(
+            "budget: {n_trials: 5}",
+            "budget:\n  n_trials: 500\n  gpu_hours: 40\n  finish_by: 07:00",
+        )
+    )
+    spec = StudySpec.from_text(text)
+    assert (spec.budget.gpu_hours, spec.budget.finish_by) == (40.0, "07:00")
+    assert spec.budget.is_metered
+    assert StudySpec.from_text(spec.to_yaml()) == spec
