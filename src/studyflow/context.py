@@ -18,12 +18,13 @@ from studyflow.executors import AttemptId, ExecutorWithLogs
 from studyflow.executors.earlier import of_present_protocol
 from studyflow.executors.kind import ExecutorKind, ExecutorSetup
 from studyflow.executors.registry import executor_kind
+from studyflow.ledger.limits import missing_price
 from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report
 from studyflow.reports.subprocess_report import build_report_in_subprocess, needs_subprocess
 from studyflow.servers.announced import running_mlflow_pages
 from studyflow.settings import TOKEN_KEY_VARIABLE, Settings
-from studyflow.spec import StudySpec
+from studyflow.spec import Problem, StudySpec
 from studyflow.spec.reader import spec_error
 from studyflow.storage import PatientStorage, open_storage, quiet_optuna, storage_errors
 from studyflow.study import Study, find_study, load_records
@@ -197,6 +198,9 @@ class StudyContext:
             PlatformError: What it may ask for cannot be read.
         """
         problems = self._kind.judge(self.spec, self.settings)
+        unpriced = missing_price(self.spec, self.settings.prices)
+        if unpriced is not None:
+            problems = (*problems, Problem.at(unpriced))
         if problems:
             raise spec_error(problems, f"the study {self.spec.name!r}")
 

@@ -263,7 +263,7 @@ def _overspent(evidence: Evidence) -> Iterator[str]:
         ]
         for kind, limit in limits.items():
             spent = Recorded().add(before).amount(kind, None)
-            if begin.left.get(kind.value, limit) <= 0 or spent >= limit * (1 + 1e-9):
+            if begin.left.get(kind.value, limit) <= 0 or spent >= limit * (1 - 1e-9):
                 yield (
                     f"Attempt {record.number}-{begin.attempt} began when budget.{kind} was spent "
                     f"({limit:g}; or was it larger in an earlier run?)."

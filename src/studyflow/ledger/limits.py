@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from studyflow.ledger.durations import Durations, Sample, assumed, learn
+from studyflow.ledger.prices import PLACE, PRICES_VARIABLE, Prices
 from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
+from studyflow.spec.problems import BrokenRule
 from studyflow.trial.cost import Allocation, AttemptCost
 
 _ROUNDING: Final = 1e-9
@@ -178,6 +180,26 @@ class Account:
 
 
 _CODES: Final = {LimitKind.GPU_HOURS: Code.GPU_HOURS_SPENT, LimitKind.COST: Code.COST_SPENT}
+
+
+def requested(spec: StudySpec) -> Allocation:
+    """Return what an attempt asks for, by the study file."""
+    gpus, kubernetes = spec.trial.resources.gpu, spec.trial.kubernetes
+    return Allocation(gpus, kubernetes.gpu_resource if gpus else None, kubernetes.node_selector)
+
+
+def missing_price(spec: StudySpec, prices: Prices) -> BrokenRule | None:
+    """Return that a study is limited by money and nobody has set a price; `None` if all is well."""
+    allocation = requested(spec)
+    if spec.budget.cost is None or prices.of(allocation) is not None:
+        return None
+    name = allocation.resource or PLACE
+    return BrokenRule(
+        ("budget", "cost"),
+        f"cost is {spec.budget.cost:g}, but {name} has no price",
+        f"set {PRICES_VARIABLE}={name}=PRICE, the price of an hour of one",
+        code=Code.PRICE_MISSING,
+    )
 
 
 def limits_of(spec: StudySpec) -> dict[LimitKind, float]:

@@ -14,6 +14,9 @@ from studyflow.trial.cost import Allocation
 PLACE: Final = "slot"
 """Name of what an attempt has that holds no GPU."""
 
+ANY: Final = "gpu"
+"""Name of every GPU that has no price of its own, and of those of a machine without a cluster."""
+
 PRICES_VARIABLE: Final = "STUDYFLOW_PRICES"
 
 _SEPARATORS: Final = re.compile(r"[,\s]+")
@@ -64,7 +67,9 @@ class Prices:
         prices = [price for price in found if price is not None]
         if prices:
             return max(prices)
-        return self.by_resource.get(allocation.resource or PLACE if allocation.gpus else PLACE)
+        if not allocation.gpus:
+            return self.by_resource.get(PLACE)
+        return self.by_resource.get(allocation.resource or ANY, self.by_resource.get(ANY))
 
     def __bool__(self) -> bool:
         """Return whether there are any."""

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -92,7 +92,7 @@ def open_run(
                 executor,
                 mirror,
                 Observers(observer, notes),
-                settings=options.tuner,
+                settings=replace(options.tuner, prices=settings.prices),
                 ends_trials=_limiting_patience(storage, options.ends_trials),
                 leaves=options.leaves,
                 on_spec=lambda kept: mirror.renew_study(study_card(kept)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
+from studyflow.ledger.limits import requested
 from studyflow.ledger.measuring import Sighting, Times, measure
 from studyflow.ledger.prices import Prices
 from studyflow.spec import StudySpec
@@ -139,12 +140,6 @@ class Meter:
             return None
         at = beat.get("at")
         return _between(begin.at, at) if isinstance(at, float | int) else None
-
-
-def requested(spec: StudySpec) -> Allocation:
-    """Return what an attempt asks for, by the study file."""
-    gpus, kubernetes = spec.trial.resources.gpu, spec.trial.kubernetes
-    return Allocation(gpus, kubernetes.gpu_resource if gpus else None, kubernetes.node_selector)
 
 
 def _between(began: float | None, ended: float | None) -> float | None:

@@ -18,6 +18,7 @@ from studyflow.ledger.limits import (
     account,
     expectation,
     limits_of,
+    requested,
 )
 from studyflow.ledger.prices import Prices
 from studyflow.reasons import Reason
@@ -25,7 +26,7 @@ from studyflow.study import Study, TrialIndex, Verdict
 from studyflow.trial import Cause
 from studyflow.trial.cost import Begin
 from studyflow.trial.record import TrialRecord, TrialState
-from studyflow.tuner.metering import Meter, requested
+from studyflow.tuner.metering import Meter
 from studyflow.tuner.progress import Notes
 from studyflow.tuner.reconcile import Stop
 from studyflow.tuner.snapshot import newest_attempt
