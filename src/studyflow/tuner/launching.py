@@ -118,7 +118,7 @@ class Launcher:
 
     def ask(self) -> int | None:
         """Ask for a new trial and launch it; return its number, or `None` if there was none."""
-        # What has a limit of its own is weighed before it begins; else the trial begins as it is made.
+        # Under a limit a trial is weighed before it begins; else it begins as it is made.
         first = None if self._spender.is_metered else self._spender.begin(attempt=1)
         record = self._study.ask(self._executor.site, first)
         if record is None:

@@ -118,13 +118,13 @@ def test_an_end_that_two_runners_see_is_one_row() -> None:
 def test_an_attempt_that_disappears_counts_until_it_was_last_seen() -> None:
     rig = Rig(parallel(1, 1), objective=None, gpus=1)
     tuner = rig.tuner()
-    rig.turns(tuner, 31)  # it is seen for 29 s
+    rig.turns(tuner, 31)  # it is seen until 30 s
     rig.machine.attempts.clear()
     rig.clock.advance(1000.0)
     tuner.turn()
     (record,) = rig.study().records()
     (row,) = record.costs
-    assert (row.cause, row.seconds, row.lost_seconds) == (Cause.LOST, 29.0, 29.0)
+    assert (row.cause, row.seconds, row.lost_seconds) == (Cause.LOST, 30.0, 30.0)
     assert row.is_estimate
 
 
