@@ -48,8 +48,8 @@ def sample_of(record: TrialRecord) -> Sample | None:
     Trials that their script, the infrastructure or a person cut short say nothing.
     """
     rows, cause = rows_of(record), record.cause
-    told = (Consequence.TELL, Consequence.INFEASIBLE)
-    if not record.state.is_finished or not rows or cause is None or cause.consequence not in told:
+    uncut = (Consequence.TELL, Consequence.INFEASIBLE)
+    if not record.state.is_finished or not rows or cause is None or cause.consequence not in uncut:
         return None
     seconds = sum(row.seconds - row.lost_seconds for row in rows)
     return (record.params, seconds) if seconds > 0 else None
