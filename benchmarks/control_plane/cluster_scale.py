@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import tempfile
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optuna
 from benchmarks.control_plane.loop import NoMirror
@@ -38,6 +38,7 @@ from studyflow.trial.record import TrialRecord
 from studyflow.tuner import Tuner, TunerResult, TunerSettings
 
 STUDY = "scale"
+NAMESPACE = "trials"
 SLACK = 20
 """Pods that end together."""
 TICK_SECONDS = 0.02
@@ -158,7 +159,7 @@ def run(kind: str, n_trials: int, n_parallel: int, folder: Path) -> Iterator[Row
     ours, theirs = context.Pipe()
     cluster = context.Process(target=serve, args=(theirs, n_parallel), daemon=True)
     cluster.start()
-    os.environ["KUBECONFIG"] = ours.recv()
+    config = ours.recv()
     spec = spec_of(n_trials, n_parallel)
     storage: optuna.storages.BaseStorage = optuna.storages.InMemoryStorage()
     if kind == "sqlite":
@@ -169,7 +170,10 @@ def run(kind: str, n_trials: int, n_parallel: int, folder: Path) -> Iterator[Row
         make_sampler=lambda seed, n: make_sampler(spec, seed, n),
         pruner=make_pruner(spec),
     )
-    executor = KubernetesExecutor(spec, api=KubernetesApi(STUDY_NAMESPACE), root=folder)
+    # The client reads the variable KUBECONFIG when it is imported, and never again.
+    with mock.patch("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config):
+        api = KubernetesApi(NAMESPACE)
+    executor = KubernetesExecutor(spec, api=api, root=folder)
     diary = Diary(n_trials // 10)
     settings = TunerSettings(poll_seconds=1.0)
     tuner = TimedTuner(study, executor, NoMirror(), diary, settings=settings)
@@ -205,9 +209,6 @@ def rows_of(what: str, diary: Diary) -> Iterator[Row]:
         yield Row(f"{what}: slowest tenth", min(speed), f"trials {unit}")
         yield Row(f"{what}: last tenth", speed[-1], f"trials {unit}", speed[0], "first tenth")
     yield Row(f"{what}: memory at the end", diary.marks[-1][2], "MiB", diary.marks[1][2], "first")
-
-
-STUDY_NAMESPACE = "trials"
 
 
 def rows(*, is_quick: bool) -> Iterator[Row]:
