@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from studyflow.cli.options import json_option, settings_options
 from studyflow.errors import StudyNotFound
 from studyflow.executors.registry import executor_kind
+from studyflow.ledger.statement import Statement, statement
 from studyflow.settings import ExecutorName, Settings
 from studyflow.spec import StudySpec, describe_plan, largest_gpu_hours, longest_seconds
 from studyflow.spec.plan import show_duration, times
@@ -35,6 +37,8 @@ class Plan:
     """Those that are finished already."""
     n_running: int
     """Those that an earlier run has started, which are taken over or repeated."""
+    statement: Statement
+    """What it has spent, and how its budget stands."""
     executor: ExecutorName
     per_trial: Mapping[str, str]
     """What one trial asks for by resource; empty where nothing holds it to a share."""
@@ -104,6 +108,13 @@ def make_plan(spec: StudySpec, settings: Settings, known: tuple[TrialRecord, ...
         n_trials=n_trials_to_finish(spec),
         n_finished=sum(is_counted(record) for record in known),
         n_running=sum(record.state is TrialState.RUNNING for record in known),
+        statement=statement(
+            spec,
+            known,
+            n_left=max(n_trials_to_finish(spec) - sum(map(is_counted, known)), 0),
+            prices=settings.prices,
+            now=time.time(),
+        ),
         executor=settings.executor,
         per_trial=dict(executor_kind(settings.executor).requests(spec, settings)),
     )
@@ -146,6 +157,7 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
             "GPU-hours at most",
             "unlimited: no trial.timeout_seconds" if hours is None else f"{hours:.4g}",
         ),
+        *made.statement.rows(),
     ]
 
 
@@ -166,4 +178,5 @@ def _as_json(made: Plan) -> dict[str, Any]:
         "at_once": made.at_once,
         "longest_seconds": made.longest_seconds,
         "gpu_hours": made.gpu_hours,
+        "spending": made.statement.numbers(),
     }

@@ -51,7 +51,7 @@ def status(
         click.echo(f"No studies in {redacted(settings.storage_url)} yet.")
         return
     table = Table()
-    for heading in ("study", "trials", "running", "best", "problems"):
+    for heading in ("study", "trials", "running", "spent", "best", "problems"):
         table.add_column(heading)
     for row in rows:
         problems = ", ".join(f"{n} {cause}" for cause, n in row["problems"].items())
@@ -59,6 +59,7 @@ def status(
             escape(row["study"]) + (" [yellow](paused)[/]" if row["is_paused"] else ""),
             f"{row['n_finished']} of {row['n_trials']}",
             str(row["n_running"]),
+            _spent_cell(row["spending"]),
             escape(_best_cell(row["best"])),
             escape(problems),
         )
@@ -93,7 +94,17 @@ def _status(data: StudyData) -> dict[str, Any]:
         "n_running": sum(record.state is TrialState.RUNNING for record in data.records),
         "best": [_record_json(data, record) for record in data.best],
         "problems": problems,
+        "spending": data.statement.numbers(),
     }
+
+
+def _spent_cell(spending: dict[str, Any]) -> str:
+    """Return what a study has spent: of its budget in hours, if it has one."""
+    unit = "slot-h" if spending["unit"] == "slot-hours" else "GPU-h"
+    balance = spending["budget"].get("gpu_hours")
+    if balance is None:
+        return f"{spending['hours']:.3g} {unit}" if spending["n_attempts"] else ""
+    return f"{balance['spent']:.3g} of {balance['limit']:g} {unit}"
 
 
 def _best_cell(best: list[dict[str, Any]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -108,8 +109,11 @@ class Balance:
 
     @property
     def forecast(self) -> float:
-        """What the study is expected to have cost in the end: no more than what it is let start."""
-        return self.spent + self.committed + min(self.still_wanted, self.left)
+        """What the study is expected to have cost in the end: with as many trials as still fit."""
+        if self.typical <= 0:
+            return self.spent + self.committed
+        fitting = math.floor(self.left / self.typical + _ROUNDING) * self.typical
+        return self.spent + self.committed + min(self.still_wanted, fitting)
 
     @property
     def overshoot(self) -> float:

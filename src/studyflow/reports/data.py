@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from studyflow.ledger.statement import Statement, statement
 from studyflow.spec import StudySpec
 from studyflow.spec.space import SearchSpace
 from studyflow.spec.values import same_scalar
-from studyflow.study import is_counted
+from studyflow.study import is_counted, n_trials_to_finish
 from studyflow.trial import Cause, Consequence, ParamValue
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 
@@ -189,6 +190,13 @@ class StudyData:
             now += change
             peak = max(peak, now)
         return peak
+
+    @cached_property
+    def statement(self) -> Statement:
+        """What the study has spent, and how its budget stands."""
+        used = sum(is_counted(r) or r.state is TrialState.RUNNING for r in self.records)
+        left = max(n_trials_to_finish(self.spec) - used, 0)
+        return statement(self.spec, self.records, n_left=left)
 
     @cached_property
     def memo(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from studyflow.errors import MissingExtra
 from studyflow.reports import parameter_axis, tables, wording
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
+from studyflow.reports.spending import spending_table
 from studyflow.reports.summary import headline, is_safe_link, next_steps
 from studyflow.spec.parameters import CategoricalParameter
 from studyflow.study import n_trials_to_finish
@@ -226,6 +227,7 @@ def _context(
         "names": tables.parameter_names(data),
         "describe_state": tables.describe_state,
         "failures": data.failures,
+        "spending": spending_table(data),
         "versions": {"python": platform.python_version(), **_versions()},
         "seed": data.spec.sampler.seed,
         "spec_yaml": yaml.safe_dump(

@@ -144,6 +144,7 @@ def summary_markdown(data: StudyData, links: Mapping[str, str] | None = None) ->
         sections.append(" · ".join(shown) + "\n")
     sections.append(_best_table(data))
     sections.append(_counts(data))
+    sections.append(_spending(data))
     steps = next_steps(data)
     if steps:
         bullets = "".join(f"- {wording.markdown(step)}\n" for step in steps)
@@ -199,6 +200,14 @@ def _counts(data: StudyData) -> str:
             f"{wording.plural(data.peak_parallel_trials, 'trial')} at once "
             f"({wording.seconds(data.busy_seconds)} of trial time)."
         )
+    return "\n".join(lines) + "\n"
+
+
+def _spending(data: StudyData) -> str:
+    rows = data.statement.rows()
+    if not rows or not (data.statement.balances or data.statement.total.gpu_seconds):
+        return ""
+    lines = ["### GPU-hours", "", "| | |", "| --- | --- |", *(_line(list(row)) for row in rows)]
     return "\n".join(lines) + "\n"
 
 

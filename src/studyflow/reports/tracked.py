@@ -49,4 +49,5 @@ def study_summary(
         note_markdown=summary_markdown(data),
         files=files,
         is_driven=is_driven and not finished,
+        tags=data.statement.tags(),
     )

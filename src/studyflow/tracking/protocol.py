@@ -58,6 +58,8 @@ class StudySummary:
     """Artifact path within the parent run → local file: figures, report, best configuration."""
     is_driven: bool = False
     """Whether another runner goes on with the study, so that its run stays running."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Further tags of the parent run: what the study has spent, and how its budget stands."""
 
 
 class Tracker(Protocol):

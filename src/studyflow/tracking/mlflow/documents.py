@@ -131,6 +131,7 @@ def summary_tags(summary: StudySummary, objectives: Sequence[str]) -> dict[str, 
     tags = {
         "studyflow.state": "running" if summary.is_driven else ended,
         "studyflow.best_trials": ",".join(numbers[:BEST_TRIALS_LIMIT]) + more,
+        **summary.tags,
     }
     if len(objectives) == 1 and summary.best:
         for name, value in summary.best[0].params.items():
