@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from benchmarks.control_plane.loop import NoMirror
 from benchmarks.control_plane.measures import Row
 
 from studyflow.observers.observer import Observer
-from studyflow.samplers import make_pruner, make_sampler
+from studyflow.samplers import make_pruner
+from studyflow.samplers.ahead.opening import suggestions_ahead
 from studyflow.spec import StudySpec
 from studyflow.study import Study
 from studyflow.testing.fake_clock import FakeClock
@@ -90,14 +92,15 @@ def history(spec: StudySpec, n: int) -> list[optuna.trial.FrozenTrial]:
     trials = []
     for _ in range(n):
         trial = drawn.ask(spec.space.distributions())
-        trials.append(
-            optuna.trial.create_trial(
-                params=trial.params,
-                distributions=trial.distributions,
-                value=loss(trial.params),
-                user_attrs={"attempt": 1, "cause": "ok", "holder": "here"},
-            )
+        finished = optuna.trial.create_trial(
+            params=trial.params,
+            distributions=trial.distributions,
+            value=loss(trial.params),
+            user_attrs={"attempt": 1, "cause": "ok", "holder": "here"},
         )
+        assert finished.datetime_complete is not None
+        finished.datetime_start = finished.datetime_complete - timedelta(seconds=1)
+        trials.append(finished)
     return trials
 
 
@@ -123,15 +126,12 @@ def measure(sampler: str, n_before: int, n_trials: int = N_TRIALS) -> Measured:
     executor = FakeExecutor(
         spec.name, objective=loss, duration=seconds_of, clock=clock, slots=N_SLOTS
     )
-    opened = Study.open(
-        spec,
-        storage,
-        make_sampler=lambda seed, n: make_sampler(spec, seed, n),
-        pruner=make_pruner(spec),
-    )
     before = cpu_seconds()
-    tuner = Tuner(opened, executor, NoMirror(), Observer(), clock=clock)
-    tuner.drive()
+    with suggestions_ahead(spec) as (make_sampler, ahead):
+        opened = Study.open(
+            spec, storage, make_sampler=make_sampler, pruner=make_pruner(spec), ahead=ahead
+        )
+        Tuner(opened, executor, NoMirror(), Observer(), clock=clock).drive()
     spent = cpu_seconds() - before
     return Measured(*waits(executor), spent / n_trials)
 

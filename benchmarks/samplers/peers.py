@@ -18,6 +18,18 @@ def _ours(seed: int) -> BaseSampler:
     return BoTorchSampler(seed=seed)
 
 
+def _stale(seed: int) -> BaseSampler:
+    from benchmarks.samplers.ahead import StaleSampler
+
+    return StaleSampler(seed, is_saturated=False)
+
+
+def _saturated(seed: int) -> BaseSampler:
+    from benchmarks.samplers.ahead import StaleSampler
+
+    return StaleSampler(seed, is_saturated=True)
+
+
 def _gp(seed: int) -> BaseSampler:
     return optuna.samplers.GPSampler(seed=seed)
 
@@ -52,6 +64,8 @@ def _integration_sampler(seed: int, *, consider_running_trials: bool) -> BaseSam
 
 SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
     "ours": _ours,
+    "ours-stale": _stale,
+    "ours-saturated": _saturated,
     "gp": _gp,
     "tpe": _tpe,
     "botorch": _botorch,
@@ -59,7 +73,8 @@ SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
     "cmaes": _cmaes,
     "random": _random,
 }
-"""`ours` is studyflow's; the others are Optuna's, `botorch` that of optuna-integration
+"""`ours` is studyflow's, `ours-stale` and `ours-saturated` the same with suggestions made ahead;
+the others are Optuna's, `botorch` that of optuna-integration
 (`-running`: with `consider_running_trials`). Nobody is told the search space in advance: all are
 used as the `sampler` of a plain Optuna study."""
 

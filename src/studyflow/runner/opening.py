@@ -16,7 +16,8 @@ from studyflow.observers.observer import AnyThreadNotes, Observer, Observers
 from studyflow.reports.tracked import study_card
 from studyflow.runner.options import RunOptions
 from studyflow.runner_lock import RunnerLock, only_runner
-from studyflow.samplers import make_pruner, make_sampler
+from studyflow.samplers import make_pruner
+from studyflow.samplers.ahead.opening import suggestions_ahead
 from studyflow.storage import PatientStorage, storage_errors
 from studyflow.study import Study, beats_elsewhere, heartbeat, shows_life, this_machine
 from studyflow.tracking.memory import URI as MEMORY_URI
@@ -76,15 +77,17 @@ def open_run(
         _tightened(settings.home),
         only_runner(settings.runner_lock(spec.name), observer, standby_seconds) as lock,
         storage_errors(settings.storage_url),
+        suggestions_ahead(spec) as (make_sampler, ahead),
     ):
         notes = AnyThreadNotes(observer)
         storage = context.open_storage(on_wait=notes.take)
         study = Study.open(
             spec,
             storage,
-            make_sampler=lambda seed, n_trials: make_sampler(spec, seed, n_trials),
+            make_sampler=make_sampler,
             pruner=make_pruner(spec),
             fork_from=options.fork_from,
+            ahead=ahead,
         )
         with _working(context, study, observer, options, lock) as (executor, mirror):
             tuner = Tuner(

@@ -34,7 +34,7 @@ from studyflow.samplers.isolation import isolated
 from studyflow.samplers.memory import Memory
 from studyflow.samplers.model_surface import ModelSurface
 from studyflow.samplers.space.conditions import Conditions
-from studyflow.samplers.strategy import OpenTrial, Strategy
+from studyflow.samplers.strategy import OpenTrial, Strategy, Suggested
 from studyflow.spec.float_grid import FloatGrid
 
 _logger = logging.getLogger(__name__)
@@ -131,6 +131,16 @@ class BoTorchSampler(BaseSampler):
         """The seed in use, also where none was given."""
         return self._strategy.seed
 
+    @property
+    def strategy(self) -> Strategy:
+        """What decides each suggestion, as a value."""
+        return self._strategy
+
+    @property
+    def ask_seconds(self) -> float:
+        """How long a suggestion may take."""
+        return self._ask_seconds
+
     def reseed_rng(self) -> None:
         """Does nothing: randomness depends on the trial's number, so workers differ already."""
 
@@ -166,15 +176,31 @@ class BoTorchSampler(BaseSampler):
             )
             began, deadline = self._clock(), Deadline(self._ask_seconds, self._clock)
             suggested = self._strategy.suggest(asked, deadline, memory=self._memory)
-            explanation = replace(suggested.explanation, milliseconds=1e3 * (self._clock() - began))
-            self._log(trial.number, explanation)
-            attrs = {
-                **encode_draw(suggested.params, search_space),
-                **encode_suggestion(explanation),
-            }
-            for key, value in attrs.items():
-                study._storage.set_trial_system_attr(trial._trial_id, key, value)
+            self.publish(study, trial, search_space, suggested, self._clock() - began)
         return suggested.params
+
+    def publish(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: Mapping[str, BaseDistribution],
+        suggested: Suggested,
+        seconds: float,
+    ) -> None:
+        """Store a draw and its explanation on the trial that uses it.
+
+        Args:
+            study: The trial's.
+            trial: It has no parameters yet.
+            search_space: What was suggested.
+            suggested: The draw.
+            seconds: How long it took.
+        """
+        explanation = replace(suggested.explanation, milliseconds=1e3 * seconds)
+        self._log(trial.number, explanation)
+        attrs = {**encode_draw(suggested.params, search_space), **encode_suggestion(explanation)}
+        for key, value in attrs.items():
+            study._storage.set_trial_system_attr(trial._trial_id, key, value)
 
     def sample_independent(
         self,

@@ -50,6 +50,10 @@ CHEAP_SEARCH: Final = SearchEffort(256, 12, 4, 2, 30)
 """For Monte Carlo acquisition functions, an evaluation of which costs a hundred times more."""
 
 
+SHORT_SEARCH: Final = SearchEffort(256, 12, 4, 1, 20)
+"""For slots that would wait for a longer one: a third of the time, most of the value."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """The chosen point."""

@@ -20,7 +20,7 @@ from studyflow.study.forking import may_take_over, take_over
 from studyflow.study.identity import check_format, check_identity
 from studyflow.study.index import TrialIndex
 from studyflow.study.stored import find_study
-from studyflow.study.suggestions import Suggestions
+from studyflow.study.suggestions import Ahead, Suggestions
 from studyflow.study.trial_writes import TrialWrites
 from studyflow.study.verdict import Verdict
 from studyflow.trial import MetricPoint
@@ -41,6 +41,7 @@ class Study:
         optuna_study: The stored study; its sampler and pruner do the suggesting and pruning.
         storage: Where it is: the same that `optuna_study` reads and writes.
         renew_sampler: Makes the sampler anew for a trial's number; `None` to keep it.
+        ahead: Has suggestions made while trials run; `None` for none.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Study:
         optuna_study: optuna.Study,
         storage: AttemptStorage,
         renew_sampler: Callable[[int], optuna.samplers.BaseSampler] | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         self.spec = spec
         self.optuna_study = optuna_study
@@ -59,7 +61,7 @@ class Study:
         self._attributes = StudyAttributes(spec, optuna_study)
         self._writes = TrialWrites(spec, optuna_study, storage, self._index)
         self._suggestions = Suggestions(
-            spec, optuna_study, storage, self._index, self._writes, renew_sampler
+            spec, optuna_study, storage, self._index, self._writes, renew_sampler, ahead
         )
 
     @classmethod
@@ -71,6 +73,7 @@ class Study:
         make_sampler: SamplerFactory,
         pruner: optuna.pruners.BasePruner,
         fork_from: str | None = None,
+        ahead: Ahead | None = None,
     ) -> Study:
         """Return the study of this name, created if it does not exist.
 
@@ -81,6 +84,7 @@ class Study:
             pruner: Decides which running trials are hopeless.
             fork_from: Name of a study whose finished trials a new study takes over, as far as they
                 fit into its search space.
+            ahead: Has suggestions made while trials run; `None` makes each when it is asked for.
 
         Raises:
             StudyMismatch: The stored study has other objectives or another search space.
@@ -107,7 +111,7 @@ class Study:
             study.set_user_attr(form.SEED, random.SystemRandom().randrange(2**32))
         kept_seed = seed_of(spec, study)
         study.sampler = make_sampler(kept_seed, len(study.get_trials(deepcopy=False)))
-        opened = cls(spec, study, attempts, lambda number: make_sampler(kept_seed, number))
+        opened = cls(spec, study, attempts, lambda number: make_sampler(kept_seed, number), ahead)
         opened._suggestions.enqueue()
         if form.SPEC not in study.user_attrs:
             study.set_user_attr(form.SPEC, spec.to_yaml())
@@ -165,6 +169,21 @@ class Study:
         return self._writes.first_step(number)
 
     # ---- asking -----------------------------------------------------------------------------
+
+    def prepare(self, n_free: int, *, may_ask: bool) -> None:
+        """Have suggestions made for the next trials, as far as that helps; returns at once.
+
+        Nothing of them is stored: one that is not used leaves no trace.
+
+        Args:
+            n_free: How many slots wait for a trial.
+            may_ask: Whether any further trial may be asked for.
+        """
+        self._suggestions.prepare(n_free, may_ask=may_ask)
+
+    def await_suggestion(self, seconds: float) -> bool:
+        """Return whether `ask` need not wait for the sampler, at the latest after some seconds."""
+        return self._suggestions.await_suggestion(seconds)
 
     def ask(self, holder: str | None = None, first: Begin | None = None) -> TrialRecord | None:
         """Return a new running trial with all its parameters, or `None` when there is no room.

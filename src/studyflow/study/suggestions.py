@@ -12,10 +12,12 @@ what runs elsewhere ran already.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 
 from studyflow.errors import TrialTaken
 from studyflow.spec import StudySpec
@@ -37,6 +39,26 @@ _REFUSED: Final = -1
 _WITHDRAWN = Verdict(Cause.CANCELLED, TrialState.FAILED, "Withdrawn: another runner was first.")
 
 
+class Ahead(Protocol):
+    """Suggestions that are made while trials run: `studyflow.samplers.ahead` has one."""
+
+    def prepare(
+        self,
+        trials: Sequence[FrozenTrial],
+        shown: Callable[[FrozenTrial], FrozenTrial],
+        directions: Sequence[StudyDirection],
+        *,
+        n_free: int,
+        room: int,
+    ) -> None:
+        """Tell what has happened, and what suggestions will be needed; returns at once."""
+        ...
+
+    def await_suggestion(self, seconds: float) -> bool:
+        """Return whether the next trial need not wait, at the latest after these seconds."""
+        ...
+
+
 class Suggestions:
     """Makes trials with all their parameters.
 
@@ -47,6 +69,7 @@ class Suggestions:
         index: The trials that are known.
         writes: Claims and withdraws trials.
         renew_sampler: Makes the sampler anew for a trial's number; `None` to keep it.
+        ahead: Has suggestions made while trials run; `None` for a sampler that has none.
     """
 
     def __init__(
@@ -57,6 +80,7 @@ class Suggestions:
         index: TrialIndex,
         writes: TrialWrites,
         renew_sampler: Callable[[int], optuna.samplers.BaseSampler] | None,
+        ahead: Ahead | None = None,
     ) -> None:
         self._spec = spec
         self._space = spec.space
@@ -65,8 +89,27 @@ class Suggestions:
         self._index = index
         self._writes = writes
         self._renew_sampler = renew_sampler
+        self._ahead = ahead
         self._next_number = index.refresh().n_begun
         """Number of the trial that the sampler's stream of random numbers has come to."""
+
+    def prepare(self, n_free: int, *, may_ask: bool) -> None:
+        """Have suggestions made for the next trials; see `Study.prepare`."""
+        if self._ahead is not None:
+            index = self._index.current()
+            self._ahead.prepare(
+                index.frozen_trials,
+                form.of_one_attempt,
+                self._study.directions,
+                n_free=n_free,
+                room=index.room if may_ask else 0,
+            )
+
+    def await_suggestion(self, seconds: float) -> bool:
+        """Return whether the next trial need not wait; see `Study.await_suggestion`."""
+        if self._ahead is None or self._index.current().has_queue:
+            return True
+        return self._ahead.await_suggestion(seconds)
 
     def ask(self, holder: str | None, first: Begin | None = None) -> TrialRecord | None:
         """Return a new running trial with all its parameters; see `Study.ask`."""
@@ -75,7 +118,9 @@ class Suggestions:
         if number == _REFUSED:
             # Another runner asked meanwhile. The next number is claimed first: it stays ours,
             # however many ask at once and however long a suggestion takes.
-            number = self._ask(index.refresh(), holder, None)
+            index.refresh()
+            self.prepare(1, may_ask=True)  # what is ready may not know of that one's trial
+            number = self._ask(index, holder, None)
         if number is None:
             return None
         asked = index.refresh().record(number)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from studyflow.errors import ExecutorBlocked, ExecutorError, ExecutorUnavailable, TrialTaken
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
@@ -19,11 +20,16 @@ from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.nodes import Nodes
 from studyflow.tuner.other_runners import OtherRunners
 from studyflow.tuner.progress import Notes
+from studyflow.tuner.reconcile import may_ask_for_trials, n_slots_to_fill
 from studyflow.tuner.recording import Recorder
-from studyflow.tuner.snapshot import Limits
+from studyflow.tuner.snapshot import Limits, Snapshot
 from studyflow.tuner.spending import Spender
 
 _log = logging.getLogger(__name__)
+
+SUGGESTION_SECONDS: Final = 0.2
+"""How long one turn waits for a suggestion that is being made. Then it looks at everything else,
+and the next turn goes on waiting."""
 
 
 class Launcher:
@@ -75,12 +81,14 @@ class Launcher:
         self._on_spec = on_spec
         self._canary = Canary(executor.traits.canary_seconds)
         self._has_kept_spec = False
+        self.waits_for_suggestion = False
+        """Whether a slot stayed free in this turn because no suggestion was ready."""
         self.is_refused = False
         """Whether the executor has refused a launch in this turn, for now or for good."""
 
     def begin_turn(self) -> None:
         """Let launches be tried again."""
-        self.is_refused = False
+        self.is_refused = self.waits_for_suggestion = False
 
     def limits(self, room: int) -> Limits:
         """Return how much may run at once.
@@ -116,8 +124,20 @@ class Launcher:
                 f"{self._executor.traits.canary_seconds:g} s or has reported a value."
             )
 
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Have suggestions made for the trials that will be asked for."""
+        if not self.waits_for_suggestion:
+            may_ask = may_ask_for_trials(snapshot)
+            self._study.prepare(n_slots_to_fill(snapshot) if may_ask else 0, may_ask=may_ask)
+
     def ask(self) -> int | None:
-        """Ask for a new trial and launch it; return its number, or `None` if there was none."""
+        """Ask for a new trial and launch it; return its number, or `None` if there was none.
+
+        It is asked for once its suggestion is there, which other turns may have to come before.
+        """
+        if not self._study.await_suggestion(SUGGESTION_SECONDS):
+            self.waits_for_suggestion = True
+            return None
         # Under a limit a trial is weighed before it begins; else it begins as it is made.
         first = None if self._spender.is_metered else self._spender.begin(attempt=1)
         record = self._study.ask(self._executor.site, first)

@@ -156,9 +156,8 @@ class Tuner:
         snapshot = self._reconcile(turn)
         if self._calls.under_way:
             self._pause_seconds = min(self._pause_seconds, CALLS_SECONDS)
-        if turn.is_cut or (
-            snapshot.is_slice_over and next_actions(replace(snapshot, is_slice_over=False))
-        ):
+        has_more = snapshot.is_slice_over and next_actions(replace(snapshot, is_slice_over=False))
+        if turn.is_cut or has_more or self._effects.launcher.waits_for_suggestion:
             self._pause_seconds = 0.0
         if turn.ending is None and not snapshot.is_paused:
             self._effects.launcher.note_canary(snapshot.limits)
@@ -191,6 +190,8 @@ class Tuner:
         while True:
             self._calls.take_results(turn.is_over_at - self._clock() if turn.is_settled else 0.0)
             snapshot = self._observe(turn)
+            if snapshot.is_settled:
+                self._effects.launcher.prepare(snapshot)
             actions = next_actions(snapshot)
             if snapshot.is_settled and not actions:
                 return snapshot

@@ -167,14 +167,24 @@ def _resume(snapshot: Snapshot) -> Iterator[Action]:
 
 def _ask(snapshot: Snapshot) -> Iterator[Action]:
     # Refused: a suggestion made now would know less than one made when there is room again.
-    is_held_up = (
-        snapshot.is_refused
-        or snapshot.is_slice_over
-        or snapshot.waits_for_room
-        or snapshot.is_ending
-    )
+    is_held_up = snapshot.is_refused or snapshot.is_slice_over or not may_ask_for_trials(snapshot)
     if not is_held_up and snapshot.limits.room > 0 and _Slots(snapshot).take():
         yield Ask()
+
+
+def may_ask_for_trials(snapshot: Snapshot) -> bool:
+    """Return whether further trials are asked for, now or when a slot is free."""
+    is_over = snapshot.is_ending or snapshot.is_cancelling or snapshot.is_blocked
+    is_left = snapshot.is_paused or snapshot.is_leaving
+    return not (is_over or is_left or snapshot.waits_for_room)
+
+
+def n_slots_to_fill(snapshot: Snapshot) -> int:
+    """Return how many slots wait for a trial that is still to be asked for.
+
+    Whether this turn has launched for long enough does not matter: the next one goes on.
+    """
+    return max(min(_Slots(snapshot).n_free, snapshot.limits.room), 0)
 
 
 def _without_attempt(snapshot: Snapshot) -> Iterator[TrialRecord]:
@@ -197,9 +207,10 @@ class _Slots:
             free.append(limits.slots - n_here)
         if not limits.is_script_proven:
             free.append(1 - n_here)
-        self._n_free = min(free)
+        self.n_free = min(free)
+        """How many those are; less than 0 if too many have begun."""
 
     def take(self) -> bool:
         """Return whether another attempt may begin, and count it."""
-        self._n_free -= 1
-        return self._n_free >= 0
+        self.n_free -= 1
+        return self.n_free >= 0

@@ -69,16 +69,21 @@ def with_true_values(
     data, n = model.data, len(model.data.targets)
     drawn = np.concatenate([rows, n + np.arange(len(pending))])
     points = np.concatenate([data.features, pending])
+    draws = _draw(model, points[drawn], NOISE_BOUNDS[0], seed=seed)
+    if model.n_base:
+        # Beside the truth a measurement of it tells nothing, so it may stay: the model's factor is
+        # then that of the first n rows, and grows by a few.
+        extended = np.concatenate([data.features, points[drawn]])
+        values = np.concatenate([np.repeat(data.targets[:, None], N_FANTASIES, axis=1), draws])
+        return Conditioning(extended, extend_factor(model, points[drawn], NOISE_BOUNDS[0]), values)
     targets = np.zeros((len(points), N_FANTASIES))
     targets[:n] = data.targets[:, None]
-    targets[drawn] = _draw(model, points[drawn], NOISE_BOUNDS[0], seed=seed)
+    targets[drawn] = draws
     noise = np.zeros(len(points))
     noise[:n] = model.hyperparameters.noise * data.noise_factors
     noise[drawn] = 0.0
-    # With a base, that is the finished points: in a batch of suggestions only the running differ.
-    n_base = n if model.n_base else 0
-    factor = model.factor_of(points, np.maximum(noise, NOISE_BOUNDS[0]), n_base)
-    return Conditioning(points, factor, targets)
+    covariance = model.kernel(points, points) + np.diag(np.maximum(noise, NOISE_BOUNDS[0]))
+    return Conditioning(points, cholesky(covariance), targets)
 
 
 def _draw(model: GaussianProcess, features: FloatArray, noise: float, *, seed: int) -> FloatArray:
@@ -90,8 +95,17 @@ def _draw(model: GaussianProcess, features: FloatArray, noise: float, *, seed: i
     return np.asarray(mean[:, None] + root @ normal.T)
 
 
-def extend_factor(model: GaussianProcess, pending: FloatArray) -> FloatArray:
-    """Return the Cholesky factor of the finished and the pending points, `(n+p) x (n+p)`."""
-    noise = max(model.hyperparameters.noise, NOISE_BOUNDS[0])
+def extend_factor(
+    model: GaussianProcess, pending: FloatArray, noise: float | None = None
+) -> FloatArray:
+    """Return the Cholesky factor of the finished and the pending points, `(n+p) x (n+p)`.
+
+    Args:
+        model: Fitted to the finished points.
+        pending: Features of the others, `p x f`.
+        noise: Variance of what is known at those; `None` for that of a measurement.
+    """
+    if noise is None:
+        noise = max(model.hyperparameters.noise, NOISE_BOUNDS[0])
     corner = model.kernel(pending, pending) + noise * np.eye(len(pending))
     return extend_cholesky(model.factor, model.kernel(model.data.features, pending), corner)

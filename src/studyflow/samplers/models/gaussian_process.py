@@ -109,16 +109,7 @@ class GaussianProcess:
     def factor(self) -> FloatArray:
         """Lower Cholesky factor of kernel plus noise at the finished points, `n x n`."""
         noise = np.maximum(self.hyperparameters.noise * self.data.noise_factors, NOISE_BOUNDS[0])
-        return self.factor_of(self.data.features, noise, self.n_base)
-
-    def factor_of(self, points: FloatArray, noise: FloatArray, n_base: int) -> FloatArray:
-        """Return the lower Cholesky factor of the covariance at some points, `k x k`.
-
-        Args:
-            points: Features, `k x f`.
-            noise: Variance added at each of them, `k`.
-            n_base: The first so many are factored first, and that is kept; 0 for all at once.
-        """
+        points, n_base = self.data.features, self.n_base
         if not n_base:
             return cholesky(self.kernel(points, points) + np.diag(noise))
         first, rest = points[:n_base], points[n_base:]
