@@ -7,5 +7,5 @@
 * `source`: the runner's side: what it has told, and what is ready.
 * `sampler`: hands what is ready to Optuna; `opening` puts all of it together for a runner.
 
-docs/decisions/0021-suggestions-ahead.md says why.
+docs/decisions/0020-suggestions-ahead.md says why.
 """

@@ -16,6 +16,7 @@ from studyflow.samplers.deadline import Deadline
 from studyflow.samplers.history import DRAW_ATTR, encode_draw
 from studyflow.samplers.isolation import isolated
 from studyflow.samplers.memory import Memory
+from studyflow.samplers.refitting import ALWAYS_UP_TO
 from studyflow.samplers.strategy import OpenTrial
 
 
@@ -73,7 +74,9 @@ class Chain:
     def make(self, number: int) -> Prepared:
         """Return a new suggestion for a trial that does not exist yet."""
         setup, began = self._setup, self._clock()
-        is_short = self._wanted.is_search_short
+        # Few results leave much to search for, and cost little.
+        n_finished = sum(trial.state.is_finished() for trial in self._trials.values())
+        is_short = self._wanted.is_search_short and n_finished > ALWAYS_UP_TO
         trials = [self._trials[known] for known in sorted(self._trials) if known < number]
         self._drop(number)
         before = self._made.get(number - 1)

@@ -45,7 +45,7 @@ class Plan:
     takes_stale: bool = False
     """Whether a suggestion that misses the newest results is good enough."""
     is_search_short: bool = False
-    """Whether the search for each is shortened."""
+    """Whether the search for each is shortened, in a study of many results."""
 
 
 def plan(demand: Demand) -> Plan:

@@ -11,6 +11,8 @@ import os
 import pickle
 import sys
 import threading
+from contextlib import suppress
+from types import TracebackType
 from typing import IO
 
 from studyflow.samplers.ahead.documents import Answer, Failed, Setup, Update
@@ -73,12 +75,14 @@ def main() -> None:
     sink = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
-    try:
+
+    def tell(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+        """Say why the process ends: the runner logs it, and goes on alone."""
+        _write(sink, Failed(f"{kind.__name__}: {error}"[:500]))
+
+    sys.excepthook = tell
+    with suppress(BrokenPipeError):
         serve(sys.stdin.buffer, sink)
-    except BrokenPipeError:
-        pass
-    except Exception as error:  # noqa: BLE001 - the runner logs it, and goes on without this process
-        _write(sink, Failed(f"{type(error).__name__}: {error}"[:500]))
 
 
 if __name__ == "__main__":
