@@ -165,6 +165,8 @@ class Code(enum.StrEnum):
     # ---- why a study ends, or cannot go on -------------------------------------------------------
 
     BUDGET_SPENT = "budget-spent"
+    MOSTLY_FAILED = "mostly-failed"
+    """The budget is spent and there is a result, and most of the latest trials failed."""
     TIME_SPENT = "time-spent"
     GPU_HOURS_SPENT = "gpu-hours-spent"
     """No further trial fits into `budget.gpu_hours`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from hypothesis import given
@@ -13,6 +14,7 @@ from tests.unit.study.studies import make_spec
 from studyflow.spec import StudySpec
 from studyflow.study import failure_signature, is_counted, judge_nodes
 from studyflow.study.budget import by_end
+from studyflow.study.ending import numbers_text
 from studyflow.study.front import Front
 from studyflow.study.nodes import NodeFailures
 from studyflow.study.stop_rules import StopRules
@@ -103,13 +105,20 @@ def words_of_the_rules(
         and len({failure_signature(r) for r in latest}) == 1
     )
     if is_alike:
-        return f"Trials {', '.join(str(r.number) for r in latest)} failed alike"
+        tail = [r.number for r in takewhile(lambda r: _is_like(r, latest[-1]), reversed(counted))]
+        return f"Trials {numbers_text(tail)} failed alike"
     n, n_recent = 6 * spec.stop.alike_failures, 2 * spec.stop.alike_failures
     for message in ("it broke", "it burst"):
         alike = [r.cause is Cause.USER_ERROR and r.message == message for r in counted[-n:]]
         if len(alike) == n and 2 * sum(alike) >= n and 2 * sum(alike[-n_recent:]) >= n_recent:
-            return f"{sum(alike)} of the last {n} trials failed alike (user-error): {message}"
+            which = numbers_text(r.number for r, a in zip(counted[-n:], alike, strict=True) if a)
+            return f"{sum(alike)} of the last {n} trials ({which}) failed alike (user-error): "
     return None
+
+
+def _is_like(record: TrialRecord, last: TrialRecord) -> bool:
+    is_failed = record.cause is Cause.USER_ERROR
+    return is_failed and failure_signature(record) == failure_signature(last)
 
 
 @given(histories(), st.integers(0, 12))

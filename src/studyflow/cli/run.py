@@ -8,6 +8,7 @@ from typing import get_args
 
 import click
 
+from studyflow.cli.exits import exit_code_of_run
 from studyflow.cli.options import settings_options
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
@@ -47,7 +48,11 @@ def run(
     """Run a study to its budget, or continue it.
 
     A study that exists already is continued: trials that were running are taken over or repeated,
-    and finished ones are kept. Exit code 1 when the study stopped because its trials cannot work.
+    and finished ones are kept.
+
+    Exit code 1: it has no result, or stopped because its trials cannot work. 4: it has one, but
+    most of its latest trials failed. 2: the file or an option is wrong. 3: something is away, and
+    the same command continues later. 130: interrupted.
     """
     from rich.console import Console
 
@@ -71,4 +76,5 @@ def run(
             StudyContext(spec, settings), view, RunOptions(study.parent.absolute(), fork_from)
         )
     print_result(result, Console(), ui_hint="studyflow ui")
-    sys.exit(1 if result.outcome.is_failure else 0)
+    outcome = result.outcome
+    sys.exit(exit_code_of_run(outcome.reason.code, is_failure=outcome.is_failure))

@@ -48,8 +48,10 @@ class Screen:
 
     def exit_code(self) -> int:
         """Return the exit code that goes with what was printed."""
-        is_failure = self.result is not None and self.result.outcome.is_failure
-        return exits.FAILED if is_failure else 0
+        if self.result is None:
+            return 0
+        outcome = self.result.outcome
+        return exits.exit_code_of_run(outcome.reason.code, is_failure=outcome.is_failure)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

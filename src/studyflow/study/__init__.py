@@ -10,6 +10,7 @@ from studyflow.study.curve import (
     last_step_reported,
     why_diverged,
 )
+from studyflow.study.ending import describe_finished
 from studyflow.study.heartbeat import heartbeat, is_from, this_machine, this_runner
 from studyflow.study.index import TrialIndex
 from studyflow.study.leases import (
@@ -45,6 +46,7 @@ __all__ = [
     "Verdict",
     "apply_curve",
     "beats_elsewhere",
+    "describe_finished",
     "describe_time_limit",
     "failure_signature",
     "find_study",

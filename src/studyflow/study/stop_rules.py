@@ -15,8 +15,9 @@ from typing import Final
 from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.study.budget import by_end, is_counted, n_trials_to_finish
+from studyflow.study.ending import has_failed, numbers_text
 from studyflow.study.front import Front
-from studyflow.trial import Cause, Consequence
+from studyflow.trial import Cause
 from studyflow.trial.record import TrialRecord, TrialState
 
 RATE_WINDOW: Final = 6
@@ -135,15 +136,15 @@ class StopRules:
         latest = self._latest(self._spec.stop.alike_failures, finished_before)
         if latest is None:
             return None
-        if not all(map(_has_failed, latest)):
+        if not all(map(has_failed, latest)):
             return None
         if len({failure_signature(record) for record in latest}) > 1:
             return None
         if all(record.node in barred_nodes for record in latest):
             return None
-        numbers = ", ".join(str(record.number) for record in latest)
+        which = self._failing_with(latest[-1], finished_before)
         broken = "the script or its environment is broken, whatever the parameters; fix it and"
-        return self._failed_alike(f"Trials {numbers}", latest[-1], broken)
+        return self._failed_alike(f"Trials {numbers_text(which)}", latest[-1], broken)
 
     def _alike_in_half(
         self, finished_before: Collection[int], barred_nodes: Collection[str]
@@ -158,7 +159,7 @@ class StopRules:
             return None
         groups: dict[str, list[TrialRecord]] = {}
         for record in latest:
-            if _has_failed(record) and record.node not in barred_nodes:
+            if has_failed(record) and record.node not in barred_nodes:
                 groups.setdefault(failure_signature(record), []).append(record)
         alike = max(groups.values(), key=len, default=[])
         if 2 * len(alike) < len(latest):
@@ -166,7 +167,8 @@ class StopRules:
         recent = {record.number for record in latest[-RECENT_WINDOW * limit :]}
         if 2 * sum(record.number in recent for record in alike) < len(recent):
             return None
-        which = f"{len(alike)} of the last {len(latest)} trials"
+        numbers = numbers_text(record.number for record in alike)
+        which = f"{len(alike)} of the last {len(latest)} trials ({numbers})"
         fix = (
             "fix the script or its environment, or leave out of the search space what it fails "
             "with, and"
@@ -178,6 +180,18 @@ class StopRules:
         hint = f"{last.hint} Then {again}." if last.hint else f"{remedy} {again}."
         message = f"{which} failed alike ({last.cause}): {last.message}"
         return StopReason(Reason(Code.FAILED_ALIKE, message, hint))
+
+    def _failing_with(self, last: TrialRecord, finished_before: Collection[int]) -> list[int]:
+        """Return the numbers of all trials in a row that failed like the last one."""
+        numbers: list[int] = []
+        for record in reversed(self._finished):
+            if record.number in finished_before:
+                continue
+            is_alike = failure_signature(record) == failure_signature(last)
+            if not (has_failed(record) and is_alike):
+                break
+            numbers.append(record.number)
+        return numbers
 
     def _latest(self, n: int, finished_before: Collection[int]) -> list[TrialRecord] | None:
         """Return the latest trials but those finished before; `None` if there are fewer."""
@@ -262,11 +276,6 @@ def why_fruitless(
 def describe_time_limit(spec: StudySpec) -> str:
     """Return that a study's time is up, without a full stop."""
     return f"The time budget of {spec.budget.timeout_seconds:g} s is spent (budget.timeout_seconds)"
-
-
-def _has_failed(record: TrialRecord) -> bool:
-    """Return whether script or environment is to blame for a trial's end."""
-    return record.cause is not None and record.cause.consequence is Consequence.FAIL
 
 
 def _ending(record: TrialRecord) -> str:

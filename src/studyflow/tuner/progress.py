@@ -12,6 +12,7 @@ from studyflow.reasons import Code, Reason
 from studyflow.study import (
     Study,
     TrialIndex,
+    describe_finished,
     describe_time_limit,
     is_counted,
     why_fruitless,
@@ -180,10 +181,10 @@ class ProgressView:
         if not is_spent:
             time_is_up = Reason(Code.TIME_SPENT, f"{describe_time_limit(spec)}.")
             return TunerResult(time_is_up, is_finished=False)
-        n_taken = trials.n_taken_over
-        new, taken = (" new", f" ({n_taken} were taken over)") if n_taken else ("", "")
-        message = f"All {trials.n_counted}{new} trials are finished{taken}."
-        return TunerResult(Reason(Code.BUDGET_SPENT, message), is_finished=True)
+        broken = trials.stop_reason((), barred_nodes)
+        if broken is not None and broken.is_failure:  # an earlier run ended so, and nothing is left
+            return TunerResult(broken.reason, is_finished=True, is_failure=True)
+        return TunerResult(describe_finished(spec, trials.records), is_finished=True)
 
 
 @dataclass(frozen=True, slots=True)

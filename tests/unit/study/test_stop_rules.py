@@ -171,9 +171,9 @@ def test_failures_between_successes_are_told_with_their_share_and_the_way_out() 
     assert reason is not None
     assert reason.is_failure
     assert reason.message == (
-        "9 of the last 18 trials failed alike (user-error): OSError: part 17 Hint: fix the script "
-        "or its environment, or leave out of the search space what it fails with, and run the "
-        "study again."
+        "9 of the last 18 trials (1, 3, 5, 7, 9, 11, 13, 15, 17) failed alike (user-error): "
+        "OSError: part 17 Hint: fix the script or its environment, or leave out of the search "
+        "space what it fails with, and run the study again."
     )
 
 

@@ -15,7 +15,6 @@ from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import Params
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialState
-from studyflow.tuner import TunerResult
 from studyflow.tuner.progress import Leftover, Notes, Stopwatch
 
 
@@ -48,9 +47,12 @@ def test_alike_failures_end_a_study_and_a_mended_script_lets_it_go_on() -> None:
     assert n_failed <= 6
 
     is_broken[0] = False
-    assert rig.drive() == TunerResult(
-        Reason(Code.BUDGET_SPENT, "All 12 trials are finished."), is_finished=True
+    goes_on = rig.drive()
+    assert goes_on.reason.code is Code.BUDGET_SPENT
+    assert goes_on.reason.message.startswith(
+        f"All 12 trials are finished: {12 - n_failed} complete, {n_failed} failed (user-error: "
     )
+    assert not goes_on.is_failure
     records = rig.check()
     assert sum(r.state is TrialState.COMPLETE for r in records) == 12 - n_failed
 
@@ -218,3 +220,18 @@ def test_pauses_are_no_part_of_the_time_that_a_runner_has_worked() -> None:
 def test_what_is_left_to_the_next_runner_is_named_shortly(n: int, words: str) -> None:
     left = Leftover(tuple(range(n)), "Told to end.")
     assert str(left) == f"Left to the next runner: {words}. Told to end."
+
+
+def test_a_study_that_alike_failures_ended_is_no_success_when_nothing_is_left_to_run() -> None:
+    def objective(params: Params) -> Any:
+        if params["x"] == 0.5:
+            return 1.0
+        raise KeyError("val_loss")
+
+    spec = make_spec(budget={"n_trials": 6}, enqueue=[{"x": 0.5}])
+    rig = Rig(spec, objective=objective)
+    first, again = rig.drive(), rig.drive()
+
+    assert first.is_failure
+    assert again.is_failure
+    assert again.reason.code is Code.FAILED_ALIKE

@@ -10,7 +10,7 @@ from studyflow.diagnostics.snapshot import Snapshot
 from studyflow.reasons import Code, Finding, Level, Reason
 from studyflow.reports.wording import plural
 from studyflow.spec import StudySpec
-from studyflow.study import stop_reason, why_fruitless
+from studyflow.study import describe_finished, stop_reason, why_fruitless
 from studyflow.trial.record import TrialRecord, best_records
 
 
@@ -23,6 +23,12 @@ def end(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
             )
             return
         n = len(snapshot.counted)
+        goes_on = f"{snapshot.run_command} --n-trials {n + spec.budget.n_trials} goes on."
+        finished = describe_finished(spec, snapshot.records)
+        if finished.hint is not None:
+            hint = f"{finished.hint} {goes_on}"
+            yield Finding(finished.code, Level.FINISHED, "budget", finished.message, hint)
+            return
         yield Finding(
             Code.BUDGET_SPENT,
             Level.FINISHED,
@@ -30,7 +36,7 @@ def end(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
             f"Its budget is spent: all {plural(n, 'trial')} are finished."
             if n > 1
             else "Its budget is spent: its one trial is finished.",
-            f"{snapshot.run_command} --n-trials {n + spec.budget.n_trials} goes on.",
+            goes_on,
         )
         return
     # A runner that is at work was started after these failures, and has yet to see for itself.
