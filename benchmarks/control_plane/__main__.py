@@ -13,16 +13,18 @@ import optuna
 from benchmarks.control_plane import (
     cluster_scale,
     commands,
+    flow,
     kubernetes,
     loop,
     resume,
     runners,
     soak,
+    startup,
     storages,
     suggestions,
     trials,
 )
-from benchmarks.control_plane.measures import show
+from benchmarks.control_plane.measures import have_bytecode_kept, show
 
 PARTS = {
     "loop": loop.rows,
@@ -35,6 +37,8 @@ PARTS = {
     "trials": trials.rows,
     "commands": commands.rows,
     "suggestions": suggestions.rows,
+    "startup": startup.rows,
+    "flow": flow.rows,
 }
 
 
@@ -43,6 +47,7 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     given = parser.parse_args()
+    have_bytecode_kept()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     show(PARTS[given.part](is_quick=given.quick))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,3 +98,37 @@ def no_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def have_bytecode_kept() -> None:
+    """Let the processes that follow keep what Python has compiled, as a user's do.
+
+    Where tests run, a variable often forbids it, and each process compiles all of studyflow again.
+    """
+    for variable in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"):
+        os.environ.pop(variable, None)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a command took, with all processes that it waited for."""
+
+    cpu_seconds: float
+    memory_mb: float
+    """Of the largest of its processes, at its largest."""
+
+
+def spent_by(command: Sequence[str], folder: Path) -> Spent:
+    """Return what a command takes.
+
+    Raises:
+        RuntimeError: It fails.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            output.seek(0)
+            raise RuntimeError(f"{command}: {output.read()[-2000:].decode(errors='replace')}")
+    return Spent(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)

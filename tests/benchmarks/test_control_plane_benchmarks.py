@@ -6,9 +6,11 @@ import pytest
 from benchmarks.control_plane import (
     cluster_scale,
     commands,
+    flow,
     kubernetes,
     loop,
     resume,
+    startup,
     storages,
     trials,
 )
@@ -24,7 +26,7 @@ def test_a_part_gives_rows_with_numbers(part: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [trials, commands, cluster_scale])
+@pytest.mark.parametrize("part", [trials, commands, cluster_scale, startup, flow])
 def test_a_part_that_starts_processes_gives_rows_beside_its_peer(part: object) -> None:
     rows = list(part.rows(is_quick=True))  # type: ignore[attr-defined]
     assert {row.peer_name for row in rows if row.peer is not None}
