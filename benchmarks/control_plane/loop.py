@@ -41,6 +41,9 @@ class NoMirror:
     def open_trial(self, record: TrialRecord) -> TrackingRef | None:
         return TrackingRef("memory:", f"run-{record.number}")
 
+    def is_opening(self, record: TrialRecord) -> bool:
+        return False
+
     def points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         pass
 
@@ -52,6 +55,17 @@ class NoMirror:
 
     def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
         return ()
+
+    def read_running(
+        self, records: Sequence[TrialRecord], metric: str
+    ) -> dict[int, tuple[MetricPoint, ...]]:
+        return {}
+
+    def drop(self, record: TrialRecord) -> None:
+        pass
+
+    def seconds_to_answer(self) -> float | None:
+        return None
 
     def read_runs(
         self, record: TrialRecord, metrics: Sequence[str], began_at: float | None

@@ -110,18 +110,18 @@ class DaemonPool:
         self._name = name
         self.n_threads = n_threads
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._n_started = 0
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Return the future of a call, which waits for a thread to be free. For one thread.
-
-        Cancelling it succeeds as long as the call has not begun.
-        """
+        """Return the future of a call. Cancelling it succeeds as long as it has not begun."""
         future: Future[T] = Future()
-        self._calls.put(partial(_settle, future, call))
-        if self._n_started < self.n_threads:
-            self._n_started += 1
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        with self._lock:
+            self._calls.put(partial(_settle, future, call))
+            if len(self._threads) < self.n_threads:
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
         return future
 
     def map(self, call: Callable[[A], T], arguments: Iterable[A]) -> list[T]:
@@ -136,9 +136,21 @@ class DaemonPool:
 
     def close(self) -> None:
         """Let the threads end; no further call is made."""
-        for _ in range(self._n_started):
-            self._calls.put(None)
-        self._n_started = 0
+        self.stop(0.0)
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Return whether the threads have ended in time, after the calls that they were given.
+
+        They end later otherwise, or with the process.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        with self._lock:
+            threads, self._threads = self._threads, []
+            for _ in threads:
+                self._calls.put(None)
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        return not any(thread.is_alive() for thread in threads)
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -146,6 +146,11 @@ class StudyContext:
         """Whether MLflow is installed."""
         return importlib.util.find_spec("mlflow") is not None
 
+    @property
+    def is_in_mlflow(self) -> bool:
+        """Whether the study is shown in MLflow, and in no tracker that was given."""
+        return self._given_tracker is None and self.has_mlflow
+
     @cached_property
     def tracker(self) -> Tracker:
         """Where the study is shown: in MLflow, by URI or embedded; without MLflow, in memory."""

@@ -80,7 +80,7 @@ class Rig:
             files=lambda record: AttemptFiles(),
             is_threaded=False,
         )
-        return Tuner(study, executor, mirror, self.notes, clock=self.cluster.clock)
+        return Tuner(study, executor, mirror.for_loop(), self.notes, clock=self.cluster.clock)
 
     def turn(self) -> TunerResult | None:
         """Let the runner look, and once more when its retries are due."""

@@ -68,4 +68,4 @@ def new_runner(
         files=lambda record: AttemptFiles(),
         is_threaded=False,
     )
-    return Tuner(study, executor, mirror, Tellings(told), clock=clock)
+    return Tuner(study, executor, mirror.for_loop(), Tellings(told), clock=clock)

@@ -8,10 +8,10 @@ from typing import Final
 from studyflow.errors import StorageUnavailable
 from studyflow.observers.observer import Observer
 from studyflow.reasons import Code, Reason
-from studyflow.reports import StudyData
-from studyflow.reports.tracked import study_summary
+from studyflow.reports.tracked import study_card, study_summary
 from studyflow.runner.opening import CLOSE_SECONDS, Run
 from studyflow.runner.result import StudyResult
+from studyflow.runner.shown import Shown, digest_of, keep_shown, study_data
 from studyflow.tuner import TunerResult
 
 _log = logging.getLogger(__name__)
@@ -23,9 +23,25 @@ FLUSH_SECONDS: Final = 60.0
 def close(
     run: Run, outcome: TunerResult, observer: Observer, flush_seconds: float = FLUSH_SECONDS
 ) -> StudyResult:
-    """Write the report and bring MLflow up to date, as far as it answers."""
-    study, mirror = run.study, run.mirror
-    data = StudyData(study.spec, study.records(), study.optuna_study)
+    """Write the report and bring MLflow up to date, as far as it answers.
+
+    Neither is done for a finished study that was shown like this before.
+    """
+    mirror = run.mirror
+    data = study_data(run.study)
+    is_whole = outcome.is_finished and not run.is_shared
+    digest = digest_of(run.context, data)
+    if is_whole and run.shown is not None and run.shown.digest == digest:
+        return StudyResult(
+            data=data,
+            outcome=outcome,
+            report=run.shown.report,
+            tracking_uri=mirror.tracker.uri,
+            run_url=run.shown.run_url,
+            report_url=run.shown.report_url,
+        )
+    if run.shown is not None:  # and so its run was not opened
+        mirror.renew_study(study_card(run.study.kept_spec()))
     mirror.resume(data.records)  # what other runners recorded
     run_url = mirror.tracker.run_url()
     observer.noted("Writing the report.")
@@ -37,6 +53,8 @@ def close(
     )
     n_unsent = mirror.flush(flush_seconds)
     report_url = None if report is None else mirror.tracker.run_url(artifact=report.html.name)
+    if is_whole and report is not None and not n_unsent and run.context.is_in_mlflow:
+        keep_shown(run.context, Shown(digest, report, run_url, report_url))
     return StudyResult(
         data=data,
         outcome=outcome,

@@ -15,6 +15,7 @@ from studyflow.executors import Executor
 from studyflow.observers.observer import AnyThreadNotes, Observer, Observers
 from studyflow.reports.tracked import study_card
 from studyflow.runner.options import RunOptions
+from studyflow.runner.shown import Shown, read_shown, study_data
 from studyflow.runner_lock import RunnerLock, only_runner
 from studyflow.samplers import make_pruner
 from studyflow.samplers.ahead.opening import suggestions_ahead
@@ -47,6 +48,8 @@ class Run:
     tuner: Tuner
     site: str
     """Where its attempts are."""
+    shown: Shown | None = None
+    """What an earlier runner has shown of it and still held when it was opened."""
 
     @property
     def is_shared(self) -> bool:
@@ -89,11 +92,12 @@ def open_run(
             fork_from=options.fork_from,
             ahead=ahead,
         )
-        with _working(context, study, observer, options, lock) as (executor, mirror):
+        shown = read_shown(context, study_data(study))
+        with _working(context, study, observer, options, lock, shown) as (executor, mirror):
             tuner = Tuner(
                 study,
                 executor,
-                mirror,
+                mirror.for_loop(),
                 Observers(observer, notes),
                 settings=replace(options.tuner, prices=settings.prices),
                 ends_trials=_limiting_patience(storage, options.ends_trials),
@@ -101,7 +105,7 @@ def open_run(
                 on_spec=lambda kept: mirror.renew_study(study_card(kept)),
             )
             with heartbeat(study, context.storage, executor.site):
-                yield Run(context, study, mirror, tuner, executor.site)
+                yield Run(context, study, mirror, tuner, executor.site, shown)
 
 
 @contextmanager
@@ -133,6 +137,7 @@ def _working(
     observer: Observer,
     options: RunOptions,
     lock: RunnerLock,
+    shown: Shown | None,
 ) -> Iterator[tuple[Executor, Mirror]]:
     """Open what runs the study's attempts and what shows them, and close both at the end."""
     executor = context.open_executor(
@@ -141,7 +146,10 @@ def _working(
     try:
         mirror = Mirror(context.tracker, files=context.attempt_files)
         try:
-            _show(context, study, mirror, observer)
+            if shown is None:
+                _show(context, study, mirror, observer)
+            elif shown.run_url is not None:
+                observer.tracked(shown.run_url)
             if options.on_executor is not None:
                 options.on_executor(executor)
             yield executor, mirror

@@ -27,7 +27,7 @@ from studyflow.sdk.outcome_writer import OutcomeWriter
 from studyflow.sdk.reporting_process import ReportingProcess
 from studyflow.sdk.sigterm import Sigterm
 from studyflow.trial import TRIAL_VARIABLE, MetricPoint, ParamValue, Trial
-from studyflow.trial.checkpoint_folders import CHECKPOINT_METRIC, folders_in
+from studyflow.trial.checkpoint_folders import CHECKPOINT_METRIC, FILES, folders_in
 
 if TYPE_CHECKING:
     from studyflow.sdk.artifact_folder import ArtifactFolder
@@ -234,7 +234,8 @@ class Session:
         """
         trial = self._trial
         if trial is not None and trial.checkpoints is not None:
-            return self._open_checkpoints().files()
+            files = Path(trial.checkpoints.own) / FILES
+            return files if files.is_dir() else self._open_checkpoints().files()
         shared = None if trial is None else trial.checkpoint_dir
         folder = self._temporary_folder() if shared is None else Path(shared)
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.tracking.logged import LoggedRuns
+from studyflow.tracking.optional import read_running, reserve_trial
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
 from studyflow.trial import MetricPoint, TrackingRef
 from studyflow.trial.record import TrialRecord
@@ -84,6 +85,14 @@ class FailingTracker:
 
     def read_points(self, record: TrialRecord, metric: str) -> tuple[MetricPoint, ...]:
         return self._pass("read_points", record, lambda: self.inner.read_points(record, metric))
+
+    def reserve_trial(self, record: TrialRecord) -> TrackingRef | None:
+        return self._pass("reserve_trial", record, lambda: reserve_trial(self.inner, record))
+
+    def read_running(
+        self, records: Sequence[TrialRecord], metric: str
+    ) -> Mapping[int, tuple[MetricPoint, ...]]:
+        return self._pass("read_running", None, lambda: read_running(self.inner, records, metric))
 
     def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
         return self._pass("read_latest", record, lambda: self.inner.read_latest(record))

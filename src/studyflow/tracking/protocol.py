@@ -4,8 +4,13 @@ A tracker shows a study to people. The study's storage is the single source of t
 mirrors it and catches up. Each method brings the runs of one study or trial up to date with what it
 is given: calling it again with the same record changes nothing, and after an outage one call with
 the newest record sends everything that was missed. Each method may block for some seconds, so the
-runner's loop calls trackers only through `studyflow.tracking.mirror`. Two threads may use one
+runner's loop calls trackers only through `studyflow.tracking.mirror`. Several threads may use one
 tracker at once, as long as they write about different trials.
+
+Two further methods save a tracker requests; one without them is asked by the others, trial by trial
+(`studyflow.tracking.optional`). `reserve_trial(record)` returns a run that was just created for a
+trial that had none, or `None` for a trial that has one. `read_running(records, metric)` returns the
+points of those running trials that have new ones, by number.
 
 The study has one run, the parent, and each trial one child run, however many attempts it takes.
 Runs are found again by tags, so no process has to remember an id.

@@ -7,6 +7,7 @@ number of processes that its launcher sets beside it, and only where the two fit
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,13 +60,16 @@ LAUNCHERS: Final = (
 )
 """Every launcher that is known. The first one whose two numbers fit tells the rank."""
 
-_OWN: Final = re.compile("|".join(f"({launcher.own})" for launcher in LAUNCHERS))
-
 # torchrun may put the name of the process before it.
-_SILENCED: Final = re.compile(
-    rf"{SILENCE}([0-9]{{1,9}}) of ([0-9]{{1,9}}) \((\w+) and (\w+)\); rank 0 reports$",
-    re.MULTILINE | re.ASCII,
+_SILENCED: Final = (
+    rf"{SILENCE}([0-9]{{1,9}}) of ([0-9]{{1,9}}) \((\w+) and (\w+)\); rank 0 reports$"
 )
+
+
+@functools.cache
+def _own_variables() -> re.Pattern[str]:
+    """Return what all launchers' own variables match. Made when a runner asks: no script does."""
+    return re.compile("|".join(f"({launcher.own})" for launcher in LAUNCHERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +111,13 @@ def find_silence(log: str) -> Rank | None:
     Args:
         log: Standard output and standard error; may hold anything.
     """
-    match = _SILENCED.search(log)
+    match = re.search(_SILENCED, log, re.MULTILINE | re.ASCII)
     return None if match is None else Rank(int(match[1]), int(match[2]), (match[3], match[4]))
 
 
 def is_set_by_launcher(name: str) -> bool:
     """Return whether a variable is about one process among those that one launcher started."""
-    return _OWN.fullmatch(name) is not None
+    return _own_variables().fullmatch(name) is not None
 
 
 def _read_count(text: str) -> int | None:

@@ -16,6 +16,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+try:  # what hashlib gives too, after it has loaded OpenSSL: every trial would pay for that
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
+
 SECRET_BYTES: Final = 32
 _KEY_BYTES: Final = 16
 _SEAL_BYTES: Final = 8
@@ -78,8 +83,5 @@ def _canonical(document: Mapping[str, Any]) -> str:
 
 
 def _digest(key: str, text: str, size: int) -> str:
-    # Imported here: it loads OpenSSL, and not every process of a trial says something.
-    from hashlib import blake2b
-
     encoded = text.encode(errors="surrogatepass")
     return blake2b(encoded, key=bytes.fromhex(key), digest_size=size).hexdigest()

@@ -171,6 +171,7 @@ class Effects:
         running = {record.number: record for record in snapshot.running}
         left: set[AttemptId] = set()
         has_recorded = False
+        self._reports.read_running()
         for action in actions:
             if isinstance(action, RecordEnd):
                 if has_recorded and self._clock() >= turn.is_over_at:

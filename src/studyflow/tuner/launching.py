@@ -13,6 +13,7 @@ from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observers.observer import Observer
 from studyflow.spec import StudySpec
 from studyflow.study import Canary, Study, TrialIndex, Verdict
+from studyflow.tracking.mirror import AWAITED
 from studyflow.trial import Cause, Trial
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner.attempts import Attempts
@@ -83,12 +84,19 @@ class Launcher:
         self._has_kept_spec = False
         self.waits_for_suggestion = False
         """Whether a slot stayed free in this turn because no suggestion was ready."""
+        self._opening: dict[int, TrialRecord] = {}
+        """By trial, attempts that are begun and whose run in MLflow was asked for."""
         self.is_refused = False
         """Whether the executor has refused a launch in this turn, for now or for good."""
 
     def begin_turn(self) -> None:
         """Let launches be tried again."""
         self.is_refused = self.waits_for_suggestion = False
+
+    @property
+    def opening(self) -> frozenset[int]:
+        """The trials that start as soon as MLflow has opened their run, or does not answer."""
+        return frozenset(n for n, begun in self._opening.items() if self._mirror.is_opening(begun))
 
     def limits(self, room: int) -> Limits:
         """Return how much may run at once.
@@ -155,6 +163,9 @@ class Launcher:
         """Launch an attempt of a running trial; return whether anything came of it."""
         if self.is_refused:
             return False  # one refusal is enough for a turn
+        opening = self._opening.pop(record.number, None)
+        if opening is not None and opening.attempt == record.attempt == attempt:
+            return self._open_and_submit(record)
         try:
             whole = self._study.complete_suggestion(record.number, self._executor.site, seen=record)
         except TrialTaken as error:
@@ -187,7 +198,18 @@ class Launcher:
     def _launch(self, begun: TrialRecord) -> bool:
         """Start the newest attempt of a trial; return whether anything came of it."""
         self.keep_spec(is_new=not self._has_kept_spec)
+        return self._open_and_submit(begun)
+
+    def _open_and_submit(self, begun: TrialRecord) -> bool:
+        """Submit an attempt with its run in MLflow; a run that is awaited is left to a later turn.
+
+        Returns:
+            Whether anything came of it.
+        """
         tracking = self._mirror.open_trial(begun)
+        if tracking is AWAITED:
+            self._opening[begun.number] = begun
+            return False
         if tracking is not None:
             self._study.set_run_id(begun.number, tracking.run_id)
             begun = replace(begun, run_id=tracking.run_id)

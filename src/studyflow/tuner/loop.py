@@ -77,6 +77,7 @@ class Tuner:
     ) -> None:
         self._study = study
         self._executor = executor = of_present_protocol(executor)
+        self._mirror = mirror
         self._settings = settings = settings or TunerSettings()
         self._clock = clock
         self._ends_trials = ends_trials
@@ -156,6 +157,9 @@ class Tuner:
         snapshot = self._reconcile(turn)
         if self._calls.under_way:
             self._pause_seconds = min(self._pause_seconds, CALLS_SECONDS)
+        answer_seconds = self._mirror.seconds_to_answer()
+        if answer_seconds is not None:
+            self._pause_seconds = min(self._pause_seconds, answer_seconds)
         has_more = snapshot.is_slice_over and next_actions(replace(snapshot, is_slice_over=False))
         if turn.is_cut or has_more or self._effects.launcher.waits_for_suggestion:
             self._pause_seconds = 0.0
@@ -220,6 +224,7 @@ class Tuner:
             held_elsewhere=self._others.held_elsewhere(running),
             surplus=surplus,
             abandoned=self._others.abandoned(surplus),
+            opening=self._effects.launcher.opening,
             retry_at=dict(self._effects.recorder.retry_at),
             launched=self._effects.attempts.launched(running),
             stopping=self._effects.attempts.stopping(turn.attempts),

@@ -124,11 +124,13 @@ def _settle(snapshot: Snapshot) -> Iterator[Action]:
 
 
 def _withdraw_cancelled(snapshot: Snapshot) -> Iterator[Action]:
-    """Yield the end of this runner's trials that have no live attempt: they get no other one."""
-    live = snapshot.live
+    """Yield the end of this runner's trials that have no attempt: they get no other one.
+
+    The end of one that has ended is recorded as soon as what it logged is known.
+    """
     for record in snapshot.running:
-        is_live = newest_attempt(record) in live
-        if snapshot.is_own(record) and not is_live and record.number not in snapshot.tried:
+        is_known = snapshot.has_status(record) or record.number in snapshot.tried
+        if snapshot.is_own(record) and not is_known:
             yield Withdraw(record.number)
 
 
@@ -156,6 +158,7 @@ def _resume(snapshot: Snapshot) -> Iterator[Action]:
         elif (
             snapshot.is_refused
             or snapshot.is_slice_over
+            or record.number in snapshot.opening
             or snapshot.now < snapshot.retry_at.get(record.number, 0.0)
         ):
             continue

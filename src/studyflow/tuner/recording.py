@@ -13,6 +13,7 @@ from studyflow.reasons import Code, Reason
 from studyflow.study import Study, Verdict, apply_curve, judge
 from studyflow.study.attempt_count import AttemptCount, count_attempts
 from studyflow.tracking.logged import LoggedRuns, read_metrics, why_no_value
+from studyflow.tracking.mirror import AWAITED
 from studyflow.trial import Cause, Consequence, Outcome
 from studyflow.trial.record import (
     NO_STEPS,
@@ -99,7 +100,11 @@ class Recorder:
             is_cancelling: Whether its trial gets no other attempt, and nothing is waited for.
         """
         self._meter.look(record, status)
-        self._reports.read_last(record, status)
+        is_named = record.run_id is not None or is_cancelling
+        if not is_named and self._mirror.open_trial(record) is AWAITED:
+            return False  # see `_note_run`
+        if not self._reports.read_last(record, status):
+            return False
         outcome = self._outcome(record, status, is_cancelling=is_cancelling)
         if outcome is None:
             return False
@@ -108,6 +113,8 @@ class Recorder:
             curve = curve.begun_at(self._study.first_step(record.number))
         outcome = apply_curve(self._spec, outcome, curve)
         steps = self._steps(record, outcome, is_seen=True, may_ask=not is_cancelling)
+        if steps is None:
+            return False
         count = _count(record, outcome, steps)
         verdict = judge(self._spec, outcome, count)
         if status.missed_nodes:
@@ -123,9 +130,14 @@ class Recorder:
         return True
 
     def record_loss(self, record: TrialRecord, message: str) -> None:
-        """Record the newest attempt of a trial as lost: the executor does not know it."""
+        """Record the newest attempt of a trial as lost: the executor does not know it.
+
+        Left to a later turn while MLflow's answer is awaited.
+        """
         lost = Outcome(self._spec.name, record.number, record.attempt, Cause.LOST, {}, message)
         steps = self._steps(record, lost, is_seen=False, may_ask=True)
+        if steps is None:
+            return
         count = _count(record, lost, steps)
         verdict = judge(self._spec, lost, count)
         if verdict.state is None:
@@ -188,7 +200,7 @@ class Recorder:
         """Have the end name the trial's run, if a runner launched it that has died since."""
         if record.has_attempt and record.run_id is None and verdict.cause is not Cause.CANCELLED:
             tracking = self._mirror.open_trial(record)
-            if tracking is not None:
+            if tracking is not None and tracking is not AWAITED:
                 self._study.set_run_id(record.number, tracking.run_id)
 
     def _outcome(
@@ -199,7 +211,8 @@ class Recorder:
         What was said and refused is never replaced: the script may have meant any other value.
 
         Returns:
-            The outcome; `None` when the tracker is away, and is to be asked again.
+            The outcome; `None` when the tracker is to be asked again: it is away, or its answer
+            is awaited.
         """
         outcome = status.outcome
         assert outcome is not None, "an ended attempt has an outcome"
@@ -208,7 +221,10 @@ class Recorder:
         attempt, names = newest_attempt(record), self._spec.metrics
         reported, logged = self._reports.latest(record), LoggedRuns()
         if not all(name in reported for name in names):
-            logged = self._mirror.read_runs(record, names, status.started_at)
+            found_runs = self._mirror.read_runs(record, names, status.started_at)
+            if found_runs is AWAITED:
+                return None
+            logged = found_runs
         if logged.is_retryable and is_cancelling:
             return outcome.because(Cause.CANCELLED, _CANCELLED.reason)
         if logged.is_retryable:
@@ -230,8 +246,11 @@ class Recorder:
 
     def _steps(
         self, record: TrialRecord, outcome: Outcome, *, is_seen: bool, may_ask: bool
-    ) -> AttemptSteps:
-        """Return how far an attempt came that may be repeated; of any other nothing is needed."""
+    ) -> AttemptSteps | None:
+        """Return how far an attempt came that may be repeated; of any other nothing is needed.
+
+        `None` while MLflow's answer is awaited.
+        """
         if outcome.cause.consequence is not Consequence.RETRY:
             return NO_STEPS
         return self._reports.steps(record, is_seen=is_seen, may_ask=may_ask)

@@ -11,6 +11,7 @@ from studyflow.executors.protocol import AttemptId
 from studyflow.ledger.measuring import Times
 from studyflow.observers.observer import Observer
 from studyflow.study import Curve, Study, last_step_of, why_diverged
+from studyflow.tracking.mirror import AWAITED
 from studyflow.trial import Cause, MetricPoint
 from studyflow.trial.checkpoint_folders import CHECKPOINT_METRIC
 from studyflow.trial.record import AttemptSteps, TrialRecord
@@ -29,7 +30,7 @@ class Reports:
         mirror: The study's mirror in MLflow.
         observer: Hears every report.
         brings_points: Whether the executor brings what trials report.
-        poll_seconds: Pause between two reads of MLflow for one trial.
+        poll_seconds: Pause between two reads of MLflow, each for all running trials.
         clock: Seconds, monotonic.
     """
 
@@ -57,8 +58,12 @@ class Reports:
         self._times: dict[AttemptId, Times] = {}
         self._n_checkpoints: dict[AttemptId, int] = {}
         self._checkpoints_read_at: dict[int, float] = {}
-        self._read_at: dict[int, float] = {}
-        """By trial, when MLflow is to be read next."""
+        self._watched: dict[AttemptId, TrialRecord] = {}
+        """Running attempts that may log straight to MLflow, as they were when last looked at."""
+        self._read: dict[int, Sequence[MetricPoint]] = {}
+        """By trial, what was found there and is still to be taken in."""
+        self._read_at = clock() + poll_seconds
+        """When MLflow is to be read next."""
 
     def take(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         """Keep what the newest attempt of a trial has reported since the last poll."""
@@ -94,8 +99,10 @@ class Reports:
         """Return the last reported value of each metric, empty for a script without the SDK."""
         return self._latest.get(newest_attempt(record), {})
 
-    def steps(self, record: TrialRecord, *, is_seen: bool, may_ask: bool) -> AttemptSteps:
+    def steps(self, record: TrialRecord, *, is_seen: bool, may_ask: bool) -> AttemptSteps | None:
         """Return how far the newest attempt of a trial came, by what it told.
+
+        `None` while MLflow's answer is awaited.
 
         Args:
             record: The trial.
@@ -106,6 +113,8 @@ class Reports:
         is_all_here = is_seen and self._brings_points
         if published is None and may_ask and not is_all_here:
             points = self._mirror.read_points(record, CHECKPOINT_METRIC)
+            if points is AWAITED:
+                return None
             self._note_checkpoints(record, points)
             published = _highest_published(record, points)
         curve = self.curve(record)
@@ -122,8 +131,11 @@ class Reports:
         """
         now = self._clock()
         if not self._brings_points and now >= self._checkpoints_read_at.get(record.number, now):
-            self._checkpoints_read_at[record.number] = now + self._poll_seconds
-            self._note_checkpoints(record, self._mirror.read_points(record, CHECKPOINT_METRIC))
+            points = self._mirror.read_points(record, CHECKPOINT_METRIC)
+            if points is not AWAITED:
+                self._checkpoints_read_at[record.number] = now + self._poll_seconds
+                self._note_checkpoints(record, points)
+                self._mirror.drop(record)  # the next answer is to be a new one
         return self._known_checkpoints(record)
 
     def _known_checkpoints(self, record: TrialRecord) -> int:
@@ -156,19 +168,43 @@ class Reports:
         self._n_checkpoints.pop(newest_attempt(record), None)
         self._latest.pop(newest_attempt(record), None)
         self._curves.pop(newest_attempt(record), None)
+        self._watched.pop(newest_attempt(record), None)
+        self._mirror.drop(record)
 
-    def read_last(self, record: TrialRecord, status: AttemptStatus) -> None:
-        """Take in what an ended attempt logged straight to MLflow after the last read."""
+    def read_last(self, record: TrialRecord, status: AttemptStatus) -> bool:
+        """Take in what an ended attempt logged straight to MLflow after the last read.
+
+        Returns:
+            Whether that is done; False while MLflow's answer is awaited.
+        """
+        self._watched.pop(newest_attempt(record), None)
         if status.started_at is None:
-            return
+            return True
         if not self._brings_points or (self._has_pruner and not self.latest(record)):
-            self._read_tracker(record, status)
+            points = self._mirror.read_points(record, self._spec.objectives[0].metric)
+            if points is AWAITED:
+                return False
+            self._take_logged(record, status, points)
+        return True
+
+    def read_running(self) -> None:
+        """Read at times what running attempts log straight to MLflow: all of them at once."""
+        now = self._clock()
+        if now < self._read_at or not self._watched:
+            return
+        records = [r for a, r in self._watched.items() if not self._latest.get(a)]
+        found = self._mirror.read_running(records, self._spec.objectives[0].metric)
+        if found is not AWAITED:
+            self._read_at = now + self._poll_seconds
+            self._read.update(found)
 
     def reason_to_stop(self, record: TrialRecord, status: AttemptStatus) -> Stop | None:
         """Return the stop of an attempt that has diverged, or that the pruner gives up."""
         attempt = newest_attempt(record)
         if self._has_pruner:
-            self._read_tracker_at_times(record, status)
+            self._watched[attempt] = record
+            if (points := self._read.pop(record.number, None)) is not None:
+                self._take_logged(record, status, points)
         if self.curve(record).has_diverged(self._spec):
             return Stop(attempt, Cause.NAN, str(why_diverged(self._spec, self.curve(record))))
         if not self._has_pruner or not self._study.should_prune(record.number):
@@ -193,35 +229,28 @@ class Reports:
         last = last_step_of(self._spec, self._study.known_trials().last_step)
         return last is not None and max(reported) >= last
 
-    def _read_tracker_at_times(self, record: TrialRecord, status: AttemptStatus) -> None:
-        """Take in what a script logs straight to MLflow, once in a while."""
-        now = self._clock()
-        is_first = record.number not in self._read_at
-        if now < self._read_at.get(record.number, now):
-            return
-        self._read_at[record.number] = now + self._poll_seconds
-        if not is_first and not self.latest(record):  # the SDK's reports arrive by themselves
-            self._read_tracker(record, status)
-
-    def _read_tracker(self, record: TrialRecord, status: AttemptStatus) -> None:
-        points = self._logged(record, status, self._spec.objectives[0].metric)
+    def _take_logged(
+        self, record: TrialRecord, status: AttemptStatus, points: Sequence[MetricPoint]
+    ) -> None:
+        """Take in all points of the first objective that are in MLflow; none while it is away."""
+        points = _of_newest_attempt(record, status, points)
         self._note_reports(record, points)
-        if points:  # all of them, so nothing is added up; none while MLflow is away
+        if points:  # all of them, so nothing is added up
             self._curves[newest_attempt(record)] = Curve().extended(points, self._spec)
         self._study.report(record.number, points, record)
 
-    def _logged(
-        self, record: TrialRecord, status: AttemptStatus, metric: str
-    ) -> Sequence[MetricPoint]:
-        """Return what the newest attempt logged of a metric: all attempts share the trial's run.
 
-        The points and the start are of one machine's clock: where the script ran.
-        """
-        points = self._mirror.read_points(record, metric)
-        if record.attempt <= 1:
-            return points
-        began_ms = math.inf if status.started_at is None else math.floor(1000 * status.started_at)
-        return [point for point in points if point.timestamp_ms >= began_ms]
+def _of_newest_attempt(
+    record: TrialRecord, status: AttemptStatus, points: Sequence[MetricPoint]
+) -> Sequence[MetricPoint]:
+    """Return which points the newest attempt of a trial logged: all attempts share its run.
+
+    The points and the start are of one machine's clock: where the script ran.
+    """
+    if record.attempt <= 1:
+        return points
+    began_ms = math.inf if status.started_at is None else math.floor(1000 * status.started_at)
+    return [point for point in points if point.timestamp_ms >= began_ms]
 
 
 def _highest_published(record: TrialRecord, points: Sequence[MetricPoint]) -> int | None:

@@ -17,7 +17,8 @@ class TunerSettings:
     wakes the loop earlier, so this bounds only how late a pruning decision may come."""
     tracker_poll_seconds: float = 10.0
     """Pause between two reads of MLflow for metrics that scripts logged without the SDK. Only a
-    study with a pruner reads them; one request per running trial."""
+    study with a pruner reads them; one request for all
+    running trials that have nothing new."""
     tracker_patience_seconds: float = 300.0
     """How long a trial that ended well and gave nothing waits for an MLflow that is away: what it
     logged may be there."""

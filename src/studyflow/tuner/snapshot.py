@@ -51,6 +51,8 @@ class Snapshot:
     """Trials that have not begun and find no room in the budget: nobody launches them."""
     abandoned: frozenset[int] = frozenset()
     """Those of them that the runner that asked for them will not withdraw any more."""
+    opening: frozenset[int] = frozenset()
+    """Trials whose attempt is begun and starts as soon as its run in MLflow is there."""
     retry_at: Mapping[int, float] = field(default_factory=dict)
     """By trial, when the pause before its next attempt is over."""
     launched: frozenset[AttemptId] = frozenset()

@@ -69,6 +69,9 @@ class Picture:
     def open_trial(self, record: TrialRecord) -> TrackingRef | None:
         return TrackingRef("memory:", f"run-{record.number}")
 
+    def is_opening(self, record: TrialRecord) -> bool:
+        return False
+
     def points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         pass
 
@@ -83,6 +86,17 @@ class Picture:
         return tuple(
             MetricPoint(metric, step, value, self.logged_at_ms) for step, value in enumerate(values)
         )
+
+    def read_running(
+        self, records: Sequence[TrialRecord], metric: str
+    ) -> dict[int, tuple[MetricPoint, ...]]:
+        return {record.number: self.read_points(record, metric) for record in records}
+
+    def drop(self, record: TrialRecord) -> None:
+        pass
+
+    def seconds_to_answer(self) -> float | None:
+        return None
 
     def read_runs(
         self, record: TrialRecord, metrics: Sequence[str], began_at: float | None

@@ -176,7 +176,7 @@ def test_the_real_mirror_shows_in_the_end_what_the_storage_holds() -> None:
     tracker = MemoryTracker()
     study = rig.study()
     mirror = Mirror(tracker, files=lambda record: AttemptFiles(), is_threaded=False)
-    tuner = Tuner(study, rig.executor, mirror, rig.diary, clock=rig.clock)
+    tuner = Tuner(study, rig.executor, mirror.for_loop(), rig.diary, clock=rig.clock)
 
     tuner.drive()
     while mirror.step() is not None:

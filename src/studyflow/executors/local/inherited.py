@@ -18,6 +18,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from studyflow.redaction import Redactor, secrets_of
@@ -87,10 +89,18 @@ def inherited(
         named: Names and patterns such as `WANDB_*`: what fits one is inherited as it is.
         withheld: Names that are not, unless `named` has them.
     """
-    secrets = secrets_of(runner)
+    return _judge(tuple(runner.items()), tuple(named), tuple(withheld))
+
+
+@lru_cache(maxsize=4)
+def _judge(
+    runner: tuple[tuple[str, str], ...], named: tuple[str, ...], withheld: tuple[str, ...]
+) -> Inherited:
+    """Return what a script inherits. Kept: every trial asks, and the variables rarely change."""
+    secrets = secrets_of(dict(runner))
     variables: dict[str, str] = {}
     left_out: list[str] = []
-    for name, value in runner.items():
+    for name, value in runner:
         if is_named(name, named) or not (
             name in withheld or _is_secret_name(name, value) or _is_secret(name, value, secrets)
         ):
@@ -100,7 +110,7 @@ def inherited(
         if _PROXY.fullmatch(name):
             # Without its address a script would wait for servers that no direct way leads to.
             variables[name] = _LOGIN.sub(r"\1", value, count=1)
-    return Inherited(variables, tuple(sorted(left_out)))
+    return Inherited(MappingProxyType(variables), tuple(sorted(left_out)))
 
 
 def left_out(

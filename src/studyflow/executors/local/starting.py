@@ -29,7 +29,7 @@ from studyflow.executors.local.files import (
     open_new,
 )
 from studyflow.trial import Trial
-from studyflow.trial.checkpoint_folders import folders_in
+from studyflow.trial.checkpoint_folders import FILES, folders_in
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,9 @@ def claim(folder: Path, trial: Trial, launch: Launch) -> None:
     """
     checkpoints = folders_in(str(folder.parent / CHECKPOINTS), trial.attempt)
     own = Path(checkpoints.own)
-    for level in (own.parent.parent, own.parent, own):
+    # There is nothing to go on from: the script need not look for it.
+    is_first = trial.attempt == 1 and not own.parent.parent.exists()
+    for level in (own.parent.parent, own.parent, own, *((own / FILES,) if is_first else ())):
         make_folder(level)
     with_paths = replace(
         trial,

@@ -12,16 +12,23 @@ the tracker which trials it has completely.
 | `turns` | who writes about which trial at this moment |
 | `sender` | how each task is done |
 | `catch_up` | the thread that works through the backlog |
+| `calls` | the calls whose answers somebody wants |
+| `for_loop` | the mirror of the runner's loop, which waits for no answer |
 | `mirror` | what a runner calls |
 
-Two daemon threads call the tracker. One works through the backlog, however long that takes. The
-other makes the few calls that the runner waits for, each for a bounded time; once the tracker did
-not answer, nobody waits again until the first thread has reached it. Both work on values: neither
+Some daemon threads call the tracker. One works through the backlog, however long that takes. The
+others make the calls whose answers the runner wants, each for a bounded time; once the tracker did
+not answer, nobody asks again until the first thread has reached it. All work on values: none
 touches the study, its storage or an observer, which belong to the runner's thread. And only one of
-them at a time writes about one trial, so that a slow call of the one never undoes what the other
-has done.
+them at a time writes about one trial, so that a slow call of the one never undoes what another has
+done.
+
+The runner's loop waits for none of them (`for_loop`): it asks for all it wants, goes on, and takes
+the answers in a later turn. So a slow tracker delays the trials that need it, and nothing else.
 """
 
+from studyflow.tracking.mirror.calls import AWAITED, Awaited
+from studyflow.tracking.mirror.for_loop import LoopMirror
 from studyflow.tracking.mirror.mirror import Mirror, MirrorStatus
 
-__all__ = ["Mirror", "MirrorStatus"]
+__all__ = ["AWAITED", "Awaited", "LoopMirror", "Mirror", "MirrorStatus"]

@@ -7,15 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from studyflow.background import DaemonWorker, NoAnswer, result_of
-from studyflow.errors import TrackingError, TrackingUnavailable
+from studyflow.errors import TrackingError
 from studyflow.reasons import Code, Reason
 from studyflow.tracking.logged import LoggedRuns
 from studyflow.tracking.mirror.availability import Availability
 from studyflow.tracking.mirror.backlog import STUDY, Backlog
+from studyflow.tracking.mirror.calls import Calls
 from studyflow.tracking.mirror.catch_up import CatchUp
+from studyflow.tracking.mirror.for_loop import LoopMirror
 from studyflow.tracking.mirror.sender import Sender
 from studyflow.tracking.mirror.turns import Turns
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
@@ -24,7 +25,6 @@ from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 STOP_SECONDS: Final = 5.0
 """Longest wait for the last call of a mirror that has sent everything."""
@@ -82,16 +82,29 @@ class Mirror:
         self._backlog = Backlog(max_buffered_points)
         self._availability = Availability(clock, retry_seconds)
         self._turns = Turns(self._changed)
-        self._sender = Sender(tracker, files, self._backlog, self._availability, self._changed)
+        self._sender = Sender(
+            tracker, files, self._backlog, self._availability, self._changed, clock
+        )
         self._catch_up = CatchUp(
             self._sender, self._backlog, self._availability, self._turns, self._changed, clock
         )
-        self._caller = DaemonWorker("studyflow-tracking-calls")
+        self._calls = Calls(
+            self._availability,
+            self._turns,
+            self._backlog,
+            self._changed,
+            self._wake,
+            is_threaded=is_threaded,
+        )
 
     @property
     def tracker(self) -> Tracker:
         """The tracker that is kept up to date."""
         return self._tracker
+
+    def for_loop(self) -> LoopMirror:
+        """Return the mirror as the runner's loop uses it, which never waits."""
+        return LoopMirror(self, self._calls, self._sender)
 
     @property
     def refusal(self) -> str | None:
@@ -112,7 +125,7 @@ class Mirror:
 
     def open_study(self, card: StudyCard, patience_seconds: float = 10.0) -> TrackingRef | None:
         """Return the study's run; `None` when the tracker did not give one in time."""
-        ref = self._call(lambda: self._sender.open_study(card), patience_seconds, STUDY)
+        ref = self._calls.make(lambda: self._sender.open_study(card), patience_seconds, STUDY)
         if ref is None:
             self.renew_study(card)
         return ref
@@ -128,14 +141,20 @@ class Mirror:
 
         Either way the trial gets its run as soon as the tracker can.
         """
-        ref = self._call(lambda: self._sender.open_trial(record), patience_seconds, record.number)
+        ref = self._calls.make(
+            lambda: self._sender.open_trial(record), patience_seconds, record.number
+        )
         if ref is None:
-            with self._changed:
-                trial = self._backlog.of(record)
-                trial.opening = record
-                trial.is_refused = False
-            self._wake()
+            self.open_trial_later(record)
         return ref
+
+    def open_trial_later(self, record: TrialRecord) -> None:
+        """Have a trial's run opened as soon as the tracker can. Never waits."""
+        with self._changed:
+            trial = self._backlog.of(record)
+            trial.opening = record
+            trial.is_refused = False
+        self._wake()
 
     def points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         """Have metrics sent soon. Never waits."""
@@ -151,6 +170,8 @@ class Mirror:
             trial = self._backlog.of(record)
             trial.lost = record
             trial.is_refused = False
+            if not trial.n_failures:
+                trial.not_before = 0.0
         self._wake()
 
     def finish_trial(self, record: TrialRecord) -> None:
@@ -159,6 +180,8 @@ class Mirror:
             trial = self._backlog.of(record)
             trial.ending = record
             trial.is_refused = False
+            if not trial.n_failures:
+                trial.not_before = 0.0
         self._wake()
 
     def resume(self, records: Iterable[TrialRecord]) -> None:
@@ -178,32 +201,14 @@ class Mirror:
             self._backlog.is_summary_refused = False
         self._wake()
 
-    def read_runs(
-        self,
-        record: TrialRecord,
-        metrics: Sequence[str],
-        began_at: float | None,
-        patience_seconds: float = 10.0,
-    ) -> LoggedRuns:
-        """Return what a trial's script logged by itself, or why that is not known."""
-        found = self._read(
-            lambda: self._tracker.read_runs(record, metrics, began_at), patience_seconds
-        )
-        if found is not None:
-            return found
+    def unread_runs(self) -> LoggedRuns:
+        """Return why what a script logged cannot be read."""
         with self._changed:
             return LoggedRuns(
                 failure=self._availability.last_failure
                 or Reason(Code.TRACKER_UNAVAILABLE, "it did not answer."),
                 is_retryable=self._availability.is_unavailable,
             )
-
-    def read_points(
-        self, record: TrialRecord, metric: str, patience_seconds: float = 2.0
-    ) -> tuple[MetricPoint, ...]:
-        """Return one metric of a running trial by step; empty when it cannot be read."""
-        found = self._read(lambda: self._tracker.read_points(record, metric), patience_seconds)
-        return () if found is None else found
 
     def flush(self, timeout_seconds: float) -> int:
         """Wait until the tracker has everything it will take; return how much it still lacks.
@@ -230,11 +235,10 @@ class Mirror:
     def close(self, timeout_seconds: float = 30.0) -> int:
         """Flush, stop, release the tracker; return how much it still lacks."""
         n_left = self.flush(timeout_seconds)
-        with self._changed:
-            self._is_closed = True
+        self._is_closed = True
         has_stopped = self._catch_up.stop(IDLE_STOP_SECONDS if n_left else STOP_SECONDS)
         # A thread that hangs in a call keeps its tracker: it is a daemon and ends with the process.
-        if self._caller.stop(IDLE_STOP_SECONDS) and has_stopped:
+        if self._calls.close(IDLE_STOP_SECONDS) and has_stopped:
             try:
                 self._tracker.close()
             except TrackingError as error:
@@ -247,88 +251,6 @@ class Mirror:
         For tests without threads.
         """
         return self._catch_up.step()
-
-    # The calls that somebody waits for
-
-    def _call(
-        self, call: Callable[[], _T], patience_seconds: float, subject: int | None = None
-    ) -> _T | None:
-        """Return what `call` gives in time; else leave the work to the other thread.
-
-        Args:
-            call: Reads from the tracker, or writes to it.
-            patience_seconds: How long to wait.
-            subject: The trial, or `STUDY`, that it writes about: while the other thread does too,
-                this one waits for its turn.
-        """
-        began = time.monotonic()
-        if not self._take_turn(subject, patience_seconds):
-            self._wake()
-            return None
-        try:
-            found = self._make(call, began + patience_seconds - time.monotonic(), subject)
-        except NoAnswer:
-            text = f"The tracker did not answer in {patience_seconds:g} s."
-            with self._changed:
-                self._availability.failed(TrackingUnavailable(text))
-        except TrackingUnavailable as error:
-            with self._changed:
-                self._availability.failed(error)
-        except TrackingError as error:
-            with self._changed:
-                self._availability.note(error.reason)
-        else:
-            with self._changed:
-                self._availability.answered()
-            return found
-        self._wake()
-        return None
-
-    def _take_turn(self, subject: int | None, patience_seconds: float) -> bool:
-        with self._changed:
-            may_call = not (self._availability.is_unavailable or self._is_closed)
-            return may_call and self._turns.take(subject, patience_seconds)
-
-    def _make(self, call: Callable[[], _T], timeout_seconds: float, subject: int | None) -> _T:
-        """Return what a call gives, and end its turn when it is over or will never begin.
-
-        Raises:
-            NoAnswer: It is not over in time. A call that had not begun never will; another goes on.
-            TrackingUnavailable: The tracker does not answer.
-            TrackingError: The tracker refuses.
-        """
-
-        def call_and_end_turn() -> _T:
-            try:
-                return call()
-            finally:
-                self._end_turn(subject)
-
-        if not self._is_threaded:
-            return call_and_end_turn()
-        future = self._caller.submit(call_and_end_turn)
-        try:
-            return result_of(future, timeout_seconds)
-        except NoAnswer:
-            if future.cancel():
-                self._end_turn(subject)
-            raise
-
-    def _end_turn(self, subject: int | None) -> None:
-        with self._changed:
-            if subject is not None:
-                self._backlog.drop_if_empty(subject)
-            self._turns.give_back(subject)
-        self._wake()
-
-    def _read(self, call: Callable[[], _T], patience_seconds: float) -> _T | None:
-        found = self._call(call, patience_seconds)
-        if found is None:
-            with self._changed:
-                if self._availability.is_unavailable and self._backlog.probe is None:
-                    self._backlog.probe = call
-            self._wake()
-        return found
 
     def _wake(self) -> None:
         if self._is_threaded:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Final
 
 from studyflow.errors import TrackingError, TrackingUnavailable
 from studyflow.tracking.mirror.availability import Availability
@@ -19,11 +20,15 @@ from studyflow.tracking.mirror.backlog import (
     Task,
     TrialBacklog,
 )
+from studyflow.tracking.optional import reserve_trial
 from studyflow.tracking.protocol import StudyCard, StudySummary, Tracker
 from studyflow.tracking.trial_files import POINTS_PER_CALL, missing_points
 from studyflow.trial import MetricPoint, TrackingRef
 from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.record import TrialRecord
+
+SHOW_SECONDS: Final = 3.0
+"""How long the run of a trial that has just begun may show no parameters."""
 
 
 class Sender:
@@ -35,6 +40,7 @@ class Sender:
         backlog: What is unsent.
         availability: Notes what the tracker refuses.
         changed: The mirror's lock.
+        clock: Seconds that never go back.
     """
 
     def __init__(
@@ -44,12 +50,14 @@ class Sender:
         backlog: Backlog,
         availability: Availability,
         changed: threading.Condition,
+        clock: Callable[[], float],
     ) -> None:
         self._tracker = tracker
         self._files = files
         self._backlog = backlog
         self._availability = availability
         self._changed = changed
+        self._clock = clock
 
     def send(self, task: Task) -> None:
         """Do a task.
@@ -99,6 +107,25 @@ class Sender:
                 trial.opening = None  # not one of a later attempt
             if trial is not None and trial.lost and trial.lost.attempt < record.attempt:
                 trial.lost = None  # the run names the later attempt, and takes from that one alone
+        return ref
+
+    def reserve_trial(self, record: TrialRecord) -> TrackingRef:
+        """Return a run where an attempt may log; what it shows follows within `SHOW_SECONDS`.
+
+        A trial that ends sooner costs one request less.
+
+        Raises:
+            TrackingUnavailable: The tracker does not answer.
+            TrackingError: The tracker refuses.
+        """
+        ref = reserve_trial(self._tracker, record)
+        if ref is None:
+            return self.open_trial(record)
+        with self._changed:
+            trial = self._backlog.of(record)
+            if trial.ending is None:
+                trial.opening = record
+                trial.not_before = max(trial.not_before, self._clock() + SHOW_SECONDS)
         return ref
 
     def _find_unsent(self, records: Mapping[int, TrialRecord]) -> None:

@@ -10,7 +10,9 @@
 | `artifacts` | uploads of files |
 | `documents` | pure: what names, tags, metrics and files say |
 | `origin` | versions, commit and user |
+| `closing` | how a trial's run is closed |
 | `study_run` | what the study's own run shows |
+| `running` | one metric of all running trials at once |
 | `script_runs` | what training scripts logged by themselves |
 | `tracker` | all of it as a `Tracker` |
 """

@@ -38,13 +38,16 @@ class ArtifactUploads:
         self._redact = redact
         self._folder = artifact_folder(mlflow.uri)
 
-    def upload(self, run_id: str, files: Sequence[tuple[Path, str]]) -> list[str]:
+    def upload(
+        self, run_id: str, files: Sequence[tuple[Path, str]], store: str | None = None
+    ) -> list[str]:
         """Upload files; return a line for each that could not be.
 
         Args:
             run_id: The run.
             files: Local file, and its path among the artifacts. The one called `LOG_NAME` is
                 uploaded without secrets, and only its end when it is long.
+            store: Address of the run's artifacts, if it is known: MLflow is not asked for it then.
 
         Raises:
             TrackingUnavailable: The store does not answer; some files may be there.
@@ -59,7 +62,10 @@ class ArtifactUploads:
                 try:
                     with self._mlflow.client() as client:
                         source = self._staged(local, wanted, Path(folder) / str(index))
-                        client.log_artifact(run_id, str(source), parent or None)
+                        if store is None:
+                            client.log_artifact(run_id, str(source), parent or None)
+                        else:
+                            self._mlflow.artifacts(store).log_artifact(str(source), parent or None)
                 except TrackingUnavailable:
                     raise
                 except TrackingError as error:

@@ -138,6 +138,12 @@ class Connection:
         except Exception as error:
             raise translate(error, self._uri) from error
 
+    def artifacts(self, store: str) -> Any:
+        """Return MLflow's access to the artifacts at an address; for use within `client`."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(store, tracking_uri=self._uri)
+
     def close(self) -> None:
         """Forget the client; the next use connects again."""
         with self._lock:

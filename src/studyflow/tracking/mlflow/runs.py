@@ -44,7 +44,8 @@ class TrialRun:
 
     run_id: str
     is_new: bool = False
-    """Whether it was just created, with the trial's tags and running."""
+    """Whether this process created it for this attempt, with the trial's tags and running, and
+    nothing has changed that since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +130,18 @@ class StudyRuns:
         self._search = search
         self._study = study
         self._lock = threading.RLock()
-        """Held while a run is searched for or created, so that two threads create one. Uploads and
-        other work on a known run do not hold it."""
+        """Guards what is known, and is held while the study's own run is searched for or created,
+        so that two threads create one. About one trial only one thread writes at a time, so that
+        trials' runs are created side by side."""
         self._parent_id: str | None = None
         self._trial_ids: dict[int, str] = {}
+        self._fresh: dict[str, int] = {}
+        """Runs that this process created and nothing has changed since, with the attempt."""
+        self._listed_at: float | None = None
+        """When all trials' runs were last searched for, in seconds since the epoch: a trial that
+        was asked for later has none yet."""
+        self._doubtful: set[int] = set()
+        """Trials whose run may be there all the same: the answer to its creation was lost."""
 
     # What is known
 
@@ -149,8 +158,14 @@ class StudyRuns:
         """Forget all ids; the next use finds them again."""
         with self._lock:
             self._parent_id = None
+            self._listed_at = None
             self._trial_ids.clear()
+            self._fresh.clear()
             self._experiment.forget()
+
+    def note_shown(self, run_id: str) -> None:
+        """Take note that a trial's run shows more than it was created with."""
+        self._fresh.pop(run_id, None)
 
     # The study's run
 
@@ -212,12 +227,15 @@ class StudyRuns:
         return None if run is None else str(run.info.run_id)
 
     def _create_parent(self, experiment: str) -> str:
+        began = time.time()
         created = self._new_parent()
         # Another runner of this study may have created one just now: the first is used.
         first = self._first_parent(experiment) or created
         if first != created:
             with self._mlflow.client() as client:
                 client.delete_run(created)
+        elif self._listed_at is None:
+            self._listed_at = began  # a study without a run of its own has none of a trial
         return first
 
     def _replace_parent(self) -> str:
@@ -240,17 +258,17 @@ class StudyRuns:
 
     def find_trial(self, record: TrialRecord) -> str | None:
         """Return the id of a trial's run; `None` when there is none."""
+        known = self.known_trial(record)
+        if known is not None:
+            return known
+        experiment = self._experiment.find()
+        if experiment is None:
+            return None
+        found = self._search.of_study(experiment, "trial", record.number)
+        candidates = [Candidate.of(run) for run in found]
+        if not candidates:
+            return None
         with self._lock:
-            known = self.known_trial(record)
-            if known is not None:
-                return known
-            experiment = self._experiment.find()
-            if experiment is None:
-                return None
-            found = self._search.of_study(experiment, "trial", record.number)
-            candidates = [Candidate.of(run) for run in found]
-            if not candidates:
-                return None
             self._trial_ids[record.number] = self._choose(record.number, candidates).run_id
             return self._trial_ids[record.number]
 
@@ -262,6 +280,7 @@ class StudyRuns:
         experiment = self._experiment.find()
         if experiment is None:
             return {}
+        began = time.time()
         # Thousands of runs take seconds, and a trial that starts meanwhile does not wait for them.
         candidates: dict[int, list[Candidate]] = {}
         for run in self._search.of_study(experiment, "trial"):
@@ -271,6 +290,8 @@ class StudyRuns:
         with self._lock:
             chosen = {number: self._choose(number, runs) for number, runs in candidates.items()}
             self._trial_ids |= {number: run.run_id for number, run in chosen.items()}
+            self._doubtful -= chosen.keys()
+            self._listed_at = began
             return chosen
 
     def with_trial(self, record: TrialRecord, act: Callable[[TrialRun], _T]) -> _T:
@@ -290,19 +311,28 @@ class StudyRuns:
         return act(run if refused is _Refused.REVIVED else self._replace_trial(record, run.run_id))
 
     def _find_or_create_trial(self, record: TrialRecord) -> TrialRun:
-        with self._lock:
-            found = self.find_trial(record)
-            if found is not None:
-                return TrialRun(found)
-            try:
-                return self._create_trial(record)
-            except TrackingUnavailable:
+        found = self.known_trial(record) if self._has_none(record) else self.find_trial(record)
+        if found is not None:
+            return TrialRun(found, is_new=self._fresh.get(found) == record.attempt)
+        try:
+            return self._create_trial(record)
+        except TrackingUnavailable:
+            raise
+        except TrackingError:
+            if not self._experiment.restore_if_deleted():
                 raise
-            except TrackingError:
-                if not self._experiment.restore_if_deleted():
-                    raise
-            found = self.find_trial(record)
-            return self._create_trial(record) if found is None else TrialRun(found)
+        found = self.find_trial(record)
+        return self._create_trial(record) if found is None else TrialRun(found)
+
+    def _has_none(self, record: TrialRecord) -> bool:
+        """Return whether a trial is so new that no process can have created its run.
+
+        A clock that runs behind, of another machine that asked for the trial, may make it seem
+        newer than it is: its empty run is then found, and deleted, by the next look at all runs.
+        """
+        began, listed_at = record.started_at, self._listed_at
+        is_first = record.attempt <= 1 and record.number not in self._doubtful
+        return is_first and began is not None and listed_at is not None and began > listed_at
 
     def _replace_trial(self, record: TrialRecord, gone: str) -> TrialRun:
         """Return another run for a trial whose run was deleted; created when there is none."""
@@ -327,8 +357,12 @@ class StudyRuns:
         if instead_of is not None:
             tags |= _recreated(f"Trial {record.number}", instead_of)
         name = f"trial-{record.number:04d}"
+        self._doubtful.add(record.number)  # until MLflow has answered
         run_id = self._new_run(name, milliseconds(record.started_at), tags)
-        self._trial_ids[record.number] = run_id
+        with self._lock:
+            self._doubtful.discard(record.number)
+            self._trial_ids[record.number] = run_id
+            self._fresh[run_id] = record.attempt
         return TrialRun(run_id, is_new=True)
 
     def _choose(self, number: int, candidates: Sequence[Candidate]) -> Candidate:

@@ -47,6 +47,20 @@ class RunSearch:
             clauses.append(f"tags.`studyflow.trial` = '{number}'")
         yield from all_pages(partial(self._page, [experiment_id], " and ".join(clauses)))
 
+    def of_ids(self, run_ids: Sequence[str], experiment_id: str) -> Iterator[Any]:
+        """Yield those of these runs that are active and in an experiment."""
+        named = ", ".join(f"'{run_id}'" for run_id in run_ids)
+        yield from all_pages(partial(self._page, [experiment_id], f"run_id IN ({named})"))
+
+    def by_scripts(self, since_ms: int, experiment_id: str | None = None) -> Iterator[Any]:
+        """Yield the runs that scripts of any trial started by themselves; see `of_attempt`.
+
+        Args:
+            since_ms: Only runs that began at this time or later, in milliseconds since the epoch.
+            experiment_id: The only experiment to search; `None` for all.
+        """
+        yield from self.everywhere(since_ms, (f"tags.`{TRIAL_RUN_TAG}` LIKE '_%'",), experiment_id)
+
     def sent_trials(self, experiment_id: str) -> frozenset[int]:
         """Return the numbers of the trials whose runs in an experiment have everything."""
         tags = [run.data.tags for run in self.of_study(experiment_id, "trial")]

@@ -16,17 +16,15 @@ from studyflow.tracking.mlflow import documents
 from studyflow.tracking.mlflow.artifacts import LOG_NAME, ArtifactUploads
 from studyflow.tracking.mlflow.batches import RunLog
 from studyflow.tracking.mlflow.client import Connection, is_http, without_credentials
+from studyflow.tracking.mlflow.closing import TrialClosing
 from studyflow.tracking.mlflow.documents import (
-    MISSING_TAG,
-    SYNCED_TAG,
     Point,
     Synced,
     TrackedStudy,
     bounded_name,
-    lines_tag,
-    milliseconds,
 )
 from studyflow.tracking.mlflow.experiment import Experiment
+from studyflow.tracking.mlflow.running import RunningMetrics
 from studyflow.tracking.mlflow.runs import StudyRuns, TrialRun
 from studyflow.tracking.mlflow.script_runs import ScriptRuns
 from studyflow.tracking.mlflow.search import RunSearch
@@ -42,7 +40,7 @@ _log = logging.getLogger(__name__)
 class MLflowTracker:
     """A `Tracker` on an MLflow server, or on MLflow's database without one.
 
-    Two threads may use it at once, as long as they write about different trials. Nothing is
+    Several threads may use it at once, as long as they write about different trials. Nothing is
     contacted before the first call.
 
     Args:
@@ -74,6 +72,8 @@ class MLflowTracker:
         self._runs = StudyRuns(self._mlflow, self._experiment, self._search, self._study)
         self._run_log = RunLog(self._mlflow)
         self._uploads = ArtifactUploads(self._mlflow, redact or Redactor())
+        self._closing = TrialClosing(self._mlflow, self._run_log, self._uploads, self._study)
+        self._running = RunningMetrics(self._mlflow, self._search, is_gated=is_gated)
         self._script_runs = ScriptRuns(self._mlflow, self._search, is_gated=is_gated)
         self._study_run = StudyRun(
             self._mlflow, self._experiment, self._runs, self._run_log, self._uploads, self._study
@@ -139,9 +139,25 @@ class MLflowTracker:
             if not run.is_new and not record.state.is_finished:
                 with self._mlflow.client() as client:
                     client.update_run(run.run_id, status="RUNNING")
+            self._runs.note_shown(run.run_id)
             return run.run_id
 
         return TrackingRef(self._trial_uri, self._runs.with_trial(record, show))
+
+    def reserve_trial(self, record: TrialRecord) -> TrackingRef | None:
+        """Return a run that was just created for a trial that had none: its script may log to it.
+
+        Its parameters come with `open_trial`, or at its end with `close_trial`. `None` for a trial
+        that has a run, which `open_trial` brings up to date.
+
+        Raises:
+            TrackingUnavailable: MLflow does not answer in time.
+            TrackingError: MLflow refuses.
+        """
+        if self._runs.known_trial(record) is not None:
+            return None
+        run = self._runs.with_trial(record, lambda run: run)
+        return TrackingRef(self._trial_uri, run.run_id) if run.is_new else None
 
     def log_points(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         """Store metrics by step. A point that is there already is not stored again.
@@ -205,44 +221,10 @@ class MLflowTracker:
             files.append((log, LOG_NAME))
 
         def close(run: TrialRun) -> None:
-            self._close_run(run.run_id, record, found, has_files=bool(files))
-            if files:
-                self._upload_trial(run.run_id, record, files)
+            self._runs.note_shown(run.run_id)
+            self._closing.close(run.run_id, record, found, files)
 
         self._runs.with_trial(record, close)
-
-    def _close_run(
-        self, run_id: str, record: TrialRecord, found: Gathered, *, has_files: bool
-    ) -> None:
-        with self._mlflow.client() as client:
-            run = client.get_run(run_id)
-            if run.info.lifecycle_stage != "active":
-                raise TrackingError(f"MLflow run {run_id} of trial {record.number} was deleted.")
-            status = tables.run_status(record.state, record.cause)
-            end_ms = milliseconds(record.finished_at) or run.info.end_time or _now_ms()
-            if run.info.status != status or run.info.end_time != end_ms:
-                client.set_terminated(run_id, status, end_ms)
-        objectives = self._study.objectives_of(record)
-        latest = documents.latest_points(run)
-        metrics = documents.closing_metrics(record, objectives, latest, end_ms)
-        tags = documents.trial_tags(record, Synced.ARTIFACTS if has_files else Synced.FINAL)
-        tags |= documents.nonfinite_tags(
-            (name, str(v)) for name, v in record.metrics.items() if not math.isfinite(v)
-        )
-        if found.n_left_out:
-            tags["studyflow.artifacts_left_out"] = lines_tag(
-                [f"{left.name}: {left.reason}" for left in found.left_out]
-            )
-        self._run_log.log_trial(run_id, record, metrics=metrics, tags=tags)
-
-    def _upload_trial(
-        self, run_id: str, record: TrialRecord, files: Sequence[tuple[Path, str]]
-    ) -> None:
-        missing = self._uploads.upload(run_id, files)
-        done = {} if missing else {SYNCED_TAG: Synced.FINAL}
-        self._run_log.log(run_id, tags={**done, MISSING_TAG: lines_tag(missing) or "none"})
-        if missing:
-            raise _not_uploaded(record, missing, len(files))
 
     def _warn_of_left_out(self, record: TrialRecord, found: Gathered) -> None:
         if found.n_left_out and record.number not in self._warned_of_left_out:
@@ -265,6 +247,22 @@ class MLflowTracker:
         """
         run_id = self._runs.find_trial(record)
         return () if run_id is None else self._script_runs.points(record, run_id, metric)
+
+    def read_running(
+        self, records: Sequence[TrialRecord], metric: str
+    ) -> Mapping[int, tuple[MetricPoint, ...]]:
+        """Return one metric, by trial, of running trials that have news since the last call.
+
+        Raises:
+            TrackingUnavailable: MLflow does not answer in time.
+            TrackingError: MLflow refuses.
+        """
+        home = self._experiment.find()
+        known = {record.number: self._runs.known_trial(record) for record in records}
+        run_ids = {number: run_id for number, run_id in known.items() if run_id is not None}
+        if home is None or not run_ids:
+            return {}
+        return self._running.read(run_ids, records, metric, home)
 
     def read_latest(self, record: TrialRecord) -> Mapping[str, float]:
         """Return the last value of every metric of a trial's run; empty when it has none.
@@ -338,14 +336,6 @@ class MLflowTracker:
         self._mlflow.close()
         self._runs.forget()
         self._run_log.forget()
-
-
-def _not_uploaded(record: TrialRecord, missing: Sequence[str], n_files: int) -> TrackingError:
-    return TrackingError(
-        f"Trial {record.number}: {len(missing)} of {n_files} artifacts could not be uploaded; "
-        f"the first: {missing[0]}",
-        hint="metrics and state are stored; `studyflow sync` tries again.",
-    )
 
 
 def _now_ms() -> int:

@@ -254,3 +254,8 @@ def test_a_study_file_may_not_name_what_is_no_variable() -> None:
     with pytest.raises(ValueError, match="inherit_env"):
         trial_with("HF TOKEN")
     assert trial_with("*").inherit_env == ("*",)
+
+
+def test_the_runners_variables_are_judged_once_for_all_trials() -> None:
+    assert inherited({**NEEDED}) is inherited({**NEEDED})
+    assert inherited({**NEEDED, "HF_TOKEN": "hf_x"}) is not inherited(NEEDED)

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from tests.unit.tracking.fake_runner import FakeRunner
@@ -15,6 +16,9 @@ from studyflow.errors import ExecutorUnavailable, TrackingError, TrackingUnavail
 from studyflow.reasons import Code, Reason
 from studyflow.testing.tracker_contract import card, points
 from studyflow.tracking import Mirror, StudySummary
+from studyflow.tracking.mirror import Awaited
+
+T = TypeVar("T")
 
 
 def drain(mirror: Mirror, limit: int = 200) -> int:
@@ -24,6 +28,12 @@ def drain(mirror: Mirror, limit: int = 200) -> int:
         if wait_seconds is None or wait_seconds > 0:
             return step + 1
     raise AssertionError("the mirror does not come to rest")
+
+
+def answered(found: T | Awaited) -> T:
+    """Return an answer that is there: without threads each call is made at once."""
+    assert not isinstance(found, Awaited)
+    return found
 
 
 def is_away(mirror: Mirror) -> bool:
@@ -107,7 +117,7 @@ def test_nobody_waits_for_a_tracker_known_to_be_away(runner: FakeRunner) -> None
     assert mirror.open_trial(runner.start(0)) is None
     asked = runner.tracker.calls["open_trial"]
     assert [mirror.open_trial(runner.start(n)) for n in range(1, 5)] == [None] * 4
-    assert mirror.read_points(runner.records[1], "loss") == ()
+    assert mirror.for_loop().read_points(runner.records[1], "loss") == ()
     assert runner.tracker.calls["open_trial"] == asked
     assert runner.tracker.calls["read_points"] == 0
 
@@ -131,12 +141,12 @@ def test_a_failed_read_is_enough_to_look_for_the_tracker_later(runner: FakeRunne
     mirror.points(runner.records[0], points(0))
     drain(mirror)
     runner.tracker.fail_next()
-    assert mirror.read_points(runner.records[0], "loss") == ()
+    assert mirror.for_loop().read_points(runner.records[0], "loss") == ()
     assert is_away(mirror)
     runner.now += 1.0
     drain(mirror)
     assert not is_away(mirror)
-    assert len(mirror.read_points(runner.records[0], "loss")) == 3
+    assert len(answered(mirror.for_loop().read_points(runner.records[0], "loss"))) == 3
 
 
 @pytest.mark.fault("F74")
@@ -146,14 +156,14 @@ def test_why_a_scripts_runs_cannot_be_read_is_told(runner: FakeRunner) -> None:
     mirror.open_trial(runner.start(0))
     mirror.points(runner.records[0], points(0))
     drain(mirror)
-    (run,) = mirror.read_runs(runner.records[0], ("loss",), None).runs
+    (run,) = answered(mirror.for_loop().read_runs(runner.records[0], ("loss",), None)).runs
     assert run.metrics == {"loss": 1 / 3}
     runner.tracker.fail_next(error=TrackingError("No such run."))
-    refused = mirror.read_runs(runner.records[0], ("loss",), None)
+    refused = answered(mirror.for_loop().read_runs(runner.records[0], ("loss",), None))
     assert refused.failure == Reason(Code.TRACKER_REFUSED, "No such run.")
     assert not refused.is_retryable
     runner.tracker.fail_next()
-    away = mirror.read_runs(runner.records[0], ("loss",), None)
+    away = answered(mirror.for_loop().read_runs(runner.records[0], ("loss",), None))
     assert away.failure == Reason(
         Code.TRACKER_UNAVAILABLE, "MLflow at http://test does not answer: planned"
     )
@@ -403,7 +413,7 @@ def test_a_slow_tracker_is_not_waited_for_beyond_the_patience(
     runner.tracker.hang("open_trial")
     assert threaded.open_trial(runner.start(0), patience_seconds=0.01) is None
     assert threaded.open_trial(runner.start(1), patience_seconds=3600.0) is None
-    assert threaded.read_points(runner.records[0], "loss", patience_seconds=3600.0) == ()
+    assert threaded.for_loop().read_points(runner.records[0], "loss") == ()
     assert "0.01 s" in str(threaded.status.last_failure)
     runner.tracker.release.set()
     assert threaded.flush(50.0) == 0

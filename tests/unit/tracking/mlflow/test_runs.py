@@ -132,10 +132,11 @@ def test_a_parent_that_is_gone_is_replaced_and_its_trials_follow(client: FakeCli
 # The trials' runs
 
 
-def test_a_trials_run_is_new_once(client: FakeClient) -> None:
+def test_a_trials_run_is_new_until_it_is_shown(client: FakeClient) -> None:
     _, runs = parts()
     first = runs.with_trial(running(0), lambda run: run)
-    assert first.is_new
+    assert runs.with_trial(running(0), lambda run: run) == first == TrialRun(first.run_id, True)
+    runs.note_shown(first.run_id)
     assert runs.with_trial(running(0), lambda run: run) == TrialRun(first.run_id)
     assert parts()[1].with_trial(running(0), lambda run: run) == TrialRun(first.run_id)
 

@@ -3,6 +3,7 @@
     python -I -S supervisor/__main__.py ATTEMPT_DIR TIMEOUT|- GRACE CGROUP|- COMMAND ...
 
 supervision.py    the program: the life of one script; TIMEOUT and GRACE are in seconds
+calls.py          what is called of the system's signals and processes
 script.py         the script's processes: started, collected, killed
 control_group.py  the group that holds them, where the runner may make one
 oom_kills.py      whether the kernel killed for want of memory lately

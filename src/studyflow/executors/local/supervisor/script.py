@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 import time
 
+from .calls import prctl, signal
 from .control_group import enter_cgroup, kill_cgroup, remove_cgroup
 
 TYPE_CHECKING = False
@@ -25,7 +23,7 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 
 def adopt_orphans() -> None:
     """Have orphans of the script come back to this process, where the system is Linux."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def start_script(command: list[str], work: int, cgroup: str | None) -> int:
@@ -42,7 +40,7 @@ def start_script(command: list[str], work: int, cgroup: str | None) -> int:
         return script
     try:
         os.setpgid(0, 0)
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # killed before the line above took effect
             os._exit(EXEC_FAILED)
         signal.set_wakeup_fd(-1)
@@ -135,8 +133,3 @@ def signal_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):  # macOS answers so for a group of zombies
         pass
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import signal
 import time
 
 from . import EXIT, LOCK, OUTCOME, PID, STOP, TOKEN_VARIABLE, WORK
+from .calls import signal
 from .control_group import make_cgroup, remove_cgroup
 from .oom_kills import RecentKills
 from .records import ending_document, is_file, pids_document, write, write_if_possible
