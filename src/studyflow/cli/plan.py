@@ -22,7 +22,13 @@ from studyflow.storage import open_storage, redacted
 from studyflow.study import find_study, is_counted, load_records, n_trials_to_finish
 from studyflow.trial.record import TrialRecord, TrialState
 
-_OF_THE_WHOLE = ("trials", "parallelism", "longest possible time", "GPUs at once")
+_OF_THE_WHOLE = (
+    "trials",
+    "parallelism",
+    "longest possible time",
+    "GPUs at once",
+    "a first trial",
+)
 """Rows of `studyflow check` that a plan says better: for what is left, and where it would run."""
 
 

@@ -33,6 +33,7 @@ def describe_plan(spec: StudySpec) -> tuple[tuple[str, str], ...]:
         ("parallelism", f"{spec.budget.max_parallel_trials} at once"),
         ("longest possible time", _longest_time(spec)),
         ("GPUs at once", _gpus(spec)),
+        *_limits(spec),
         ("command", shlex.join(spec.trial.command)),
     ]
     if spec.trial.image is not None:
@@ -145,6 +146,30 @@ def _longest_time(spec: StudySpec) -> str:
     if longest is None:
         return "unlimited: no trial.timeout_seconds"
     return show_duration(longest)
+
+
+def _limits(spec: StudySpec) -> Iterator[tuple[str, str]]:
+    """Yield a row for limits beside trials, and what a trial counts as before any has ended."""
+    budget, gpus = spec.budget, spec.trial.resources.gpu
+    unit = "GPU-hours" if gpus else "slot-hours"
+    parts = [] if budget.gpu_hours is None else [f"{budget.gpu_hours:g} {unit}"]
+    parts += [] if budget.cost is None else [f"cost {budget.cost:g}"]
+    parts += [] if budget.finish_by is None else [f"finished by {budget.finish_by}"]
+    if not parts:
+        return
+    yield "limits", f"{', '.join(parts)}; at a limit running trials {budget.at_limit}"
+    if budget.gpu_hours is None and budget.cost is None:
+        return
+    seconds = spec.trial.timeout_seconds
+    if seconds is None:
+        text = f"counts as 1/{budget.n_trials} of the limit until one has ended; without "
+        yield "a first trial", f"{text}trial.timeout_seconds nothing bounds what it takes"
+        return
+    hours = max(gpus, 1) * seconds / 3600
+    text = f"counts as {hours:.4g} {unit} until one has ended (trial.timeout_seconds)"
+    if budget.gpu_hours is not None and hours > budget.gpu_hours:
+        text += ": more than the limit, so none starts in a new study"
+    yield "a first trial", text
 
 
 def _gpus(spec: StudySpec) -> str:

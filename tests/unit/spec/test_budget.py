@@ -9,7 +9,7 @@ import pytest
 from tests.unit.study.studies import make_spec
 
 from studyflow.errors import SpecError
-from studyflow.spec import StudySpec, moment_of
+from studyflow.spec import StudySpec, describe_plan, moment_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -56,6 +56,24 @@ def test_a_time_that_could_mean_several_is_refused_with_the_fix(text: str) -> No
 def test_wrong_limits_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(SpecError):
         make_spec(budget={"n_trials": 3, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("budget", "timeout_seconds", "row"),
+    [
+        ({"gpu_hours": 4}, 3600, "counts as 1 slot-hours until one has ended"),
+        ({"gpu_hours": 4}, None, "counts as 1/3 of the limit until one has ended; without "),
+        ({"gpu_hours": 0.5}, 3600, "more than the limit, so none starts in a new study"),
+    ],
+)
+def test_check_tells_what_a_trial_counts_as_before_one_has_ended(
+    budget: dict[str, object], timeout_seconds: int | None, row: str
+) -> None:
+    trial = {"command": ["true"], "timeout_seconds": timeout_seconds}
+    rows = dict(describe_plan(make_spec(budget={"n_trials": 3, **budget}, trial=trial)))
+    assert row in rows["a first trial"]
+    assert rows["limits"].endswith("slot-hours; at a limit running trials finish")
+    assert "limits" not in dict(describe_plan(make_spec()))
 
 
 def test_a_budget_of_three_lines_is_read_and_written() -> None:
