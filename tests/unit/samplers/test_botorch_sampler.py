@@ -108,6 +108,20 @@ def test_ten_suggestions_after_five_random_ones_find_the_top_of_a_smooth_hill(se
     assert study.best_value >= 0.999
 
 
+def test_a_search_that_has_found_the_bottom_seldom_goes_back_to_the_rim() -> None:
+    """Ranks alone forget how bad the corners are: half of the later trials went there."""
+    late = []
+    for seed in range(3):
+        study = optuna.create_study(sampler=BoTorchSampler(seed=seed))
+        study.optimize(
+            lambda t: (t.suggest_float("x", -5, 5) - 1) ** 2 + t.suggest_float("y", -5, 5) ** 2,
+            n_trials=30,
+        )
+        assert study.best_value < 1e-4
+        late += [trial.values[0] for trial in study.trials[15:]]
+    assert np.mean([value > 1.0 for value in late]) < 0.35
+
+
 def test_a_mixed_conditional_study_gets_far_below_random_search() -> None:
     sampler = BoTorchSampler(seed=1, search_space=MIXED, conditions=CONDITIONS)
     study = optuna.create_study(sampler=sampler)
