@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from studyflow.interrupt import Terminated
+from studyflow.reasons import Code, Reason
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -42,7 +43,8 @@ def test_a_study_that_prefect_never_hears_of_has_ended_all_the_same(
     from studyflow.orchestration.script import run_script
 
     monkeypatch.setattr("studyflow.orchestration.screen.print_result", lambda *_: None)
-    result: Any = SimpleNamespace(outcome=SimpleNamespace(is_failure=False))
+    reason = Reason(Code.BUDGET_SPENT, "All 3 trials are finished.")
+    result: Any = SimpleNamespace(outcome=SimpleNamespace(is_failure=False, reason=reason))
 
     def run() -> Any:
         if is_shown:

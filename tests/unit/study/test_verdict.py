@@ -41,6 +41,7 @@ FIRST_ATTEMPT = {
     Cause.BAD_METRIC: (Cause.BAD_METRIC, TrialState.FAILED),
     Cause.UNSCHEDULABLE: (Cause.UNSCHEDULABLE, None),
     Cause.CANCELLED: (Cause.CANCELLED, TrialState.FAILED),
+    Cause.BUDGET: (Cause.BUDGET, TrialState.FAILED),
 }
 
 

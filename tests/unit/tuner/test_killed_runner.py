@@ -150,8 +150,9 @@ def test_a_runner_killed_again_and_again_loses_nothing() -> None:
         except Crash:
             continue
         finally:
-            for name in STORAGE_CALLS:
-                delattr(storage, name)
+            for target, names in ((storage, STORAGE_CALLS), (rig.executor, EXECUTOR_CALLS)):
+                for name in names:
+                    delattr(target, name)
         break
 
     assert n > 14, "it was killed more than once"

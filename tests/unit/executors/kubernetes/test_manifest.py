@@ -268,7 +268,6 @@ def test_a_claim_that_is_mounted_more_than_once_is_one_volume_of_the_pod() -> No
                 "checkpoints": {"claim": "shared", "sub_path": "checkpoints"},
                 "volumes": [
                     {"mount_path": "/data", "claim": "data", "read_only": True, "sub_path": "a"},
-                    {"mount_path": "/old", "claim": "shared", "read_only": True, "sub_path": "old"},
                     {"mount_path": "/out", "claim": "data", "sub_path": "b"},
                     {"mount_path": "/ref", "claim": "ref", "read_only": True},
                 ],
@@ -283,19 +282,13 @@ def test_a_claim_that_is_mounted_more_than_once_is_one_volume_of_the_pod() -> No
     assert claims == {
         "checkpoints": {"claimName": "shared"},
         "volume-0": {"claimName": "data"},
-        "volume-3": {"claimName": "ref", "readOnly": True},
+        "volume-2": {"claimName": "ref", "readOnly": True},
     }
     mounts = {mount["mountPath"]: mount for mount in pod["containers"][0]["volumeMounts"]}
     assert [(mounts[path]["name"], mounts[path].get("readOnly")) for path in ("/data", "/out")] == [
         ("volume-0", True),
         ("volume-0", None),
     ]
-    assert mounts["/old"] == {
-        "name": "checkpoints",
-        "mountPath": "/old",
-        "subPath": "old",
-        "readOnly": True,
-    }
 
 
 def test_every_volume_is_mounted_once_and_every_mount_has_its_volume() -> None:

@@ -135,7 +135,8 @@ def test_a_batch_for_free_slots_is_one_fit_and_the_one_that_asking_in_turn_gives
     runner.worker.work()
     runner.fill()
 
-    assert runner.worker.chain._memory.fits.n_computed == n_fits + 1
+    # Two models where the values have a long tail, whatever the number of suggestions.
+    assert runner.worker.chain._memory.fits.n_computed - n_fits in (1, 2)
     trials = runner.study.get_trials(deepcopy=False)
     for trial in runner.running:
         assert trial.params == asked_alone([*before, *trials[len(before) : trial.number]])
