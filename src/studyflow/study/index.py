@@ -238,7 +238,7 @@ class TrialIndex:
         """What the ended attempts of all trials cost."""
         gpus = self._spec.trial.resources.gpu
         total = self._recorded.copy()
-        for record in self._running.values():
+        for record in self.running:  # by number: in another order the sum may be another one
             if record.attempt > 1 or record.costs:
                 total.add(rows_of(record, gpus))
         return total

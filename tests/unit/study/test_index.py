@@ -11,8 +11,9 @@ from tests.unit.study.studies import complete, failed, make_spec, open_study
 from tests.unit.tuner.rig import Rig, parallel
 
 from studyflow.executors import AttemptId
-from studyflow.study import Study, TrialIndex, is_counted, stop_reason, storage_form
-from studyflow.trial import Cause
+from studyflow.study import Study, TrialIndex, Verdict, is_counted, stop_reason, storage_form
+from studyflow.trial import Cause, MetricPoint
+from studyflow.trial.cost import AttemptCost
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 N_FINISHED = 2_000
@@ -154,6 +155,20 @@ def test_surplus_trials_are_those_that_have_not_begun_and_find_no_room() -> None
 
     study.tell(1, failed(Cause.CANCELLED))
     assert study.trials().surplus == frozenset()
+
+
+def test_what_lost_attempts_cost_stays_the_same_number_while_trials_report() -> None:
+    study = open_study(make_spec(budget={"n_trials": 5, "max_parallel_trials": 3}))
+    for number, seconds in enumerate((0.1, 0.2, 0.3)):
+        study.ask()
+        study.begin_attempt(number, 1)
+        cost = AttemptCost(1, Cause.EVICTED, seconds)
+        study.end_attempt(number, 1, Verdict(Cause.EVICTED, None, "gone"), cost=cost)
+    before = study.trials().recorded.unit_seconds
+
+    study.report(0, [MetricPoint("loss", 1, 0.5, 0)])
+
+    assert study.trials().recorded.unit_seconds == before, "whoever compares it would see a change"
 
 
 def test_a_look_that_fails_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
