@@ -78,11 +78,13 @@ class Meter:
         What another site holds is counted from when it was begun, by this machine's clock: that
         may be too much, and is used for what still fits into a budget, never for a row.
         """
+        if not record.has_attempt:
+            return 0.0  # it has ended, be it that another runner has seen that
         seen = self._seen.get(newest_attempt(record))
         if seen is not None:
             return 0.0 if seen.running_since is None else self._clock() - seen.running_since
         begin = record.begin
-        if not record.has_attempt or begin is None or begin.at is None:
+        if begin is None or begin.at is None:
             return 0.0
         return max(self._wall_clock() - begin.at, 0.0)
 

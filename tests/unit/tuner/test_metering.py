@@ -8,6 +8,7 @@ from tests.unit.tuner.rig import Diary, Picture, Rig, losing, parallel
 from studyflow.executors import AttemptId
 from studyflow.ledger import all_rows, spending
 from studyflow.ledger.prices import Prices
+from studyflow.study import Verdict
 from studyflow.study import storage_form as form
 from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.trial import Cause
@@ -172,3 +173,15 @@ def test_an_attempt_of_a_site_that_is_gone_counts_until_that_sites_last_heartbea
     (row,) = record.costs
     assert (row.cause, row.seconds, row.lost_seconds) == (Cause.LOST, 90.0, 90.0)
     assert (row.holder, row.is_estimate) == ("here", True)
+
+
+def test_an_attempt_that_another_runner_has_recorded_as_lost_holds_nothing() -> None:
+    rig = Rig(parallel(1, 1), objective=None)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    rig.clock.advance(100.0)
+    study = rig.study()
+    meter = tuner._effects.meter
+    assert meter.running_seconds(study.record(0)) >= 100.0
+    study.end_attempt(0, 1, Verdict(Cause.EVICTED, None, "gone"))
+    assert meter.running_seconds(study.record(0)) == 0.0
