@@ -39,6 +39,8 @@ class StudyAttributes:
         """The study file that was read last, as text and typed."""
         self._noticed: Mapping[str, Any] = {}
         """The study's attributes as `notices` read them last."""
+        self._finish_at: float | None = None
+        """When this run's study file has the study finished; `None` before that was asked."""
 
     def notices(self) -> Notices:
         """Return what people and runners have left with the study, by one read."""
@@ -85,11 +87,13 @@ class StudyAttributes:
         text = self._spec.budget.finish_by
         if text is None:
             return None
-        known, moment = self._study.user_attrs.get(form.FINISH_BY, (None, None))
-        if known != text:
-            moment = moment_of(text, now)
-            self._study.set_user_attr(form.FINISH_BY, [text, moment])
-        return float(moment)
+        if self._finish_at is None:
+            known, moment = self._study.user_attrs.get(form.FINISH_BY, (None, None))
+            if known != text:
+                moment = moment_of(text, now)
+                self._study.set_user_attr(form.FINISH_BY, [text, moment])
+            self._finish_at = float(moment)  # also when another run writes its own text there
+        return self._finish_at
 
     def pinned_image(self) -> str | None:
         """Return the study file's image by its digest; `None` while it is not known."""

@@ -183,7 +183,8 @@ class Launcher:
         While something else runs, it waits: that may cost less than it is expected to.
         """
         if self._spender.may_fit_later(record):
-            self._notes.add(f"Trial {record.number} waits: {refusal.message}")
+            note = f"Trial {record.number} waits: {refusal.message}"
+            self._notes.add(note, about=f"{refusal.code} {record.number}")
             return False
         self._recorder.record(record, refusal)
         return True

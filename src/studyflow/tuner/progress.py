@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from studyflow.observers.observer import Observer, Progress
@@ -51,20 +52,29 @@ class Notes:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._notes: list[str] = []
+        self._notes: dict[str, str] = {}
+        """What this turn has found, by what it is about."""
         self._said: frozenset[str] = frozenset()
+        """What the notes of the turn before were about."""
         self.blocked: Reason | None = None
         """Why no attempt of the study can start, whatever its parameters; `None` if one can."""
 
     def begin_turn(self) -> None:
         """Start with no notes."""
-        self._said, self._notes = frozenset(self._notes), []
+        self._said, self._notes = frozenset(self._notes), {}
 
-    def add(self, note: str) -> None:
-        """Note what this turn has found."""
-        if note not in self._notes:
-            self._notes.append(note)
-            if note not in self._said:
+    def add(self, note: str, about: str | None = None) -> None:
+        """Note what this turn has found.
+
+        Args:
+            note: One or more sentences.
+            about: What stays the same of a note whose numbers change from turn to turn, so that a
+                person is told of it once; `None` for the note itself.
+        """
+        key = about or note
+        if key not in self._notes:
+            self._notes[key] = note
+            if key not in self._said:
                 self._observer.noted(note)
 
     def lose_right(self, reason: Reason) -> None:
@@ -76,7 +86,7 @@ class Notes:
     @property
     def summary(self) -> str:
         """The first notes of this turn in one line; empty without any."""
-        return " ".join(self._notes[:MAX_NOTES_SHOWN])
+        return " ".join(islice(self._notes.values(), MAX_NOTES_SHOWN))
 
 
 class Stopwatch:

@@ -69,6 +69,8 @@ class Spender:
         """What was spent when a suggested trial did not fit, and why."""
         self._checkpoints: dict[object, tuple[int, float, float]] = {}
         """By attempt that is to stop: checkpoints seen, when the last came, the longest pause."""
+        self._reached: tuple[Reason | None] | None = None
+        """Which limit is reached, as this turn has found; `None` before it has looked."""
         self._limit_since: float | None = None
         self._finish_at: float | None = None
 
@@ -79,6 +81,7 @@ class Spender:
 
     def begin_turn(self) -> None:
         """Find out when the study is to be finished, as all its runners have it."""
+        self._reached = None
         if self._spec.budget.finish_by is not None:
             self._finish_at = self._study.finish_at(self._wall_clock())
 
@@ -122,7 +125,7 @@ class Spender:
     def room(self, trials: TrialIndex, room: int) -> int:
         """Return how many trials may still be asked for: none if nothing more fits."""
         if room > 0 and (why := self.obstacle(trials)) is not None:
-            self._notes.add(str(why) if trials.running else why.message)
+            self._notes.add(str(why) if trials.running else why.message, about=why.code)
             return 0
         return room
 
@@ -168,7 +171,9 @@ class Spender:
         if seen is None or n_checkpoints > seen[0]:
             pause = 0.0 if seen is None else max(seen[2], now - seen[1])
             seen = self._checkpoints[attempt] = (n_checkpoints, now, pause)
-        why = self.account(self._study.known_trials()).reached
+        if self._reached is None:  # once a turn: each running attempt asks, and all are added up
+            self._reached = (self.account(self._study.known_trials()).reached,)
+        (why,) = self._reached
         if why is None:
             self._limit_since = None
             return None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import optuna
 import pytest
-from tests.unit.study.studies import make_spec
+from tests.unit.study.studies import make_spec, open_study
 from tests.unit.tuner.rig import Rig
 from tests.unit.tuner.test_sites import Site
 
 from studyflow.executors import AttemptId
 from studyflow.ledger import Prices, all_rows, spending
+from studyflow.ledger.limits import account
 from studyflow.reasons import Code
 from studyflow.spec import StudySpec
 from studyflow.study import is_counted
@@ -18,6 +20,7 @@ from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner import TunerResult
+from studyflow.tuner import spending as spending_of_tuner
 
 HOUR = 3600.0
 
@@ -171,6 +174,20 @@ def test_of_two_runners_that_ask_for_the_last_trial_at_once_one_gets_it() -> Non
     assert [refusal is None for refusal in refusals] == [False, True]
 
 
+def test_what_holds_trials_back_is_told_once_while_its_numbers_change() -> None:
+    rig = Rig(metered(2, timeout_seconds=HOUR, gpu_hours=2.2), objective=None)
+    tuner = rig.tuner()
+    for _ in range(10):
+        rig.clock.advance(180.0)
+        rig.turns(tuner, 1)
+    assert len(rig.diary.notes) == 1
+    rig.executor.lose(AttemptId(0, 1), Cause.EVICTED)
+    for _ in range(10):
+        rig.clock.advance(30.0)
+        rig.turns(tuner, 1)
+    assert sum(note.startswith("Trial 0 waits") for note in rig.diary.notes) == 1
+
+
 def test_a_suggestion_that_does_not_fit_is_withdrawn_once_and_not_again_and_again() -> None:
     rig = Rig(
         metered(gpu_hours=20.0),
@@ -209,6 +226,16 @@ def test_a_time_of_day_is_one_days_also_for_a_run_that_begins_after_it() -> None
     assert later > before
 
 
+def test_runs_with_other_times_of_day_keep_to_their_own_days() -> None:
+    spec = metered(finish_by="07:00")
+    storage, now = optuna.storages.InMemoryStorage(), 1_700_000_000.0
+    one, other = open_study(spec, storage), open_study(metered(finish_by="8:00"), storage)
+    moment = one.finish_at(now)
+    assert moment is not None
+    assert other.finish_at(now) != moment
+    assert one.finish_at(moment + 60.0) == moment
+
+
 def stopping(**budget: Any) -> Rig:
     spec = metered(2, gpu_hours=1.0, at_limit="stop", **budget)
     return Rig(spec, objective=None)
@@ -229,6 +256,31 @@ def test_at_its_limit_a_study_stops_a_trial_without_checkpoints_at_once() -> Non
     assert [row.cause for r in records for row in r.costs] == [Cause.BUDGET] * 2
     assert not any(is_counted(r) for r in records)
     assert slot_hours(records) == pytest.approx(1.02, abs=0.01)
+
+
+def test_a_turn_adds_up_what_runs_once_however_much_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def n_accounts(parallel: int) -> int:
+        rig = Rig(metered(parallel, gpu_hours=1e3, at_limit="stop"), objective=None)
+        tuner = rig.tuner()
+        rig.turns(tuner, 1)
+        assert len(rig.machine.running()) == parallel
+        with monkeypatch.context() as patched:
+            counts: list[None] = []
+            patched.setattr(spending_of_tuner, "account", counted(account, counts))
+            rig.turns(tuner, 1)
+        return len(counts)
+
+    assert n_accounts(2) == n_accounts(40) > 0
+
+
+def counted(call: Any, counts: list[None]) -> Any:
+    def counting(*args: Any, **named: Any) -> Any:
+        counts.append(None)
+        return call(*args, **named)
+
+    return counting
 
 
 def test_a_trial_with_checkpoints_goes_on_to_its_next_one() -> None:
