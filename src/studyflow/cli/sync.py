@@ -19,7 +19,7 @@ from studyflow.storage import open_storage, redacted
 from studyflow.study import needs_no_runner, study_names
 from studyflow.tracking import StudySummary
 from studyflow.tracking.sync import SyncReport, sync_study
-from studyflow.trial.record import TrialRecord
+from studyflow.trial.record import TrialRecord, TrialState
 
 
 @click.command()
@@ -47,6 +47,12 @@ def sync(study: str | None, settings: Settings) -> None:
         raise problem
 
 
+def _is_over(data: StudyData) -> bool:
+    """Return whether a study has come to its end: its budget is spent, or a stop rule holds."""
+    is_running = any(record.state is TrialState.RUNNING for record in data.records)
+    return needs_no_runner(data.spec, data.records) or (data.statement.is_spent and not is_running)
+
+
 def _sync_one(data: StudyData, settings: Settings) -> str:
     """Send what MLflow lacks of a study; return what was sent.
 
@@ -67,7 +73,7 @@ def _sync_one(data: StudyData, settings: Settings) -> str:
         return study_summary(
             data,
             report,
-            finished=needs_no_runner(data.spec, data.records),
+            finished=_is_over(data),
             is_driven=is_driven(data, settings),
         )
 

@@ -49,6 +49,11 @@ class Statement:
         """How each limit stands."""
         return self.account.balances
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether a limit has no room for one more trial of the usual kind."""
+        return any(not balance.has_room_for(balance.typical) for balance in self.balances)
+
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Return (what, how much) for people; nothing for a study that has neither run nor limits.
 

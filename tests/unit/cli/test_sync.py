@@ -17,6 +17,8 @@ from studyflow.settings import Settings
 from studyflow.storage import open_storage
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.tracking.memory import MemoryTracker
+from studyflow.trial import Cause
+from studyflow.trial.cost import AttemptCost
 
 pytestmark = pytest.mark.fault("F78")
 
@@ -61,6 +63,21 @@ def test_what_was_sent_is_there(settings: Settings, tracker: FailingTracker) -> 
     assert shown(tracker).study_run.status == "FINISHED"
     again = invoke("sync", "demo")
     assert again.stdout == "demo: MLflow at memory: had every trial already\n"
+
+
+@pytest.mark.parametrize(("gpu_hours", "status"), [(2.5, "FINISHED"), (4.0, "KILLED")])
+def test_a_study_whose_budget_of_hours_is_spent_has_come_to_its_end(
+    settings: Settings, tracker: FailingTracker, gpu_hours: float, status: str
+) -> None:
+    spec = make_spec(name="demo", budget={"n_trials": 9, "gpu_hours": gpu_hours})
+    study = open_study(spec, open_storage(settings.storage_url))
+    for number in range(2):
+        study.ask()
+        study.begin_attempt(number, 1)
+        cost = AttemptCost(1, Cause.OK, 3600.0)
+        study.tell(number, complete(0.5), {"loss": 0.5}, cost=cost)
+    assert invoke("sync", "demo").exit_code == 0
+    assert shown(tracker).study_run.status == status
 
 
 def test_of_a_running_trial_it_says_that_its_reports_were_sent(
