@@ -206,15 +206,16 @@ class Tuner:
     def _observe(self, turn: Turn) -> Snapshot:
         """Return a snapshot of what is there now."""
         trials = self._study.known_trials()  # the turn began with a look at the storage
+        spent = self._effects.spender.obstacle(trials)
         if turn.is_settled and not turn.is_cancelling:
             self._effects.nodes.judge(trials, turn.attempts.values())
             self._effects.launcher.observe_canary(trials, turn.attempts)
-            turn.ending = self._ending(trials, turn)
+            turn.ending = self._ending(trials, turn, spent)
         now = self._clock()
         if turn.is_settled and turn.settled_at is None:
             turn.settled_at = now
         running, surplus = trials.running, trials.surplus
-        room = 0 if turn.has_asked_in_vain else self._effects.spender.room(trials, trials.room)
+        room = 0 if turn.has_asked_in_vain else self._effects.spender.room(trials, spent)
         return Snapshot(
             site=self._executor.site,
             running=running,
@@ -241,9 +242,14 @@ class Tuner:
             is_cancelling=turn.is_cancelling,
         )
 
-    def _ending(self, trials: TrialIndex, turn: Turn) -> TunerResult | None:
-        """Return why no further trial is asked for; `None` to go on."""
-        spent = self._effects.spender.obstacle(trials)
+    def _ending(self, trials: TrialIndex, turn: Turn, spent: Reason | None) -> TunerResult | None:
+        """Return why no further trial is asked for; `None` to go on.
+
+        Args:
+            trials: The study's trials.
+            turn: This turn.
+            spent: Why the budget has no room for another trial now.
+        """
         ending = self._progress.ending(trials, self._effects.nodes.barred, spent)
         if ending is None and turn.is_leaving:
             paused = Reason(Code.PAUSED, "The runner was paused.")

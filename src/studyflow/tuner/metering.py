@@ -52,6 +52,7 @@ class Meter:
         self._spec = spec
         self._site = site
         self._prices = prices
+        self._requested = requested(spec)
         self._clock = clock
         self._wall_clock = wall_clock
         self._seen: dict[AttemptId, _Seen] = {}
@@ -92,11 +93,7 @@ class Meter:
         """Return what the newest attempt of a trial holds; what it asked for while unknown."""
         seen = self._seen.get(newest_attempt(record))
         found = None if seen is None else seen.allocation
-        return found or requested(self._spec)
-
-    def price(self, record: TrialRecord) -> float | None:
-        """Return the price of an hour of what the newest attempt of a trial holds."""
-        return self._prices.of(self.allocation(record))
+        return found or self._requested
 
     def row(
         self, record: TrialRecord, cause: Cause, times: Times, status: AttemptStatus | None

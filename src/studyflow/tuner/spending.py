@@ -59,6 +59,7 @@ class Spender:
         self._study = study
         self._spec = study.spec
         self._meter = meter
+        self._prices = prices
         self._notes = notes
         self._clock = clock
         self._wall_clock = wall_clock
@@ -122,9 +123,15 @@ class Spender:
         found = self.account(trials)
         return found.obstacle(self._allocation, self._price, found.durations.typical_seconds)
 
-    def room(self, trials: TrialIndex, room: int) -> int:
-        """Return how many trials may still be asked for: none if nothing more fits."""
-        if room > 0 and (why := self.obstacle(trials)) is not None:
+    def room(self, trials: TrialIndex, why: Reason | None) -> int:
+        """Return how many trials may still be asked for: none if nothing more fits.
+
+        Args:
+            trials: The study's trials.
+            why: What `obstacle` says of them.
+        """
+        room = trials.room
+        if room > 0 and why is not None:
             self._notes.add(str(why) if trials.running else why.message, about=why.code)
             return 0
         return room
@@ -207,10 +214,10 @@ class Spender:
         return self._learned[1]
 
     def _in_flight(self, record: TrialRecord, durations: Durations) -> InFlight:
-        elapsed = self._meter.running_seconds(record)
+        elapsed, allocation = self._meter.running_seconds(record), self._meter.allocation(record)
         return InFlight(
-            max(self._meter.allocation(record).gpus, 1),
-            self._meter.price(record),
+            max(allocation.gpus, 1),
+            self._prices.of(allocation),
             elapsed,
             durations.remaining_seconds(record.params, elapsed),
         )

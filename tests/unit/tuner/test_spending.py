@@ -275,6 +275,15 @@ def test_a_turn_adds_up_what_runs_once_however_much_runs(
     assert n_accounts(2) == n_accounts(40) > 0
 
 
+def test_asking_for_a_trial_adds_up_what_runs_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[None] = []
+    monkeypatch.setattr(spending_of_tuner, "account", counted(account, counts))
+    rig = Rig(metered(20, gpu_hours=1e3), objective=None)
+    rig.turns(rig.tuner(), 1)
+    assert len(rig.machine.running()) == 20
+    assert len(counts) <= 2 * 20 + 2, "before each is asked for, and before it begins"
+
+
 def counted(call: Any, counts: list[None]) -> Any:
     def counting(*args: Any, **named: Any) -> Any:
         counts.append(None)
