@@ -14,7 +14,6 @@ from studyflow.ledger.durations import Durations
 from studyflow.ledger.limits import (
     Account,
     InFlight,
-    LimitKind,
     account,
     expectation,
     limits_of,
@@ -196,11 +195,6 @@ class Spender:
     def forget(self, record: TrialRecord) -> None:
         """Forget the newest attempt of a trial: it has ended."""
         self._checkpoints.pop(newest_attempt(record), None)
-
-    @property
-    def limits(self) -> tuple[LimitKind, ...]:
-        """The limits of the budget."""
-        return tuple(limits_of(self._spec))
 
     def _running(self) -> tuple[TrialRecord, ...]:
         return self._study.known_trials().running
