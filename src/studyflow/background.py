@@ -98,6 +98,10 @@ class DaemonWorker:
             call()
 
 
+_Calls = queue.SimpleQueue[Callable[[], None] | None]
+"""Calls to be made; each `None` ends one thread."""
+
+
 class DaemonPool:
     """Some daemon threads that make calls side by side; they start when first needed.
 
@@ -109,7 +113,7 @@ class DaemonPool:
     def __init__(self, name: str, n_threads: int) -> None:
         self._name = name
         self.n_threads = n_threads
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._calls = _Calls()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
 
@@ -119,7 +123,8 @@ class DaemonPool:
         with self._lock:
             self._calls.put(partial(_settle, future, call))
             if len(self._threads) < self.n_threads:
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                run = partial(_make_all, self._calls)
+                thread = threading.Thread(target=run, name=self._name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
         return future
@@ -141,20 +146,23 @@ class DaemonPool:
     def stop(self, timeout_seconds: float) -> bool:
         """Return whether the threads have ended in time, after the calls that they were given.
 
-        They end later otherwise, or with the process.
+        They end later otherwise, or with the process. A call that is submitted after that has new
+        threads, and waits for none of these.
         """
         deadline = time.monotonic() + timeout_seconds
         with self._lock:
             threads, self._threads = self._threads, []
+            calls, self._calls = self._calls, _Calls()
             for _ in threads:
-                self._calls.put(None)
+                calls.put(None)
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
         return not any(thread.is_alive() for thread in threads)
 
-    def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
+
+def _make_all(calls: _Calls) -> None:
+    while (call := calls.get()) is not None:
+        call()
 
 
 def settled(call: Callable[[], T]) -> Future[T]:

@@ -125,3 +125,19 @@ def test_a_pool_that_was_closed_has_no_threads_and_can_be_used_again() -> None:
     assert pool.map(abs, []) == []
     assert pool.map(abs, [-4]) == [4]
     pool.close()
+
+
+def test_a_pool_that_is_used_again_makes_every_call_while_an_earlier_one_hangs() -> None:
+    pool, gate, began = DaemonPool("test", 2), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        began.set()
+        assert gate.wait(10)
+
+    hanging = pool.submit(hang)
+    assert began.wait(10)
+    pool.close()
+    assert pool.submit(lambda: "made").result(10) == "made"
+    gate.set()
+    assert hanging.result(10) is None
+    pool.close()
