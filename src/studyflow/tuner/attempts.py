@@ -92,14 +92,15 @@ class Attempts:
 
         def stopped(error: ExecutorError | None) -> None:
             if isinstance(error, ExecutorUnavailable):
-                self._stopping.discard(stop.attempt)
                 self._notes.add(str(error))
-            elif isinstance(error, ExecutorBlocked):  # refused once is refused again
-                self._notes.lose_right(error.reason)
-            elif error is not None:
+                return
+            if error is not None and not isinstance(error, ExecutorBlocked):
                 raise error
+            # Only now: a runner that is cancelled drops calls, and tells everything to end anew.
+            self._stopping.add(stop.attempt)
+            if error is not None:  # refused once is refused again
+                self._notes.lose_right(error.reason)
 
-        self._stopping.add(stop.attempt)
         call = partial(self._executor.stop, stop.attempt, stop.cause, stop.reason)
         self.calls.make(stop.attempt, call, stopped)
 

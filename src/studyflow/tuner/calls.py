@@ -100,11 +100,15 @@ class ExecutorCalls:
         return sum(call.is_launch for call in self._calls.values()) < self._n_at_once
 
     def close(self) -> None:
-        """Begin no further call, and wait a little for those under way. Their results are lost."""
+        """Begin no further call, and wait a little for those under way. Their results are lost.
+
+        Those that are not answered in time stay under way: a launch may still come to something,
+        which a runner that is cancelled has to end.
+        """
         begun = [c.future for c in self._calls.values() if not c.future.cancel()]
         if begun and (left := wait(begun, CLOSE_SECONDS).not_done):
             _log.info("%d calls of the executor were not answered in time", len(left))
-        self._calls.clear()
+        self._calls = {a: call for a, call in self._calls.items() if not call.future.done()}
         self._launches.close()
         self._others.close()
 

@@ -18,6 +18,7 @@ from studyflow.trial import Cause, Trial
 from studyflow.trial.record import TrialState
 from studyflow.tuner import Tuner
 from studyflow.tuner.calls import ExecutorCalls
+from studyflow.tuner.reconcile import Stop
 
 AT_ONCE = 3
 FIRST, SECOND = AttemptId(0, 1), AttemptId(1, 1)
@@ -36,6 +37,8 @@ class SideBySide:
         self.n_inside = self.most_inside = 0
         self.errors: list[ExecutorError] = []
         """Raised by the next launches."""
+        self.pauses_by: Callable[[], object] | None = None
+        """Called by each `wait`, which then takes real time and next to none of the clock's."""
 
     @property
     def traits(self) -> ExecutorTraits:
@@ -68,6 +71,10 @@ class SideBySide:
             return self._inner.poll()
 
     def wait(self, timeout_seconds: float) -> None:
+        if self.pauses_by is not None:
+            self.pauses_by()
+            time.sleep(0.002)
+            timeout_seconds = 0.01
         with self._lock:
             self._inner.wait(timeout_seconds)
 
@@ -184,6 +191,53 @@ def test_a_cancelled_runner_ends_what_is_still_being_launched() -> None:
     tuner._calls.close()
     assert not rig.machine.running()
     assert {record.cause for record in rig.study().records()} == {Cause.CANCELLED}
+
+
+def test_a_cancelled_runner_tells_those_to_end_whose_stop_was_dropped() -> None:
+    rig = SideBySideRig(parallel(6, n_trials=6), objective=None)
+    tuner = rig.tuner()
+    until(tuner, lambda: not tuner._calls.under_way and len(rig.machine.running()) == 6)
+    rig.executor.gate.clear()
+    attempts = tuner._effects.attempts
+    for number in range(6):
+        attempts.stop(Stop(AttemptId(number, 1), Cause.PRUNED, "It is not good enough."))
+    wait_until(lambda: len(rig.executor.began) == 6 + AT_ONCE)
+    threading.Timer(0.05, rig.executor.gate.set).start()
+    tuner._calls.close()
+    assert len(rig.machine.running()) == 6 - AT_ONCE
+
+    rig.executor.pauses_by = lambda: None
+    tuner.cancel()
+
+    assert not rig.machine.running()
+    assert rig.executor.poll() == {}
+
+
+def test_a_cancelled_runner_sees_the_end_of_a_launch_that_is_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("studyflow.tuner.calls.CLOSE_SECONDS", 0.0)
+    rig = SideBySideRig(parallel(1, n_trials=2), objective=None)
+    tuner = rig.tuner()
+    rig.executor.gate.clear()
+    tuner.turn()
+    wait_until(lambda: rig.executor.began == ["submit 0-1"])
+    tuner._calls.close()
+
+    rig.executor.pauses_by = rig.executor.gate.set
+    tuner.cancel()
+
+    assert "stop 0-1" in rig.executor.began
+    assert not rig.machine.running()
+    assert rig.executor.poll() == {}
+
+
+def wait_until(is_there: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if is_there():
+            return
+        time.sleep(0.002)
+    raise AssertionError("it did not come")
 
 
 def test_one_call_at_a_time_is_made_at_once() -> None:
