@@ -137,12 +137,18 @@ class SuggestionsAhead:
             self._wanted, self._n_slots = plan(demand), n_slots
             self._next_number = len(trials)
             self._ready = {n: r for n, r in self._ready.items() if n >= self._next_number}
+            if not self._wanted.n_wanted:
+                self._waits_since = None  # such as in a pause: nothing was to come
         told = (self._n_news, self._next_number, self._wanted)
         if not updated and told == self._told:
             return
         self._told = told
         if self._worker is None:
-            self._worker = self._start(self._setup, self._take_answer)
+            try:
+                self._worker = self._start(self._setup, self._take_answer)
+            except OSError as error:  # such as no memory, or too many processes
+                self._fail(f"no process could be started for them: {error}")
+                return
         self._worker.send(Update(tuple(updated), tuple(directions), *told))
 
     def await_suggestion(self, seconds: float) -> bool:

@@ -308,6 +308,37 @@ def test_a_worker_that_hangs_is_left_when_the_time_for_a_suggestion_is_long_over
     assert runner.worker.is_closed
 
 
+def test_a_pause_is_no_time_that_a_worker_hangs() -> None:
+    runner = Runner(workers=Workers())
+    runner.prepare()
+    assert not runner.ahead.await_suggestion(0.0)
+    runner.prepare(room=0)
+    runner.worker.work()
+    assert runner.worker.made == []
+    runner.clock.advance(3600.0)
+    runner.prepare()
+    assert not runner.ahead.await_suggestion(0.0), "it has its time from now on"
+    runner.worker.work()
+    assert runner.ahead.await_suggestion(0.0)
+    assert not runner.worker.is_closed
+
+
+def test_where_no_process_can_be_started_the_sampler_is_asked_here(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: object) -> HeldWorker:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    runner = Runner()
+    runner.ahead = SuggestionsAhead(refuse, runner.clock)
+    runner.ahead.follow(runner.ours.strategy, runner.ours.ask_seconds)
+    with caplog.at_level(logging.WARNING):
+        runner.fill()
+    assert len(runner.running) == runner.n_slots
+    assert len(warnings_of(caplog)) == 1
+    assert "Resource temporarily unavailable" in warnings_of(caplog)[0]
+
+
 def test_a_model_that_fails_falls_back_and_says_so_on_its_trial(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
