@@ -40,14 +40,16 @@ class Mailbox:
         return taken
 
     def _read(self) -> None:
-        while True:
-            try:
+        try:
+            while True:
                 update = pickle.load(self._source)  # noqa: S301 - from the runner
-            except (EOFError, OSError, pickle.UnpicklingError):
-                os._exit(0)  # the runner has ended: nobody waits for what is computed now
-            with self._arrived:
-                self._updates.append(update)
-                self._arrived.notify()
+                with self._arrived:
+                    self._updates.append(update)
+                    self._arrived.notify()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            os._exit(0)  # the runner has ended: nobody waits for what is computed now
+        finally:
+            os._exit(1)  # nobody would notice any more that it ends; the runner goes on alone
 
 
 def serve(source: IO[bytes], sink: IO[bytes]) -> None:

@@ -56,6 +56,22 @@ def test_one_that_cannot_compute_says_why() -> None:
     assert answer.reason.startswith("AttributeError: ")
 
 
+def test_one_that_cannot_read_what_it_is_told_ends_at_once() -> None:
+    answers: queue.Queue[Answer] = queue.Queue()
+    with closing(WorkerProcess(SETUP, answers.put)) as worker:
+        unreadable: Any = Unreadable()
+        worker.send(unreadable)
+        unread = Failed("the process ended with exit code 1")
+        assert answers.get(timeout=PATIENCE_SECONDS) == unread
+
+
+class Unreadable:
+    """Raises what no pickle that is cut off raises."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
 def test_it_does_not_get_the_ctrl_c_of_its_runners_terminal() -> None:
     with closing(WorkerProcess(SETUP, lambda _: None)) as worker:
         assert os.getpgid(worker.pid) == worker.pid != os.getpgrp()
