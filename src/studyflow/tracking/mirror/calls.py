@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from studyflow.background import DaemonPool, NoAnswer, result_of
 from studyflow.errors import TrackingError, TrackingUnavailable
@@ -157,14 +157,25 @@ class Calls:
                 question.future.set_exception(error)
         return question
 
+    def is_awaited(self, question: Question[Any]) -> bool:
+        """Return whether a question may still be answered in time.
+
+        None is once the tracker is known to be away: those that wait for a thread wait for calls
+        that are not answered.
+        """
+        if question.future.done() or question.is_overdue:
+            return False
+        with self._changed:
+            return self._may_call
+
     def answer(self, question: Question[_T]) -> _T | Awaited | None:
         """Return the answer to a question; `None` when there is none and none will come."""
+        if self.is_awaited(question):
+            return AWAITED
         if not question.future.done():
+            question.future.cancel()
             with self._changed:
                 may_call = self._may_call
-            if may_call and not question.is_overdue:
-                return AWAITED
-            question.future.cancel()
             if not may_call:
                 self._wake()
                 return None

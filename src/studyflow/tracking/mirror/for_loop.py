@@ -141,7 +141,7 @@ class LoopMirror:
 
     def _is_awaited(self, key: tuple[Hashable, ...]) -> bool:
         question = self._questions.get(key)
-        return question is not None and not (question.future.done() or question.is_overdue)
+        return question is not None and self._calls.is_awaited(question)
 
     def _read(self, key: tuple[Hashable, ...], call: Callable[[], _T]) -> _T | Awaited | None:
         found = self._find(key, call, READ_SECONDS)

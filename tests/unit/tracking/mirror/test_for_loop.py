@@ -70,6 +70,23 @@ def test_a_run_that_takes_too_long_is_done_without_and_opened_later(
     assert set(runner.memory.runs) == {-1, 0, 1}
 
 
+@pytest.mark.fault("F33")
+def test_runs_that_wait_behind_hanging_calls_are_not_awaited_once_the_tracker_is_away(
+    runner: FakeRunner, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studyflow.tracking.mirror.for_loop.OPEN_SECONDS", 0.01)
+    loop = mirror.for_loop()
+    runner.tracker.hang("reserve_trial")
+    records = [runner.start(number) for number in range(CALLS_AT_ONCE + 1)]
+    assert {loop.open_trial(record) for record in records} == {AWAITED}
+    assert loop.is_opening(records[-1])
+
+    assert answer_of(lambda: loop.open_trial(records[0])) is None
+    assert not any(loop.is_opening(record) for record in records)
+    assert loop.seconds_to_answer() == 0.0, "the loop starts them without their runs"
+    assert [loop.open_trial(record) for record in records[1:]] == [None] * CALLS_AT_ONCE
+
+
 def test_a_trial_that_ends_before_its_run_is_opened_is_not_opened_after_it(
     runner: FakeRunner, mirror: Mirror
 ) -> None:
