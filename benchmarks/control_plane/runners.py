@@ -140,14 +140,19 @@ def share(work: Work) -> Shared:
     """Let all runners work on one study to its end."""
     said = _all(work, run)
     spec = work.spec
+    storage = open_storage(work.url)
     study = Study.open(
         spec,
-        open_storage(work.url),
+        storage,
         make_sampler=lambda seed, n_trials: make_sampler(spec, seed, n_trials),
         pruner=make_pruner(spec),
     )
+    records = study.records()
+    if isinstance(storage, optuna.storages.RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
     return Shared(
-        study.records(),
+        records,
         {site: cpu for site, cpu, _, _ in said},
         {site: n for site, _, n, _ in said},
         frozenset(reason for *_, reason in said),

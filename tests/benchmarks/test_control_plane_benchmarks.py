@@ -26,7 +26,17 @@ def test_a_part_gives_rows_with_numbers(part: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [trials, commands, cluster_scale, startup, flow])
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    "part",
+    [
+        trials,
+        commands,
+        cluster_scale,
+        pytest.param(startup, marks=pytest.mark.long),
+        pytest.param(flow, marks=pytest.mark.long),
+    ],
+)
 def test_a_part_that_starts_processes_gives_rows_beside_its_peer(part: object) -> None:
     rows = list(part.rows(is_quick=True))  # type: ignore[attr-defined]
     assert {row.peer_name for row in rows if row.peer is not None}
