@@ -10,6 +10,7 @@ import click
 
 from studyflow.errors import SpecError, StudyflowError
 from studyflow.executors.local.inherited import left_out
+from studyflow.executors.local.script import missing_script, script_of
 from studyflow.observers.webhook import read_url
 from studyflow.reasons import Code
 from studyflow.spec import StudySpec, describe_plan, json_schema, read_study
@@ -23,13 +24,20 @@ def check(study: Path) -> None:
 
     All problems are printed at once, with line and column; the exit code is then 2. Among them is
     what it asks for its pods and no trial may have, or this platform (the file of
-    STUDYFLOW_PLATFORM) does not allow. Nothing is started either way.
+    STUDYFLOW_PLATFORM) does not allow; and where no image is named, a script that
+    is not there. Nothing is started either way.
     """
     # Not `Settings`, which reads more: trial images have this command, and no storage.
     platform = read_platform(platform_path(os.environ))
     spec = read_study(study, lambda data: judge_data(data, platform))
     _refuse_unencrypted_webhook(spec)
     rows = describe_plan(spec)
+    missing = missing_script(spec.trial.command, study.parent.absolute())
+    if missing is not None and spec.trial.image is None:
+        raise SpecError(missing.message, hint=missing.hint, code=missing.code)
+    if missing is not None:
+        row = f"{script_of(spec.trial.command)} is not here; the image has to hold it"
+        rows = (*rows, ("script", row))
     if kept := left_out(os.environ, spec.trial.env, spec.trial.inherit_env):
         names = ", ".join(kept)
         rows = (*rows, ("kept from trials", f"{names} (trial.inherit_env passes them on locally)"))

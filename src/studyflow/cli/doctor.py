@@ -14,6 +14,8 @@ from rich.markup import escape
 from studyflow.cli import exits
 from studyflow.cli.options import json_option, settings_options
 from studyflow.diagnostics.preflight import examine
+from studyflow.executors.local.script import missing_script, script_of
+from studyflow.executors.registry import executor_kind
 from studyflow.reasons import Finding, Level
 from studyflow.settings import Settings
 from studyflow.spec import StudySpec
@@ -39,6 +41,8 @@ def doctor(
     spec = None if study is None else StudySpec.from_yaml(study)
     quiet_optuna()
     findings = examine(settings, spec)
+    if study is not None and spec is not None:
+        findings += _script(spec, study.parent.absolute(), settings)
     if as_json:
         rows = [_document(finding) for finding in findings]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -52,6 +56,17 @@ def doctor(
                 console.print(hint, highlight=False, soft_wrap=True)
     has_problem = any(finding.level is Level.PROBLEM for finding in findings)
     sys.exit(exits.FAILED if has_problem else 0)
+
+
+def _script(spec: StudySpec, folder: Path, settings: Settings) -> list[Finding]:
+    """Return whether the script of a study's command is there, where it runs on this machine."""
+    script = script_of(spec.trial.command)
+    if script is None or executor_kind(settings.executor).runs_pods:
+        return []
+    missing = missing_script(spec.trial.command, folder)
+    if missing is not None:
+        return [Finding.because(Level.PROBLEM, "script", missing)]
+    return [Finding.ok("script", f"{script} is there")]
 
 
 def _document(finding: Finding) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from studyflow.reasons import Code, Reason, ReasonCode
 from studyflow.spec import StudySpec
+from studyflow.spec.problems import suggest_name
 from studyflow.study.attempt_count import AttemptCount
 from studyflow.trial import Cause, Consequence, Outcome, code_of
 from studyflow.trial.record import TrialState
@@ -84,11 +85,14 @@ def _judge_metrics(spec: StudySpec, outcome: Outcome) -> Verdict:
     missing = [name for name in spec.metrics if name not in outcome.metrics]
     if missing:
         given = ", ".join(sorted(outcome.metrics)) or "none"
+        close = suggest_name(missing[0], outcome.metrics)
+        same = "the study file and the script must use the same name"
+        call = f"call sdk.finish({', '.join(f'{name}=...' for name in missing)})."
         return Verdict(
             Cause.BAD_METRIC,
             TrialState.FAILED,
             f"Trial {outcome.number} ended without {', '.join(missing)} (it gave: {given}).",
-            hint=f"call sdk.finish({', '.join(f'{name}=...' for name in missing)}).",
+            hint=call if close is None else f"did you mean {close!r}? {same}: {call}",
             code=Code.METRIC_MISSING,
         )
     broken = [n for n in spec.metrics if not math.isfinite(outcome.metrics[n])]

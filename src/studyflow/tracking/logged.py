@@ -12,11 +12,12 @@ from __future__ import annotations
 import enum
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from studyflow.reasons import Code, Reason
+from studyflow.spec.problems import suggest_name
 from studyflow.tracking import keys
 from studyflow.trial.former_names import former_arguments
 
@@ -151,13 +152,19 @@ def why_no_value(
             return _why_absent(said, ended, name, logged)
 
 
+def _meant(name: str, known: Iterable[str]) -> str:
+    """Return a question for the metric that was probably meant; empty without one."""
+    close = suggest_name(name, known)
+    return "" if close is None else f"did you mean {close!r}? "
+
+
 def _why_absent(said: Reason, ended: str, name: str, logged: LoggedRuns) -> Reason:
     known = dict.fromkeys(metric for run in logged.runs for metric in run.metrics)
     if known:
         return Reason(
             Code.METRIC_MISSING,
             f"{ended}, and its MLflow runs have no {name}; they have {_enumerate(list(known))}.",
-            "the study file and the script must use the same name: "
+            f"{_meant(name, known)}the study file and the script must use the same name: "
             f'mlflow.log_metric("{name}", ...) or sdk.finish({_call(name)}).',
         )
     if logged.unrelated:

@@ -272,6 +272,19 @@ def test_a_study_whose_trials_cannot_work_ends_with_1_and_the_reason(tmp_path: P
     assert status["problems"] == {"user-error": status["n_finished"]}
 
 
+def test_a_script_that_is_not_there_is_found_before_a_run(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    (tmp_path / "train.py").rename(tmp_path / "train_model.py")
+
+    checked, examined = invoke("check", path), invoke("doctor", path)
+
+    assert checked.exit_code == 2
+    assert "The script 'train.py' of trial.command does not exist" in checked.stderr
+    assert "did you mean train_model.py?" in checked.stderr
+    assert examined.exit_code == 1
+    assert "did you mean train_model.py?" in examined.stdout
+
+
 def test_a_program_that_does_not_exist_is_named_in_one_line(tmp_path: Path) -> None:
     result = invoke("run", write_study(tmp_path, trial={"command": ["nosuchprogram"]}))
 

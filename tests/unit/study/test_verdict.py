@@ -110,7 +110,8 @@ def test_a_missing_objective_is_named_beside_what_came_instead() -> None:
     assert verdict.reason == Reason(
         Code.METRIC_MISSING,
         "Trial 0 ended without accuracy (it gave: acuracy, loss).",
-        "call sdk.finish(accuracy=...).",
+        "did you mean 'acuracy'? the study file and the script must use the same name: call "
+        "sdk.finish(accuracy=...).",
     )
 
 
@@ -138,3 +139,15 @@ def test_a_constraint_without_its_metric_or_with_nan_fails_the_trial() -> None:
 
     assert judge(spec, outcome(loss=1.0)).cause is Cause.BAD_METRIC
     assert judge(spec, outcome(loss=1.0, size=math.nan)).cause is Cause.NAN
+
+
+def test_a_metric_under_another_name_is_asked_for() -> None:
+    spec = make_spec(objectives=[{"metric": "loss", "direction": "minimize"}])
+
+    verdict = judge(spec, outcome(val_loss=0.5))
+
+    assert verdict.code is Code.METRIC_MISSING
+    assert verdict.hint == (
+        "did you mean 'val_loss'? the study file and the script must use the same name: call "
+        "sdk.finish(loss=...)."
+    )

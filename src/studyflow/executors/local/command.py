@@ -23,6 +23,7 @@ from typing import Final
 from studyflow.errors import ExecutorError
 from studyflow.executors.local.gpus import ORDER, VISIBLE
 from studyflow.executors.local.inherited import inherited, left_out
+from studyflow.executors.local.script import missing_script
 from studyflow.executors.plain_mlflow import mlflow_variables
 from studyflow.executors.run_tokens import RunTokens
 from studyflow.trial import TRIAL_VARIABLE, Trial
@@ -108,12 +109,8 @@ def resolve_command(command: Sequence[str], cwd: Path, search_path: str) -> tupl
             f"The program {program!r} does not exist in {cwd} or on PATH, or is not executable.",
             hint="correct trial.command, or make the file executable (chmod +x).",
         )
-    script = arguments[0] if arguments else ""
-    if program.startswith("python") and script.endswith(".py") and not (cwd / script).is_file():
-        raise ExecutorError(
-            f"The script {script!r} of trial.command does not exist in {cwd}.",
-            hint="paths in trial.command start from the folder of the study file.",
-        )
+    if (missing := missing_script(command, cwd)) is not None:
+        raise ExecutorError(missing.message, hint=missing.hint)
     return (str(found), *(_resolve_argument(argument, cwd) for argument in arguments))
 
 
