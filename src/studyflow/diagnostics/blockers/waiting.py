@@ -139,7 +139,7 @@ def _without_node(waiting: Waiting, cluster: Survey, spec: StudySpec) -> tuple[s
 
 
 def _fewer(cluster: Survey, hint: str) -> str:
-    """Return a way out, with the parallelism that fits where the study's own trials take room."""
+    """Return a hint, with the parallelism that fits where the study's own trials take room."""
     n = len(cluster.running)
     return f"{hint}; {n} run now: --max-parallel-trials {n} asks for no more." if n else f"{hint}."
 
@@ -186,4 +186,4 @@ _DESCRIPTIONS: Final[Mapping[str, Callable[[Waiting, Survey, StudySpec], tuple[s
     "admission": _not_admitted,
     "pod": _other_wait,
 }
-"""Message and way out, by subject."""
+"""Message and hint, by subject."""
