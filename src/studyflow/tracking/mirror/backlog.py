@@ -45,6 +45,12 @@ class TrialBacklog:
         if not self.record.state.is_finished and record.attempt >= self.record.attempt:
             self.record = record
 
+    def hurry(self) -> None:
+        """Try again what was refused, and at once what only waits for its time."""
+        self.is_refused = False
+        if not self.n_failures:
+            self.not_before = 0.0
+
     @property
     def is_empty(self) -> bool:
         """Whether everything is sent."""

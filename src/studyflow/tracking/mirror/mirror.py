@@ -169,9 +169,7 @@ class Mirror:
         with self._changed:
             trial = self._backlog.of(record)
             trial.lost = record
-            trial.is_refused = False
-            if not trial.n_failures:
-                trial.not_before = 0.0
+            trial.hurry()
         self._wake()
 
     def finish_trial(self, record: TrialRecord) -> None:
@@ -179,9 +177,7 @@ class Mirror:
         with self._changed:
             trial = self._backlog.of(record)
             trial.ending = record
-            trial.is_refused = False
-            if not trial.n_failures:
-                trial.not_before = 0.0
+            trial.hurry()
         self._wake()
 
     def resume(self, records: Iterable[TrialRecord]) -> None:
