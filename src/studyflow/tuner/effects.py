@@ -194,6 +194,7 @@ class Effects:
                 self._adopt(record, status)
                 is_cancelling = turn.is_cancelling
                 if self.recorder.record_end(record, status, is_cancelling=is_cancelling):
+                    self.spender.forget(record)
                     self.attempts.forget(attempt)
                     turn.has_changed = True
             case Stop():
@@ -202,6 +203,7 @@ class Effects:
                 self.attempts.forget(attempt)
             case RecordLoss(number, message):
                 self.recorder.record_loss(running[number], message)
+                self.spender.forget(running[number])
                 turn.tried.add(number)
             case Withdraw(number):
                 self._withdraw(running[number], is_cancelling=turn.is_cancelling)
