@@ -142,7 +142,7 @@ class Account:
     finish_at: float | None = None
     """When the study is to be finished; `None` for no such time."""
 
-    def obstacle(
+    def blocker(
         self, allocation: Allocation, price: float | None, seconds: float, *, is_next: bool = True
     ) -> Reason | None:
         """Return why a trial does not fit into what is left; `None` if it does.

@@ -206,7 +206,7 @@ class Tuner:
     def _observe(self, turn: Turn) -> Snapshot:
         """Return a snapshot of what is there now."""
         trials = self._study.known_trials()  # the turn began with a look at the storage
-        spent = self._effects.spender.obstacle(trials)
+        spent = self._effects.spender.blocker(trials)
         if turn.is_settled and not turn.is_cancelling:
             self._effects.nodes.judge(trials, turn.attempts.values())
             self._effects.launcher.observe_canary(trials, turn.attempts)

@@ -112,7 +112,7 @@ class Spender:
             finish_at=self._finish_at,
         )
 
-    def obstacle(self, trials: TrialIndex) -> Reason | None:
+    def blocker(self, trials: TrialIndex) -> Reason | None:
         """Return why no further trial is asked for now; `None` if the budget has room for one."""
         if not self.is_metered:
             return None
@@ -120,14 +120,14 @@ class Spender:
             return self._misfit[1]
         self._misfit = None
         found = self.account(trials)
-        return found.obstacle(self._allocation, self._price, found.durations.typical_seconds)
+        return found.blocker(self._allocation, self._price, found.durations.typical_seconds)
 
     def room(self, trials: TrialIndex, why: Reason | None) -> int:
         """Return how many trials may still be asked for: none if nothing more fits.
 
         Args:
             trials: The study's trials.
-            why: What `obstacle` says of them.
+            why: What `blocker` says of them.
         """
         room = trials.room
         if room > 0 and why is not None:
@@ -142,7 +142,7 @@ class Spender:
         trials = self._study.known_trials()
         found = self.account(trials, besides=record)
         seconds = found.durations.expected_seconds(record.params)
-        why = found.obstacle(self._allocation, self._price, seconds, is_next=False)
+        why = found.blocker(self._allocation, self._price, seconds, is_next=False)
         if why is None:
             return None
         self._misfit = (self._state(trials), why)

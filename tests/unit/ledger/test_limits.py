@@ -73,12 +73,12 @@ def test_a_balance_says_what_is_spent_committed_left_and_to_come() -> None:
 def test_a_trial_starts_only_if_it_fits_beside_what_runs(
     recorded: float, running: tuple[InFlight, ...], seconds: float, code: Code | None
 ) -> None:
-    found = stand(spec(gpu_hours=20), recorded, *running).obstacle(GPU, 5.0, seconds)
+    found = stand(spec(gpu_hours=20), recorded, *running).blocker(GPU, 5.0, seconds)
     assert (found and found.code) == code
 
 
 def test_the_reason_says_the_rule_the_numbers_and_the_fix() -> None:
-    found = stand(spec(gpu_hours=20), 13.0, RUNNING).obstacle(GPU, 5.0, HOUR)
+    found = stand(spec(gpu_hours=20), 13.0, RUNNING).blocker(GPU, 5.0, HOUR)
     assert str(found) == (
         "The next trial is expected to cost 2 GPU-hours, and budget.gpu_hours leaves 1: 15 of 20 "
         "spent and 4 committed. Hint: raise budget.gpu_hours to go on"
@@ -86,14 +86,14 @@ def test_the_reason_says_the_rule_the_numbers_and_the_fix() -> None:
 
 
 def test_trials_without_gpus_are_counted_in_slot_hours_and_called_so() -> None:
-    found = stand(spec(gpu_hours=1), 0.5).obstacle(Allocation(), None, HOUR)
+    found = stand(spec(gpu_hours=1), 0.5).blocker(Allocation(), None, HOUR)
     assert "slot-hours" in str(found)
 
 
 @pytest.mark.parametrize(("now", "code"), [(0.0, None), (1.0, "x"), (HOUR, "x"), (2 * HOUR, "x")])
 def test_a_trial_starts_only_if_it_is_expected_to_end_in_time(now: float, code: str | None) -> None:
     found = stand(spec(finish_by="07:00"), 0.0, now=now, finish_at=HOUR)
-    why = found.obstacle(GPU, 5.0, HOUR)
+    why = found.blocker(GPU, 5.0, HOUR)
     assert (why and why.code) == (code and Code.FINISH_TIME_REACHED)
     assert (found.reached is not None) is (now >= HOUR)
 
@@ -130,5 +130,5 @@ def test_attempts_from_before_there_were_prices_cost_todays() -> None:
 def test_a_study_without_limits_has_none() -> None:
     assert limits_of(spec()) == {}
     assert not spec().budget.is_metered
-    assert stand(spec(), 1e9).obstacle(GPU, 5.0, HOUR) is None
+    assert stand(spec(), 1e9).blocker(GPU, 5.0, HOUR) is None
     assert Durations(0.0).typical_seconds == 1.0
