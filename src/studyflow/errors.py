@@ -66,7 +66,7 @@ class StudyflowError(Exception):
 
     @property
     def reason(self) -> Reason:
-        """Why it was raised: code, message and way out."""
+        """Why it was raised: code, message and fix."""
         return Reason(self.code, self.message, self.hint)
 
     def __str__(self) -> str:

@@ -328,7 +328,7 @@ class Reason:
     message: str
     """What is the matter, a sentence or two; empty when there is nothing to say."""
     hint: str | None = None
-    """The way out, without a capital at its beginning; `None` when there is nothing to do."""
+    """The fix, without a capital at its beginning; `None` when there is nothing to do."""
 
     def __str__(self) -> str:
         return f"{self.message} Hint: {self.hint}".lstrip() if self.hint else self.message
@@ -359,7 +359,7 @@ class Finding:
     message: str
     """What was seen."""
     hint: str | None = None
-    """The way out, without a capital at its beginning; `None` when there is nothing to do."""
+    """The fix, without a capital at its beginning; `None` when there is nothing to do."""
     evidence: tuple[str, ...] = ()
     """What it is concluded from, a sentence each, for who doubts it."""
 
@@ -383,8 +383,8 @@ class Finding:
         Args:
             level: How much it matters.
             subject: What it is about.
-            reason: Code, message and way out.
-            hint: The way out when the reason has none.
+            reason: Code, message and fix.
+            hint: The fix when the reason has none.
             evidence: What it is concluded from.
         """
         way_out = reason.hint or hint
@@ -397,5 +397,5 @@ class Finding:
 
     @property
     def reason(self) -> Reason:
-        """Code, message and way out."""
+        """Code, message and fix."""
         return Reason(self.code, self.message, self.hint)

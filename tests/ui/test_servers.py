@@ -85,24 +85,36 @@ def test_a_taken_port_is_named_with_the_flag_that_changes_it(tmp_path: Path) -> 
 
 
 def test_the_server_of_a_killed_flow_is_ended_and_others_are_not(tmp_path: Path) -> None:
-    from studyflow.orchestration.orphaned_servers import end_orphaned_servers
+    from studyflow.orchestration.orphaned_servers import (
+        SERVER_APP,
+        STARTED_BY,
+        end_orphaned_servers,
+    )
     from studyflow.settings import Settings
 
     settings = Settings.resolve(home=tmp_path / "home", environment={})
     # A shell starts the stand-in for a server and dies, which makes it an orphan.
     sleeper = "import time; time.sleep(120)"
-    server = (
-        f"exec -a python '{sys.executable}' -c '{sleeper}' prefect.server.api.server:create_app"
-    )
+    server = f"exec -a python '{sys.executable}' -c '{sleeper}' {SERVER_APP}"
     env = {**os.environ, "PREFECT_HOME": str(settings.home / "prefect")}
     ours = _orphan(server, env)
     others = _orphan(server, {**env, "PREFECT_HOME": "/elsewhere"})
+    # A Python adopted the first of these two, as in a container that runs nothing else.
+    adopted, served = (
+        subprocess.Popen([sys.executable, "-c", sleeper, SERVER_APP], env={**env, STARTED_BY: flow})
+        for flow in ("1", str(os.getpid()))
+    )
     try:
-        assert end_orphaned_servers(settings) == 1
+        assert end_orphaned_servers(settings) == 2
         assert not ours.is_running() or ours.status() == psutil.STATUS_ZOMBIE
+        assert adopted.poll() is not None
         assert others.is_running()
+        assert served.poll() is None
     finally:
-        others.kill()
+        for process in (others, adopted, served):
+            process.kill()
+        adopted.wait()
+        served.wait()
 
 
 def _orphan(server: str, env: dict[str, str]) -> psutil.Process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from contextvars import copy_context
 from studyflow.errors import PrefectError
 from studyflow.interrupt import leaving_at_once
 from studyflow.orchestration.environment import is_embedded
+from studyflow.orchestration.orphaned_servers import STARTED_BY
 from studyflow.orchestration.outages import server_url
 from studyflow.settings import Settings
 
@@ -31,6 +33,7 @@ def start_embedded_server(settings: Settings) -> None:
         from prefect.server.api.server import SubprocessASGIServer  # takes seconds to import
 
     server = SubprocessASGIServer()
+    os.environ[STARTED_BY] = str(os.getpid())  # the server gets a copy of the environment
     with ThreadPoolExecutor(1, initializer=_block_interrupts) as starter:
         start = starter.submit(copy_context().run, server.start)
         with ExitStack() as interrupted:

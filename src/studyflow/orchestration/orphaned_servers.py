@@ -8,7 +8,10 @@ import psutil
 
 from studyflow.settings import Settings
 
-_SERVER_APP: Final = "prefect.server.api.server:create_app"
+STARTED_BY: Final = "STUDYFLOW_PREFECT_SERVER_OF"
+"""Variable of a temporary server: the process id of the flow that started it."""
+
+SERVER_APP: Final = "prefect.server.api.server:create_app"
 """What the command line of a server that Prefect started for one flow run holds."""
 
 
@@ -23,7 +26,7 @@ def end_orphaned_servers(settings: Settings) -> int:
     for process in psutil.process_iter():
         try:
             if (
-                _SERVER_APP in process.cmdline()
+                SERVER_APP in process.cmdline()
                 and process.environ().get("PREFECT_HOME") == home
                 and _is_orphan(process)
             ):
@@ -37,6 +40,13 @@ def end_orphaned_servers(settings: Settings) -> int:
 
 
 def _is_orphan(server: psutil.Process) -> bool:
-    """Return whether the Python that started a server is gone: its parent is no Python now."""
+    """Return whether the flow that started a server is gone: another process is its parent now.
+
+    A server that does not say who started it (Prefect's own start) counts as one when its parent is
+    no Python: the process that adopts orphans is none, but where a container runs Python only.
+    """
     parent = server.parent()
+    starter = server.environ().get(STARTED_BY)
+    if starter is not None:
+        return parent is None or str(parent.pid) != starter
     return parent is None or not any("python" in part for part in parent.cmdline()[:1])

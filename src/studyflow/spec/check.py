@@ -1,7 +1,7 @@
 """Check of a parsed study file, section by section, so that no problem hides another.
 
 Each section, each parameter and each objective is validated alone; what pydantic says about it is
-put into sentences of rule, value and way out; then the rules between parts look at what is left.
+put into sentences of rule, value and fix; then the rules between parts look at what is left.
 """
 
 from __future__ import annotations

@@ -353,7 +353,7 @@ class StudySpec(Part):
 
         Raises:
             SpecError: The file cannot be read or is wrong; every problem is in the message, with
-                line and column, rule, value and way out.
+                line and column, rule, value and fix.
         """
         # The reader builds these models, so it cannot be imported before they exist.
         from studyflow.spec.reader import read_study

@@ -21,7 +21,7 @@ class BrokenRule:
     message: str
     """Rule and value, without a full stop."""
     hint: str
-    """The way out, without a full stop."""
+    """The fix, without a full stop."""
     is_about_key: bool = False
     """Whether the key itself is wrong rather than the value under it."""
     code: Code = Code.VALUE_WRONG
@@ -45,7 +45,7 @@ class Problem:
     message: str
     """Rule and value."""
     hint: str
-    """The way out."""
+    """The fix."""
     source: str = "study.yaml"
     """Name of the file."""
     code: Code = Code.STUDY_FILE_WRONG

@@ -51,7 +51,7 @@ def read_study(path: FilePath, rules: Rules | None = None) -> StudySpec:
 
     Raises:
         SpecError: The file cannot be read or is wrong; every problem is in the message, with line
-            and column, rule, value and way out.
+            and column, rule, value and fix.
     """
     source = path.name or str(path)
     try:

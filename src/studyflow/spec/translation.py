@@ -1,4 +1,4 @@
-"""What pydantic says about a part of a study file, in sentences of rule, value and way out."""
+"""What pydantic says about a part of a study file, in sentences of rule, value and fix."""
 
 from __future__ import annotations
 
