@@ -21,6 +21,7 @@ from studyflow.executors.registry import executor_kind
 from studyflow.ledger.limits import missing_price
 from studyflow.redaction import Redactor, secrets_of
 from studyflow.reports import Report, StudyData, build_report
+from studyflow.reports.page import TrialLinks
 from studyflow.reports.subprocess_report import build_report_in_subprocess, needs_subprocess
 from studyflow.servers.announced import running_mlflow_pages
 from studyflow.settings import TOKEN_KEY_VARIABLE, Settings
@@ -277,7 +278,10 @@ class StudyContext:
     # The report
 
     def write_report(
-        self, data: StudyData, links: Mapping[str, str] | None = None
+        self,
+        data: StudyData,
+        links: Mapping[str, str] | None = None,
+        trial_links: TrialLinks | None = None,
     ) -> tuple[Report | None, str | None]:
         """Return the report as written, or why there is none: no result depends on a picture."""
         build = build_report_in_subprocess if needs_subprocess(data) else build_report
@@ -286,6 +290,7 @@ class StudyContext:
                 data,
                 self.settings.report_folder(self.spec.name),
                 links=links or {},
+                trial_links=trial_links or {},
                 generated_at=time.time(),
             )
             tighten(self.settings.report_folder(self.spec.name), levels=3)

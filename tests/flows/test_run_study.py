@@ -112,7 +112,7 @@ def test_the_run_page_shows_trials_with_causes_progress_table_best_and_figures(
     assert artifacts["flow-test-trials"].type == "table"
     assert artifacts["flow-test-best"].type == "markdown"
     assert artifacts["flow-test-convergence"].type == "image"
-    assert artifacts["flow-test-convergence"].data.startswith("data:image/png;base64,")
+    assert artifacts["flow-test-convergence"].data.startswith("data:image/svg+xml;base64,")
     assert best["trial"] in (1, 2, 3)
 
 

@@ -208,10 +208,17 @@ def report(
     settings: Settings,
 ) -> None:
     """Write the report of a study (file or name): one page, figures and tables."""
+    from studyflow.context import StudyContext
     from studyflow.reports import build_report
+    from studyflow.runner.trial_links import trial_links
 
     data = load_study(study, settings)
-    written = build_report(data, output or settings.report_folder(data.spec.name))
+    if output is None:
+        with StudyContext(data.spec, settings) as context:
+            links = trial_links(context, data.records)
+        written = build_report(data, settings.report_folder(data.spec.name), trial_links=links)
+    else:
+        written = build_report(data, output)
     if as_json:
         document = {
             "html": str(written.html),

@@ -132,7 +132,8 @@ def _make_comparison_artifacts(
 
 
 def _make_picture(path: Path, key: str, description: str) -> None:
+    kind = "svg+xml" if path.suffix == ".svg" else "png"
     picture = base64.b64encode(path.read_bytes()).decode()
     create_image_artifact(
-        image_url=f"data:image/png;base64,{picture}", key=key, description=description
+        image_url=f"data:image/{kind};base64,{picture}", key=key, description=description
     )

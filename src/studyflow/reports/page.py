@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import logging
-import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +17,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import yaml
 
 from studyflow.errors import MissingExtra
-from studyflow.reports import parameter_axis, tables, wording
+from studyflow.ledger.rows import rows_of
+from studyflow.reports import tables, wording
+from studyflow.reports.advice import model_advice
+from studyflow.reports.chart import Drawing, as_file, style_sheet
 from studyflow.reports.data import Omitted, StudyData
-from studyflow.reports.objective_scale import ObjectiveScale
+from studyflow.reports.ranking import best_first
 from studyflow.reports.spending import spending_table
-from studyflow.reports.summary import headline, is_safe_link, next_steps
-from studyflow.spec.parameters import CategoricalParameter
+from studyflow.reports.summary import gain, headline, is_safe_link, next_steps
 from studyflow.study import n_trials_to_finish
-from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.record import TrialState
 
 if TYPE_CHECKING:
     import jinja2
@@ -36,10 +37,10 @@ _LOG: Final = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-INTERACTIVE_LIMIT: Final = 30_000
-"""Most marks that an interactive chart draws; beyond, the page shows the picture instead."""
-_PACKAGES: Final = ("studyflow", "optuna", "botorch", "torch", "scikit-learn", "matplotlib")
-_INTERACTIVE: Final = ("convergence", "parallel_coordinates", "slices")
+_PACKAGES: Final = ("studyflow", "optuna", "botorch", "torch", "scikit-learn")
+
+TrialLinks = Mapping[int, Mapping[str, str]]
+"""Titles and addresses of pages about a trial, such as its log, by its number."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Report:
     html: Path
     """The page."""
     figures: Mapping[str, Path]
-    """PNG files by the figure's name, in the order of the page."""
+    """SVG files by the figure's name, in the order of the page."""
     files: Mapping[str, Path]
     """`trials.csv`, `best_config.yaml` and `best_config.json` by name."""
     omitted: Mapping[str, str]
@@ -63,19 +64,9 @@ class _Drawn:
     """One figure ready for the page."""
 
     name: str
-    title: str
-    alt: str
-    png: bytes
-
-    @property
-    def source(self) -> str:
-        """The picture as a data URL."""
-        return _data_url(self.png)
-
-    @property
-    def is_interactive(self) -> bool:
-        """Whether the page's script draws this figure again, to be explored."""
-        return self.name in _INTERACTIVE
+    question: str
+    part: str
+    drawing: Drawing
 
 
 def build_report(
@@ -83,6 +74,7 @@ def build_report(
     folder: Path,
     *,
     links: Mapping[str, str] | None = None,
+    trial_links: TrialLinks | None = None,
     generated_at: float | None = None,
 ) -> Report:
     """Write the report of a study in any condition and return where its parts are.
@@ -94,6 +86,7 @@ def build_report(
         data: The study.
         folder: Where to write; made if missing. Figures go to `figures/` in it.
         links: Titles and addresses shown in the page's head, such as MLflow's.
+        trial_links: The same of single trials, shown in their rows.
         generated_at: Time of the report in seconds since the epoch; `None` for now.
 
     Raises:
@@ -111,11 +104,13 @@ def build_report(
         animation.unlink(missing_ok=True)
     else:
         animation.write_bytes(replay.gif())
-    for name in omitted:
-        (pictures / f"{name}.png").unlink(missing_ok=True)
-    paths = {figure.name: pictures / f"{figure.name}.png" for figure in drawn}
+    paths = {figure.name: pictures / f"{figure.name}.svg" for figure in drawn}
+    for old in (*pictures.glob("*.png"), *pictures.glob("*.svg")):
+        if old not in paths.values():
+            old.unlink()
     for figure in drawn:
-        paths[figure.name].write_bytes(figure.png)
+        text = as_file(figure.drawing)
+        paths[figure.name].write_text(text, encoding="utf-8", errors="replace", newline="")
     texts = {
         "trials.csv": tables.trials_csv(data),
         "best_config.yaml": tables.best_config_yaml(data),
@@ -125,7 +120,7 @@ def build_report(
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", errors="replace", newline="")
     page = folder / "report.html"
-    context = _context(data, drawn, omitted, replay, links or {}, generated_at)
+    context = _context(data, drawn, omitted, replay, links or {}, trial_links or {}, generated_at)
     rendered = environment.get_template("report.html.j2").render(context)
     # `replace`: a message of a script may hold half a surrogate pair.
     page.write_text(rendered, encoding="utf-8", errors="replace")
@@ -140,8 +135,9 @@ def build_report(
 
 def _environment() -> jinja2.Environment:
     try:
+        import contourpy  # noqa: F401
         import jinja2
-        import matplotlib as mpl  # noqa: F401
+        import sklearn  # noqa: F401
     except ImportError as error:
         raise MissingExtra("A report", "reports") from error
     return jinja2.Environment(
@@ -159,7 +155,6 @@ def _asset(name: str) -> str:
 
 def _draw(data: StudyData) -> tuple[list[_Drawn], dict[str, str]]:
     """Return every figure that could be drawn, and why the others could not."""
-    from studyflow.reports import style
     from studyflow.reports.figures import FIGURES, FigureKind
 
     drawn: list[_Drawn] = []
@@ -167,10 +162,10 @@ def _draw(data: StudyData) -> tuple[list[_Drawn], dict[str, str]]:
     for name, kind in FIGURES.items():
 
         def draw(name: str = name, kind: FigureKind = kind) -> _Drawn | Omitted:
-            figure = kind.draw(data)
-            if isinstance(figure, Omitted):
-                return figure
-            return _Drawn(name, kind.title, str(figure.get_label()), style.png(figure))
+            found = kind.draw(data)
+            if isinstance(found, Omitted):
+                return found
+            return _Drawn(name, kind.title, kind.part.value, found)
 
         found = _or_omitted(f"figure {name} of study {data.spec.name!r}", draw)
         if isinstance(found, Omitted):
@@ -207,20 +202,33 @@ def _context(
     omitted: Mapping[str, str],
     replay: Replay | None,
     links: Mapping[str, str],
+    trial_links: TrialLinks,
     generated_at: float,
 ) -> dict[str, Any]:
-    from studyflow.reports.figures import FIGURES
+    from studyflow.reports.figures import FIGURES, Part
 
     script = _asset("report.js")
     return {
         "data": data,
         "w": wording,
         "headline": headline(data),
+        "gain": gain(data),
         "steps": next_steps(data),
         "links": {title: address for title, address in links.items() if is_safe_link(address)},
         "key_figures": _key_figures(data),
         "best_yaml": tables.best_config_yaml(data),
         "figures": drawn,
+        "diagnostics": [figure for figure in drawn if figure.part == Part.DIAGNOSTICS],
+        "advice": model_advice(data),
+        "parts": _parts(data, drawn),
+        "ranked": best_first(data),
+        "secondary": _secondary_metrics(data),
+        "hours": _hours(data),
+        "unit": data.statement.unit,
+        "trial_links": {
+            number: {title: at for title, at in found.items() if is_safe_link(at)}
+            for number, found in trial_links.items()
+        },
         "replay": replay,
         "data_url": _data_url,
         "omitted": [(FIGURES[name].title, reason) for name, reason in omitted.items()],
@@ -236,8 +244,7 @@ def _context(
             allow_unicode=True,
         ),
         "generated_at": wording.utc(generated_at),
-        "charts": _charts(data),
-        "style": _asset("report.css"),
+        "style": style_sheet() + _asset("report.css"),
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "trusted": _trusted,
@@ -245,10 +252,39 @@ def _context(
 
 
 def _trusted(text: str) -> Any:
-    """Return our own CSS or JavaScript as it is."""
+    """Return our own CSS, JavaScript or picture as it is."""
     import markupsafe
 
-    return markupsafe.Markup(text)  # noqa: S704 - read from this package, holds nothing of the study
+    return markupsafe.Markup(text)  # noqa: S704 - our own; `svg.element` escapes a study's words
+
+
+def _parts(data: StudyData, drawn: Sequence[_Drawn]) -> list[tuple[str, str]]:
+    """Return the anchors of the page's parts with their titles."""
+    parts = [("best", "Best")] if data.best else []
+    for part, title in (("curves", "Curves"), ("parameters", "Parameters")):
+        parts += [(figure.name, title) for figure in drawn if figure.part == part][:1]
+    parts += [("spending", "Spending")] if spending_table(data) else []
+    if any(figure.part == "diagnostics" for figure in drawn):
+        parts.append(("diagnostics", "Model"))
+    parts += [("failures", "Failures")] if data.failures else []
+    return [*parts, ("trials", "Trials"), ("origin", "Origin")]
+
+
+def _secondary_metrics(data: StudyData) -> tuple[str, ...]:
+    """Return the metrics that trials finished with beside the objectives, by name."""
+    found = {name for record in data.records for name in record.metrics}
+    return tuple(sorted(found - set(data.metrics)))
+
+
+def _hours(data: StudyData) -> dict[int, float]:
+    """Return the hours that each trial has spent, by number; empty if none has."""
+    gpus = data.spec.trial.resources.gpu
+    found = {}
+    for record in data.records:
+        seconds = sum(row.unit_seconds for row in rows_of(record, gpus))
+        if seconds > 0.0:
+            found[record.number] = seconds / 3600.0
+    return found
 
 
 def _key_figures(data: StudyData) -> list[tuple[str, str, str]]:
@@ -283,6 +319,9 @@ def _key_figures(data: StudyData) -> list[tuple[str, str, str]]:
                 f"{wording.seconds(data.busy_seconds)} of trials",
             )
         )
+    if data.statement.total.unit_seconds:
+        statement = data.statement
+        figures.append((statement.unit, wording.number(statement.total.unit_hours, 3), "spent"))
     if data.peak_parallel_trials:
         figures.append(
             ("at once", str(data.peak_parallel_trials), f"allowed {budget.max_parallel_trials}")
@@ -298,83 +337,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _charts(data: StudyData) -> dict[str, Any] | None:
-    """Return what the page's script draws from, or `None` when that would be too much."""
-    if not data.complete or len(data.trials) * (len(data.space) + 1) > INTERACTIVE_LIMIT:
-        return None
-    parameters = []
-    for name, parameter in data.space.items():
-        entry: dict[str, Any] = {"name": wording.one_line(name, 60)}
-        if isinstance(parameter, CategoricalParameter):
-            entry["choices"] = [wording.one_line(wording.value(c), 40) for c in parameter.choices]
-        else:
-            entry |= {"low": parameter.low, "high": parameter.high, "log": parameter.log}
-            entry["whole"] = parameter.type == "int"
-            entry["ticks"] = parameter_axis.tick_values(parameter)
-        parameters.append(entry)
-    complete = {record.number for record in data.complete}
-    trials = []
-    for record in data.trials:
-        params = data.searched(record)
-        trials.append(
-            {
-                "n": record.number,
-                "s": tables.describe_state(record),
-                "v": list(record.values or ()) if record.number in complete else None,
-                "f": record.is_feasible,
-                "b": record.number in data.best_numbers,
-                "e": record.number in data.enqueued,
-                "l": _last_value(record),
-                "p": [_mark(data, name, params) for name in data.space],
-            }
-        )
-    return {
-        "objectives": [
-            {
-                "name": wording.one_line(o.metric, 60),
-                "minimize": o.direction == "minimize",
-                "axis": _axis([data.value(r, i) for r in data.complete], o.direction),
-                "wide_axis": _axis(_values_by_trial(data, i), o.direction),
-            }
-            for i, o in enumerate(data.spec.objectives)
-        ],
-        "target": data.spec.stop.target,
-        "parameters": parameters,
-        "trials": trials,
-    }
-
-
-def _values_by_trial(data: StudyData, objective: int) -> list[float]:
-    """Return all that the chart of values by trial shows on its upright axis."""
-    values = [data.value(record, objective) for record in data.complete]
-    if objective == 0:
-        values += [last for r in data.trials if (last := _last_value(r)) is not None]
-        values += [] if data.spec.stop.target is None else [data.spec.stop.target]
-    return values
-
-
-def _axis(values: Sequence[float], direction: str) -> dict[str, Any]:
-    """Return an objective's axis, as the figures have it, for the page's script."""
-    scale = ObjectiveScale(values, direction)
-    return {"low": scale.low, "high": scale.high, "log": scale.is_log, "ticks": scale.ticks()}
-
-
-def _last_value(record: TrialRecord) -> float | None:
-    """Return the last value that a pruned trial reported."""
-    if record.state is not TrialState.PRUNED or not record.intermediate:
-        return None
-    last = record.intermediate[max(record.intermediate)]
-    return last if math.isfinite(last) else None
-
-
-def _mark(data: StudyData, name: str, params: Mapping[str, Any]) -> float | int | None:
-    """Return a parameter's number for the charts: a category's position; `None` where inactive."""
-    if name not in params:
-        return None
-    parameter = data.space[name]
-    if isinstance(parameter, CategoricalParameter):
-        return parameter.index(params[name])
-    value: float | int = params[name]
-    return value

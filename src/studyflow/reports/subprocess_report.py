@@ -1,6 +1,6 @@
 """Writes the report of a long study in a process of its own.
 
-Matplotlib, scikit-learn and a page of thousands of trials take 200 MB, which a process never gives
+scikit-learn and a page of thousands of trials take 200 MB, which a process never gives
 back. In one of its own they end with it, and a report that hangs or is killed for memory costs the
 report alone.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from studyflow.reports.data import StudyData
-from studyflow.reports.page import Report, build_report
+from studyflow.reports.page import Report, TrialLinks, build_report
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -38,7 +38,12 @@ def needs_subprocess(data: StudyData) -> bool:
 
 
 def build_report_in_subprocess(
-    data: StudyData, folder: Path, *, links: Mapping[str, str], generated_at: float
+    data: StudyData,
+    folder: Path,
+    *,
+    links: Mapping[str, str],
+    generated_at: float,
+    trial_links: TrialLinks | None = None,
 ) -> Report:
     """Return the same report as `build_report`, written by a process of its own.
 
@@ -50,6 +55,7 @@ def build_report_in_subprocess(
         "data": replace(data, optuna_study=None),
         "folder": folder,
         "links": dict(links),
+        "trial_links": dict(trial_links or {}),
         "generated_at": generated_at,
     }
     done = subprocess.run(

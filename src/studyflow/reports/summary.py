@@ -10,7 +10,7 @@ from studyflow.reports import wording
 from studyflow.reports.data import StudyData
 from studyflow.spec.parameters import CategoricalParameter
 from studyflow.trial import Cause
-from studyflow.trial.record import TrialState
+from studyflow.trial.record import TrialRecord, TrialState
 
 SUMMARY_LIMIT_CHARS: Final = 4500
 """Longest summary. MLflow refuses tags of over 5000 characters on its older servers; the rest is
@@ -58,6 +58,51 @@ def headline(data: StudyData) -> str:
     when = f"at trial {best.number}" if total == 1 else f"at trial {best.number} of {total}"
     word = "Lowest" if data.spec.directions[0] == "minimize" else "Highest"
     return f"{word} {names[0]}: {reached}, {when}."
+
+
+def reference(data: StudyData) -> TrialRecord | None:
+    """Return the trial that a study's gain is measured from: an enqueued one, or else the first.
+
+    `None` with several objectives, and while no feasible trial is complete.
+    """
+    feasible = [record for record in data.complete if record.is_feasible]
+    if data.is_multi_objective or not feasible:
+        return None
+    enqueued = [record for record in feasible if record.number in data.enqueued]
+    return (enqueued or feasible)[0]
+
+
+def gain(data: StudyData) -> str | None:
+    """Return how much better the best value is than the first or enqueued one, in one clause.
+
+    `None` where there is nothing to compare.
+    """
+    first = reference(data)
+    if first is None or is_constant(data) or len(data.complete) < 2:
+        return None
+    name = wording.one_line(data.metrics[0], 60)
+    kind = "enqueued" if first.number in data.enqueued else "first"
+    best = data.best[0]
+    if best.number == first.number:
+        return f"No trial beat the {kind} configuration (trial {first.number})"
+    before, after = data.value(first, 0), data.value(best, 0)
+    change = _change(before, after)
+    return (
+        f"{name}: {wording.number(before, 3)} → {wording.number(after, 3)}{change} "
+        f"against the {kind} configuration (trial {first.number})"
+    )
+
+
+def _change(before: float, after: float) -> str:
+    """Return a relative change such as `, −78 %`; nothing where it would mislead."""
+    if before == 0.0 or (before < 0.0) != (after < 0.0):
+        return ""
+    share = (after - before) / abs(before)
+    if abs(share) >= 10.0:
+        times = after / before if after / before >= 1.0 else before / after
+        return f", {wording.number(times, 2)} times"
+    sign = "−" if share < 0.0 else "+"
+    return f", {sign}{100 * abs(share):.{0 if abs(share) >= 0.1 else 1}f} %"
 
 
 def is_constant(data: StudyData) -> bool:

@@ -12,6 +12,7 @@ from studyflow.reports.tracked import study_card, study_summary
 from studyflow.runner.opening import CLOSE_SECONDS, Run
 from studyflow.runner.result import StudyResult
 from studyflow.runner.shown import Shown, digest_of, keep_shown, study_data
+from studyflow.runner.trial_links import trial_links
 from studyflow.tuner import TunerResult
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,11 @@ def close(
     mirror.resume(data.records)  # what other runners recorded
     run_url = mirror.tracker.run_url()
     observer.noted("Writing the report.")
-    report, problem = run.context.write_report(data, {"MLflow": run_url} if run_url else {})
+    report, problem = run.context.write_report(
+        data,
+        {"MLflow": run_url} if run_url else {},
+        trial_links(run.context, data.records, mirror.tracker),
+    )
     if problem is not None:
         _log.warning("%s", problem)
     mirror.close_study(

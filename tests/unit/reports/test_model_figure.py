@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-from studyflow.reports import Omitted, StudyData, predictions, style, surrogate
+from studyflow.reports import Omitted, StudyData, predictions, surrogate
+from studyflow.reports.advice import model_advice
+from studyflow.reports.chart import Drawing
 from studyflow.reports.figures import FIGURES
 from studyflow.trial.record import TrialState
 
@@ -25,15 +27,10 @@ from .studies import (
 )
 
 
-def drawn(data: StudyData) -> Figure:
+def drawn(data: StudyData) -> Drawing:
     figure = FIGURES["model"].draw(data)
-    assert isinstance(figure, Figure)
-    style.png(figure)
+    assert isinstance(figure, Drawing)
     return figure
-
-
-def title(figure: Figure) -> str:
-    return figure.texts[0].get_text()
 
 
 def test_the_title_says_how_many_truths_lay_within_2_sd() -> None:
@@ -41,16 +38,16 @@ def test_the_title_says_how_many_truths_lay_within_2_sd() -> None:
 
     figure = drawn(data)
 
-    assert title(figure) == (
+    assert figure.title == (
         "16 of 18 results lay within 2 sd of the prediction: about as it should be"
     )
-    assert "about 17 of 18 within 2 sd and 12 within 1 sd (here 16)" in figure.texts[1].get_text()
+    assert "about 17 of 18 within 2 sd and 12 within 1 sd (here 16)" in figure.note
 
 
 def test_a_model_that_is_too_sure_is_called_so() -> None:
     figure = drawn(with_suggestions(whole(24), lambda i: 3.0 if i % 2 else 0.5))
 
-    assert title(figure).endswith(
+    assert figure.title.endswith(
         "9 of 18 results lay within 2 sd of the prediction: the model is too sure of itself"
     )
 
@@ -75,8 +72,8 @@ def test_numbers_that_are_none_are_passed_over(broken: dict[str, Any]) -> None:
 def test_without_suggestions_the_left_out_trials_are_shown() -> None:
     figure = drawn(STUDIES["usual"]())
 
-    assert title(figure).startswith("A Gaussian process explains ")
-    assert len(figure.axes) == 2
+    assert figure.title.startswith("A Gaussian process explains ")
+    assert len(figure.panels) == 1
 
 
 def test_with_nothing_to_show_it_says_why() -> None:
@@ -89,7 +86,7 @@ def test_with_nothing_to_show_it_says_why() -> None:
 def test_each_objective_has_its_panels() -> None:
     figure = drawn(with_suggestions(whole(16, objectives=TWO)))
 
-    assert len(figure.axes) == 8
+    assert len(figure.panels) == 8
 
 
 @pytest.mark.parametrize("off", [1e6, -1e6, 1e290])
@@ -97,9 +94,9 @@ def test_wild_predictions_leave_the_axes_readable(off: float) -> None:
     data = with_suggestions(whole(16), lambda i: off)
     figure = drawn(data)
 
-    low, high = figure.axes[0].get_xlim()
+    labels = re.findall(r'text-anchor="middle">([\d.]+)</text>', figure.panels[0].html)
     values = [data.value(r, 0) for r in data.complete]
-    assert high - low < 3 * (max(values) - min(values))
+    assert float(labels[-1]) - float(labels[0]) < 3 * (max(values) - min(values))
 
 
 def test_many_parameters_fit() -> None:
@@ -107,7 +104,7 @@ def test_many_parameters_fit() -> None:
     data = make_study(make_spec(space), 12, end=everything(TrialState.COMPLETE))
     figure = drawn(with_suggestions(data))
 
-    assert figure.get_figheight() < 12
+    assert all(panel.canvas.height < 500 for panel in figure.panels)
 
 
 def test_left_out_predictions_agree_with_a_fit_without_the_trial() -> None:
@@ -121,3 +118,20 @@ def test_left_out_predictions_agree_with_a_fit_without_the_trial() -> None:
     n = len(truth)
     base = (((truth - truth.mean()) * n / (n - 1)) ** 2).sum()
     assert 1.0 - ((truth - found) ** 2).sum() / base == pytest.approx(process.explained, abs=1e-3)
+
+
+def test_a_model_that_is_too_sure_comes_with_what_to_do() -> None:
+    advice = model_advice(with_suggestions(whole(24), lambda i: 3.0 if i % 2 else 0.5))
+
+    assert advice[0].endswith("the model is too sure of itself.")
+    assert "studyflow retrain" in advice[1]
+
+
+def test_parameters_without_influence_are_named_with_what_to_do() -> None:
+    data = with_suggestions(whole(24), lengthscales={"dropout": 0.1, "batch_size": 80.0})
+
+    assert model_advice(data)[-1].startswith("batch_size made no difference so far: fix it")
+
+
+def test_without_trials_there_is_no_advice() -> None:
+    assert model_advice(STUDIES["no trial"]()) == ()

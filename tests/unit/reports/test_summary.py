@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from studyflow.reports import StudyData, headline, next_steps, summary_markdown
-from studyflow.reports.summary import SUMMARY_LIMIT_CHARS, is_safe_link
+from studyflow.reports.summary import SUMMARY_LIMIT_CHARS, gain, is_safe_link
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialState
 
-from .studies import CNN, STUDIES, everything, make_spec, make_study
+from .studies import CNN, SMALL, STUDIES, everything, make_spec, make_study
 from .test_tables import small_study
 
 
@@ -120,3 +122,23 @@ def test_a_long_summary_loses_its_end_and_keeps_its_beginning() -> None:
     text = summary_markdown(make_study(make_spec(space), 12))
     assert text.startswith("## cnn-lstm\n\n**Lowest")
     assert len(text) <= SUMMARY_LIMIT_CHARS
+
+
+@pytest.mark.parametrize(
+    ("values", "enqueued", "said"),
+    [
+        ([0.358, 0.077], (), "val_loss: 0.358 → 0.077, −78 % against the first configuration (tri"),
+        ([0.5, 0.4, 0.3], (1,), "val_loss: 0.4 → 0.3, −25 % against the enqueued configuration (t"),
+        ([0.1, 0.2], (), "No trial beat the first configuration (trial 0)"),
+        ([0.0, -2.0], (), "val_loss: 0 → -2 against the first configuration (trial 0)"),
+    ],
+)
+def test_the_gain_is_measured_from_the_enqueued_or_the_first_trial(
+    values: list[float], enqueued: tuple[int, ...], said: str
+) -> None:
+    given = iter(values)
+    data = make_study(
+        make_spec(SMALL), len(values), lambda p: (next(given),), end=everything(TrialState.COMPLETE)
+    )
+    records = tuple(replace(r, is_enqueued=r.number in enqueued) for r in data.records)
+    assert (gain(replace(data, records=records)) or "").startswith(said)

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from studyflow.reports import style, surrogate, wording
+from studyflow.reports import chart, surrogate, svg, wording
+from studyflow.reports.chart import Drawing, Key, Panel
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
+from studyflow.reports.svg import Canvas
 from studyflow.spec.parameters import CategoricalParameter
 
 if TYPE_CHECKING:
     import optuna
-    from matplotlib.figure import Figure
+
+SERIES: Final = ("complete", "pruned", "target", "enqueued", "running", "best")
+"""Classes of several objectives, in order."""
 
 MIN_TRIALS: Final = 8
 """Complete trials below which an importance would be noise."""
@@ -33,90 +38,114 @@ TRUSTED: Final = 0.3
 """Share of variance that the Gaussian process must explain to be asked for a second opinion."""
 
 
-def importances(data: StudyData) -> Figure | Omitted:
+def importances(data: StudyData) -> Drawing | Omitted:
     """Return the parameters' importances as bars, by the evaluator of Optuna that is named."""
     found = [parameter_importances(data, i) for i in range(len(data.metrics))]
     first = found[0]
     if isinstance(first, Omitted):
         return first
-    name = evaluator_name(data)
-    bars = list(first)[:MAX_BARS]
-    count = len(found)
-    figure = style.new_figure(9.0, 1.3 + max(len(bars) * (0.34 + 0.1 * (count - 1)), 0.9))
-    axes = figure.subplots()
-    style.dress(axes, grid="x")
     effects = _second_opinion(data)
-    widest = max(*first.values(), *effects.values(), 0.01)
+    shares = [each if not isinstance(each, Omitted) else {} for each in found]
+    wide, narrow = chart.wide_and_narrow(lambda width: _panel(data, shares, effects, width))
+    listed = ", ".join(f"{n} {wording.percent(s)}" for n, s in list(first.items())[:5])
+    return Drawing(
+        title=_title(data, first, effects),
+        note=_note(data, first, effects),
+        alt=f"Bars of parameter importances by {evaluator_name(data)}: {listed}.",
+        panels=wide,
+        narrow=narrow,
+        keys=_keys(data, has_second=bool(effects)),
+    )
 
-    def beside(value: float, bar: str) -> float:
-        """Return where a bar's label begins: at its end, or after a diamond that lies there."""
-        mark = effects.get(bar, -1.0)
-        return mark + 0.01 * widest if -0.02 < (mark - value) / widest < 0.09 else value
 
-    height = 0.72 / count
-    top = 0.0
-    for i, shares in enumerate(found):
-        if isinstance(shares, Omitted):
-            continue
-        values = [shares.get(bar, 0.0) for bar in bars]
-        positions = [row + (i - (count - 1) / 2) * height for row in range(len(bars))]
-        axes.barh(
-            positions,
-            values,
-            height=height * 0.92,
-            color=style.SERIES[i % len(style.SERIES)],
-            label=style.label(data.metrics[i]),
-        )
-        for position, value, bar in zip(positions, values, bars, strict=True):
-            axes.annotate(
-                f"{100 * value:.0f} %",
-                (beside(value, bar), position),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                size=style.NOTE_SIZE,
-                color=style.INK,
-            )
-        top = max(top, *values)
-    if effects:
-        shown = [effects.get(bar, 0.0) for bar in bars]
-        top = max(top, *shown)
-        axes.scatter(
-            shown,
-            range(len(bars)),
-            marker="D",
-            s=46,
-            color=style.PRUNED,
-            edgecolor=style.INK,
-            linewidth=0.8,
-            zorder=3,
-        )
-    axes.set_yticks(range(len(bars)), [style.label(bar) for bar in bars])
-    axes.invert_yaxis()
-    axes.set_xlim(0, min(max(top * 1.12, 0.1), 1.1))
-    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
-    if count > 1:
-        style.legend(axes, loc="lower right")
-    cut = len(first) - len(bars)
+def _note(data: StudyData, shares: dict[str, float], effects: dict[str, float]) -> str:
+    name = evaluator_name(data)
     note = f"bars: {name} (Optuna) · {wording.plural(len(data.complete), 'complete trial')}"
-    if cut > 0:
+    if (cut := len(shares) - MAX_BARS) > 0:
         note += f" · the {wording.plural(cut, 'least important parameter')} not shown"
     if effects:
         model, _ = surrogate.fitted(data, 0)
-        leaders = [max(shares, key=shares.__getitem__) for shares in (first, effects)]
+        leaders = [max(each, key=each.__getitem__) for each in (shares, effects)]
         if leaders[0] != leaders[1]:
-            note += (
-                f"\nthey disagree: {name} puts {style.label(leaders[0])} first, the Gaussian "
-                f"process {style.label(leaders[1])}"
-            )
+            other = f"the Gaussian process {leaders[1]}"
+            note += f"\nthey disagree: {name} puts {leaders[0]} first, {other}"
         note += (
             "\ndiamonds: main effects of a Gaussian process, which explains "
-            f"{100 * model.explained:.0f} % of the variance of trials left out"
+            f"{wording.percent(model.explained)} of the variance of trials left out; the words "
+            "beside a bar say where it expects the better values"
         )
-    style.set_title(figure, _title(data, first, effects), note)
-    listed = ", ".join(f"{n} {100 * s:.0f} %" for n, s in list(first.items())[:5])
-    style.describe(figure, f"Bars of parameter importances by {name}: {listed}.")
-    return figure
+    return note
+
+
+def _keys(data: StudyData, *, has_second: bool) -> tuple[Key, ...]:
+    names = evaluator_name(data)
+    keys = [
+        Key(metric if data.is_multi_objective else names, "band", SERIES[i % len(SERIES)])
+        for i, metric in enumerate(data.metrics)
+    ]
+    return (*keys, Key("Gaussian process", "diamond", "best")) if has_second else tuple(keys)
+
+
+def _panel(
+    data: StudyData, shares: Sequence[dict[str, float]], effects: dict[str, float], width: float
+) -> Panel:
+    bars = list(shares[0])[:MAX_BARS]
+    words = [direction_of(data, bar) if effects else "" for bar in bars]
+    count = len(shares)
+    row = 24.0 if count == 1 else 12.0 * count + 12.0
+    canvas = Canvas(width, row * len(bars) + 14)
+    left = min(max(svg.width_of(bar) for bar in bars) + 12, width * 0.34)
+    remark = max((svg.width_of(text) for text in words), default=0.0) if width > 500 else 0.0
+    room = width - left - remark - 54
+    widest = max(0.01, *(v for each in shares for v in each.values()), *effects.values())
+    for i, (bar, text) in enumerate(zip(bars, words, strict=True)):
+        top = 6 + i * row
+        middle = top + row / 2 - 2
+        canvas.text(left - 8, middle + 4, svg.cut(bar, left - 10), "tick", "end")
+        end = left
+        for j, each in enumerate(shares):
+            value = each.get(bar, 0.0)
+            height = (row - 8) / count
+            length = max(room * value / widest, 1.0)
+            cls = SERIES[j % len(SERIES)]
+            canvas.add(
+                "rect", cls=cls, x=left, y=top + j * height, width=length, height=height - 1, rx=2
+            )
+            if count == 1:
+                end = left + length
+        place = left + room * effects.get(bar, 0.0) / widest
+        if effects:
+            canvas.mark("diamond", place, middle, 5, "best")
+            end = max(end, place + 6) if place - end > -6 and place - end < 40 else end
+        if count == 1:
+            canvas.text(end + 5, middle + 4, wording.percent(shares[0].get(bar, 0.0)), "tick")
+        if remark:
+            canvas.text(width - 2, middle + 4, text, "quiet", "end")
+    listed = ", ".join(f"{n} {wording.percent(s)}" for n, s in list(shares[0].items())[:5])
+    return Panel(canvas, f"Importance of each parameter: {listed}.")
+
+
+def direction_of(data: StudyData, name: str, objective: int = 0) -> str:
+    """Return where a parameter's better values lie, such as `lower is better`, by the model."""
+    model, _ = surrogate.fitted(data, objective)
+    parameter = data.space[name]
+    units = surrogate.grid(parameter)
+    curve = model.dependence([list(data.space).index(name)], [units])
+    if data.spec.directions[objective] == "maximize":
+        curve = -curve
+    best = int(curve.argmin())
+    if isinstance(parameter, CategoricalParameter):
+        return f"best: {wording.one_line(wording.value(parameter.choices[best]), 24)}"
+    if best in (0, len(units) - 1):
+        is_steady = float(curve.max()) == float(curve[-1 if best == 0 else 0])
+        word = "lower" if best == 0 else "higher"
+        return f"{word} is better" if is_steady else f"best at the {word} end"
+    return f"best near {rough(float(parameter.from_unit(float(units[best]))))}"
+
+
+def rough(position: float) -> str:
+    """Return a number to two digits; whole numbers stay whole."""
+    return str(round(position)) if 100 <= abs(position) < 1e7 else wording.number(position, 2)
 
 
 def evaluator_name(data: StudyData) -> str:
@@ -206,7 +235,7 @@ def _second_opinion(data: StudyData) -> dict[str, float]:
 def _title(data: StudyData, shares: dict[str, float], effects: dict[str, float]) -> str:
     names = list(shares)
     if len(names) == 1:
-        return f"{style.label(names[0])} is the only parameter"
+        return f"{names[0]} is the only parameter"
     count = len(data.complete)
     are_many = count >= TRIALS_FOR_EACH * len(names)
     agree = max(effects, key=effects.__getitem__) == names[0] if effects else are_many
@@ -214,13 +243,13 @@ def _title(data: StudyData, shares: dict[str, float], effects: dict[str, float])
         return f"{wording.plural(count, 'trial')} do not tell which parameter matters most"
     total, leaders = 0.0, []
     for name in names[:3]:
-        leaders.append(style.label(name))
+        leaders.append(name)
         total += shares[name]
         if total >= 0.6:
             break
     listed = leaders[0] if len(leaders) == 1 else f"{', '.join(leaders[:-1])} and {leaders[-1]}"
     verb = "explains" if len(leaders) == 1 else "explain"
-    of = f" of {style.label(data.metrics[0])}" if len(data.metrics) > 1 else ""
+    of = f" of {data.metrics[0]}" if len(data.metrics) > 1 else ""
     return f"{listed} {verb} {100 * total:.0f} % of the variation{of} ({evaluator_name(data)})"
 
 

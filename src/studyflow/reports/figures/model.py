@@ -7,11 +7,13 @@ promised.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from studyflow.reports import style, surrogate
+from studyflow.reports import chart, surrogate, svg, wording
+from studyflow.reports.axis import Axis, log_axis, number_axis, objective_axis
+from studyflow.reports.chart import Drawing, Frame, Key, Panel
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.reports.predictions import (
@@ -24,12 +26,8 @@ from studyflow.reports.predictions import (
     predictions,
     prior_lengthscale,
 )
+from studyflow.reports.svg import Canvas
 from studyflow.samplers.models.hyperparameters import LENGTHSCALE_BOUNDS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 MAX_OBJECTIVES: Final = 3
 MAX_BARS: Final = 16
@@ -37,7 +35,7 @@ RECENT: Final = 10
 """Suggestions whose lengthscales are shown behind the newest."""
 
 
-def model_predictions(data: StudyData) -> Figure | Omitted:
+def model_predictions(data: StudyData) -> Drawing | Omitted:
     """Return predictions against truth, one step ahead and left out, and the lengthscales."""
     found = [predictions(data, i) for i in range(len(data.metrics))][:MAX_OBJECTIVES]
     hindsight = [_left_out_pairs(data, i) for i in range(len(found))]
@@ -46,39 +44,35 @@ def model_predictions(data: StudyData) -> Figure | Omitted:
             f"no trial that a model suggested has finished, and fewer than {surrogate.MIN_TRIALS} "
             "different results are there to leave one out"
         )
-    newest = [_newest(data, i) for i in range(len(found))]
-    bars = max((min(len(scales[-1]), MAX_BARS) for scales in newest if scales), default=0)
-    low_row = 0.0 if not any(found) else max(1.9, 0.9 + 0.21 * bars)
-    block = 3.7 + low_row
-    figure = style.new_figure(9.0, 0.8 + block * len(found))
-    heights = [3.7, low_row] if low_row else [3.7]
-    grid = figure.subplots(
-        len(heights) * len(found),
-        2,
-        squeeze=False,
-        gridspec_kw={"height_ratios": heights * len(found)},
-    )
+    panels: list[Panel] = []
     for i, ahead in enumerate(found):
-        row = grid[i * len(heights)]
-        scale = _scale(data, i, ahead)
-        _draw_ahead(data, row[0], i, ahead, scale)
-        _draw_left_out(data, row[1], i, hindsight[i])
-        if low_row:
-            _draw_surprises(grid[i * 2 + 1][0], ahead)
-            _draw_lengthscales(grid[i * 2 + 1][1], newest[i])
+        group = data.metrics[i] if len(found) > 1 else ""
+        if ahead:
+            panels.append(_ahead(data, i, ahead, group))
+        if hindsight[i] is not None:
+            panels.append(_left_out(data, i, hindsight[i], group))
+        if ahead:
+            panels.append(_surprises(ahead, group))
+        if recent := _newest(data, i):
+            panels.append(_lengthscales(recent, group))
     judged = calibration(found[0])
     if judged.count:
         title = f"{judged.sentence}: {judged.verdict}"
         if judged.count < MIN_JUDGED:
             title = f"{judged.sentence} ({judged.verdict})"
     elif hindsight[0] is None:
-        title = f"Too few results that differ to judge a model of {style.label(data.metrics[0])}"
+        title = f"Too few results that differ to judge a model of {data.metrics[0]}"
     else:
         explained = surrogate.fitted(data, 0)[0].explained
         title = f"A Gaussian process explains {100 * max(explained, 0.0):.0f} % of trials left out"
-    style.set_title(figure, title, _note(data, judged, found))
-    style.describe(figure, _words(data, found, hindsight))
-    return figure
+    keys = [Key("truth within 2 sd", "dot", "complete"), Key("further off", "diamond", "best")]
+    return Drawing(
+        title=title,
+        note=_note(data, judged, found),
+        alt=_words(data, found, hindsight),
+        panels=tuple(panels),
+        keys=tuple(keys) if any(found) else (),
+    )
 
 
 def _note(data: StudyData, judged: Calibration, found: Sequence[Sequence[Prediction]]) -> str:
@@ -92,7 +86,7 @@ def _note(data: StudyData, judged: Calibration, found: Sequence[Sequence[Predict
     else:
         parts.append("no trial that a model suggested has finished")
     if len(data.metrics) > 1:
-        parts.append(f"title: {style.label(data.metrics[0])}")
+        parts.append(f"title: {data.metrics[0]}")
     if len(data.metrics) > len(found):
         parts.append(f"the first {len(found)} of {len(data.metrics)} objectives")
     return " · ".join(parts)
@@ -129,60 +123,32 @@ def _scale(data: StudyData, objective: int, found: Sequence[Prediction]) -> Obje
     return ObjectiveScale([*shown, *wider] or values, data.spec.directions[objective], room=1e9)
 
 
-def _diagonal(axes: Axes, scale: ObjectiveScale, metric: str) -> None:
-    style.dress(axes)
-    scale.apply(axes, "x", most=5)
-    scale.apply(axes, "y", most=5)
-    axes.plot(
-        [scale.low, scale.high], [scale.low, scale.high], color=style.QUIET, linewidth=1.0, zorder=1
-    )
-    axes.set_xlabel(
-        f"{style.label(metric)}: what came true", size=style.LABEL_SIZE, color=style.INK
-    )
+def _diagonal(data: StudyData, objective: int, scale: ObjectiveScale, name: str) -> Frame:
+    metric = data.metrics[objective]
+    canvas = Canvas(chart.SMALL, 270)
+    x = objective_axis(f"{metric}: what came true", scale, 5)
+    frame = Frame(canvas, x, objective_axis(name, scale, 5), grid="both")
+    start, end = frame.at(scale.low, scale.low), frame.at(scale.high, scale.high)
+    canvas.line(*start, *end, "axis")
+    return frame
 
 
-def _draw_ahead(
-    data: StudyData,
-    axes: Axes,
-    objective: int,
-    found: Sequence[Prediction],
-    scale: ObjectiveScale,
-) -> None:
-    _diagonal(axes, scale, data.metrics[objective])
-    axes.set_title("predicted when suggested, ± 2 sd", size=style.LABEL_SIZE, color=style.INK)
-    axes.set_ylabel("predicted", size=style.LABEL_SIZE, color=style.INK)
-    if not found:
-        _say(axes, "no trial that a model\nsuggested has finished")
-    for is_inside, colour, marker, words in (
-        (True, style.COMPLETE, "o", "truth within 2 sd"),
-        (False, style.BEST, "D", "truth further off"),
-    ):
-        some = [p for p in found if (abs(p.surprise) <= 2.0) is is_inside]
-        if not some:
-            continue
-        across = [scale.clip(p.truth) for p in some]
-        for x, p in zip(across, some, strict=True):
-            ends = [_clamp(scale, p.mean - 2 * p.sd), _clamp(scale, p.mean + 2 * p.sd)]
-            axes.plot(
-                [x, x], ends, color=colour, linewidth=1.2, alpha=style.alpha(len(found)) * 0.7
-            )
-        axes.scatter(
-            across,
-            [scale.clip(p.mean) for p in some],
-            color=colour,
-            marker=marker,
-            s=style.size(len(found)),
-            edgecolor=style.INK,
-            linewidth=0.5,
-            alpha=style.alpha(len(found)),
-            zorder=3,
-            label=words,
-        )
-    style.legend(axes, loc="best")
-
-
-def _clamp(scale: ObjectiveScale, value: float) -> float:
-    return min(max(value, scale.low), scale.high)
+def _ahead(data: StudyData, objective: int, found: Sequence[Prediction], group: str) -> Panel:
+    scale = _scale(data, objective, found)
+    frame = _diagonal(data, objective, scale, "predicted when suggested, ± 2 sd")
+    size = chart.radius(len(found))
+    for p in found:
+        is_inside = abs(p.surprise) <= 2.0
+        cls = "complete" if is_inside else "best"
+        low, high = (min(max(p.mean + s * p.sd, scale.low), scale.high) for s in (-2.0, 2.0))
+        start, end = frame.at(p.truth, low), frame.at(p.truth, high)
+        frame.canvas.line(*start, *end, f"{cls} stroke thin faint")
+        across = min(max(frame.x.share(p.truth), 0.0), 1.0)
+        shape: svg.Shape = "dot" if is_inside else "diamond"
+        frame.mark(shape, across, p.mean, size, cls, p.trial)
+    inside = sum(abs(p.surprise) <= 2.0 for p in found)
+    alt = f"Predicted against true {data.metrics[objective]}: {inside} of {len(found)} within 2 sd."
+    return Panel(frame.canvas, alt, group)
 
 
 def _left_out_pairs(
@@ -199,70 +165,46 @@ def _left_out_pairs(
     return clipped, np.exp(np.clip(found, -500.0, 500.0)) if scale.is_log else found
 
 
-def _draw_left_out(
+def _left_out(
     data: StudyData,
-    axes: Axes,
     objective: int,
     pairs: tuple[surrogate.FloatArray, surrogate.FloatArray] | None,
-) -> None:
+    group: str,
+) -> Panel:
+    assert pairs is not None, "the caller has looked"
     # The process was fitted to values clipped to this scale, so its axes end there.
     values = [data.value(r, objective) for r in data.complete]
     scale = ObjectiveScale(values, data.spec.directions[objective])
-    _diagonal(axes, scale, data.metrics[objective])
-    axes.set_title(
-        "predicted from all other trials (report's own model)",
-        size=style.LABEL_SIZE,
-        color=style.INK,
+    frame = _diagonal(data, objective, scale, "predicted from all other trials")
+    for record, truth, guess in zip(data.complete, *pairs, strict=True):
+        across = frame.x.share(scale.clip(float(truth)))
+        height = scale.clip(float(guess))
+        frame.mark("dot", across, height, chart.radius(len(values)), "target", record.number)
+    explained = wording.percent(max(surrogate.fitted(data, objective)[0].explained, 0.0))
+    alt = (
+        f"Each {data.metrics[objective]} as predicted from all other trials: {explained} explained."
     )
-    if pairs is None:
-        if len(data.complete) > surrogate.MAX_TRIALS:
-            _say(axes, f"not drawn above {surrogate.MAX_TRIALS} trials")
-        else:
-            _say(axes, f"needs {surrogate.MIN_TRIALS} trials\nthat differ")
-        return
-    truth, guess = pairs
-    axes.scatter(
-        [scale.clip(float(v)) for v in truth],
-        [scale.clip(float(v)) for v in guess],
-        color=style.TARGET,
-        marker="s",
-        s=style.size(len(truth)) * 0.8,
-        edgecolor=style.INK,
-        linewidth=0.5,
-        alpha=style.alpha(len(truth)),
-        zorder=3,
-        label=f"explains {100 * max(surrogate.fitted(data, objective)[0].explained, 0):.0f} %",
-    )
-    style.legend(axes, loc="best")
+    return Panel(frame.canvas, alt, group)
 
 
-def _draw_surprises(axes: Axes, found: Sequence[Prediction]) -> None:
-    style.dress(axes, grid="x")
-    axes.set_title("how far off, trial by trial", size=style.LABEL_SIZE, color=style.INK)
-    axes.set_xlabel("trial", size=style.LABEL_SIZE, color=style.INK)
-    axes.set_ylabel("sd above prediction", size=style.LABEL_SIZE, color=style.INK)
+def _surprises(found: Sequence[Prediction], group: str) -> Panel:
+    canvas = Canvas(chart.SMALL, 220)
+    x = number_axis("trial", found[0].trial, found[-1].trial, most=5, room=0.04, is_whole=True)
+    y = number_axis("sd above the prediction", -5.0, 5.0, most=6)
+    frame = Frame(canvas, x, y, grid="none")
+    left, right = frame.box.left, frame.box.left + frame.box.width
     for reach in (2.0, 1.0):
-        axes.axhspan(-reach, reach, color=style.RUNNING, alpha=0.16, linewidth=0)
-    axes.axhline(0.0, color=style.QUIET, linewidth=1.0)
-    axes.set_ylim(-5.3, 5.3)
-    axes.set_yticks([-4, -2, 0, 2, 4])
-    if not found:
-        return
-    inside = [abs(p.surprise) <= 2.0 for p in found]
-    for is_inside, colour, marker in ((True, style.COMPLETE, "o"), (False, style.BEST, "D")):
-        some = [p for p, flag in zip(found, inside, strict=True) if flag is is_inside]
-        axes.scatter(
-            [p.trial for p in some],
-            [min(max(p.surprise, -5.0), 5.0) for p in some],
-            color=colour,
-            marker=marker,
-            s=style.size(len(found)),
-            edgecolor=style.INK,
-            linewidth=0.5,
-            alpha=style.alpha(len(found)),
-            zorder=3,
+        top, bottom = frame.at(0, reach)[1], frame.at(0, -reach)[1]
+        canvas.add(
+            "rect", cls="running band", x=left, y=top, width=right - left, height=bottom - top
         )
-    style.whole_numbers(axes.xaxis)
+    frame.horizontal(0.0, "axis")
+    for p in found:
+        is_inside = abs(p.surprise) <= 2.0
+        cls, shape = ("complete", "dot") if is_inside else ("best", "diamond")
+        place = x.share(p.trial)
+        frame.mark(shape, place, p.surprise, chart.radius(len(found)), cls, p.trial)  # type: ignore[arg-type]
+    return Panel(canvas, f"How far off each of {len(found)} predictions was, by trial.", group)
 
 
 def _newest(data: StudyData, objective: int) -> list[dict[str, float]]:
@@ -271,69 +213,32 @@ def _newest(data: StudyData, objective: int) -> list[dict[str, float]]:
     return [scales for scales in known if scales][-RECENT:]
 
 
-def _draw_lengthscales(axes: Axes, recent: Sequence[Mapping[str, float]]) -> None:
-    style.dress(axes, grid="x")
-    axes.set_title("lengthscales: short ones matter", size=style.LABEL_SIZE, color=style.INK)
-    axes.set_xscale("log")
-    low, high = LENGTHSCALE_BOUNDS
-    axes.set_xlim(low / 1.5, high * 1.5)
-    axes.set_xticks([0.02, 0.1, 0.5, 1.5, 5.0, 50.0], ["0.02", "0.1", "0.5", "1.5", "5", "50"])
-    axes.set_xticks([], minor=True)
-    axes.set_xlabel("in units of the parameter's range", size=style.LABEL_SIZE, color=style.INK)
-    if not recent:
-        axes.set_yticks([])
-        _say(axes, "no model was asked yet")
-        return
+def _lengthscales(recent: Sequence[Mapping[str, float]], group: str) -> Panel:
     latest = recent[-1]
     names = list(latest)[:MAX_BARS]
-    axes.axvspan(RELEVANCE[-1][0], high, color=style.GRID, alpha=0.7, linewidth=0)
+    low, high = LENGTHSCALE_BOUNDS
+    marks = (0.02, 0.1, 0.5, 1.5, 5.0, 50.0)
+    x = log_axis("lengthscale, in ranges of the parameter", low / 1.5, high * 1.5, marks)
+    count = len(names)
+    ticks = tuple((1 - (i + 0.5) / count, svg.cut(n, 100)) for i, n in enumerate(names))
+    y = Axis("short ones matter", lambda row: 1 - (row + 0.5) / count, ticks)
+    canvas = Canvas(chart.SMALL, 66 + max(20.0 * count, 60.0))
+    frame = Frame(canvas, x, y, grid="x")
+    edge = frame.across(x.share(RELEVANCE[-1][0]))
+    width = frame.box.left + frame.box.width - edge
+    canvas.add(
+        "rect", cls="quiet band", x=edge, y=frame.box.top, width=width, height=frame.box.height
+    )
     for bound in LENGTHSCALE_BOUNDS:
-        axes.axvline(bound, color=style.BEST, linewidth=1.4, linestyle="--")
-    mode = prior_lengthscale(len(latest))
-    axes.axvline(mode, color=style.QUIET, linewidth=1.0, linestyle=":")
+        frame.vertical(x.share(bound), "best stroke dash thin")
+    frame.vertical(x.share(prior_lengthscale(len(latest))), "quiet stroke dot-line thin")
     for row, name in enumerate(names):
         past = [scales[name] for scales in recent if name in scales]
-        axes.plot([min(past), max(past)], [row, row], color=style.RUNNING, linewidth=3.0, alpha=0.6)
+        start, end = frame.at(min(past), row), frame.at(max(past), row)
+        canvas.line(*start, *end, "running stroke thick faint")
         at_bound = not low * 1.05 < latest[name] < high / 1.05
-        axes.scatter(
-            [latest[name]],
-            [row],
-            color=style.BEST if at_bound else style.COMPLETE,
-            marker="D" if at_bound else "o",
-            s=40,
-            edgecolor=style.INK,
-            linewidth=0.5,
-            zorder=3,
-        )
-    axes.set_yticks(range(len(names)), [style.label(name, 18) for name in names])
-    axes.set_ylim(len(names) - 0.1, -0.6)
-    top = axes.get_xaxis_transform()
-    for position, words, side in (
-        (mode, "prior", "center"),
-        (low, "bound", "left"),
-        (high, "bound", "right"),
-        (15.8, "no difference", "center"),
-    ):
-        axes.text(
-            position,
-            0.01 if words == "no difference" else 0.985,
-            f" {words} ",
-            transform=top,
-            ha=side,
-            va="bottom" if words == "no difference" else "top",
-            size=style.NOTE_SIZE - 1,
-            color=style.QUIET,
-        )
-
-
-def _say(axes: Axes, text: str) -> None:
-    axes.text(
-        0.5,
-        0.5,
-        text,
-        transform=axes.transAxes,
-        ha="center",
-        va="center",
-        size=style.LABEL_SIZE,
-        color=style.QUIET,
-    )
+        shape: svg.Shape = "diamond" if at_bound else "dot"
+        canvas.mark(shape, *frame.at(latest[name], row), 4.5, "best" if at_bound else "complete")
+    shortest = names[0]
+    alt = f"Lengthscales of the newest model; the shortest is {shortest}'s. Grey: no difference."
+    return Panel(canvas, alt, group)

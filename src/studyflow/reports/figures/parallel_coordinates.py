@@ -6,190 +6,190 @@ mark the best trial; the labels of its axes cover each other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from studyflow.reports import parameter_axis, style, wording
+from studyflow.reports import chart, svg, wording
+from studyflow.reports.axis import ParameterAxis, objective_axis
+from studyflow.reports.chart import Drawing, Key, Panel
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.importances import parameter_importances, ranked_parameters
 from studyflow.reports.objective_scale import ObjectiveScale
+from studyflow.reports.svg import Canvas
 from studyflow.spec.parameters import CategoricalParameter
 from studyflow.trial.record import TrialRecord
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 MAX_PARAMETERS: Final = 12
-MAX_LINES: Final = 500
+MAX_NARROW: Final = 5
+"""Parameters on a narrow screen, the most important ones."""
+MAX_LINES: Final = 400
 """Most lines; of more trials the best and evenly spaced others are shown."""
+_ABSENT: Final = -0.13
+"""Where lines cross the axis of a parameter that their trial lacks: below its low end."""
 
 
-def parallel_coordinates(data: StudyData) -> Figure | Omitted:
+@dataclass(frozen=True)
+class _Column:
+    """One upright axis."""
+
+    name: str
+    ticks: tuple[tuple[float, str], ...]
+    can_be_absent: bool = False
+
+
+def parallel_coordinates(data: StudyData) -> Drawing | Omitted:
     """Return complete trials as lines, the better the darker.
 
-    A line breaks where a parameter is inactive.
+    Where a trial lacks a parameter its line crosses that axis at "absent".
     """
     if not data.complete:
         return Omitted("no trial has returned a value yet")
-    chosen = set(ranked_parameters(data)[:MAX_PARAMETERS])
-    names = [name for name in data.space if name in chosen]
+    ranked = ranked_parameters(data)
     records = _drawn(data)
-    sign = 1.0 if data.spec.directions[0] == "minimize" else -1.0
-    ranked = sorted(records, key=lambda r: (-sign * data.value(r, 0), r.number))
-    scales = [
-        ObjectiveScale([data.value(r, i) for r in records], direction)
-        for i, direction in enumerate(data.spec.directions)
-    ]
-    count = len(names) + len(scales)
-    figure = style.new_figure(min(max(1.25 * count + 1.0, 7.5), 15.0), 5.2)
-
-    from matplotlib import colormaps
-    from matplotlib.collections import LineCollection
-
-    axes = figure.subplots()
-    colours = colormaps[style.value_map(data.spec.directions[0])]
-    lines: list[list[tuple[float, float]]] = []
-    stars: list[list[tuple[float, float]]] = []
-    tints: list[Any] = []
-    dots: list[tuple[float, float, Any]] = []
-    for rank, record in enumerate(ranked):
-        shift = (rank + 0.5) / len(ranked) - 0.5
-        heights = _heights(data, record, names, scales, shift)
-        tint: Any = colours(0.97 * scales[0].unit(data.value(record, 0)))
-        is_best = record.number in data.best_numbers
-        for piece in _pieces(heights):
-            if len(piece) == 1:
-                dots.append((piece[0][0], piece[0][1], style.BEST if is_best else tint))
-            elif is_best:
-                stars.append(piece)
-            else:
-                lines.append(piece)
-                tints.append(tint)
-    axes.add_collection(
-        LineCollection(
-            lines,
-            colors=tints,
-            linewidths=1.2 if len(lines) < 150 else 0.7,
-            alpha=0.75 if len(lines) < 150 else 0.4,
-            rasterized=len(lines) > 200,
-        )
-    )
-    axes.add_collection(LineCollection(stars, colors=style.BEST, linewidths=2.4, zorder=4))
-    for x, y, tint in dots:
-        axes.scatter([x], [y], color=[tint], s=16, zorder=5)
-    _axes(data, figure, names, scales)
-    parts = [
-        f"{wording.plural(len(records), 'line')} of {wording.plural(len(data.complete), 'trial')}"
-        if len(records) < len(data.complete)
-        else wording.plural(len(records), "complete trial"),
-        f"darker: better {style.label(data.metrics[0])}",
-    ]
+    names = _in_order(data, ranked[:MAX_PARAMETERS])
+    few = _in_order(data, ranked[:MAX_NARROW])
+    parts = [wording.plural(len(records), "complete trial")]
+    if len(records) < len(data.complete):
+        parts = [f"{len(records)} lines of {wording.plural(len(data.complete), 'trial')}"]
+    parts.append(f"the better its {data.metrics[0]}, the stronger a line's colour")
     if len(names) < len(data.space):
         is_known = not isinstance(parameter_importances(data), Omitted)
         which = f"the {len(names)} most important" if is_known else str(len(names))
         parts.append(f"{which} of {len(data.space)} parameters")
-    if any(parameter.conditions for parameter in data.space.values()):
-        parts.append("a line breaks where a parameter is inactive")
-    word = "Pareto front" if data.is_multi_objective else "Best trial"
+    title = "Parameters of all complete trials"
     if data.best:
-        title = f"{word} in orange" + (
-            "" if data.is_multi_objective else f": trial {data.best[0].number}"
-        )
-    else:
-        title = "Parameters of all complete trials"
-    style.set_title(figure, title, " · ".join(parts))
-    style.describe(
-        figure,
-        f"Parallel coordinates: a line for each of {len(records)} trials across {', '.join(names)} "
-        f"and {', '.join(data.metrics)}; darker lines have better values.",
+        word = "Pareto front" if data.is_multi_objective else "Best trial"
+        title = f"{word} across all parameters"
+        title += "" if data.is_multi_objective else f": trial {data.best[0].number}"
+    return Drawing(
+        title=title,
+        note=" · ".join(parts),
+        alt=f"A line for each of {len(records)} trials across {', '.join(names)} and "
+        f"{', '.join(data.metrics)}; stronger lines have better values.",
+        panels=(_panel(data, records, names, chart.WIDE),),
+        narrow=(_panel(data, records, few, chart.NARROW),),
+        keys=(Key("best", "line", "best"), Key("better", "line", "v8"), Key("worse", "line", "v2")),
     )
-    return figure
+
+
+def _in_order(data: StudyData, chosen: Sequence[str]) -> list[str]:
+    return [name for name in data.space if name in chosen]
 
 
 def _drawn(data: StudyData) -> list[TrialRecord]:
+    """Return the trials that get a line, the best last, on top of the others."""
     records = list(data.complete)
-    if len(records) <= MAX_LINES:
-        return records
-    stride = -(-len(records) // (MAX_LINES - 20))
-    kept = {r.number for r in records[::stride]} | {r.number for r in data.best[:20]}
-    return [r for r in records if r.number in kept]
+    if len(records) > MAX_LINES:
+        stride = -(-len(records) // (MAX_LINES - 20))
+        kept = {r.number for r in records[::stride]} | {r.number for r in data.best[:20]}
+        records = [r for r in records if r.number in kept]
+    sign = 1.0 if data.spec.directions[0] == "minimize" else -1.0
+    return sorted(
+        records,
+        key=lambda r: (r.number in data.best_numbers, -sign * data.value(r, 0), r.number),
+    )
 
 
-def _heights(
+def _panel(
+    data: StudyData, records: Sequence[TrialRecord], names: Sequence[str], width: float
+) -> Panel:
+    along = {name: ParameterAxis(name, data.space[name], 5) for name in names}
+    scales = [
+        ObjectiveScale([data.value(r, i) for r in records], direction)
+        for i, direction in enumerate(data.spec.directions)
+    ]
+    columns = [
+        _Column(name, along[name].axis.ticks, bool(data.space[name].conditions)) for name in names
+    ]
+    columns += [
+        _Column(metric, objective_axis(metric, scale, 5).ticks)
+        for metric, scale in zip(data.metrics, scales, strict=True)
+    ]
+    has_absent = any(column.can_be_absent for column in columns)
+    canvas = Canvas(width, 340)
+    left, right, top = 58.0, 16.0, 42.0
+    h = canvas.height - top - (48 if has_absent else 16)
+    gap = (width - left - right) / max(len(columns) - 1, 1)
+    xs = [left + gap * i for i in range(len(columns))]
+
+    def up(share: float) -> float:
+        return top + h * (1.0 - min(max(share, _ABSENT), 1.0))
+
+    for rank, record in enumerate(records):
+        shift = (rank + 0.5) / len(records) - 0.5
+        places = _places(data, record, along, scales, shift)
+        is_best = record.number in data.best_numbers
+        worth = 1.0 - scales[0].unit(data.value(record, 0))
+        if data.spec.directions[0] == "maximize":
+            worth = 1.0 - worth
+        cls = "best stroke thick" if is_best else f"{chart.worth_class(worth)} stroke thin"
+        path = svg.polyline((x, up(place)) for x, place in zip(xs, places, strict=True))
+        units = ",".join(f"{place:.3f}" for place in places)
+        canvas.add("path", cls=cls, d=path, data_n=record.number, data_u=units)
+    for i, (x, column) in enumerate(zip(xs, columns, strict=True)):
+        _draw_column(canvas, i, x, column, (top, h, gap), up)
+    listed = ", ".join(column.name for column in columns)
+    return Panel(canvas, f"Lines of {len(records)} trials across {listed}.")
+
+
+def _places(
     data: StudyData,
     record: TrialRecord,
-    names: list[str],
-    scales: list[ObjectiveScale],
+    along: dict[str, ParameterAxis],
+    scales: Sequence[ObjectiveScale],
     shift: float,
-) -> list[float | None]:
-    """Return where the line crosses each axis, from 0 to 1; `None` where it does not.
+) -> list[float]:
+    """Return where the line crosses each axis, from 0 to 1, or below where it lacks a parameter.
 
     Within a category lines are spread a little, so that they can be told apart.
     """
     params = data.searched(record)
-    heights: list[float | None] = []
-    for name in names:
-        parameter = data.space[name]
+    places = []
+    for name, axis in along.items():
         if name not in params:
-            heights.append(None)
-        elif isinstance(parameter, CategoricalParameter):
-            heights.append(parameter.to_unit(params[name]) + 0.35 * shift / len(parameter.choices))
-        else:
-            heights.append(parameter.to_unit(params[name]))
+            places.append(_ABSENT + 0.03 * shift)
+            continue
+        spread = 0.0
+        if isinstance(axis.parameter, CategoricalParameter):
+            spread = 0.35 * shift / len(axis.parameter.choices)
+        places.append(axis.share(params[name]) + spread)
     for scale, value in zip(scales, record.values or (), strict=True):
-        heights.append(scale.unit(value))
-    return heights
+        places.append(scale.unit(value))
+    return places
 
 
-def _pieces(heights: list[float | None]) -> list[list[tuple[float, float]]]:
-    """Return the unbroken parts of a line."""
-    pieces: list[list[tuple[float, float]]] = [[]]
-    for x, y in enumerate(heights):
-        if y is None:
-            pieces.append([])
-        else:
-            pieces[-1].append((float(x), y))
-    return [piece for piece in pieces if piece]
-
-
-def _axes(data: StudyData, figure: Figure, names: list[str], scales: list[ObjectiveScale]) -> None:
-    axes = figure.axes[0]
-    count = len(names) + len(scales)
-    axes.set_xlim(-0.35, count - 0.55)
-    axes.set_ylim(-0.04, 1.04)
-    axes.yaxis.set_visible(False)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.tick_params(length=0, labelsize=style.LABEL_SIZE, labelcolor=style.INK, pad=8)
-    longest = max(len(name) for name in (*names, *data.metrics))
-    limit = style.NAME_LIMIT
-    axes.set_xticks(range(count), [style.label(name, limit) for name in (*names, *data.metrics)])
-    inches = figure.get_figwidth() / count
-    if min(longest, limit) * 0.085 > inches:
-        for text in axes.get_xticklabels():
-            text.set(rotation=25, ha="right", rotation_mode="anchor")
-    for x in range(count):
-        axes.axvline(x, 0.037, 0.963, color=style.QUIET, linewidth=1.0, zorder=2.5)
-        if x < len(names):
-            parameter = data.space[names[x]]
-            positions, labels = parameter_axis.ticks(parameter, 5)
-            if isinstance(parameter, CategoricalParameter):
-                units = [(p + 0.5) / len(parameter.choices) for p in positions]
-            else:
-                units = [parameter.to_unit(v) for v in parameter_axis.tick_values(parameter, 5)]
-        else:
-            scale = scales[x - len(names)]
-            marks = scale.ticks(6)
-            units, labels = [scale.unit(m) for m in marks], [wording.number(m, 6) for m in marks]
-        for unit, text_ in zip(units, labels, strict=True):
-            axes.plot([x - 0.02, x], [unit, unit], color=style.QUIET, linewidth=1.0, zorder=2.5)
-            axes.text(
-                x - 0.04,
-                unit,
-                text_,
-                ha="right",
-                va="center",
-                size=style.NOTE_SIZE,
-                color=style.INK,
-                zorder=6,
-                bbox={"facecolor": "white", "alpha": 0.72, "edgecolor": "none", "pad": 0.8},
-            )
+def _draw_column(
+    canvas: Canvas,
+    index: int,
+    x: float,
+    column: _Column,
+    size: tuple[float, float, float],
+    up: Callable[[float], float],
+) -> None:
+    top, h, gap = size
+    canvas.line(x, top, x, top + h, "axis")
+    is_low = index % 2 == 1 and gap < 90
+    anchor = "start" if x < 60 else "end" if x > canvas.width - 40 else "middle"
+    at = 2.0 if anchor == "start" else canvas.width - 2 if anchor == "end" else x
+    name = svg.cut(column.name, max((2 if gap < 90 else 1) * gap - 8, 50))
+    canvas.text(at, 12.0 if is_low else 28.0, name, "name", anchor)
+    for place, text in column.ticks:
+        label = svg.cut(text, min(gap - 10, 90))
+        canvas.add("text", label, cls="tick halo", x=x - 5, y=up(place) + 4, text_anchor="end")
+    if column.can_be_absent:
+        height = up(_ABSENT)
+        canvas.add("text", "absent", cls="quiet halo", x=x - 5, y=height + 4, text_anchor="end")
+        canvas.line(x - 3, height, x + 3, height, "axis")
+    canvas.add(
+        "rect",
+        cls="handle",
+        x=x - 10,
+        y=top,
+        width=20,
+        height=up(_ABSENT if column.can_be_absent else 0.0) - top + 6,
+        data_axis=index,
+        data_top=top,
+        data_length=h,
+        data_name=column.name,
+    )

@@ -8,31 +8,33 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from studyflow.reports import style, wording
+from studyflow.reports import chart, svg, wording
+from studyflow.reports.axis import Axis, number_axis
+from studyflow.reports.chart import Drawing, Frame, Key, Panel
 from studyflow.reports.data import Omitted, StudyData, failed_by_parameters
+from studyflow.reports.svg import Canvas
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialRecord, TrialState
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _NUMBERS_UP_TO: Final = 120
 """Trials up to which every bar carries its number, where it fits."""
-_COLOURS: Final = {
-    "complete": style.COMPLETE,
-    "pruned": style.PRUNED,
-    "running": style.RUNNING,
-    "parameters": "#4a4a4a",
-    "script": style.BEST,
-    "infrastructure": style.ENQUEUED,
-    "unknown": style.INFEASIBLE,
+_CLASSES: Final = {
+    "complete": "complete",
+    "pruned": "pruned",
+    "running": "running",
+    "parameters": "failed",
+    "script": "best",
+    "infrastructure": "enqueued",
+    "unknown": "infeasible",
 }
+"""Classes of bars by the kind of their trials' ends."""
 
 
-def timeline(data: StudyData) -> Figure | Omitted:
+def timeline(data: StudyData) -> Drawing | Omitted:
     """Return a bar for every trial, in the slot where it ran, coloured by how it ended."""
     started = [r for r in data.trials if r.started_at is not None]
     if not started:
@@ -41,85 +43,75 @@ def timeline(data: StudyData) -> Figure | Omitted:
     last = max([data.finished_at or origin, *(r.started_at or origin for r in started)])
     if any(not r.state.is_finished for r in started):
         last += 0.04 * (last - origin) or 1.0  # a trial that has just begun is seen too
-    unit, divisor = _unit(last - origin)
     spans = {r.number: ((r.started_at or origin) - origin, _end(r, last) - origin) for r in started}
     slots = _slots(spans)
     count = max(slots.values()) + 1
-    figure = style.new_figure(9.5, 1.55 + min(max(0.34 * count, 0.7), 7.0))
-    axes = figure.subplots()
-    style.dress(axes, grid="x")
-    groups: dict[_Ending, list[TrialRecord]] = {}
-    for record in started:
-        groups.setdefault(_ending(record), []).append(record)
-    width = max(last - origin, 1e-9) / divisor
-    for ending in sorted(groups, key=lambda e: list(_COLOURS).index(e.kind)):
-        records = groups[ending]
-        hatches = {
-            Cause.NAN: "xxx",
-            Cause.TIMEOUT: "---",
-            Cause.HOST_OOM: "..",
-            Cause.BAD_METRIC: "xxx",
-        }
-        hatch = next((h for c, h in hatches.items() if c.value == ending.cause), None)
-        label: str | None = f"{ending.words} ({len(records)})"
-        for slot in sorted({slots[r.number] for r in records}):
-            bars = [spans[r.number] for r in records if slots[r.number] == slot]
-            axes.broken_barh(
-                [(a / divisor, max((b - a) / divisor, width * 0.001)) for a, b in bars],
-                (slot - 0.39, 0.78),
-                facecolor=_COLOURS[ending.kind],
-                alpha=0.45 if ending.kind == "running" else 0.95,
-                hatch=hatch,
-                edgecolor="white",
-                linewidth=0.6 if len(started) < 600 else 0.1,
-                label=label,
-            )
-            label = None
-    best = next(iter(data.best_numbers)) if len(data.best_numbers) == 1 else None
-    if len(started) <= _NUMBERS_UP_TO:
-        for record in started:
-            start, end = (t / divisor for t in spans[record.number])
-            text = f"★{record.number}" if record.number == best else str(record.number)
-            if (end - start) / width * 78 > len(text) + 0.6:
-                light = _ending(record).kind in ("pruned", "running", "infrastructure")
-                axes.text(
-                    (start + end) / 2,
-                    slots[record.number],
-                    text,
-                    ha="center",
-                    va="center",
-                    size=style.NOTE_SIZE,
-                    weight="bold" if record.number == best else "normal",
-                    color=style.INK if light else "white",
-                    clip_on=True,
-                )
-    axes.set_xlim(-0.01 * width, width * 1.01)
-    axes.set_ylim(count - 0.4, -0.6)
-    axes.set_yticks(range(0, count, -(-count // 12)))
-    axes.set_yticklabels([str(i + 1) for i in range(0, count, -(-count // 12))])
-    axes.set_ylabel("slot", size=style.LABEL_SIZE, color=style.INK)
-    since = wording.utc(origin)
-    axes.set_xlabel(f"{unit} since {since}", size=style.LABEL_SIZE, color=style.INK)
-    style.legend(axes, loc="upper left", bbox_to_anchor=(1.005, 1.0), borderaxespad=0.0)
     total = last - origin
+    wide, narrow = chart.wide_and_narrow(
+        lambda width: _panel(data, started, spans, slots, total, width)
+    )
     busy = sum(end - start for start, end in spans.values())
     use = f" · slots busy {100 * busy / (total * count):.0f} % of the time" if total > 0 else ""
     tries = sum(max(r.attempt - 1, 0) for r in started)
     lost = f" · {wording.plural(tries, 'attempt')} repeated" if tries else ""
-    style.set_title(
-        figure,
-        f"{wording.plural(len(started), 'trial')} in {wording.seconds(total)}, "
+    endings = Counter(_ending(r) for r in started)
+    ordered = sorted(endings, key=lambda e: (list(_CLASSES).index(e.kind), e.words))
+    return Drawing(
+        title=f"{wording.plural(len(started), 'trial')} in {wording.seconds(total)}, "
         f"at most {count} at once",
-        f"{wording.seconds(busy)} of trial time{use}{lost}",
-    )
-    endings = Counter(_ending(r).words for r in started)
-    style.describe(
-        figure,
-        f"A bar for each of {len(started)} trials over {wording.seconds(total)}, by slot: "
-        + ", ".join(f"{n} {words}" for words, n in endings.items())
+        note=f"{wording.seconds(busy)} of trial time{use}{lost}",
+        alt=f"A bar for each of {len(started)} trials over {wording.seconds(total)}, by slot: "
+        + ", ".join(f"{endings[ending]} {ending.words}" for ending in ordered)
         + ".",
+        panels=wide,
+        narrow=narrow,
+        keys=tuple(
+            Key(f"{ending.words} ({endings[ending]})", "band", _CLASSES[ending.kind])
+            for ending in ordered
+        ),
     )
-    return figure
+
+
+def _panel(
+    data: StudyData,
+    started: Sequence[TrialRecord],
+    spans: Mapping[int, tuple[float, float]],
+    slots: Mapping[int, int],
+    total: float,
+    width: float,
+) -> Panel:
+    unit, divisor = _unit(total)
+    count = max(slots.values()) + 1
+    row = max(min(24.0, 420.0 / count), 1.5)
+    canvas = Canvas(width, 66 + max(row * count, 24))
+    since = wording.utc(data.started_at)
+    most = 10 if width > 500 else 5
+    name = f"{unit} since {since}" if width > 500 else f"{unit} since the start"
+    x = number_axis(name, 0.0, max(total, 1e-9) / divisor, most=most)
+    stride = -(-count // 12)
+    ticks = tuple((1 - (i + 0.5) / count, str(i + 1)) for i in range(0, count, stride))
+    frame = Frame(canvas, x, Axis("slot", lambda slot: 1 - (slot + 0.5) / count, ticks), grid="x")
+    best = next(iter(data.best_numbers)) if len(data.best_numbers) == 1 else None
+    height = frame.box.height / count
+    for record in started:
+        start, end = (frame.across(x.share(t / divisor)) for t in spans[record.number])
+        top = frame.box.top + height * slots[record.number]
+        ending = _ending(record)
+        canvas.add(
+            "rect",
+            cls=f"bar {_CLASSES[ending.kind]}",
+            x=start,
+            y=top + 0.08 * height,
+            width=max(end - start, 0.8),
+            height=0.84 * height,
+            rx=2 if height > 8 else None,
+            data_n=record.number,
+        )
+        text = f"★{record.number}" if record.number == best else str(record.number)
+        if len(started) <= _NUMBERS_UP_TO and height >= 14 and end - start > svg.width_of(text) + 4:
+            middle = top + height / 2 + 4
+            canvas.text((start + end) / 2, middle, text, "on-bar", "middle")
+    return Panel(canvas, f"A bar for each of {len(started)} trials over {wording.seconds(total)}.")
 
 
 @dataclass(frozen=True)
@@ -127,7 +119,7 @@ class _Ending:
     """How a trial ended."""
 
     kind: str
-    """A key of `_COLOURS`."""
+    """A key of `_CLASSES`."""
     cause: str | None = None
     """Of a failure, its cause's name; `failed` where none is known."""
 
