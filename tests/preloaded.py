@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 
 import click
-import matplotlib.backends.backend_agg
+import contourpy
 import mlflow.store.tracking.sqlalchemy_store
 import mlflow.tracking
 
@@ -18,7 +18,7 @@ import studyflow.reports.page
 import studyflow.runner
 import studyflow.tracking.mlflow
 
-__all__ = ["click", "matplotlib", "mlflow", "studyflow"]
+__all__ = ["click", "contourpy", "mlflow", "studyflow"]
 
 for name in studyflow.cli.main.list_commands(click.Context(studyflow.cli.main)):
     studyflow.cli.main.get_command(click.Context(studyflow.cli.main), name)

@@ -122,7 +122,7 @@ def test_without_the_extra_for_reports_everything_else_is_sent(
     keep(settings)
     failing = FailingTracker(MemoryTracker())
     monkeypatch.setattr(StudyContext, "tracker", failing)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "contourpy", None)
     done = invoke("sync", "demo")
     assert (done.exit_code, done.stdout) == (0, "demo: sent 2 trials to MLflow at memory:\n")
     assert done.stderr == (
