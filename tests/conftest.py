@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,18 @@ pytest.register_assert_rewrite("studyflow.testing")
 # again and again, takes a third of the time of a collection.
 gc.disable()
 
+# Images often forbid bytecode, for they start little. Here every process would compile what it
+# imports, and every collection all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def pytest_collection_finish() -> None:
-    """Look for garbage from now on."""
+    """Look for garbage from now on, but not among what is here already: one look took a second."""
+    # Its plugin imports it in any case, at the end, and it finds no referrer that is frozen.
+    import hypothesis  # noqa: F401
+
+    gc.freeze()
     gc.enable()
 
 

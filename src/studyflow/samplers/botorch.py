@@ -30,7 +30,7 @@ from studyflow.samplers.arguments import check_device, check_space
 from studyflow.samplers.deadline import Deadline
 from studyflow.samplers.explanation import Suggestion, encode_suggestion
 from studyflow.samplers.history import FIXED_ATTR, encode_draw, trials_before
-from studyflow.samplers.isolation import isolated
+from studyflow.samplers.isolation import isolated, thread_pools
 from studyflow.samplers.memory import Memory
 from studyflow.samplers.model_surface import ModelSurface
 from studyflow.samplers.space.conditions import Conditions
@@ -246,8 +246,6 @@ class BoTorchSampler(BaseSampler):
                 "model_surface: needs a study with one objective; this one has "
                 f"{len(study.directions)}."
             )
-        from threadpoolctl import threadpool_limits
-
         trials = _all_trials(study)
         if before is not None:
             trials = trials_before(trials, before)
@@ -257,7 +255,7 @@ class BoTorchSampler(BaseSampler):
             directions=study.directions,
             trials=trials,
         )
-        with threadpool_limits(1):
+        with thread_pools().limit(limits=1):
             return self._strategy.model_surface(asked, points)
 
     def landscape(

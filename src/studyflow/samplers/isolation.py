@@ -6,11 +6,28 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 _LOCK: Final = threading.RLock()
 """Held from reading the trials to publishing the draw, so that the threads of one process (Optuna's
 `n_jobs`) see each other's points. It also guards the process-wide thread and warning settings."""
+
+
+@cache
+def thread_pools() -> ThreadpoolController:
+    """Return the thread pools of BLAS and OpenMP that torch, NumPy and SciPy brought.
+
+    They are looked for once in a process: that takes milliseconds, a good part of a suggestion.
+    """
+    import scipy.linalg  # noqa: F401
+    import torch  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager
@@ -28,13 +45,12 @@ def isolated(seed: int) -> Iterator[None]:
         seed: Of torch's random state inside.
     """
     import torch
-    from threadpoolctl import threadpool_limits
 
     with _LOCK:
         threads = torch.get_num_threads()
         try:
             with (
-                threadpool_limits(1),
+                thread_pools().limit(limits=1),
                 torch.random.fork_rng(devices=()),
                 warnings.catch_warnings(),
             ):

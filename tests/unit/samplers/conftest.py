@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 import studyflow.samplers.models.torch_model  # noqa: F401
+from studyflow.samplers.isolation import thread_pools
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def one_thread() -> Iterator[None]:
     BoTorch takes twenty times longer with two.
     """
     threads = torch.get_num_threads()
-    with threadpool_limits(1):
+    with thread_pools().limit(limits=1):
         torch.set_num_threads(1)
         yield
     torch.set_num_threads(threads)
