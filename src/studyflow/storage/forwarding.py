@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import Any, TypeVar
 
 import optuna
@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.storage.changes import TrialChange, change_trial
 from studyflow.storage.creations import make_trial, makes_whole_trials
-from studyflow.storage.database_trials import DatabaseTrials
+from studyflow.storage.database_trials import DatabaseTrials, read_trials
 
 _T = TypeVar("_T")
 
@@ -164,6 +164,13 @@ class ForwardingStorage(BaseStorage):
         return self._pass(
             "get_all_trials", lambda: self._storage.get_all_trials(study_id, deepcopy, states)
         )
+
+    def read_trials(self, study_id: int, trial_ids: Collection[int]) -> list[FrozenTrial]:
+        """Return all trials, of which some are read anew; see `studyflow.storage.database_trials`.
+
+        A read like that of all trials, to whoever counts, repeats or refuses those.
+        """
+        return self._pass("get_all_trials", lambda: read_trials(self._storage, study_id, trial_ids))
 
     def remove_session(self) -> None:
         self._storage.remove_session()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -66,13 +66,23 @@ class AttemptStorage(ForwardingStorage):
         """What is being asked for."""
         self.n_writes = 0
         """How many writes of trials were begun here so far."""
+        self._written: set[int] | None = set()
+        """Optuna's ids of the trials that were written since the last read; `None` if some were
+        written without being noted."""
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         """By trial: what the storage gave, and what is shown of it."""
 
     def _pass(self, method: str, call: Callable[[], _T]) -> _T:
         if method.startswith(("create_new_trial", "make_trial", "set_trial_", "change_trial")):
             self.n_writes += 1
+        if method.startswith("set_trial_"):
+            self._written = None
         return super()._pass(method, call)
+
+    def change_trial(self, trial_id: int, expected: Mapping[str, Any], change: TrialChange) -> bool:
+        if self._written is not None:
+            self._written.add(trial_id)  # also if it is refused: somebody else has changed it
+        return super().change_trial(trial_id, expected, change)
 
     # ---- writing ----------------------------------------------------------------------------
 
@@ -268,7 +278,22 @@ class AttemptStorage(ForwardingStorage):
 
     def stored_trials(self, study_id: int) -> list[FrozenTrial]:
         """Return all trials with whatever is stored of them."""
-        return super().get_all_trials(study_id, deepcopy=False)
+        found = super().get_all_trials(study_id, deepcopy=False)
+        self._written = set()
+        return found
+
+    def stored_after_writes(self, study_id: int, trial_ids: Collection[int]) -> list[FrozenTrial]:
+        """Return the same, read anew only as far as that is needed after writes of this runner.
+
+        Args:
+            study_id: Optuna's id of the study.
+            trial_ids: Optuna's ids of further trials to read anew.
+        """
+        if self._written is None:
+            return self.stored_trials(study_id)
+        found = self.read_trials(study_id, {*self._written, *trial_ids})
+        self._written = set()
+        return found
 
     def _show(self, given: FrozenTrial) -> FrozenTrial:
         draft = self._drafts.get(given._trial_id)
@@ -278,3 +303,33 @@ class AttemptStorage(ForwardingStorage):
         if known is None or known[0] is not given:
             known = self._shown[given._trial_id] = (given, form.of_one_attempt(given))
         return known[1]
+
+
+class StoredTrials:
+    """The trials of one study, as an index reads them.
+
+    Args:
+        storage: Where the study is.
+        study_id: Optuna's id of it.
+    """
+
+    def __init__(self, storage: AttemptStorage, study_id: int) -> None:
+        self._storage = storage
+        self._study_id = study_id
+
+    def read(self) -> list[FrozenTrial]:
+        """Return all trials by number, as the storage has them now."""
+        return self._storage.stored_trials(self._study_id)
+
+    def read_written(self, trial_ids: Collection[int] = ()) -> list[FrozenTrial]:
+        """Return the same; others than those that this runner has written may be as read last.
+
+        Args:
+            trial_ids: Optuna's ids of further trials to read anew.
+        """
+        return self._storage.stored_after_writes(self._study_id, trial_ids)
+
+    @property
+    def n_writes(self) -> int:
+        """How many writes of trials this runner has begun so far."""
+        return self._storage.n_writes

@@ -18,6 +18,7 @@ from studyflow.ledger.limits import Recorded
 from studyflow.ledger.rows import rows_of
 from studyflow.spec import StudySpec
 from studyflow.study import storage_form as form
+from studyflow.study.attempt_storage import StoredTrials
 from studyflow.study.budget import by_end, is_counted, n_trials_to_finish, uses_budget
 from studyflow.study.canary import proven_seconds
 from studyflow.study.curve import last_step_reported
@@ -32,19 +33,12 @@ class TrialIndex:
 
     Args:
         spec: The study.
-        read: Returns all trials by number, as the storage has them now.
-        n_writes: Returns how many writes this runner has made so far.
+        stored: The study's trials in the storage.
     """
 
-    def __init__(
-        self,
-        spec: StudySpec,
-        read: Callable[[], list[FrozenTrial]],
-        n_writes: Callable[[], int],
-    ) -> None:
+    def __init__(self, spec: StudySpec, stored: StoredTrials) -> None:
         self._spec = spec
-        self._read = read
-        self._n_writes = n_writes
+        self._stored = stored
         self._read_after = -1
         """How many writes there had been before the last read."""
         self._given: list[FrozenTrial] = []
@@ -71,8 +65,32 @@ class TrialIndex:
 
     def refresh(self) -> TrialIndex:
         """Read the storage, take in what has changed, and return this index."""
-        n_writes = self._n_writes()
-        given = self._read()
+        return self._refresh(self._stored.read)
+
+    def current(self) -> TrialIndex:
+        """Return this index, read again only as far as this runner has written since.
+
+        What other runners have written meanwhile may be missing: good for what the next write
+        checks, as every write does that they could have made void.
+        """
+        return self if self._read_after == self._stored.n_writes else self._refresh_written()
+
+    def renewed(self, number: int) -> TrialIndex:
+        """Return the same, and one trial as the storage has it now.
+
+        Args:
+            number: Number of the trial.
+        """
+        if number >= len(self._given):
+            return self._refresh_written()  # which finds new trials
+        return self._refresh_written(self._given[number]._trial_id)
+
+    def _refresh_written(self, *trial_ids: int) -> TrialIndex:
+        return self._refresh(lambda: self._stored.read_written(trial_ids))
+
+    def _refresh(self, read: Callable[[], list[FrozenTrial]]) -> TrialIndex:
+        n_writes = self._stored.n_writes
+        given = read()
         changed = [
             number
             for number in compress(count(), map(operator.is_not, given, self._given))
@@ -86,14 +104,6 @@ class TrialIndex:
         for record in sorted((r for r in renewed if r.state.is_finished), key=by_end):
             self._finish(record)
         return self
-
-    def current(self) -> TrialIndex:
-        """Return this index, read again only if this runner has written since.
-
-        What other runners have written meanwhile may be missing: good for what the next write
-        checks, as every write does that they could have made void.
-        """
-        return self if self._read_after == self._n_writes() else self.refresh()
 
     def note_run_id(self, number: int, run_id: str) -> None:
         """Show which MLflow run a trial has, before that is stored: its next write stores it."""

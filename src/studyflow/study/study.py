@@ -14,7 +14,7 @@ import optuna
 
 from studyflow.spec import StudySpec
 from studyflow.study import storage_form as form
-from studyflow.study.attempt_storage import AttemptStorage
+from studyflow.study.attempt_storage import AttemptStorage, StoredTrials
 from studyflow.study.attributes import Notices, StudyAttributes, seed_of
 from studyflow.study.forking import may_take_over, take_over
 from studyflow.study.identity import check_format, check_identity
@@ -54,10 +54,7 @@ class Study:
     ) -> None:
         self.spec = spec
         self.optuna_study = optuna_study
-        study_id = optuna_study._study_id
-        self._index = TrialIndex(
-            spec, lambda: storage.stored_trials(study_id), lambda: storage.n_writes
-        )
+        self._index = TrialIndex(spec, StoredTrials(storage, optuna_study._study_id))
         self._attributes = StudyAttributes(spec, optuna_study)
         self._writes = TrialWrites(spec, optuna_study, storage, self._index)
         self._suggestions = Suggestions(

@@ -114,7 +114,9 @@ class Suggestions:
     def ask(self, holder: str | None, first: Begin | None = None) -> TrialRecord | None:
         """Return a new running trial with all its parameters; see `Study.ask`."""
         index = self._index.current()
-        number = self._ask(index, holder, self._n_whole(index), first)
+        n_whole = self._n_whole(index)
+        number = self._ask(index, holder, n_whole, first)
+        is_shared = n_whole is None or number == _REFUSED
         if number == _REFUSED:
             # Another runner asked meanwhile. The next number is claimed first: it stays ours,
             # however many ask at once and however long a suggestion takes.
@@ -123,7 +125,8 @@ class Suggestions:
             number = self._ask(index, holder, None)
         if number is None:
             return None
-        asked = index.refresh().record(number)
+        # Of one made whole it is known that no other was made, so nobody can have been first.
+        asked = (index.refresh() if is_shared else index.current()).record(number)
         if number not in index.surplus:
             return asked
         self.withdraw(asked)

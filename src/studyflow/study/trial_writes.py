@@ -324,7 +324,7 @@ class TrialWrites:
         return index.frozen(number)
 
     def _record(self, number: int) -> TrialRecord:
-        return self._index.refresh().record(number)
+        return self._index.renewed(number).record(number)
 
 
 def first_attempt(known: Begin) -> dict[str, Any]:

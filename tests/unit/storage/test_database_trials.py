@@ -194,6 +194,53 @@ def test_studies_of_one_database_do_not_mix(database: Database) -> None:
     assert [t.number for t in database.trials.get_all_trials(second._study_id)] == [0, 1]
 
 
+def test_trials_that_nobody_asked_for_anew_are_as_they_were_read_last(database: Database) -> None:
+    numbers = range(5)
+    asked = [database.study.ask() for _ in numbers]
+    before = database.read()
+    for trial in asked:
+        database.storage.set_trial_user_attr(id_of(trial), "by", "another")
+    later = database.study.ask()
+
+    with database.counting() as sent:
+        found = database.trials.read_trials(database.study_id, [id_of(asked[1]), id_of(asked[3])])
+
+    assert len(sent) == 1
+    assert [n for n in numbers if found[n] is before[n]] == [0, 2, 4]
+    assert [n for n in numbers if found[n].user_attrs] == [1, 3]
+    assert [trial.number for trial in found] == [*numbers, later.number]
+    assert all(trial.user_attrs for trial in database.read()[:5])
+
+
+def test_a_trial_that_ends_among_running_ones_hides_none_of_them(database: Database) -> None:
+    asked = [database.study.ask() for _ in range(4)]
+    database.read()
+    newest = asked[-1]
+    database.storage.set_trial_state_values(id_of(newest), TrialState.COMPLETE, [1.0, 2.0])
+    found = database.trials.read_trials(database.study_id, [id_of(newest)])
+    assert [trial.state.is_finished() for trial in found] == [False, False, False, True]
+    for trial in asked[:-1]:
+        database.storage.set_trial_user_attr(id_of(trial), "by", "another")
+    assert [bool(trial.user_attrs) for trial in database.read()] == [True, True, True, False]
+
+
+def test_a_trial_made_here_after_unread_ones_of_others_hides_none_of_them(
+    database: Database,
+) -> None:
+    database.study.ask()
+    database.read()
+    database.study.ask()  # by another runner: not through this object
+    made = database.trials.create_new_trial(database.study_id)
+    found = database.trials.read_trials(database.study_id, [made])
+    assert [trial.number for trial in found] == [0, 1, 2]
+
+
+def test_the_first_read_of_some_trials_is_one_of_all(database: Database) -> None:
+    asked = [database.study.ask() for _ in range(3)]
+    found = database.trials.read_trials(database.study_id, [id_of(asked[1])])
+    assert [trial.number for trial in found] == [0, 1, 2]
+
+
 def test_a_copy_in_another_process_reads_for_itself(database: Database) -> None:
     database.study.ask()
     first = database.read()

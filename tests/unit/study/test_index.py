@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -11,6 +12,7 @@ from tests.unit.study.studies import complete, failed, make_spec, open_study
 from tests.unit.tuner.rig import Rig, parallel
 
 from studyflow.executors import AttemptId
+from studyflow.storage import open_storage
 from studyflow.study import Study, TrialIndex, Verdict, is_counted, stop_reason, storage_form
 from studyflow.trial import Cause, MetricPoint
 from studyflow.trial.cost import AttemptCost
@@ -202,3 +204,20 @@ def test_the_index_agrees_with_the_rules_that_go_through_all_trials() -> None:
         assert look.best == best_records(look.records, spec.directions)
         assert look.stop_reason() == stop_reason(spec, look.records)
         assert look.n_counted == sum(map(is_counted, look.records)) == number + 1
+
+
+def test_a_write_reads_its_own_trial_and_a_look_reads_those_of_others(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    ours, others = (open_study(make_spec(), open_storage(url)) for _ in range(2))
+    first, second = ours.ask("here"), ours.ask("here")
+    assert first is not None
+    assert second is not None
+    others.begin_attempt(first.number, 1, "there")
+
+    ours.begin_attempt(second.number, 1, "here")
+    assert ours.known_trials().record(second.number).attempt == 1
+    assert ours.known_trials().record(first.number).attempt == 0
+
+    late = ours.begin_attempt(first.number, 1, "here", seen=first)
+    assert (late.attempt, late.holder) == (1, "there"), "what is refused is read again"
+    assert ours.trials().record(first.number).holder == "there"
