@@ -178,7 +178,7 @@ class Redactor:
         """
         rest = b""
         for piece in pieces:
-            done, rest = self._ready(rest + piece)
+            done, rest = self.ready(rest + piece)
             if done:
                 yield done
         if rest:
@@ -203,8 +203,11 @@ class Redactor:
                 yield kept
             n_left_out = max(n_left_out - len(piece), 0)
 
-    def _ready(self, content: bytes) -> tuple[bytes, bytes]:
-        """Return what nothing that follows can change, without secrets, and the rest as it is."""
+    def ready(self, content: bytes) -> tuple[bytes, bytes]:
+        """Return what nothing that follows can change, without secrets, and the rest as it is.
+
+        What comes first is whole lines, and no secret is cut in two.
+        """
         text = _decoded(content)
         cut = max(text.rfind("\n"), text.rfind("\r")) + 1  # a progress bar rewrites its line
         if len(text) - cut > LINE_LIMIT_CHARS + self.reach_chars:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
@@ -92,6 +93,31 @@ class Browser:
             lambda: self._driver.find_element(By.XPATH, xpath), f"{xpath} to write into"
         )
         field.send_keys(Keys.CONTROL, "a", Keys.NULL, text)
+
+    def press(self, xpath: str, *pressed: str) -> None:
+        """Press keys where an element has the focus."""
+        self._driver.find_element(By.XPATH, xpath).send_keys(*pressed)
+
+    def look(self, width: int, theme: Literal["light", "dark"]) -> None:
+        """Look through a window of that width, as a person with light or dark pages does."""
+        scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def complaints(self) -> list[str]:
+        """Return what the page's scripts complained of since the last call."""
+        return [str(entry["message"]) for entry in self._driver.get_log("browser")]
+
+    def whole_picture(self, name: str) -> Path:
+        """Keep a picture of the whole page; return where."""
+        taken = self._driver.execute_cdp_cmd(
+            "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True}
+        )
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        path = (SCREENSHOTS / f"{name}.png").absolute()
+        path.write_bytes(base64.b64decode(taken["data"]))
+        return path
 
     def script(self, script: str) -> Any:
         """Return what a script returns on the page."""

@@ -199,6 +199,6 @@ def opened_site(folder: Path) -> Iterator[Site]:
     put_prefect_database(folder / ".studyflow" / "prefect" / "prefect.db")
     ports = free_port(), free_port()
     addresses = [f"http://127.0.0.1:{port}" for port in ports]
-    flags = ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]
-    with started(folder, "ui", *flags, until_line="Ctrl-C ends both"):
+    flags = ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]), "--port", "0"]
+    with started(folder, "ui", *flags, until_line="Ctrl-C ends all"):
         yield Site(folder, *addresses)

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 def start(home: Path, prefect_port: int, mlflow_port: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "studyflow", "ui", "--home", str(home)]
     command += ["--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)]
+    command += ["--port", "0"]
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
@@ -41,7 +42,7 @@ def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, int, i
     printed = ""
     for line in process.stdout:
         printed += line
-        if "Ctrl-C ends both" in line:
+        if "Ctrl-C ends all" in line:
             break
     yield process, printed, *ports
     if process.poll() is None:
@@ -50,14 +51,15 @@ def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, int, i
     process.stdout.close()
 
 
-def test_both_pages_answer_at_the_printed_addresses_and_nothing_is_left_after_the_end(
+def test_all_pages_answer_at_the_printed_addresses_and_nothing_is_left_after_the_end(
     started: tuple[subprocess.Popen[str], str, int, int], tmp_path: Path
 ) -> None:
     process, printed, prefect_port, mlflow_port = started
     assert f"Prefect  http://127.0.0.1:{prefect_port}" in printed
     assert f"MLflow   http://127.0.0.1:{mlflow_port}" in printed
-    for url in re.findall(r"http://127\.0\.0\.1:\d+", printed):
-        with urllib.request.urlopen(url, timeout=30) as page:
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    for url in re.findall(r"http://127\.0\.0\.1:\S+", printed):
+        with browser.open(url, timeout=30) as page:
             assert page.status == 200
     with urllib.request.urlopen(f"http://127.0.0.1:{prefect_port}/ui-settings", timeout=30) as page:
         # The page's script asks this address, whatever port a person chose.

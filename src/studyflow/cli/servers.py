@@ -1,4 +1,4 @@
-"""`studyflow ui`: Prefect's and MLflow's pages on this machine."""
+"""`studyflow ui`: the studies' live pages, and Prefect's and MLflow's, on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,8 @@ class Server:
 
 
 @click.command()
+@click.option("--port", default=4300, show_default=True, help="Port of the studies' live pages.")
+@click.option("--live-only", is_flag=True, help="Serve these alone, without Prefect and MLflow.")
 @click.option("--prefect-port", default=4200, show_default=True, help="Port of Prefect's page.")
 @click.option("--mlflow-port", default=5000, show_default=True, help="Port of MLflow's page.")
 @click.option(
@@ -49,9 +52,42 @@ class Server:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the studies to show; STUDYFLOW_HOME, else .studyflow.",
 )
-def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
-    """Serve Prefect's and MLflow's pages on this machine (loopback) until Ctrl-C."""
+def ui(port: int, live_only: bool, prefect_port: int, mlflow_port: int, home: Path | None) -> None:
+    """Serve live pages of the studies on this machine (loopback) until Ctrl-C.
+
+    They show each study as it runs, its report and its trials' logs, and pause, resume and stop it.
+    Prefect's and MLflow's pages are served beside them.
+    """
     settings = Settings.resolve(home=home)
+    with _live_pages(settings, port) as address:
+        click.echo(f"Studies  {address}")
+        if live_only:
+            click.echo("Ctrl-C ends it.", err=True)
+            with suppress(KeyboardInterrupt, Terminated):
+                while True:
+                    time.sleep(0.5)
+        else:
+            _serve_others(settings, prefect_port, mlflow_port)
+
+
+@contextmanager
+def _live_pages(settings: Settings, port: int) -> Iterator[str]:
+    """Serve the live pages; yield the address to open, which holds their key."""
+    from studyflow.live import LiveServer, Studies
+
+    try:
+        server = LiveServer(Studies(settings), port)
+    except OSError as error:
+        raise ExecutorUnavailable(
+            f"The live pages cannot be served at port {port}: {error.strerror}.",
+            hint="choose another: --port N, or 0 for any.",
+        ) from error
+    with server:
+        yield server.way_in
+
+
+def _serve_others(settings: Settings, prefect_port: int, mlflow_port: int) -> None:
+    """Serve Prefect's and MLflow's pages until Ctrl-C."""
     servers = [prefect_server(settings, prefect_port), mlflow_server(settings, mlflow_port)]
     for server in servers:
         _require_free_port(server)
@@ -74,12 +110,12 @@ def ui(prefect_port: int, mlflow_port: int, home: Path | None) -> None:
                 prefect_api=f"{servers[0].url}/api",
                 mlflow=servers[1].url,
             )
-            click.echo("Ctrl-C ends both.", err=True)
+            click.echo("Ctrl-C ends all.", err=True)
             while all(process.poll() is None for process in processes):
                 time.sleep(0.5)
             raise ExecutorUnavailable("A server ended by itself.", hint=f"see the end of {log}.")
         except (KeyboardInterrupt, Terminated):
-            click.echo("stopping both …", err=True)
+            click.echo("stopping …", err=True)
         finally:
             announced.withdraw(settings)
             _stop(processes)
@@ -151,6 +187,7 @@ def _study_links(mlflow: Server) -> list[str]:
         + study_page(
             experiment["experiment_id"],
             {tag["key"]: tag["value"] for tag in experiment.get("tags", [])},
+            experiment["name"],
         )
         for experiment in found
         if experiment["name"] != "Default"

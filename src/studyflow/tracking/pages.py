@@ -42,16 +42,21 @@ def trials_page(experiment_id: str, view: str | None = None) -> str:
     return f"#/experiments/{experiment_id}/runs?{_TRAINING}{shown}"
 
 
-def study_page(experiment_id: str, tags: Mapping[str, str]) -> str:
+def study_page(experiment_id: str, tags: Mapping[str, str], study: str | None = None) -> str:
     """Return the page of an experiment's trials, best first, relative to the server's address.
 
-    For an experiment of no study, or of several, it is the page of all its runs.
+    For an experiment of no study, or of several of which none is named, it is the page of all its
+    runs.
 
     Args:
         experiment_id: MLflow's id of the experiment.
         tags: The experiment's tags.
+        study: Name of the study to show, where the experiment holds others too, such as the
+            repeats of its best trials.
     """
+    own = None if study is None else _best_first(keys.digest_of(study))
     best = [key.removeprefix(VIEW_TAG) for key in tags if _is_best_first(key)]
+    best = [key for key in best if key == own] or best
     return trials_page(experiment_id, best[0] if len(best) == 1 else None)
 
 
