@@ -107,7 +107,8 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Return what the page's scripts complained of since the last call."""
-        return [str(entry["message"]) for entry in self._driver.get_log("browser")]
+        entries: list[dict[str, Any]] = self._driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [str(entry["message"]) for entry in entries]
 
     def whole_picture(self, name: str) -> Path:
         """Keep a picture of the whole page; return where."""

@@ -42,7 +42,7 @@ def test_a_report_fits_any_screen_light_and_dark(
 ) -> None:
     for width in (400, 800, 1280):
         for theme in ("light", "dark"):
-            browser.look(width, theme)  # type: ignore[arg-type]
+            browser.look(width, theme)
             browser.open(reports[kind].as_uri())
             browser.script(
                 "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
@@ -62,7 +62,7 @@ def test_figures_follow_a_dark_page(browser: Browser, reports: dict[str, Path]) 
     """
     seen = []
     for theme in ("light", "dark"):
-        browser.look(1280, theme)  # type: ignore[arg-type]
+        browser.look(1280, theme)
         browser.open(reports["usual"].as_uri())
         seen.append(browser.script(colour))
     assert seen == [
