@@ -24,14 +24,8 @@ from studyflow.settings import ExecutorName
 MODULES: Final = modules()
 
 PARSERS: Final[Mapping[str, str]] = {
-    "diagnostics/cluster_messages.py": "Kubernetes' scheduler and quotas give no codes",
     "executors/diagnosis/failures.py": "a script's exceptions are lines of its log",
-    "executors/kubernetes/connection.py": "a full quota is a 403 like a missing right",
-    "executors/kubernetes/disruption.py": "`reason` is Kubernetes' code; a full disk has none",
-    "executors/kubernetes/observation.py": "`reason` is Kubernetes' code",
-    "executors/kubernetes/waiting.py": "`reason` is Kubernetes' code; events have words beside it",
-    "orchestration/outages.py": "Prefect's log records have no codes",
-    "orchestration/trial_tasks.py": "Prefect's log records have no codes",
+    "executors/kubernetes/words.py": "Kubernetes' scheduler, quotas and kubelets give no codes",
     "study/stop_rules.py": "failures are alike when a script's own words are, without numbers",
     "trial/causes.py": "allocators say only in words that memory is short",
 }

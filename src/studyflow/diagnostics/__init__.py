@@ -5,7 +5,6 @@ probes/             asks every server, each in one place and for a few seconds
 snapshot.py         what is known of a study at one moment
 blockers/           why a study is stuck or slow, from the snapshot; pure
 throughput.py       how fast trials come, and where their time goes; pure
-cluster_messages.py what Kubernetes says of a pod that found no room, as data; pure
 failure_regions.py  which parameters the trials of one failure kind have in common; pure
 invariants.py       what always holds: `studyflow verify`, and the end of every fault test
 """

@@ -27,16 +27,16 @@ PROBE_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 5.0
 """How long one probe may take."""
 
-_REPEATED: Final = {
-    "prefect.events.clients": "Unable to connect to",
-    "prefect._internal.concurrency": "Service %r failed to process",
+REPEATED: Final = {
+    "prefect.events.clients": "_log_connection_error",
+    "prefect._internal.concurrency": "_main_loop",
 }
-"""What Prefect logs for every event that it cannot send: the logger, and how the line begins."""
+"""What Prefect logs for every event that it cannot send: the logger, and the function that logs."""
 
 
 def quiet_outages() -> None:
     """Leave out what Prefect repeats for each event and each batch of log lines."""
-    for name in _REPEATED:
+    for name in REPEATED:
         logging.getLogger(name).addFilter(_is_news)
     # Its log handler writes to the terminal by itself, unless handlers keep quiet about failures.
     logging.raiseExceptions = False
@@ -68,7 +68,8 @@ def tolerated(
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_REPEATED[record.name])
+    is_repeated = record.funcName == REPEATED[record.name]
+    return not (is_repeated and record.levelno >= logging.WARNING)
 
 
 def server_url() -> str | None:

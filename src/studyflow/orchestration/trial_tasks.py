@@ -28,6 +28,10 @@ TASK_RUNNER = cast(
 )
 """Task runner of a flow that shows its trials."""
 
+LOGS_THE_END: Final = "log_finished_message"
+LOGS_A_FAILURE: Final = "handle_retry"
+"""The functions of Prefect's task engine that log how a task ended: its records have no codes."""
+
 TrialEnd = queue.SimpleQueue[tuple[TrialRecord | None, str]]
 """Tells a trial's task its recorded trial and the log's last lines; `None` when the runner leaves
 the trial running."""
@@ -130,6 +134,6 @@ def _keep_calm(record: logging.LogRecord) -> bool:
 
     Of the two records that Prefect makes, the first repeats the second with an empty stack trace.
     """
-    if str(record.msg).startswith("Finished in state"):
+    if record.funcName == LOGS_THE_END:
         record.levelno, record.levelname = logging.INFO, "INFO"
-    return not str(record.msg).startswith("Task run failed with")
+    return record.funcName != LOGS_A_FAILURE

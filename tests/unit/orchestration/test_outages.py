@@ -57,3 +57,20 @@ def test_who_is_told_to_end_ends_there_too(told: type[BaseException]) -> None:
         tolerated(logging.getLogger("flow"), "Could not publish"),
     ):
         raise told
+
+
+def test_prefect_s_complaint_about_each_event_is_left_out_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import prefect._internal.concurrency.services as services
+    import prefect.events.clients as clients
+
+    from studyflow.orchestration.outages import REPEATED, quiet_outages
+
+    quiet_outages()
+    client = clients.PrefectEventsClient(api_url="http://127.0.0.1:1/api")
+    getattr(client, REPEATED["prefect.events.clients"])(OSError("refused"))
+    clients.logger.warning("an event was refused")
+
+    assert [record.getMessage() for record in caplog.records] == ["an event was refused"]
+    assert callable(getattr(services.QueueService, REPEATED["prefect._internal.concurrency"]))

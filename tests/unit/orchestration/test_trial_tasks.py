@@ -100,3 +100,13 @@ def test_a_run_that_is_paused_during_a_launch_starts_no_task_and_reads_no_log() 
     tasks.end(ended, read_log_tail)
 
     assert read == []
+
+
+def test_prefect_logs_the_end_of_a_task_where_it_is_listened_to() -> None:
+    from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
+
+    from studyflow.orchestration.trial_tasks import LOGS_A_FAILURE, LOGS_THE_END
+
+    for engine in (SyncTaskRunEngine, AsyncTaskRunEngine):
+        assert callable(getattr(engine, LOGS_THE_END))
+        assert callable(getattr(engine, LOGS_A_FAILURE))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from studyflow.diagnostics.blockers.thresholds import shown
-from studyflow.diagnostics.cluster_messages import Want, exceeded_quota, shortage
 from studyflow.diagnostics.snapshot import Snapshot
 from studyflow.executors.kubernetes.survey import PendingAttempt, Survey
+from studyflow.executors.kubernetes.words import Want, exceeded_quota, shortage
 from studyflow.reasons import Cause, Code, Finding, Level, ReasonCode
 from studyflow.reports.wording import plural, seconds
 from studyflow.spec import StudySpec

@@ -7,6 +7,7 @@ judging.py        from Job, pod and events to state, cause and reason; pure, wit
   objects.py        what a Job and a pod say, field by field
   waiting.py        what keeps an attempt from beginning
   disruption.py     what ended a pod that did not end by itself
+  words.py          what Kubernetes says in words alone, as data
 api.py            the requests as a protocol
 client.py         made of a real cluster, over
   connection.py     the only import of the Kubernetes client

@@ -27,6 +27,7 @@ from studyflow.executors.kubernetes.api import (
     ServerBusy,
     VersionTooOld,
 )
+from studyflow.executors.kubernetes.words import is_over_quota
 from studyflow.reasons import Cause
 
 CONNECT_SECONDS: Final = 5.0
@@ -43,9 +44,6 @@ CONNECTIONS: Final = 32
 """Connections that are kept: two watches, and all requests that are made side by side."""
 
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
-_OVER_QUOTA: Final = "exceeded quota"
-"""What the API server says of an object that a ResourceQuota leaves no room for."""
 
 _MISSING_RIGHT: Final = (
     "is STUDYFLOW_NAMESPACE a namespace of trials, and the Role of k8s/base/team/rbac.yaml applied "
@@ -357,7 +355,7 @@ def failure_of(code: int, status: Mapping[str, Any], what: str) -> ExecutorError
         return AlreadyExists(f"Cannot {what}: {said}")
     if code == 410:
         return VersionTooOld(f"Cannot {what}: {said}")
-    if code == 403 and _OVER_QUOTA in said:
+    if code == 403 and is_over_quota(said):
         return ExecutorUnavailable(
             f"Cannot {what} now: {said}",
             hint="trials wait until the quota has room.",
@@ -370,5 +368,5 @@ def failure_of(code: int, status: Mapping[str, Any], what: str) -> ExecutorError
 
 
 def _short(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or error
-    return " ".join(str(reason).split())[:200]
+    inner = getattr(error, "reason", None) or error  # urllib3's, in its own exceptions
+    return " ".join(str(inner).split())[:200]

@@ -16,6 +16,7 @@ from studyflow.executors.kubernetes.objects import (
     is_suspended,
     node_of,
 )
+from studyflow.executors.kubernetes.words import is_out_of_disk
 from studyflow.reasons import Code, Reason
 from studyflow.trial import Cause
 
@@ -51,17 +52,14 @@ _BY_TARGET_REASON: Final[Mapping[str, Cause]] = {
 }
 """By the reason of the condition `DisruptionTarget`; any other is an eviction."""
 
-_OF_DISK: Final = ("ephemeral", "EmptyDir", "emptyDir")
-"""What kubelets say of a pod that wrote more than it asked for."""
-
 
 def disruption_of(pod: Object) -> Fence | None:
     """Return what the cluster ended a pod for; `None` when its container ended by itself."""
     status = pod.get("status") or {}
     told = readable(str(status.get("message") or ""))
-    reason = str(status.get("reason") or "")
-    known = _BY_POD_REASON.get(reason)
-    if known is not None and reason == "Evicted" and any(word in told for word in _OF_DISK):
+    end = str(status.get("reason") or "")
+    known = _BY_POD_REASON.get(end)
+    if known is not None and end == "Evicted" and is_out_of_disk(told):
         return Fence.because(
             Cause.USER_ERROR,
             Reason(

@@ -42,10 +42,10 @@ from studyflow.executors.kubernetes.observation import (
     pending,
 )
 from studyflow.executors.kubernetes.waiting import (
-    is_node_trouble,
     judge_job_without_pod,
     judge_waiting_pod,
 )
+from studyflow.executors.kubernetes.words import is_node_trouble
 from studyflow.executors.protocol import AttemptState
 from studyflow.reasons import Code, Reason
 from studyflow.trial import Cause

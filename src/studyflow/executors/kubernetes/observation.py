@@ -43,8 +43,8 @@ def wait_of(job: Object, pod: Object | None) -> Wait:
         return Wait.QUEUE if is_suspended(job) else Wait.POD
     if condition(pod, "PodScheduled", "False") is not None:
         return Wait.ROOM
-    reason = (container_state(pod).get("waiting") or {}).get("reason")
-    return Wait.IMAGE if reason in PULL_FAILURES else Wait.CONTAINER
+    state = (container_state(pod).get("waiting") or {}).get("reason")
+    return Wait.IMAGE if state in PULL_FAILURES else Wait.CONTAINER
 
 
 @dataclass(frozen=True, slots=True)

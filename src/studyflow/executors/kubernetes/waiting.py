@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -23,6 +22,12 @@ from studyflow.executors.kubernetes.observation import (
     fenced,
     pending,
 )
+from studyflow.executors.kubernetes.words import (
+    is_excluded_everywhere,
+    is_hopeless,
+    is_node_trouble,
+    is_over_quota,
+)
 from studyflow.reasons import Code, Reason, ReasonCode
 from studyflow.trial import Cause
 
@@ -32,41 +37,10 @@ QUIET_SECONDS: Final = 10.0
 TROUBLE_SECONDS: Final = 120.0
 """How long a node may fail to make a container before another node is tried."""
 
-_NODE_TROUBLE: Final = re.compile(
-    r"deadline ?exceeded|failed to reserve|error reserving|is reserved for|connection refused|"
-    r"connection error|error while dialing|transport is closing|ttrpc: closed",
-    re.IGNORECASE,
-)
-"""What kubelets pass on of a container runtime that is too busy or was started again: the same
-container can be made a little later, or on another node."""
-
 _UNUSABLE_IMAGE: Final = frozenset({"InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 _UNMADE_CONTAINER: Final = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 _UNMADE_POD: Final = frozenset({"FailedCreate", "FailedMount", "FailedAttachVolume"})
 """Events of what a pod needs and cannot have."""
-
-_NEVER: Final = re.compile(r"not found|forbidden|violates|invalid", re.IGNORECASE)
-"""What such an event says when waiting does not help."""
-
-_OVER_QUOTA: Final = "exceeded quota"
-"""What the API server says of a pod that a ResourceQuota leaves no room for."""
-
-_N_NODES: Final = re.compile(r"0/(\d+) nodes are available")
-_N_EXCLUDED: Final = re.compile(
-    r"(\d+) node\(s\) "
-    r"(?:didn't match (?:Pod's )?node (?:affinity|selector)|had (?:untolerated )?taint|"
-    r"were unschedulable)"
-)
-"""What the scheduler says of nodes that are out of bounds for a pod, whoever else ends there."""
-
-
-def is_node_trouble(told: str) -> bool:
-    """Return whether a kubelet says that its container runtime is in trouble.
-
-    Args:
-        told: What the kubelet says.
-    """
-    return _NODE_TROUBLE.search(told) is not None
 
 
 def judge_waiting_pod(seen: Observation, pod: Object) -> Judgement:
@@ -76,25 +50,25 @@ def judge_waiting_pod(seen: Observation, pod: Object) -> Judgement:
         told = readable(str(unscheduled.get("message") or "no node takes it"))
         return _for_room(seen, Reason(Cause.UNSCHEDULABLE, f"Unschedulable: {told}"))
     waiting: Mapping[str, Any] = container_state(pod).get("waiting") or {}
-    reason = str(waiting.get("reason") or "")
+    state = str(waiting.get("reason") or "")
     told = readable(str(waiting.get("message") or ""))
     image = image_of(pod)
-    if reason in PULL_FAILURES:
-        return _without_image(seen, f"The image {image} cannot be pulled: {told or reason}", told)
-    if reason in _UNUSABLE_IMAGE:
-        unusable = f"The image {image} cannot be used: {told or reason}"
+    if state in PULL_FAILURES:
+        return _without_image(seen, f"The image {image} cannot be pulled: {told or state}", told)
+    if state in _UNUSABLE_IMAGE:
+        unusable = f"The image {image} cannot be used: {told or state}"
         return blocking(Cause.IMAGE_PULL, Reason(Cause.IMAGE_PULL, unusable))
-    if reason == "CreateContainerError" and is_node_trouble(told):
+    if state == "CreateContainerError" and is_node_trouble(told):
         trouble = Reason(Cause.NODE_FAULT, f"Its node cannot make the container: {told}")
         if seen.waiting_seconds < TROUBLE_SECONDS:
             return pending(trouble)
         return fenced(Cause.NODE_FAULT, trouble)
-    if reason in _UNMADE_CONTAINER:
+    if state in _UNMADE_CONTAINER:
         return blocking(
             Cause.USER_ERROR,
             Reason(
                 Code.NOT_STARTABLE,
-                f"The container cannot be made: {told or reason}.",
+                f"The container cannot be made: {told or state}.",
                 "does what trial.kubernetes names exist in the trials' namespace?",
             ),
         )
@@ -156,26 +130,26 @@ def _by_events(seen: Observation, code: ReasonCode, otherwise: str) -> Judgement
         waited = Reason(code, f"{otherwise}, for {seen.waiting_seconds:.0f} s.")
         return pending(waited if is_long else None, wants_events=True)
     newest = warnings[-1]
-    reason, told = str(newest.get("reason") or ""), readable(str(newest.get("message") or ""))
-    if _OVER_QUOTA in told:
+    event, told = str(newest.get("reason") or ""), readable(str(newest.get("message") or ""))
+    if is_over_quota(told):
         return _for_room(seen, Reason(Cause.QUOTA, f"Quota: {told}"))
-    is_refused = reason == "FailedCreate"
-    if reason in _UNMADE_POD and _NEVER.search(told):
+    is_refused = event == "FailedCreate"
+    if event in _UNMADE_POD and is_hopeless(told):
         return blocking(
             Cause.USER_ERROR,
             Reason(
                 Code.POD_REFUSED if is_refused else Code.NOT_STARTABLE,
-                f"No pod can be made ({reason}): {told}",
+                f"No pod can be made ({event}): {told}",
                 "correct trial.kubernetes, or create what it names.",
             ),
         )
-    why = Reason(Code.POD_REFUSED if is_refused else code, f"{reason}: {told}")
+    why = Reason(Code.POD_REFUSED if is_refused else code, f"{event}: {told}")
     return pending(why, wants_events=True)
 
 
 def _for_room(seen: Observation, reason: Reason) -> Judgement:
     """Judge an attempt that waits for a node or for quota."""
-    if seen.avoids and _is_excluded_everywhere(reason.message):
+    if seen.avoids and is_excluded_everywhere(reason.message):
         return _without_avoided(seen, reason)
     # When the last of the others ends, the scheduler needs a moment to give its room away.
     stalled_seconds = min(seen.waiting_seconds, seen.stalled_seconds)
@@ -192,13 +166,6 @@ def _for_room(seen: Observation, reason: Reason) -> Judgement:
             "ask for less, or make room.",
         ),
     )
-
-
-def _is_excluded_everywhere(told: str) -> bool:
-    """Return whether no node would take the pod even if all of them were empty."""
-    n_nodes = _N_NODES.search(told)
-    n_excluded = sum(int(count) for count in _N_EXCLUDED.findall(told))
-    return n_nodes is not None and n_excluded == int(n_nodes.group(1))
 
 
 def _without_avoided(seen: Observation, reason: Reason) -> Judgement:

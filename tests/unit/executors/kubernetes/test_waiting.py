@@ -12,7 +12,6 @@ from studyflow.executors.kubernetes.observation import Judgement, Observation
 from studyflow.executors.kubernetes.waiting import (
     QUIET_SECONDS,
     TROUBLE_SECONDS,
-    is_node_trouble,
     judge_job_without_pod,
     judge_waiting_pod,
 )
@@ -152,25 +151,6 @@ def test_events_are_asked_for_when_a_pod_says_nothing_of_itself() -> None:
     assert [j.wants_events for j in (without_words, with_words, quiet, early)] == [
         *(True, False, True, False)
     ]
-
-
-@pytest.mark.parametrize(
-    ("told", "is_trouble"),
-    [
-        ("context deadline exceeded", True),
-        ("DeadlineExceeded", True),
-        ("failed to reserve container name", True),
-        ("transport is closing", True),
-        ("ttrpc: closed", True),
-        ("no command specified", False),
-        ("executable file not found in $PATH", False),
-        ("", False),
-    ],
-)
-def test_a_runtime_in_trouble_is_told_from_a_container_that_cannot_be(
-    told: str, is_trouble: bool
-) -> None:
-    assert is_node_trouble(told) is is_trouble
 
 
 # ---- what events say ------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""What Kubernetes says of a pod that found no room, turned into data.
+"""What Kubernetes says in words alone, turned into data.
 
-Its scheduler and its API server give no codes for that: this module reads their words, and nobody
-else does.
+Its scheduler, its quotas and its kubelets have no codes for what is asked here: this module reads
+their messages, and nobody else does.
 """
 
 from __future__ import annotations
@@ -53,6 +53,60 @@ _QUOTA: Final = re.compile(
     r"exceeded quota: (?P<name>[^,]+), requested: (?P<resource>\S+?)=(?P<requested>[^,\s]+).*?"
     r" used: .*?(?P=resource)=(?P<used>[^,\s]+).* limited: .*?(?P=resource)=(?P<limit>[^,\s]+)"
 )
+
+
+_OVER_QUOTA: Final = "exceeded quota"
+"""What the API server says of an object that a ResourceQuota leaves no room for. The answer's code
+and reason are those of a missing right, 403 `Forbidden`."""
+
+_NODE_TROUBLE: Final = re.compile(
+    r"deadline ?exceeded|failed to reserve|error reserving|is reserved for|connection refused|"
+    r"connection error|error while dialing|transport is closing|ttrpc: closed",
+    re.IGNORECASE,
+)
+"""What kubelets pass on of a container runtime that is too busy or was started again: the same
+container can be made a little later, or on another node."""
+
+_NEVER: Final = re.compile(r"not found|forbidden|violates|invalid", re.IGNORECASE)
+"""What an event of a pod that cannot be made says when waiting does not help."""
+
+_OF_DISK: Final = ("ephemeral", "EmptyDir", "emptyDir")
+"""What kubelets say of a pod that wrote more than it asked for."""
+
+_N_NODES: Final = re.compile(r"0/(\d+) nodes are available")
+_N_EXCLUDED: Final = re.compile(
+    r"(\d+) node\(s\) "
+    r"(?:didn't match (?:Pod's )?node (?:affinity|selector)|had (?:untolerated )?taint|"
+    r"were unschedulable)"
+)
+"""What the scheduler says of nodes that are out of bounds for a pod, whoever else ends there."""
+
+
+def is_over_quota(message: str) -> bool:
+    """Return whether a ResourceQuota leaves no room, by an event or the answer to a request."""
+    return _OVER_QUOTA in message
+
+
+def is_node_trouble(message: str) -> bool:
+    """Return whether a kubelet says that its container runtime is in trouble."""
+    return _NODE_TROUBLE.search(message) is not None
+
+
+def is_hopeless(message: str) -> bool:
+    """Return whether an event of a pod that cannot be made says that waiting does not help."""
+    return _NEVER.search(message) is not None
+
+
+def is_out_of_disk(message: str) -> bool:
+    """Return whether a kubelet evicted a pod for what the pod itself wrote."""
+    return any(word in message for word in _OF_DISK)
+
+
+def is_excluded_everywhere(message: str) -> bool:
+    """Return whether the scheduler says that no node would take the pod if all were empty."""
+    n_nodes = _N_NODES.search(message)
+    n_excluded = sum(int(count) for count in _N_EXCLUDED.findall(message))
+    return n_nodes is not None and n_excluded == int(n_nodes.group(1))
 
 
 def exceeded_quota(message: str) -> ExceededQuota | None:
