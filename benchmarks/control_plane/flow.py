@@ -1,4 +1,7 @@
-"""A study as Prefect's flow beside `studyflow run`: as a whole, and what a further trial costs."""
+"""A study as Prefect's flow beside `studyflow run`: as a whole, and what a further trial costs.
+
+With a task run for each trial, as small studies have them, and without, as large ones.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,10 @@ def rows(*, is_quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        def flow(n_trials: int) -> Spent:
-            file = write_study(folder, f"flow-{n_trials}", n_trials)
+        def flow(n_trials: int, trial_runs: str = "always") -> Spent:
+            file = write_study(folder, f"flow-{n_trials}-{trial_runs}", n_trials)
+            with file.open("a", encoding="utf-8") as study:
+                study.write(f"prefect: {{trial_runs: {trial_runs}}}\n")
             program = str(ROOT / "flows" / "run_study.py")
             home = ["env", f"STUDYFLOW_HOME={folder / 'home'}", f"PYTHONPATH={ROOT}"]
             return spent_by([*home, sys.executable, program, str(file)], folder)
@@ -32,6 +37,7 @@ def rows(*, is_quick: bool) -> Iterator[Row]:
         for make_databases in (flow, plain):
             make_databases(1)
         flow_few, plain_few = flow(few), plain(few)
+        bare_few, bare_many = flow(few, "never"), flow(many, "never")
         flow_many, plain_many = flow(many), plain(many)
         n_more = many - few
         for what, of_flow, of_plain in (
@@ -39,13 +45,17 @@ def rows(*, is_quick: bool) -> Iterator[Row]:
             (f"{many} trials", flow_many, plain_many),
         ):
             yield Row(what, of_flow.cpu_seconds, "s CPU", of_plain.cpu_seconds, "studyflow run")
-        yield Row(
-            "a further trial",
-            1000 * (flow_many.cpu_seconds - flow_few.cpu_seconds) / n_more,
-            "ms CPU",
-            1000 * (plain_many.cpu_seconds - plain_few.cpu_seconds) / n_more,
-            "studyflow run",
-        )
+        for what, of_few, of_many in (
+            ("a further trial, with a task run", flow_few, flow_many),
+            ("a further trial, without", bare_few, bare_many),
+        ):
+            yield Row(
+                what,
+                1000 * (of_many.cpu_seconds - of_few.cpu_seconds) / n_more,
+                "ms CPU",
+                1000 * (plain_many.cpu_seconds - plain_few.cpu_seconds) / n_more,
+                "studyflow run",
+            )
         yield Row(
             f"largest process, {many} trials",
             flow_many.memory_mb,

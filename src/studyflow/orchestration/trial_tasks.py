@@ -17,10 +17,18 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from studyflow.spec import StudySpec
+from studyflow.study import n_trials_to_finish
 from studyflow.trial.record import TrialRecord, TrialState
+
+Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 MAX_TRIAL_TASKS: Final = 256
 """Most trial tasks at once: each is a thread that sleeps until its trial is recorded."""
+
+MAX_TRIALS_AS_TASKS: Final = 200
+"""Most trials of a study that `prefect.trial_runs: auto` shows: Prefect's page and API list as many
+task runs at once, and each costs a third of what a trial without it does."""
 
 # Prefect's own runner misses the type that its own decorator asks for.
 TASK_RUNNER = cast(
@@ -31,6 +39,9 @@ TASK_RUNNER = cast(
 LOGS_THE_END: Final = "log_finished_message"
 LOGS_A_FAILURE: Final = "handle_retry"
 """The functions of Prefect's task engine that log how a task ended: its records have no codes."""
+
+ReadLogTail = Callable[[TrialRecord], str]
+"""Returns the last lines of a trial's log."""
 
 TrialEnd = queue.SimpleQueue[tuple[TrialRecord | None, str]]
 """Tells a trial's task its recorded trial and the log's last lines; `None` when the runner leaves
@@ -82,6 +93,67 @@ def make_trial_task(ends: dict[int, TrialEnd]) -> Task[[str, int, dict[str, Any]
     return trial_task
 
 
+class ShownTrials(Protocol):
+    """The trials of a study, as its flow run shows them."""
+
+    def start(self, record: TrialRecord) -> None:
+        """Show a trial that was launched."""
+
+    def end(self, record: TrialRecord, read_log_tail: ReadLogTail) -> None:
+        """Show how a trial ended that was recorded."""
+
+    def leave(self) -> None:
+        """Take in that the trials that run go on without this runner."""
+
+    def wait(self, deadline: float) -> None:
+        """Wait until Prefect has the end of every trial, or until a time of the clock."""
+
+
+def shown_trials(spec: StudySpec, logger: Logger) -> ShownTrials:
+    """Return what shows the trials of a study, as `prefect.trial_runs` of its file says.
+
+    Args:
+        spec: The study.
+        logger: Of the flow run.
+    """
+    wanted, n_trials = spec.prefect.trial_runs, n_trials_to_finish(spec)
+    if wanted == "always" or (wanted == "auto" and n_trials <= MAX_TRIALS_AS_TASKS):
+        return TrialTasks(spec.name)
+    why = (
+        "as the study file says (prefect.trial_runs: never)"
+        if wanted == "never"
+        else f"as {n_trials} are more than {MAX_TRIALS_AS_TASKS}; to have them, write "
+        "prefect: {trial_runs: always} into the study file"
+    )
+    logger.info("Trials are lines of this log and runs in MLflow, no task runs: %s.", why)
+    return TrialLines(logger)
+
+
+class TrialLines:
+    """Trials of a study whose flow run has no task runs: others log their lines.
+
+    Args:
+        logger: Of the flow run.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+
+    def start(self, record: TrialRecord) -> None:
+        """Show nothing more of a trial that was launched."""
+
+    def end(self, record: TrialRecord, read_log_tail: ReadLogTail) -> None:
+        """Show the last lines of the log of a trial that failed."""
+        if record.state is TrialState.FAILED and (tail := read_log_tail(record)):
+            self._logger.info("end of the log of trial %d:\n%s", record.number, tail)
+
+    def leave(self) -> None:
+        """Do nothing: nobody waits for an end."""
+
+    def wait(self, deadline: float) -> None:
+        """Return at once."""
+
+
 class TrialTasks:
     """The task runs of one study's trials.
 
@@ -109,7 +181,7 @@ class TrialTasks:
         except Pause:  # in this very moment; the trial ends before the run leaves
             del self._ends[record.number]
 
-    def end(self, record: TrialRecord, read_log_tail: Callable[[TrialRecord], str]) -> None:
+    def end(self, record: TrialRecord, read_log_tail: ReadLogTail) -> None:
         """End the task of a trial that was recorded, if it has one that still waits."""
         end = self._ends.get(record.number)
         if end is not None:

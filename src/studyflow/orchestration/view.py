@@ -25,7 +25,7 @@ from studyflow.orchestration.outages import tolerated
 from studyflow.orchestration.progress import ProgressArtifact
 from studyflow.orchestration.run_states import flow_options
 from studyflow.orchestration.screen import current_screen
-from studyflow.orchestration.trial_tasks import TrialTasks
+from studyflow.orchestration.trial_tasks import ShownTrials, shown_trials
 from studyflow.runner import RunOptions
 from studyflow.trial.record import TrialRecord
 
@@ -64,14 +64,14 @@ class PrefectView(Observer):
 
     Args:
         context: The study, and where it is.
-        tasks: Task runs of its trials; Prefect's by default.
+        trials: What shows its trials; as its study file says by default.
     """
 
-    def __init__(self, context: StudyContext, tasks: TrialTasks | None = None) -> None:
+    def __init__(self, context: StudyContext, trials: ShownTrials | None = None) -> None:
         self._spec = spec = context.spec
         self._redact = context.redactor
         self._logger = get_run_logger()
-        self._tasks = tasks or TrialTasks(spec.name)
+        self._trials = trials or shown_trials(spec, self._logger)
         self._logs: AttemptLogs | None = None
         self._progress = ProgressArtifact(spec.name, self._logger)
         self._threads: list[threading.Thread] = []
@@ -90,12 +90,12 @@ class PrefectView(Observer):
         self._in_background("link", lambda: self._show_link(url))
 
     def launched(self, record: TrialRecord) -> None:
-        """Start the trial's task."""
-        self._tasks.start(record)
+        """Show a trial that was launched."""
+        self._trials.start(record)
 
     def recorded(self, record: TrialRecord) -> None:
-        """End the trial's task."""
-        self._tasks.end(record, self._log_tail)
+        """Show how a trial ended."""
+        self._trials.end(record, self._log_tail)
 
     def progressed(self, progress: Progress) -> None:
         """Show the progress soon."""
@@ -120,14 +120,14 @@ class PrefectView(Observer):
         """
         deadline = time.monotonic() + seconds
         self._progress.close()
-        self._tasks.leave()
+        self._trials.leave()
         self._join(time.monotonic() + QUIET_SECONDS)
         if any(thread.is_alive() for thread in self._threads):
             self._logger.warning(
                 "Waiting up to %.0f s for Prefect's server to take the last progress.", seconds
             )
         self._join(deadline)
-        self._tasks.wait(deadline)
+        self._trials.wait(deadline)
 
     def _join(self, deadline: float) -> None:
         for thread in self._threads:

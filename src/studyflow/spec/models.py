@@ -214,6 +214,19 @@ class NotifySpec(Part):
         return self
 
 
+TrialRuns = Literal["auto", "always", "never"]
+
+
+class PrefectSpec(Part):
+    """How Prefect shows the study. Nothing of the study depends on it."""
+
+    trial_runs: TrialRuns = Field(
+        default="auto",
+        description="Whether each trial is a task run on the flow run's page, which costs time for "
+        "each. `auto`: in a study of up to 200 trials.",
+    )
+
+
 class ResourcesSpec(Part):
     """What one trial needs. Locally only `gpu` has an effect: each slot gets GPUs of its own."""
 
@@ -323,6 +336,9 @@ class StudySpec(Part):
     )
     notify: NotifySpec | None = Field(
         default=None, description="A webhook that hears of the study's end and new best trials."
+    )
+    prefect: PrefectSpec = Field(
+        default_factory=PrefectSpec, description="How Prefect shows the study."
     )
     trial: TrialSpec = Field(description="How one trial is run.")
 

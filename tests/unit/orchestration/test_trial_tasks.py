@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 
+from studyflow.spec import StudySpec
 from studyflow.trial import Cause
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -110,3 +112,64 @@ def test_prefect_logs_the_end_of_a_task_where_it_is_listened_to() -> None:
     for engine in (SyncTaskRunEngine, AsyncTaskRunEngine):
         assert callable(getattr(engine, LOGS_THE_END))
         assert callable(getattr(engine, LOGS_A_FAILURE))
+
+
+class Lines(logging.Logger):
+    """A flow run's log. No handler of pytest: Prefect sets up all logging when it is imported."""
+
+    def __init__(self) -> None:
+        super().__init__("flow run")
+        self.told: list[str] = []
+
+    def handle(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
+
+
+def spec_of(n_trials: int, trial_runs: str, **changes: Any) -> StudySpec:
+    return StudySpec.from_mapping(
+        {
+            "name": "shown",
+            "objectives": [{"metric": "loss", "direction": "minimize"}],
+            "search_space": {"x": {"type": "int", "low": 1, "high": 9}},
+            "budget": {"n_trials": n_trials},
+            "prefect": {"trial_runs": trial_runs},
+            "trial": {"command": ["python", "train.py"]},
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "trial_runs", "changes", "has_tasks"),
+    [
+        (200, "auto", {}, True),
+        (201, "auto", {}, False),
+        (201, "auto", {"sampler": {"type": "grid"}}, True),
+        (10_000, "always", {}, True),
+        (1, "never", {}, False),
+    ],
+)
+def test_the_study_file_says_which_studies_have_task_runs(
+    n_trials: int, trial_runs: str, changes: dict[str, Any], has_tasks: bool
+) -> None:
+    from studyflow.orchestration.trial_tasks import TrialTasks, shown_trials
+
+    log = Lines()
+    shown = shown_trials(spec_of(n_trials, trial_runs, **changes), log)
+    assert isinstance(shown, TrialTasks) is has_tasks
+    assert bool(log.told) is not has_tasks, "a page without them says why"
+
+
+def test_a_page_without_task_runs_shows_the_logs_of_failed_trials() -> None:
+    from studyflow.orchestration.trial_tasks import shown_trials
+
+    log = Lines()
+    shown = shown_trials(spec_of(201, "auto"), log)
+    assert "prefect: {trial_runs: always}" in log.told.pop()
+    for number, state in enumerate((TrialState.COMPLETE, TrialState.FAILED, TrialState.PRUNED)):
+        record = TrialRecord(number, state, {}, attempt=1)
+        shown.start(record)
+        shown.end(record, lambda r: f"last line of {r.number}")
+    shown.leave()
+    shown.wait(0.0)
+    assert log.told == ["end of the log of trial 1:\nlast line of 1"]

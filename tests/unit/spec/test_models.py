@@ -60,6 +60,7 @@ def test_defaults() -> None:
         "stop": {"target": None, "no_improvement_trials": None, "alike_failures": 5},
         "retry": {"max_attempts": 10, "backoff_seconds": 5.0},
         "notify": None,
+        "prefect": {"trial_runs": "auto"},
         "trial": {
             "command": ["python", "train.py"],
             "image": None,
