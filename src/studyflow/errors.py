@@ -73,10 +73,8 @@ class StudyflowError(Exception):
         return str(self.reason)
 
 
-class SpecError(StudyflowError):
-    """The study file is wrong. `problems` holds every problem found, one line each."""
-
-    code = Code.STUDY_FILE_WRONG
+class _Listing(StudyflowError):
+    """Base of errors that hold all problems of one file, one line each."""
 
     def __init__(
         self,
@@ -93,30 +91,22 @@ class SpecError(StudyflowError):
         return "\n".join((super().__str__(), *self.problems))
 
 
-class PlatformError(StudyflowError):
+class SpecError(_Listing):
+    """The study file is wrong. `problems` holds every problem found, one line each."""
+
+    code = Code.STUDY_FILE_WRONG
+
+
+class PlatformError(_Listing):
     """The platform's file is wrong. `problems` holds every problem found, one line each."""
 
     code = Code.PLATFORM_WRONG
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        problems: tuple[str, ...] = (),
-        hint: str | None = None,
-        code: ReasonCode | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint, code=code)
-        self.problems = problems
 
     @property
     def whole_reason(self) -> Reason:
         """Why it was raised, with every problem in the message."""
         message = f"{self.message} {'; '.join(self.problems)}".rstrip()
         return Reason(self.code, message, self.hint)
-
-    def __str__(self) -> str:
-        return "\n".join((super().__str__(), *self.problems))
 
 
 class SpaceError(StudyflowError):

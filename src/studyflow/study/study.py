@@ -8,7 +8,7 @@ finished, and nothing is.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import optuna
 
@@ -22,17 +22,15 @@ from studyflow.study.index import TrialIndex
 from studyflow.study.stored import find_study
 from studyflow.study.suggestions import Ahead, Suggestions
 from studyflow.study.trial_writes import TrialWrites
-from studyflow.study.verdict import Verdict
-from studyflow.trial import MetricPoint
-from studyflow.trial.cost import AttemptCost, Begin
-from studyflow.trial.record import NO_STEPS, AttemptSteps, TrialRecord
+from studyflow.trial.cost import Begin
+from studyflow.trial.record import TrialRecord
 
 SamplerFactory = Callable[[int, int], optuna.samplers.BaseSampler]
 """Makes the sampler from a seed and the number of trials that the study has already."""
 
 
-class Study:
-    """A study that exists in a storage. Made by `Study.open`.
+class Study(TrialWrites):
+    """A study that exists in a storage: its trials, and the writes of each. Made by `Study.open`.
 
     Not thread-safe: one thread of one runner uses one object.
 
@@ -52,13 +50,12 @@ class Study:
         renew_sampler: Callable[[int], optuna.samplers.BaseSampler] | None = None,
         ahead: Ahead | None = None,
     ) -> None:
-        self.spec = spec
-        self.optuna_study = optuna_study
-        self._index = TrialIndex(spec, StoredTrials(storage, optuna_study._study_id))
+        index = TrialIndex(spec, StoredTrials(storage, optuna_study._study_id))
+        super().__init__(spec, optuna_study, storage, index)
         self._attributes = StudyAttributes(spec, optuna_study)
-        self._writes = TrialWrites(spec, optuna_study, storage, self._index)
+        writes = TrialWrites(spec, optuna_study, storage, index)
         self._suggestions = Suggestions(
-            spec, optuna_study, storage, self._index, self._writes, renew_sampler, ahead
+            spec, optuna_study, storage, index, writes, renew_sampler, ahead
         )
 
     @classmethod
@@ -161,10 +158,6 @@ class Study:
         """Return what people and runners have left with the study, by one read."""
         return self._attributes.notices()
 
-    def first_step(self, number: int) -> int | None:
-        """Return the lowest step that any attempt of a trial reported; `None` without one."""
-        return self._writes.first_step(number)
-
     # ---- asking -----------------------------------------------------------------------------
 
     def prepare(self, n_free: int, *, may_ask: bool) -> None:
@@ -216,67 +209,6 @@ class Study:
     def withdraw_surplus(self, record: TrialRecord) -> None:
         """End one of `TrialIndex.surplus`, unless its runner has gone on with it."""
         self._suggestions.withdraw(record)
-
-    # ---- writing: see `TrialWrites` for arguments and conditions ------------------------------
-
-    def begin_attempt(
-        self,
-        number: int,
-        attempt: int,
-        holder: str | None = None,
-        seen: TrialRecord | None = None,
-        known: Begin | None = None,
-    ) -> TrialRecord:
-        """Note that an attempt is about to be launched, and return the trial as it is then."""
-        return self._writes.begin_attempt(number, attempt, holder, seen, known)
-
-    def withdraw_attempt(self, number: int, attempt: int, seen: TrialRecord | None = None) -> None:
-        """Note that an attempt, the newest of its trial, is not launched after all."""
-        self._writes.withdraw_attempt(number, attempt, seen)
-
-    def end_attempt(
-        self,
-        number: int,
-        attempt: int,
-        verdict: Verdict,
-        trained_seconds: float | None = None,
-        node: str | None = None,
-        ended_at: float | None = None,
-        seen: TrialRecord | None = None,
-        steps: AttemptSteps = NO_STEPS,
-        cost: AttemptCost | None = None,
-    ) -> bool:
-        """Note an attempt that was lost and will be followed by another; return whether it was."""
-        return self._writes.end_attempt(
-            number, attempt, verdict, trained_seconds, node, ended_at, seen, steps, cost
-        )
-
-    def set_run_id(self, number: int, run_id: str) -> None:
-        """Note which MLflow run shows a trial; its next write stores that."""
-        self._writes.set_run_id(number, run_id)
-
-    def report(
-        self, number: int, points: Sequence[MetricPoint], seen: TrialRecord | None = None
-    ) -> None:
-        """Keep the reported values of the first objective, for pruners and plots."""
-        self._writes.report(number, points, seen)
-
-    def should_prune(self, number: int) -> bool:
-        """Return whether the pruner gives up a running trial after its newest reported value."""
-        return self._writes.should_prune(number)
-
-    def tell(
-        self,
-        number: int,
-        verdict: Verdict,
-        metrics: Mapping[str, float] | None = None,
-        trained_seconds: float | None = None,
-        node: str | None = None,
-        seen: TrialRecord | None = None,
-        cost: AttemptCost | None = None,
-    ) -> TrialRecord:
-        """Finish a trial and return it; a trial that is finished already is left as it is."""
-        return self._writes.tell(number, verdict, metrics, trained_seconds, node, seen, cost)
 
     # ---- the study's own attributes -----------------------------------------------------------
 

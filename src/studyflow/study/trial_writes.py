@@ -60,8 +60,8 @@ class TrialWrites:
         storage: AttemptStorage,
         index: TrialIndex,
     ) -> None:
-        self._spec = spec
-        self._study = optuna_study
+        self.spec = spec
+        self.optuna_study = optuna_study
         self._storage = storage
         self._index = index
 
@@ -191,7 +191,7 @@ class TrialWrites:
             points: What was reported.
             seen: The trial of the attempt that reported it; one that has gone on ignores it.
         """
-        metric = self._spec.objectives[0].metric
+        metric = self.spec.objectives[0].metric
         wanted: dict[int, float] = {}
         for point in points:
             if point.name == metric and 0 <= point.step <= MAX_STEP:
@@ -222,7 +222,7 @@ class TrialWrites:
         frozen = form.of_one_attempt(stored)
         try:
             with self._storage.fenced(stored):
-                return self._study.pruner.prune(self._study, frozen)
+                return self.optuna_study.pruner.prune(self.optuna_study, frozen)
         except TrialTaken:
             return False
 
@@ -273,7 +273,7 @@ class TrialWrites:
             )
             try:
                 with self._storage.fenced(frozen, end=change):
-                    self._study.tell(
+                    self.optuna_study.tell(
                         number,
                         verdict.values,
                         state=form.OPTUNA_STATES[verdict.state],
