@@ -239,8 +239,11 @@ class Launcher:
         begun = self._study.begin_attempt(record.number, attempt, site, record, known)
         if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, site):
             return None  # another runner was first
-        n_begun = sum(other.has_attempt for other in self._study.known_trials().running)
-        if n_begun > self._spec.budget.max_parallel_trials and not record.has_attempt:
+        if record.has_attempt:
+            return begun
+        # Read anew: what another runner has begun at the same time shows only after one's own.
+        n_begun = sum(other.has_attempt for other in self._study.running())
+        if n_begun > self._spec.budget.max_parallel_trials:
             self._study.withdraw_attempt(record.number, attempt, begun)
             return None
         return begun

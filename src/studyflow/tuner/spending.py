@@ -139,7 +139,7 @@ class Spender:
         """Return how a trial ends that is to start and does not fit; `None` if it fits."""
         if not self.is_metered:
             return None
-        trials = self._study.known_trials()
+        trials = self._study.trials()  # what others have begun since the turn began counts
         found = self.account(trials, besides=record)
         seconds = found.durations.expected_seconds(record.params)
         why = found.blocker(self._allocation, self._price, seconds, is_next=False)

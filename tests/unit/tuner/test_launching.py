@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.study.studies import make_spec
+from optuna.storages import BaseStorage
+from tests.unit.study.studies import make_spec, open_study
 from tests.unit.tuner.rig import (
     Diary,
     Refusing,
@@ -19,6 +21,7 @@ from tests.unit.tuner.rig import (
 from studyflow.errors import ExecutorError
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.reasons import Code, Reason
+from studyflow.storage import ForwardingStorage, TrialChange, open_storage
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.testing.fake_executor import FakeExecutor, Params
 from studyflow.trial import Cause, TrackingRef, Trial
@@ -393,3 +396,34 @@ def test_all_that_a_dead_runner_left_is_resumed_in_one_turn_if_that_is_quick() -
     assert rig.tuner().turn() is None
 
     assert [trial.number for trial in rig.machine.submitted] == list(range(40))
+
+
+class Between(ForwardingStorage):
+    """A storage where something happens just before the first change of a trial."""
+
+    def __init__(self, storage: BaseStorage, happens: Callable[[], object]) -> None:
+        super().__init__(storage)
+        self._happens: list[Callable[[], object]] = [happens]
+
+    def change_trial(self, trial_id: int, expected: Mapping[str, Any], change: TrialChange) -> bool:
+        for happens in self._happens[:1]:
+            self._happens.clear()
+            happens()
+        return super().change_trial(trial_id, expected, change)
+
+
+def test_of_two_runners_that_take_the_last_slot_at_once_one_gives_it_back(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    rig = Rig(parallel(1, n_trials=4), objective=None)
+    others = open_study(rig.spec, open_storage(url))
+    ours, theirs = others.ask(), others.ask()
+    assert ours is not None
+    assert theirs is not None
+    rig.storage = Between(
+        open_storage(url), lambda: others.begin_attempt(theirs.number, 1, "there")
+    )
+
+    assert rig.tuner().turn() is None
+
+    assert rig.machine.running() == []
+    assert [record.attempt for record in others.records()] == [0, 1]
