@@ -88,7 +88,7 @@ class TestMLflowTracker(TrackerContract):
 
         client = MlflowClient(embedded_uri(self.folder))
         for run in runs_of(client, study):
-            if run.info.run_name == f"trial-{number:04d}":
+            if run.info.run_name.partition(" ")[0] == f"trial-{number:04d}":
                 client.delete_run(run.info.run_id)
 
     @property
@@ -98,7 +98,9 @@ class TestMLflowTracker(TrackerContract):
         return MlflowClient(embedded_uri(self.folder))
 
     def run_named(self, name: str, study: str = STUDY) -> Any:
-        (run,) = (r for r in runs_of(self.client, study) if r.info.run_name == name)
+        (run,) = (
+            r for r in runs_of(self.client, study) if r.info.run_name.partition(" ")[0] == name
+        )
         return run
 
     def delete_experiment(self) -> None:
@@ -257,6 +259,13 @@ class TestMLflowTracker(TrackerContract):
         text = Path(self.client.download_artifacts(run_id, "trial.log", str(tmp_path))).read_text()
         assert text == "[the first 14 of 34 bytes are left out here]\n**@store\nfailed\n"
 
+    def test_a_pruned_trial_says_so_in_its_run_s_name(self) -> None:
+        pruned = dataclasses.replace(
+            complete(0), state=TrialState.PRUNED, values=None, cause=Cause.PRUNED
+        )
+        self.opened().close_trial(pruned)
+        assert self.run_named("trial-0000").info.run_name == "trial-0000 pruned"
+
     def test_the_study_run_holds_versions_best_parameters_and_a_table(self) -> None:
         tracker = self.opened()
         records = (complete(0, 0.5), complete(1, 0.25))
@@ -269,7 +278,9 @@ class TestMLflowTracker(TrackerContract):
         assert run.data.tags["best.lr"] == "0.001"
         assert run.data.tags["studyflow.best_trials"] == "1"
         assert run.data.tags["team"] == "a"
-        assert run.data.tags["studyflow.version.python"]
+        versions = {tag for tag in run.data.tags if tag.startswith("studyflow.version.")}
+        assert {"studyflow.version.python", "studyflow.version.studyflow"} <= versions
+        assert len(versions) <= 3, "the others are in versions.json: the page shows every tag"
         assert run.data.metrics == {
             "best_value": 0.25,
             "n_trials": 2,
@@ -416,7 +427,7 @@ def look_with_a_client(uri: str, study: str) -> SeenStudy:
             parents.append(seen)
         else:
             assert run.data.tags["mlflow.parentRunId"] in parent_ids
-            number = int(run.info.run_name.removeprefix("trial-"))
+            number = int(run.info.run_name.partition(" ")[0].removeprefix("trial-"))
             children[number] = (*children.get(number, ()), seen)
     return SeenStudy(tuple(parents), children)
 

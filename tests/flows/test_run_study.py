@@ -111,8 +111,10 @@ def test_the_run_page_shows_trials_with_causes_progress_table_best_and_figures(
     assert artifacts["flow-test-progress"].data == 100.0
     assert artifacts["flow-test-trials"].type == "table"
     assert artifacts["flow-test-best"].type == "markdown"
-    assert artifacts["flow-test-convergence"].type == "image"
-    assert artifacts["flow-test-convergence"].data.startswith("data:image/svg+xml;base64,")
+    figures = artifacts["flow-test-figures"]
+    assert figures.type == "markdown"
+    assert "### Convergence\n\n![Convergence](data:image/svg+xml;base64," in figures.data
+    assert not [key for key, item in artifacts.items() if item.type == "image"]
     assert best["trial"] in (1, 2, 3)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Final
 
 from prefect import get_run_logger
 from prefect.artifacts import (
-    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_table_artifact,
@@ -23,8 +22,12 @@ from studyflow.orchestration.outages import tolerated, wait_for_server
 from studyflow.reports import StudyData, summary_markdown, trial_rows
 from studyflow.reports.comparison import Comparison, as_rows, comparison_markdown
 from studyflow.reports.tables import TrialRow
+from studyflow.reports.wording import markdown
 from studyflow.retrain import RetrainResult, results_markdown
 from studyflow.runner import StudyResult
+
+FIGURES_BYTES: Final = 800_000
+"""Most characters of the artifact with a report's figures: a page with more is slow to open."""
 
 PUBLISH_SECONDS: Final = 120.0
 """Longest time for all artifacts of a finished study; a figure takes a tenth of a second."""
@@ -88,18 +91,10 @@ def table_row(row: TrialRow, data: StudyData) -> dict[str, Any]:
 
 
 def _make_study_artifacts(result: StudyResult) -> None:
+    """Make few artifacts: Prefect lists a run's in no order that a person could see."""
     name = result.spec.name
-    links = {"MLflow": result.run_url} if result.run_url else {}
-    create_table_artifact(
-        table=[table_row(row, result.data) for row in trial_rows(result.data)],
-        key=artifact_key(name, "trials"),
-        description=f"Trials of {name}",
-    )
-    create_markdown_artifact(
-        markdown=summary_markdown(result.data, links),
-        key=artifact_key(name, "best"),
-        description=f"Best configuration of {name}",
-    )
+    addresses = {"Report": result.report_url, "MLflow": result.run_url}
+    links = {title: address for title, address in addresses.items() if address is not None}
     if result.report_url is not None:
         get_run_logger().info("the report in MLflow: %s", result.report_url)
         create_link_artifact(
@@ -108,17 +103,51 @@ def _make_study_artifacts(result: StudyResult) -> None:
             key=artifact_key(name, "report"),
             description="The whole study on one page.",
         )
+    create_markdown_artifact(
+        markdown=summary_markdown(result.data, links),
+        key=artifact_key(name, "best"),
+        description=f"Best configuration of {name}",
+    )
     figures = {} if result.report is None else result.report.figures
+    if figures:
+        create_markdown_artifact(
+            markdown=figures_markdown(figures, result.report_url),
+            key=artifact_key(name, "figures"),
+            description=f"Figures of {name}",
+        )
+    create_table_artifact(
+        table=[table_row(row, result.data) for row in trial_rows(result.data)],
+        key=artifact_key(name, "trials"),
+        description=f"Trials of {name}",
+    )
+
+
+def figures_markdown(figures: Mapping[str, Path], report_url: str | None) -> str:
+    """Return a page with all of a report's figures, as many as `FIGURES_BYTES` hold.
+
+    They are part of the text: below an image artifact Prefect would print its address, which is
+    the picture itself.
+    """
+    where = f"[the report]({report_url})" if report_url else "the report"
+    text = f"All of them, to be explored, are in {where}.\n"
     for figure, path in figures.items():
-        key = artifact_key(name, figure.replace("_", "-"))
-        _make_picture(path, key, figure.replace("_", " "))
+        title = figure.replace("_", " ").capitalize()
+        part = f"\n### {title}\n\n![{title}]({_data_url(path)})\n"
+        if len(text) + len(part) > FIGURES_BYTES:
+            part = f"\n### {title}\n\nToo large for this page.\n"
+        text += part
+    return text
 
 
 def _make_comparison_artifacts(
     comparison: Comparison, files: ComparisonFiles, url: str | None
 ) -> None:
     name = f"{comparison.name}-samplers"
-    _make_picture(files.picture, artifact_key(name, "picture"), comparison.headline)
+    create_markdown_artifact(
+        markdown=f"![{markdown(comparison.headline)}]({_data_url(files.picture)})",
+        key=artifact_key(name, "picture"),
+        description=comparison.headline,
+    )
     create_table_artifact(
         table=[dict(row) for row in as_rows(comparison)],
         key=artifact_key(name, "table"),
@@ -131,9 +160,6 @@ def _make_comparison_artifacts(
         create_link_artifact(link=url, link_text="MLflow", key=artifact_key(name, "mlflow"))
 
 
-def _make_picture(path: Path, key: str, description: str) -> None:
+def _data_url(path: Path) -> str:
     kind = "svg+xml" if path.suffix == ".svg" else "png"
-    picture = base64.b64encode(path.read_bytes()).decode()
-    create_image_artifact(
-        image_url=f"data:image/{kind};base64,{picture}", key=key, description=description
-    )
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.exceptions import Pause
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Crashed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from studyflow.spec import StudySpec
@@ -63,7 +63,8 @@ def end_state(record: TrialRecord) -> State[Any]:
         return Completed(message=f"{record.cause}: {values}", data=data)
     message = f"{record.cause}: {record.reason}" if record.message else str(record.cause)
     if record.state is TrialState.PRUNED:
-        return Completed(name="Pruned", message=message, data=data)
+        # Not of type Completed: Prefect draws that green, as if it had a result.
+        return Cancelled(name="Pruned", message=message)
     return Failed(name=str(record.cause or "failed").title(), message=message)
 
 

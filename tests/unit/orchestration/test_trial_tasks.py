@@ -31,6 +31,7 @@ def test_a_trial_task_ends_in_a_state_that_names_the_cause(
     record = TrialRecord(3, state, {}, values=(0.5,), cause=cause, message="why")
     shown = end_state(record)
     assert (shown.name, shown.is_failed()) == (name, is_failed)
+    assert shown.is_completed() is (state is TrialState.COMPLETE), "only a result is green"
     assert str(cause) in str(shown.message)
 
 

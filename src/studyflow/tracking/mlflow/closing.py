@@ -97,6 +97,9 @@ class TrialClosing:
         latest = documents.latest_points(run)
         metrics = documents.closing_metrics(record, objectives, latest, end_ms)
         tags = documents.trial_tags(record, Synced.ARTIFACTS)
+        name = str(run.info.run_name or "")
+        if (named := documents.name_at_end(record, name)) != name:
+            tags[documents.RUN_NAME_TAG] = named
         tags |= documents.nonfinite_tags(
             (name, str(v)) for name, v in record.metrics.items() if not math.isfinite(v)
         )

@@ -13,7 +13,7 @@ import yaml
 from studyflow.tracking import keys, tables
 from studyflow.tracking.protocol import StudyCard, StudySummary
 from studyflow.trial import ATTEMPT_TAG
-from studyflow.trial.record import TrialRecord
+from studyflow.trial.record import TrialRecord, TrialState
 
 TAG_LIMIT_CHARS: Final = 8000
 MESSAGE_LIMIT_CHARS: Final = 1000
@@ -107,6 +107,36 @@ class TrackedStudy:
         return names, ("minimize",) * len(names)
 
 
+SHOWN_VERSIONS: Final = ("studyflow", "python", "git_commit")
+"""Versions that are tags; `versions.json` among the run's artifacts has all. With a tag for each,
+the page would show little else."""
+
+RUN_NAME_TAG: Final = "mlflow.runName"
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial's run while it runs."""
+    return f"trial-{number:04d}"
+
+
+def name_at_end(record: TrialRecord, name: str) -> str:
+    """Return the name of an ended trial's run: with how it ended, if that was not well.
+
+    MLflow's status does not tell a pruned trial from a complete one, nor one failure from another.
+
+    Args:
+        record: The trial.
+        name: The run's name now; one that a script has given stays.
+    """
+    plain = trial_name(record.number)
+    if name.partition(" ")[0] != plain:
+        return name
+    if record.state is TrialState.COMPLETE:
+        return plain
+    is_pruned = record.state is TrialState.PRUNED
+    return f"{plain} {'pruned' if is_pruned else record.cause or 'failed'}"
+
+
 def study_tags(card: StudyCard, versions: Mapping[str, str]) -> dict[str, str]:
     """Return what the study's run says of its study from the first moment.
 
@@ -114,7 +144,8 @@ def study_tags(card: StudyCard, versions: Mapping[str, str]) -> dict[str, str]:
         card: The study.
         versions: What is installed.
     """
-    tags = {f"studyflow.version.{name}": text for name, text in versions.items()}
+    shown = {name: versions[name] for name in SHOWN_VERSIONS if name in versions}
+    tags = {f"studyflow.version.{name}": text for name, text in shown.items()}
     tags |= {keys.key_for(key): value for key, value in card.tags.items()}
     tags |= keys.json_tags("studyflow.objectives", card.objectives)
     tags |= keys.json_tags("studyflow.directions", card.directions)

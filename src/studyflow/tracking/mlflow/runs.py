@@ -356,7 +356,7 @@ class StudyRuns:
         }
         if instead_of is not None:
             tags |= _recreated(f"Trial {record.number}", instead_of)
-        name = f"trial-{record.number:04d}"
+        name = documents.trial_name(record.number)
         self._doubtful.add(record.number)  # until MLflow has answered
         run_id = self._new_run(name, milliseconds(record.started_at), tags)
         with self._lock:
