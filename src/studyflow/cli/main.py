@@ -89,7 +89,7 @@ _COMMANDS: Final = {
     "trials": ("show", "List the trials of a study (file or name)."),
     "ui": (
         "servers",
-        "Serve Prefect's and MLflow's pages on this machine (loopback) until Ctrl-C.",
+        "Serve live pages of the studies on this machine (loopback) until Ctrl-C.",
     ),
     "verify": ("verify", "Check a study (file or name) against storage, executor and MLflow."),
 }
