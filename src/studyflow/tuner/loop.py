@@ -131,8 +131,12 @@ class Tuner:
                     if interrupt.n_arrived() > n_arrived:
                         raise interrupt.Terminated  # what was raised then was lost
             finally:
-                self._calls.close()
+                self.close()
         return result
+
+    def close(self) -> None:
+        """Wait a little for the executor's calls that are under way, and begin no further one."""
+        self._calls.close()
 
     def _cancel_if_wanted(self) -> None:
         try:

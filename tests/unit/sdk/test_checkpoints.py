@@ -16,7 +16,9 @@ from studyflow.trial import MetricPoint, Trial
 from studyflow.trial.checkpoint_folders import CheckpointFolders, folders_in
 
 
-def attempt(root: Path, number: int, **changes: Any) -> Session:
+def attempt(
+    root: Path, number: int, environment: dict[str, str] | None = None, **changes: Any
+) -> Session:
     """Return the SDK as an attempt has it whose runner shares its folders."""
     folders = folders_in(str(root), number)
     Path(folders.own).mkdir(parents=True, exist_ok=True)  # a runner makes it when it launches
@@ -26,7 +28,7 @@ def attempt(root: Path, number: int, **changes: Any) -> Session:
         "checkpoints": folders,
         "metrics_path": str(root.parent / f"metrics-{number}.jsonl"),
     }
-    return Session(Trial("demo", 3, {"lr": 0.1}, **(settings | changes)), {})
+    return Session(Trial("demo", 3, {"lr": 0.1}, **(settings | changes)), environment or {})
 
 
 def save(session: Session, step: int, content: str = "", keep: int = 2) -> None:
@@ -216,7 +218,7 @@ def test_a_process_that_does_not_report_publishes_nothing(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = attempt(root, 1)
-    rank_1 = Session(first._trial, {"RANK": "1", "WORLD_SIZE": "2"})
+    rank_1 = attempt(root, 1, {"RANK": "1", "WORLD_SIZE": "2"})
     save(rank_1, 4)
     assert rank_1.last_checkpoint() is None
     assert "rank 1" in capsys.readouterr().err

@@ -103,7 +103,7 @@ def test_of_two_processes_that_expect_one_number_one_makes_its_trial(
 
 def test_optuna_goes_on_with_a_trial_that_was_made_whole(storage: BaseStorage) -> None:
     study = optuna.create_study(storage=storage)
-    make_trial(storage, study._study_id, 0, template())
+    make_trial(storage, storage.get_study_id_from_name(study.study_name), 0, template())
     study.tell(0, 0.5)
     asked = study.ask({"x": FloatDistribution(1e-3, 1.0, log=True)})
     assert (asked.number, study.trials[0].values) == (1, [0.5])
@@ -138,5 +138,5 @@ def test_a_trial_whose_answer_was_lost_is_known_again() -> None:
 
     made = patient.make_trial(study, 0, wanted)
 
-    assert made == storage.get_all_trials(study)[0]._trial_id
+    assert made == storage.get_trial_id_from_study_id_trial_number(study, 0)
     assert len(storage.get_all_trials(study)) == 1

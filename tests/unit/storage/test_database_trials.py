@@ -31,7 +31,7 @@ class Database:
             directions=["minimize", "maximize"],
             sampler=optuna.samplers.RandomSampler(seed=0),
         )
-        self.study_id = self.study._study_id
+        self.study_id = storage.get_study_id_from_name(self.study.study_name)
         self.n_statements = 0
 
     def read(self) -> list[optuna.trial.FrozenTrial]:
@@ -189,9 +189,10 @@ def test_studies_of_one_database_do_not_mix(database: Database) -> None:
     second.ask()
     second.ask()
     assert len(database.read()) == 1
-    assert len(database.trials.get_all_trials(second._study_id)) == 2
+    of_second = database.storage.get_study_id_from_name("second")
+    assert len(database.trials.get_all_trials(of_second)) == 2
     database.trials.delete_study(database.study_id)
-    assert [t.number for t in database.trials.get_all_trials(second._study_id)] == [0, 1]
+    assert [t.number for t in database.trials.get_all_trials(of_second)] == [0, 1]
 
 
 def test_trials_that_nobody_asked_for_anew_are_as_they_were_read_last(database: Database) -> None:

@@ -79,7 +79,7 @@ def left(storage: BaseStorage) -> Iterator[object]:
     """Yield all that a storage holds, apart from times."""
     for study in storage.get_all_studies():
         yield (study.study_name, study.directions, study.user_attrs, study.system_attrs)
-        for t in storage.get_all_trials(study._study_id):
+        for t in storage.get_all_trials(storage.get_study_id_from_name(study.study_name)):
             yield (t.number, t.state, t.values, t.params, t.intermediate_values, t.user_attrs)
             yield t.system_attrs
 

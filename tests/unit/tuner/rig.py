@@ -131,7 +131,13 @@ class Rig:
     def study(self) -> Study:
         return open_study(self.spec, self.storage)
 
-    def tuner(self, observer: Observer | None = None, **settings: Any) -> Tuner:
+    def tuner(
+        self,
+        observer: Observer | None = None,
+        *,
+        wall_clock: Callable[[], float] | None = None,
+        **settings: Any,
+    ) -> Tuner:
         self.executor = (
             self.executor.again() if isinstance(self.executor, FakeExecutor) else (self.executor)
         )
@@ -143,7 +149,7 @@ class Rig:
             observer or self.diary,
             settings=TunerSettings(**settings),
             clock=self.clock,
-            wall_clock=self.clock,
+            wall_clock=wall_clock or self.clock,
         )
 
     def drive(self) -> TunerResult:

@@ -131,7 +131,7 @@ def test_as_many_launches_are_under_way_as_the_executor_takes() -> None:
     assert rig.executor.most_inside == AT_ONCE
     assert [r.attempt for r in rig.study().running()] == [1] * 10
     assert rig.diary.lost == []
-    tuner._calls.close()
+    tuner.close()
 
 
 def test_an_attempt_is_let_go_of_only_after_its_end_is_stored() -> None:
@@ -147,7 +147,7 @@ def test_an_attempt_is_let_go_of_only_after_its_end_is_stored() -> None:
     assert rig.executor.began.count("forget 0-1") == 1, "it is under way"
     rig.executor.gate.set()
     until(tuner, lambda: set(rig.executor.poll()) == {SECOND})
-    tuner._calls.close()
+    tuner.close()
 
 
 @pytest.mark.fault("F09")
@@ -188,7 +188,7 @@ def test_a_cancelled_runner_ends_what_is_still_being_launched() -> None:
     until(tuner, lambda: len(rig.executor.began) == AT_ONCE)
     rig.executor.gate.set()
     tuner.cancel()
-    tuner._calls.close()
+    tuner.close()
     assert not rig.machine.running()
     assert {record.cause for record in rig.study().records()} == {Cause.CANCELLED}
 
@@ -203,7 +203,7 @@ def test_a_cancelled_runner_tells_those_to_end_whose_stop_was_dropped() -> None:
         attempts.stop(Stop(AttemptId(number, 1), Cause.PRUNED, "It is not good enough."))
     wait_until(lambda: len(rig.executor.began) == 6 + AT_ONCE)
     threading.Timer(0.05, rig.executor.gate.set).start()
-    tuner._calls.close()
+    tuner.close()
     assert len(rig.machine.running()) == 6 - AT_ONCE
 
     rig.executor.pauses_by = lambda: None
@@ -222,7 +222,7 @@ def test_a_cancelled_runner_sees_the_end_of_a_launch_that_is_slow(
     rig.executor.gate.clear()
     tuner.turn()
     wait_until(lambda: rig.executor.began == ["submit 0-1"])
-    tuner._calls.close()
+    tuner.close()
 
     rig.executor.pauses_by = rig.executor.gate.set
     tuner.cancel()

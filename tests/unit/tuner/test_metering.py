@@ -101,11 +101,12 @@ def test_an_end_while_no_runner_was_there_is_recorded_exactly_by_the_next() -> N
 def test_an_end_that_two_runners_see_is_one_row() -> None:
     rig = Rig(parallel(1, 1), duration=40.0)
     first = rig.tuner()
+    seen_by_first = rig.driven
     first.turn()
     second = rig.tuner()
     rig.clock.advance(40.0)
     status = rig.executor.poll()
-    stale = first._study.running()[0]
+    stale = seen_by_first.running()[0]
     assert second.turn() is not None
     rig.clock.advance(100.0)
     first._effects.recorder.record_end(stale, status[AttemptId(0, 1)], is_cancelling=False)
@@ -150,9 +151,7 @@ def test_the_sums_of_a_study_are_those_of_the_machine() -> None:
 @pytest.mark.fault("F91")
 def test_a_runner_whose_clock_is_hours_off_measures_the_same() -> None:
     rig = Rig(parallel(1, 1), objective=losing(1), duration=40.0, curve=curve)
-    tuner = rig.tuner()
-    tuner._effects.meter._wall_clock = lambda: rig.clock() - 7200.0
-    tuner.drive()
+    rig.tuner(wall_clock=lambda: rig.clock() - 7200.0).drive()
     (record,) = rig.check()
     assert [(row.seconds, row.startup_seconds) for row in record.costs] == [(40.0, 0.0)] * 2
     assert record.costs[1].recorded_at == rig.clock() - 7200.0

@@ -186,6 +186,12 @@ class SuggestionsAhead:
         self._used[number] = prepared.suggested.params
         return prepared
 
+    @property
+    def ready(self) -> Mapping[int, Prepared]:
+        """The suggestions that are ready, by the number of the trial that each is for."""
+        with self._changed:
+            return dict(self._ready)
+
     def close(self) -> None:
         """End the worker, whatever it is doing."""
         if self._worker is not None:

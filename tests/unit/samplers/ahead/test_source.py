@@ -66,8 +66,8 @@ class Runner:
     def tell(self, position: int = 0) -> None:
         trial = self.running.pop(position)
         state = TrialState.COMPLETE
-        frozen = self.study.tell(trial, value(trial.params), state=state)
-        stored = self.study._storage._get_trial(frozen._trial_id)  # type: ignore[attr-defined]
+        self.study.tell(trial, value(trial.params), state=state)
+        stored = self.study.get_trials(deepcopy=False)[trial.number]
         stored.datetime_start = datetime.now() - timedelta(seconds=self.trial_seconds)
         self.prepare()
 
@@ -197,7 +197,7 @@ def test_no_two_trials_have_the_same_point_however_old_their_suggestions_are() -
 def test_a_suggestion_that_is_not_used_leaves_no_trace() -> None:
     runner = Runner(trial_seconds=SHORT)
     runner.run(12)
-    ready = set(runner.ahead._ready)
+    ready = set(runner.ahead.ready)
     before = [(t.number, t.state, t.system_attrs) for t in runner.study.trials]
     assert ready, "some are ready"
     runner.ahead.close()
@@ -243,16 +243,16 @@ def test_a_point_that_another_runner_begins_to_try_is_not_used_here() -> None:
     runner = Runner(trial_seconds=SHORT)
     runner.run(12)
     runner.worker.is_eager = False
-    number, ready = min(runner.ahead._ready.items())
+    number, ready = min(runner.ahead.ready.items())
     other = optuna.trial.create_trial(
         state=TrialState.RUNNING, params=ready.suggested.params, distributions=SPACE
     )
     runner.study.add_trial(other)
     runner.prepare()
     assert runner.study.trials[-1].number == number
-    assert number not in runner.ahead._ready
+    assert number not in runner.ahead.ready
     assert all(
-        later.suggested.params != ready.suggested.params for later in runner.ahead._ready.values()
+        later.suggested.params != ready.suggested.params for later in runner.ahead.ready.values()
     )
 
 
@@ -363,17 +363,17 @@ def test_one_that_stands_aside_for_a_point_that_was_not_tried_is_not_taken() -> 
     runner = Runner(trial_seconds=SHORT)
     runner.run(12)
     runner.worker.is_eager = False
-    first = min(runner.ahead._ready)
-    assert runner.ahead._ready[first + 1].after == runner.ahead._ready[first].serial
+    first = min(runner.ahead.ready)
+    assert runner.ahead.ready[first + 1].after == runner.ahead.ready[first].serial
 
     runner.tell()
     runner.worker.work(1)  # the first is made anew
     runner.tell()
-    old = runner.ahead._ready[first]
+    old = runner.ahead.ready[first]
     trial = runner.ask()  # it is used while another one is made in its place
     runner.worker.chain._made.pop(first, None)
     assert trial.params == old.suggested.params
     runner.worker.work()
 
-    assert runner.ahead._ready[first + 1].after is None
+    assert runner.ahead.ready[first + 1].after is None
     assert runner.ahead.await_suggestion(0.0)
