@@ -145,7 +145,10 @@ def _variant(spec: StudySpec, sampler: str, seed: int, changes: dict[str, int | 
     document["experiment"] = experiment_of(spec)
     document["sampler"] = {**own, "type": sampler, "seed": seed}
     document["budget"] |= {name: value for name, value in changes.items() if value is not None}
-    document["stop"] = {"alike_failures": spec.stop.alike_failures}
+    document["stop"] = {
+        "alike_failures": spec.stop.alike_failures,
+        "first_failures": spec.stop.first_failures,
+    }
     document["tags"] = {**document.get("tags", {}), "compared": spec.name, "sampler": sampler}
     return StudySpec.from_mapping(document)
 

@@ -126,6 +126,8 @@ class Code(enum.StrEnum):
     """The outcome says what no script can know."""
     METRIC_MISSING = "metric-missing"
     """The outcome lacks a metric of the study's."""
+    METRIC_MISNAMED = "metric-misnamed"
+    """The outcome has metrics, and not the one that the study asks for."""
     METRIC_AMBIGUOUS = "metric-ambiguous"
     """A metric was logged with more than one value, so that none is the result."""
     METRIC_OUTDATED = "metric-outdated"
@@ -180,6 +182,8 @@ class Code(enum.StrEnum):
     NO_IMPROVEMENT = "no-improvement"
     FAILED_ALIKE = "failed-alike"
     """The last trials failed for one and the same reason."""
+    FIRST_FAILED = "first-failed"
+    """A trial failed, before any succeeded, by something that no parameters can change."""
     NOTHING_FEASIBLE = "nothing-feasible"
     """The budget is spent and no trial gave a feasible value."""
 

@@ -37,6 +37,7 @@ def study(script: str, *, n_trials: int = 1, parallel: int = 1, **trial: Any) ->
             "sampler": {"type": "random", "seed": 0},
             "retry": {"backoff_seconds": 0.1, "max_attempts": 3},
             "budget": {"n_trials": n_trials, "max_parallel_trials": parallel},
+            "stop": {"first_failures": 0},
             "trial": {
                 "command": ["python", "-c", script],
                 "image": image("trial-base"),

@@ -269,7 +269,7 @@ def test_a_node_where_everything_fails_alike_is_barred_and_the_study_goes_on(
     assert "node-1 any more: 3 attempts failed by it, the last one by Exit code 1." in barred
     nodes = [record.node for record in rig.study().records()]
     assert nodes.count("node-1") == 3
-    assert nodes.count("node-2") == 5
+    assert nodes.count("node-2") == 8, "failures before any success are free"
 
 
 @pytest.mark.fault("F12")

@@ -43,6 +43,7 @@ search_space: {x: {type: float, low: -2, high: 2}}
 enqueue: [{x: 1.75}, {x: 0.5}]
 sampler: {type: random, seed: 1}
 budget: {n_trials: 4, max_parallel_trials: 2}
+stop: {first_failures: 0}
 trial: {command: [python, train.py]}
 """
 

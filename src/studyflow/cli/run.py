@@ -35,6 +35,12 @@ from studyflow.spec import SamplerName, StudySpec
     type=click.FloatRange(min=0, min_open=True),
     help="After this long, start no further trial.",
 )
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Give trials that failed by script or environment their budget back, and try their "
+    "parameters again.",
+)
 @settings_options(with_executor=True)
 def run(
     study: Path,
@@ -43,6 +49,7 @@ def run(
     fork: str | None,
     sampler: SamplerName | None,
     timeout_seconds: float | None,
+    retry_failed: bool,
     settings: Settings,
 ) -> None:
     """Run a study to its budget, or continue it.
@@ -72,9 +79,8 @@ def run(
     )
     view = make_view(spec)
     with view.shown():
-        result = run_study(
-            StudyContext(spec, settings), view, RunOptions(study.parent.absolute(), fork_from)
-        )
+        options = RunOptions(study.parent.absolute(), fork_from, retry_failed)
+        result = run_study(StudyContext(spec, settings), view, options)
     print_result(result, Console(), ui_hint="studyflow ui")
     outcome = result.outcome
     sys.exit(exit_code_of_run(outcome.reason.code, is_failure=outcome.is_failure))

@@ -17,6 +17,7 @@ from studyflow.reports.wording import plural
 from studyflow.settings import Settings
 from studyflow.storage import open_storage, redacted
 from studyflow.study import needs_no_runner, study_names
+from studyflow.study.first_failures import decisive, first_failures
 from studyflow.tracking import StudySummary
 from studyflow.tracking.sync import SyncReport, sync_study
 from studyflow.trial.record import TrialRecord, TrialState
@@ -50,7 +51,9 @@ def sync(study: str | None, settings: Settings) -> None:
 def _is_over(data: StudyData) -> bool:
     """Return whether a study has come to its end: its budget is spent, or a stop rule holds."""
     is_running = any(record.state is TrialState.RUNNING for record in data.records)
-    return needs_no_runner(data.spec, data.records) or (data.statement.is_spent and not is_running)
+    is_broken = bool(decisive(first_failures(data.records), data.spec))
+    is_spent = data.statement.is_spent and not is_running
+    return is_spent or is_broken or needs_no_runner(data.spec, data.records)
 
 
 def _sync_one(data: StudyData, settings: Settings) -> str:

@@ -241,9 +241,10 @@ def retrain_spec(
         for record in known
     )
     document = spec.model_dump(mode="json", exclude_unset=True)
-    for section in ("pruner", "stop"):
-        document.pop(section, None)
+    document.pop("pruner", None)
     document |= {
+        # A repeat that fails stands for itself: no other point is to take its place.
+        "stop": {"first_failures": 0},
         "name": retrain_name(spec),
         "description": f"The best configurations of {spec.name}, trained again with other seeds.",
         "tags": {**document.get("tags", {}), RETRAINS_TAG: spec.name},

@@ -21,6 +21,7 @@ from studyflow.samplers import make_pruner
 from studyflow.samplers.ahead.opening import suggestions_ahead
 from studyflow.storage import PatientStorage, storage_errors
 from studyflow.study import Study, beats_elsewhere, heartbeat, shows_life, this_machine
+from studyflow.study.retries import retry_failed
 from studyflow.tracking.memory import URI as MEMORY_URI
 from studyflow.tracking.mirror import Mirror
 from studyflow.trial.private_files import make_private_folder, tighten_home
@@ -84,6 +85,8 @@ def open_run(
     ):
         notes = AnyThreadNotes(observer)
         storage = context.open_storage(on_wait=notes.take)
+        if options.retries_failed and (n_retried := retry_failed(spec, storage)):
+            observer.noted(f"{n_retried} failed trials have their budget back and are tried again.")
         study = Study.open(
             spec,
             storage,

@@ -18,6 +18,8 @@ class RunOptions:
     """Folder that relative paths in `trial.command` start from."""
     fork_from: str | None = None
     """Study whose trials a new one takes over; `None` for none."""
+    retries_failed: bool = False
+    """Whether trials that failed have their budget back, and their parameters are tried again."""
     tuner: TunerSettings = field(default_factory=TunerSettings)
     """Numbers of the loop."""
     on_executor: Callable[[ExecutorWithLogs], None] | None = None

@@ -140,6 +140,13 @@ class StopSpec(Part):
         description="End when this many trials in a row fail in the same way, or half of six times "
         "as many: the script or its environment is broken, and more GPU time will not fix it.",
     )
+    first_failures: Whole = Field(
+        default=3,
+        ge=0,
+        description="End when this many trials of different parameters fail in the same way before "
+        "any trial has succeeded. These cost no budget, and only one further trial starts at a "
+        "time. 0 switches this off.",
+    )
 
 
 class RetrySpec(Part):

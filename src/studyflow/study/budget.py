@@ -11,12 +11,14 @@ def is_counted(record: TrialRecord) -> bool:
     """Return whether a trial is finished and uses up one of `budget.n_trials`.
 
     Trials that were cancelled or that a limit ended do not, nor do those taken over from another
-    study.
+    study, failures before any success, and failed trials whose budget was given back.
     """
     return (
         record.state.is_finished
         and (record.cause is None or record.cause.consequence is not Consequence.END)
         and not record.is_taken_over
+        and not record.is_first_failure
+        and not record.is_given_back
     )
 
 

@@ -22,7 +22,9 @@ from studyflow.study.attempt_storage import StoredTrials
 from studyflow.study.budget import by_end, is_counted, n_trials_to_finish, uses_budget
 from studyflow.study.canary import proven_seconds
 from studyflow.study.curve import last_step_reported
+from studyflow.study.first_failures import first_failures, is_success
 from studyflow.study.front import Front
+from studyflow.study.given_back import as_given_back
 from studyflow.study.nodes import NodeFailures, NodeRecord
 from studyflow.study.stop_rules import StopReason, StopRules
 from studyflow.trial.record import TrialRecord, TrialState
@@ -34,11 +36,17 @@ class TrialIndex:
     Args:
         spec: The study.
         stored: The study's trials in the storage.
+        given_back: Numbers of failed trials that use no budget any more.
     """
 
-    def __init__(self, spec: StudySpec, stored: StoredTrials) -> None:
+    def __init__(
+        self, spec: StudySpec, stored: StoredTrials, given_back: Collection[int] = ()
+    ) -> None:
         self._spec = spec
         self._stored = stored
+        self._given_back = given_back
+        self._has_success = False
+        self._first_failures: list[TrialRecord] = []
         self._read_after = -1
         """How many writes there had been before the last read."""
         self._given: list[FrozenTrial] = []
@@ -117,7 +125,7 @@ class TrialIndex:
         return self._run_ids.get(number)
 
     def _to_record(self, frozen: FrozenTrial) -> TrialRecord:
-        record = form.to_record(frozen, self._spec.fixed)
+        record = as_given_back(form.to_record(frozen, self._spec.fixed), self._given_back)
         noted = self._run_ids.get(record.number)
         if record.state.is_finished:
             self._run_ids.pop(record.number, None)
@@ -151,11 +159,15 @@ class TrialIndex:
         self._recorded.add(rows_of(record, self._spec.trial.resources.gpu))
         if (sample := sample_of(record)) is not None:
             self._samples.append(sample)
+        self._has_success = self._has_success or is_success(record)
+        if record.is_first_failure:
+            self._first_failures.append(record)
         steps = (self._last_step, last_step_reported([record]))
         self._last_step = max((step for step in steps if step is not None), default=None)
         if is_counted(record):
             self._n_counted += 1
             self._rules.add(record)
+        if is_counted(record) or record.is_first_failure:
             self._nodes.add_finished(record)
 
     # ---- what is known ----------------------------------------------------------------------
@@ -257,6 +269,15 @@ class TrialIndex:
     def samples(self) -> Sequence[Sample]:
         """What finished trials say of how long one takes, in the order in which they were seen."""
         return self._samples
+
+    @property
+    def has_success(self) -> bool:
+        """Whether a trial has shown that the study's script works to its end."""
+        return self._has_success
+
+    def first_failures(self, finished_before: Collection[int]) -> tuple[TrialRecord, ...]:
+        """Return the free failures before any success; see `first_failures.first_failures`."""
+        return () if self._has_success else first_failures(self._first_failures, finished_before)
 
     @property
     def surplus(self) -> frozenset[int]:

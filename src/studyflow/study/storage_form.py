@@ -64,6 +64,11 @@ POINT: Final = "fixed_params"
 SUGGESTION: Final = "studyflow:suggestion"
 """System attribute that the BoTorch sampler writes."""
 
+FIRST_FAILURE: Final = "first_failure"
+"""Whether a trial failed before any had succeeded, and costs no budget."""
+GIVEN_BACK: Final = "studyflow:given-back"
+"""Study attribute: numbers of failed trials that use no budget any more."""
+
 FORMAT: Final = "studyflow:format"
 """Study attribute: the format of all that stands here, a number; one without it is of format 1."""
 FORMAT_NUMBER: Final = 1
@@ -328,6 +333,7 @@ def to_record(
         suggestion=_suggestion(frozen),
         is_enqueued=bool(frozen.system_attrs.get(POINT)),
         is_taken_over=TAKEN_OVER in attrs,
+        is_first_failure=bool(attrs.get(FIRST_FAILURE, False)),
         leftovers=left,
     )
 

@@ -9,6 +9,7 @@ from studyflow.errors import StudyNotFound
 from studyflow.spec import StudySpec, find_problems
 from studyflow.study import storage_form as form
 from studyflow.study.attempt_storage import AttemptStorage
+from studyflow.study.given_back import as_given_back, given_back_in
 from studyflow.trial.record import TrialRecord
 
 
@@ -43,7 +44,10 @@ def load_records(study: optuna.Study) -> tuple[StudySpec | None, tuple[TrialReco
     text = study.user_attrs.get(form.SPEC)
     spec = None if text is None else find_problems(text)[0]
     fixed = {} if spec is None else spec.fixed
-    return spec, tuple(form.to_record(frozen, fixed) for frozen in _stored_trials(study))
+    given_back = given_back_in(study.user_attrs)
+    return spec, tuple(
+        as_given_back(form.to_record(frozen, fixed), given_back) for frozen in _stored_trials(study)
+    )
 
 
 def _stored_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -17,6 +17,7 @@ from studyflow.study import storage_form as form
 from studyflow.study.attempt_storage import AttemptStorage, StoredTrials
 from studyflow.study.attributes import Notices, StudyAttributes, seed_of
 from studyflow.study.forking import may_take_over, take_over
+from studyflow.study.given_back import given_back_in
 from studyflow.study.identity import check_format, check_identity
 from studyflow.study.index import TrialIndex
 from studyflow.study.stored import find_study
@@ -50,7 +51,11 @@ class Study(TrialWrites):
         renew_sampler: Callable[[int], optuna.samplers.BaseSampler] | None = None,
         ahead: Ahead | None = None,
     ) -> None:
-        index = TrialIndex(spec, StoredTrials(storage, optuna_study._study_id))
+        index = TrialIndex(
+            spec,
+            StoredTrials(storage, optuna_study._study_id),
+            given_back_in(optuna_study.user_attrs),
+        )
         super().__init__(spec, optuna_study, storage, index)
         self._attributes = StudyAttributes(spec, optuna_study)
         writes = TrialWrites(spec, optuna_study, storage, index)

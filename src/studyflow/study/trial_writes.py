@@ -267,6 +267,8 @@ class TrialWrites:
             if frozen.state.is_finished() or (seen is not None and form.has_gone_on(frozen, seen)):
                 break
             attrs = form.end_of_attempt(frozen.user_attrs, verdict.constraints, **end)
+            if verdict.is_first_failure:
+                attrs[form.FIRST_FAILURE] = True
             change = TrialChange(
                 {**self._with_run_id(frozen), **attrs, **attribute_of(cost)},
                 {f"{form.CONSTRAINT}{name}": v for name, v in verdict.constraints.items()},

@@ -30,6 +30,8 @@ class Verdict:
     """The way out; `None` when there is nothing to do."""
     code: ReasonCode | None = None
     """The cause more exactly, if it is known."""
+    is_first_failure: bool = False
+    """Whether it fails before any trial has succeeded, and costs no budget."""
 
     @classmethod
     def because(cls, cause: Cause, state: TrialState | None, reason: Reason) -> Verdict:
@@ -93,7 +95,7 @@ def _judge_metrics(spec: StudySpec, outcome: Outcome) -> Verdict:
             TrialState.FAILED,
             f"Trial {outcome.number} ended without {', '.join(missing)} (it gave: {given}).",
             hint=call if close is None else f"did you mean {close!r}? {same}: {call}",
-            code=Code.METRIC_MISSING,
+            code=Code.METRIC_MISNAMED if outcome.metrics else Code.METRIC_MISSING,
         )
     broken = [n for n in spec.metrics if not math.isfinite(outcome.metrics[n])]
     if broken:

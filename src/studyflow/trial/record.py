@@ -139,6 +139,10 @@ class TrialRecord:
     is_taken_over: bool = False
     """Whether the trial was copied from another study; it teaches the sampler and costs no
     budget."""
+    is_first_failure: bool = False
+    """Whether it failed before any trial had succeeded; it costs no budget."""
+    is_given_back: bool = False
+    """Whether it failed and a person had its budget given back."""
     leftovers: tuple[str, ...] = ()
     """Names of what other attempts have left beside the record's own; nobody reads it as its."""
 

@@ -12,6 +12,7 @@ from studyflow.spec import StudySpec
 from studyflow.study import Study
 from studyflow.trial.record import TrialRecord
 from studyflow.tuner.attempts import Attempts
+from studyflow.tuner.first_failures import FirstFailures
 from studyflow.tuner.launching import Launcher
 from studyflow.tuner.metering import Meter
 from studyflow.tuner.mirror import TrialMirror
@@ -88,6 +89,7 @@ class Effects:
         observer: Hears of everything.
         notes: What keeps the study from going on at full speed.
         others: The other runners at work.
+        first_failures: Failures before any success.
         settings: Numbers of the loop.
         clock: Seconds, monotonic.
         wall_clock: Seconds since the epoch.
@@ -103,6 +105,7 @@ class Effects:
         *,
         notes: Notes,
         others: OtherRunners,
+        first_failures: FirstFailures,
         settings: TunerSettings,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
@@ -132,6 +135,7 @@ class Effects:
             meter=self.meter,
             nodes=self.nodes,
             notes=notes,
+            first_failures=first_failures,
             patience_seconds=settings.tracker_patience_seconds,
             clock=clock,
         )
@@ -145,6 +149,7 @@ class Effects:
             recorder=self.recorder,
             nodes=self.nodes,
             others=others,
+            first_failures=first_failures,
             notes=notes,
             clock=clock,
             on_spec=on_spec,

@@ -17,6 +17,7 @@ from studyflow.tracking.mirror import AWAITED
 from studyflow.trial import Cause, Trial
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner.attempts import Attempts
+from studyflow.tuner.first_failures import FirstFailures
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.nodes import Nodes
 from studyflow.tuner.other_runners import OtherRunners
@@ -46,6 +47,7 @@ class Launcher:
         recorder: Records trials that cannot start.
         nodes: The nodes that an attempt avoids.
         others: The other runners at work.
+        first_failures: Failures before any success.
         notes: Told why a launch was refused.
         clock: Seconds, monotonic.
         on_spec: Told when the study file that the study keeps has changed.
@@ -63,6 +65,7 @@ class Launcher:
         recorder: Recorder,
         nodes: Nodes,
         others: OtherRunners,
+        first_failures: FirstFailures,
         notes: Notes,
         clock: Callable[[], float],
         on_spec: Callable[[StudySpec], None],
@@ -77,10 +80,12 @@ class Launcher:
         self._recorder = recorder
         self._nodes = nodes
         self._others = others
+        self._first_failures = first_failures
         self._notes = notes
         self._clock = clock
         self._on_spec = on_spec
         self._canary = Canary(executor.traits.canary_seconds)
+        self._waits_after_failure = False
         self._has_kept_spec = False
         self.waits_for_suggestion = False
         """Whether a slot stayed free in this turn because no suggestion was ready."""
@@ -115,18 +120,29 @@ class Launcher:
         self, trials: TrialIndex, statuses: Mapping[AttemptId, AttemptStatus]
     ) -> None:
         """Find out whether the study's script is known to run here."""
-        if self._canary.is_proven:
+        outlast_seconds = self._first_failures.seconds_to_outlast(trials)
+        self._waits_after_failure = outlast_seconds is not None
+        if self._canary.is_proven and outlast_seconds is None:
             return
         running = {
             (attempt.number, attempt.attempt)
             for attempt, status in statuses.items()
             if status.state is AttemptState.RUNNING
         }
-        self._canary.observe(trials.proven_seconds, running, self._clock())
+        now = self._clock()
+        self._canary.observe(trials.proven_seconds, running, now, outlast_seconds)
 
     def note_canary(self, limits: Limits) -> None:
         """Tell why other trials wait, if they wait for the first one."""
-        if limits.max_parallel_trials > 1 and not limits.is_script_proven and limits.room > 0:
+        has_others = limits.max_parallel_trials > 1 and limits.room > 0
+        if limits.is_script_proven or not has_others:
+            return
+        if self._waits_after_failure:
+            self._notes.add(
+                "Trials have failed and none has succeeded: one starts at a time until one runs "
+                "for longer than they did."
+            )
+        else:
             self._notes.add(
                 "One trial goes ahead alone; others follow once its script has run for "
                 f"{self._executor.traits.canary_seconds:g} s or has reported a value."

@@ -21,6 +21,7 @@ from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
 from studyflow.study import Study, TrialIndex
 from studyflow.tuner.effects import Effects, Turn
+from studyflow.tuner.first_failures import FirstFailures
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.other_runners import OtherRunners
 from studyflow.tuner.progress import Leftover, Notes, ProgressView, TunerResult, enumerated
@@ -88,6 +89,7 @@ class Tuner:
         self._notes = notes = Notes(observer)
         self._others = OtherRunners(executor.site, settings.lease_seconds, notes, clock)
         self._progress = ProgressView(study, observer, notes, clock)
+        self._first_failures = FirstFailures(study)
         self._effects = Effects(
             study,
             executor,
@@ -95,6 +97,7 @@ class Tuner:
             observer,
             notes=notes,
             others=self._others,
+            first_failures=self._first_failures,
             settings=settings,
             clock=clock,
             wall_clock=wall_clock,
@@ -254,7 +257,9 @@ class Tuner:
             turn: This turn.
             spent: Why the budget has no room for another trial now.
         """
-        ending = self._progress.ending(trials, self._effects.nodes.barred, spent)
+        barred = self._effects.nodes.barred
+        ending = self._first_failures.ending(trials, barred)
+        ending = ending or self._progress.ending(trials, barred, spent)
         if ending is None and turn.is_leaving:
             paused = Reason(Code.PAUSED, "The runner was paused.")
             return TunerResult(paused, is_finished=False, has_left=True)

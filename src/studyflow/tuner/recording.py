@@ -22,6 +22,7 @@ from studyflow.trial.record import (
     TrialRecord,
     TrialState,
 )
+from studyflow.tuner.first_failures import FirstFailures
 from studyflow.tuner.metering import Meter
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.nodes import Nodes
@@ -49,6 +50,7 @@ class Recorder:
         meter: Measures what the attempts cost.
         nodes: Told of nodes without which there was no room.
         notes: Told what keeps an end from being recorded.
+        first_failures: Failures before any success.
         patience_seconds: How long an end waits for an MLflow that is away.
         clock: Seconds, monotonic.
     """
@@ -63,6 +65,7 @@ class Recorder:
         meter: Meter,
         nodes: Nodes,
         notes: Notes,
+        first_failures: FirstFailures,
         patience_seconds: float,
         clock: Callable[[], float],
     ) -> None:
@@ -74,6 +77,7 @@ class Recorder:
         self._meter = meter
         self._nodes = nodes
         self._notes = notes
+        self._first_failures = first_failures
         self._patience_seconds = patience_seconds
         self._clock = clock
         self._retry_at: dict[int, float] = {}
@@ -175,6 +179,8 @@ class Recorder:
             status: Its newest attempt; `None` if the executor does not know it.
         """
         self._note_run(record, verdict)
+        if self._first_failures.is_free(verdict):
+            verdict = replace(verdict, is_first_failure=True)
         node = None if status is None else status.node
         cost = self._meter.row(record, verdict.cause, self._reports.times(record), status)
         told = self._study.tell(

@@ -259,7 +259,8 @@ def test_a_study_from_its_file_to_its_report(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_without_mlflow")
 def test_a_study_whose_trials_cannot_work_ends_with_1_and_the_reason(tmp_path: Path) -> None:
-    path = write_study(tmp_path, train="raise KeyError('val_loss')", stop={"alike_failures": 2})
+    stop = {"alike_failures": 2, "first_failures": 0}
+    path = write_study(tmp_path, train="raise KeyError('val_loss')", stop=stop)
 
     result = invoke("run", path)
 
@@ -283,6 +284,23 @@ def test_a_script_that_is_not_there_is_found_before_a_run(tmp_path: Path) -> Non
     assert "did you mean train_model.py?" in checked.stderr
     assert examined.exit_code == 1
     assert "did you mean train_model.py?" in examined.stdout
+
+
+def test_a_mistake_in_the_script_costs_three_trials_and_no_budget(tmp_path: Path) -> None:
+    path = write_study(tmp_path, train="raise KeyError('val_loss')")
+    first = invoke("run", path)
+
+    assert first.exit_code == 1
+    assert "Before any trial succeeded, trials 0, 1, 2 failed alike (user-error): " in first.stdout
+    (status,) = json.loads(invoke("status", "tiny", "--json").stdout)
+    assert (status["n_finished"], status["problems"]) == (0, {"user-error": 3})
+    write_study(tmp_path)
+    fixed = invoke("run", path, "--retry-failed")
+    assert fixed.exit_code == 0
+    assert "All 3 trials are finished." in fixed.stdout
+    trials = json.loads(invoke("trials", "tiny", "--json").stdout)
+    assert len(trials) == 6
+    assert [t["params"] for t in trials[3:]] == [t["params"] for t in trials[:3]]
 
 
 def test_a_program_that_does_not_exist_is_named_in_one_line(tmp_path: Path) -> None:

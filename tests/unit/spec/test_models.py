@@ -57,7 +57,12 @@ def test_defaults() -> None:
             "timeout_seconds": None,
             "at_limit": "finish",
         },
-        "stop": {"target": None, "no_improvement_trials": None, "alike_failures": 5},
+        "stop": {
+            "target": None,
+            "no_improvement_trials": None,
+            "alike_failures": 5,
+            "first_failures": 3,
+        },
         "retry": {"max_attempts": 10, "backoff_seconds": 5.0},
         "notify": None,
         "prefect": {"trial_runs": "auto"},

@@ -108,7 +108,7 @@ def test_a_missing_objective_is_named_beside_what_came_instead() -> None:
 
     assert (verdict.cause, verdict.state) == (Cause.BAD_METRIC, TrialState.FAILED)
     assert verdict.reason == Reason(
-        Code.METRIC_MISSING,
+        Code.METRIC_MISNAMED,
         "Trial 0 ended without accuracy (it gave: acuracy, loss).",
         "did you mean 'acuracy'? the study file and the script must use the same name: call "
         "sdk.finish(accuracy=...).",
@@ -146,7 +146,7 @@ def test_a_metric_under_another_name_is_asked_for() -> None:
 
     verdict = judge(spec, outcome(val_loss=0.5))
 
-    assert verdict.code is Code.METRIC_MISSING
+    assert verdict.code is Code.METRIC_MISNAMED
     assert verdict.hint == (
         "did you mean 'val_loss'? the study file and the script must use the same name: call "
         "sdk.finish(loss=...)."

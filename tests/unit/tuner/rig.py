@@ -188,6 +188,8 @@ def ids(trials: Sequence[Trial]) -> list[AttemptId]:
 
 
 def parallel(n: int, n_trials: int = 6, **changes: Any) -> StudySpec:
+    """Return a study of which `n` trials run at once, and every failure counts."""
+    changes.setdefault("stop", {"first_failures": 0})
     return make_spec(budget={"n_trials": n_trials, "max_parallel_trials": n}, **changes)
 
 

@@ -238,7 +238,7 @@ def test_scripts_that_cannot_start_fail_one_after_the_other() -> None:
     def broken(params: Params) -> float:
         raise ImportError("No module named 'data'")
 
-    spec = parallel(4, n_trials=20, stop={"alike_failures": 3})
+    spec = parallel(4, n_trials=20, stop={"alike_failures": 3, "first_failures": 0})
     rig = Rig(spec, objective=broken, canary_seconds=10.0)
 
     result = rig.drive()

@@ -77,7 +77,10 @@ def test_a_time_budget_that_brings_no_value_is_a_failure_with_its_cause() -> Non
     def objective(_: Params) -> Any:
         raise KeyError("val_loss")
 
-    spec = make_spec(budget={"n_trials": 100, "timeout_seconds": 25}, stop={"alike_failures": 50})
+    spec = make_spec(
+        budget={"n_trials": 100, "timeout_seconds": 25},
+        stop={"alike_failures": 50, "first_failures": 0},
+    )
     rig = Rig(spec, duration=10.0, objective=objective)
 
     result = rig.drive()
@@ -142,7 +145,10 @@ def test_progress_tells_counts_pace_and_the_best() -> None:
     ],
 )
 def test_a_study_without_any_result_says_so_and_how_to_go_on(outcome: Cause, words: str) -> None:
-    rig = Rig(make_spec(budget={"n_trials": 4}), objective=lambda params: outcome)
+    rig = Rig(
+        make_spec(budget={"n_trials": 4}, stop={"first_failures": 0}),
+        objective=lambda params: outcome,
+    )
 
     result = rig.drive()
 
@@ -152,7 +158,10 @@ def test_a_study_without_any_result_says_so_and_how_to_go_on(outcome: Cause, wor
 
 
 def test_failures_alike_that_used_up_the_budget_say_how_to_go_on() -> None:
-    rig = Rig(make_spec(budget={"n_trials": 5}), objective=lambda params: Cause.USER_ERROR)
+    rig = Rig(
+        make_spec(budget={"n_trials": 5}, stop={"first_failures": 0}),
+        objective=lambda params: Cause.USER_ERROR,
+    )
 
     assert "run the study with --n-trials 10" in str(rig.drive().reason)
 

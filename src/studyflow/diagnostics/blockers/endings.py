@@ -11,6 +11,7 @@ from studyflow.reasons import Code, Finding, Level, Reason
 from studyflow.reports.wording import plural
 from studyflow.spec import StudySpec
 from studyflow.study import describe_finished, stop_reason, why_fruitless
+from studyflow.study.first_failures import decisive, first_failures, why_stopped
 from studyflow.trial.record import TrialRecord, best_records
 
 
@@ -38,6 +39,10 @@ def end(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
             else "Its budget is spent: its one trial is finished.",
             goes_on,
         )
+        return
+    first = () if snapshot.is_driven else decisive(first_failures(snapshot.records), spec)
+    if first:
+        yield Finding.because(Level.PROBLEM, "stop rule", _short(why_stopped(first)))
         return
     # A runner that is at work was started after these failures, and has yet to see for itself.
     stop = None if snapshot.is_driven else stop_reason(spec, snapshot.records)
