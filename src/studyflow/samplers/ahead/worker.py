@@ -8,7 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -18,6 +18,13 @@ END_SECONDS: Final = 5.0
 """How long a process that was killed is waited for."""
 
 ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+INHERITED: Final = ("PATH", "HOME", "USER", "TMPDIR", "TEMP", "TZ", "LANG", "VIRTUAL_ENV")
+"""Variables that it gets from the runner. It needs no storage, no server, and none of the secrets
+that a runner has for those."""
+
+INHERITED_BY_PREFIX: Final = ("LC_", "LD_", "DYLD_", "PYTHON", "TORCH", "CUDA_", "NVIDIA_", "KMP_")
+"""Beginnings of the names of further ones: what Python and its libraries are found and run by."""
 
 
 class Worker(Protocol):
@@ -34,6 +41,20 @@ class Worker(Protocol):
 
 StartWorker = Callable[[Setup, Callable[[Answer], None]], Worker]
 """Starts one, with a function that takes its answers, in any thread."""
+
+
+def environment_of(runner: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that makes suggestions.
+
+    Args:
+        runner: The runner's.
+    """
+    inherited = {
+        name: value
+        for name, value in runner.items()
+        if name in INHERITED or name.startswith(INHERITED_BY_PREFIX)
+    }
+    return {**inherited, **dict.fromkeys(ONE_THREAD, "1")}
 
 
 class WorkerProcess:
@@ -54,7 +75,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **dict.fromkeys(ONE_THREAD, "1")},
+            env=environment_of(os.environ),
             process_group=0,
         )
         self._messages: queue.SimpleQueue[Setup | Update | None] = queue.SimpleQueue()

@@ -11,6 +11,7 @@ import sys
 from contextlib import closing
 from typing import Any
 
+import psutil
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
@@ -75,6 +76,16 @@ class Unreadable:
 def test_it_does_not_get_the_ctrl_c_of_its_runners_terminal() -> None:
     with closing(WorkerProcess(SETUP, lambda _: None)) as worker:
         assert os.getpgid(worker.pid) == worker.pid != os.getpgrp()
+
+
+def test_it_gets_none_of_its_runners_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("STUDYFLOW_STORAGE", "MLFLOW_TRACKING_PASSWORD", "PREFECT_API_AUTH_STRING", "HOOK")
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    with closing(WorkerProcess(SETUP, lambda _: None)) as worker:
+        environment = psutil.Process(worker.pid).environ()
+    assert environment["PATH"] == os.environ["PATH"]
+    assert "secret" not in environment.values()
 
 
 RUNNER = """
