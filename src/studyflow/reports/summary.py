@@ -38,8 +38,9 @@ def headline(data: StudyData) -> str:
     if not data.best:
         if data.complete:
             if len(data.complete) == 1:
-                return "The only complete trial breaks a bound."
-            return f"None of {len(data.complete)} complete trials keeps every bound."
+                return f"The only complete trial breaks {_bound(data) or 'a bound'}."
+            kept = _bound(data) or "every bound"
+            return f"None of {len(data.complete)} complete trials keeps {kept}."
         failed = data.states.get(TrialState.FAILED, 0)
         if failed == total:
             return "The only trial failed." if total == 1 else f"All {total} trials failed."
@@ -58,6 +59,12 @@ def headline(data: StudyData) -> str:
     when = f"at trial {best.number}" if total == 1 else f"at trial {best.number} of {total}"
     word = "Lowest" if data.spec.directions[0] == "minimize" else "Highest"
     return f"{word} {names[0]}: {reached}, {when}."
+
+
+def _bound(data: StudyData) -> str | None:
+    """Return a study's only bound, such as `the bound latency_ms <= 20`; `None` with several."""
+    names = {name for record in data.complete for name in record.constraints}
+    return f"the bound {wording.one_line(names.pop(), 60)}" if len(names) == 1 else None
 
 
 def reference(data: StudyData) -> TrialRecord | None:

@@ -75,6 +75,9 @@ def test_failed_trials_do_not_make_the_best_one_old() -> None:
 def test_the_only_complete_trial_may_break_a_bound() -> None:
     data = make_study(make_spec(CNN), 1)
     broken = replace(data.records[0], constraints={"ms <= 20": 1.0})
+    said = headline(StudyData(data.spec, (broken,)))
+    assert said == "The only complete trial breaks the bound ms <= 20."
+    broken = replace(broken, constraints={"ms <= 20": 1.0, "mb <= 9": 0.0})
     assert headline(StudyData(data.spec, (broken,))) == "The only complete trial breaks a bound."
 
 
