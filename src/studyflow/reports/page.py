@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -137,9 +138,10 @@ def _environment() -> jinja2.Environment:
     try:
         import contourpy  # noqa: F401
         import jinja2
-        import sklearn  # noqa: F401
     except ImportError as error:
         raise MissingExtra("A report", "reports") from error
+    if find_spec("sklearn") is None:  # only importances import it, which takes half a second
+        raise MissingExtra("A report", "reports")
     return jinja2.Environment(
         loader=jinja2.DictLoader({"report.html.j2": _asset("report.html.j2")}),
         autoescape=True,
