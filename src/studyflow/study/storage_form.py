@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import optuna
@@ -119,6 +119,29 @@ _NOTHING: Final[Mapping[str, Any]] = {
 """What format 1 keeps of an end, as it reads when there is none."""
 
 
+# A plain Optuna study may have attributes of these names that mean something else: what is none of
+# ours is read as if it were not there.
+
+
+def attempt_in(attrs: Mapping[str, Any]) -> int:
+    """Return the number of a trial's newest attempt among its user attributes; 0 without one."""
+    number = attrs.get(ATTEMPT)
+    return number if type(number) is int else 0
+
+
+def _text_in(attrs: Mapping[str, Any], name: str) -> str | None:
+    text = attrs.get(name)
+    return text if isinstance(text, str) else None
+
+
+def _curve_in(attrs: Mapping[str, Any]) -> Mapping[str, Any]:
+    curve = attrs.get(CURVE)
+    if not isinstance(curve, dict):
+        return {}
+    lists = (curve.get(name, []) for name in ("hidden", "earlier", "rungs"))
+    return curve if all(isinstance(one, list) for one in lists) else {}
+
+
 def ownership(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes that change when a trial goes on: with another attempt or holder."""
     return {key: attrs.get(key) for key in (ATTEMPT, HOLDER, ATTEMPTS)}
@@ -127,7 +150,7 @@ def ownership(attrs: Mapping[str, Any]) -> dict[str, Any]:
 def has_gone_on(frozen: optuna.trial.FrozenTrial, seen: TrialRecord) -> bool:
     """Return whether a trial has another attempt, holder or loss than a record of it."""
     attrs = frozen.user_attrs
-    now = (int(attrs.get(ATTEMPT, 0)), attrs.get(HOLDER), lost_attempts(attrs))
+    now = (attempt_in(attrs), _text_in(attrs, HOLDER), lost_attempts(attrs))
     return now != (seen.attempt, seen.holder, seen.lost_attempts)
 
 
@@ -147,7 +170,7 @@ def end_of_attempt(
         constraints: Violation of each bound.
         end: What else is known of it, by the names of format 1.
     """
-    document = {"attempt": int(attrs.get(ATTEMPT, 0)), **_NOTHING, **end}
+    document = {"attempt": attempt_in(attrs), **_NOTHING, **end}
     document["constraints"] = dict(constraints)
     # What an earlier attempt left is overwritten, also where this one has nothing to say.
     kept = {
@@ -162,7 +185,7 @@ def of_one_attempt(frozen: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial
     """Return a trial without what other attempts left: the same object when there is nothing."""
     attrs = _attrs_of_one_attempt(frozen)
     system_attrs = _system_attrs_of_one_attempt(frozen)
-    hidden = frozen.user_attrs.get(CURVE, {}).get("hidden", ())
+    hidden = _curve_in(frozen.user_attrs).get("hidden", ())
     curve = {k: v for k, v in frozen.intermediate_values.items() if k not in hidden}
     if (
         attrs == frozen.user_attrs
@@ -192,7 +215,7 @@ def _attrs_of_one_attempt(frozen: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 
 def _system_attrs_of_one_attempt(frozen: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    end, rungs = _end(frozen), frozen.user_attrs.get(CURVE, {}).get("rungs", ())
+    end, rungs = _end(frozen), _curve_in(frozen.user_attrs).get("rungs", ())
     attrs = {k: v for k, v in frozen.system_attrs.items() if k not in rungs}
     if end is None and frozen.state.is_finished():
         return attrs
@@ -206,7 +229,7 @@ def _end(frozen: optuna.trial.FrozenTrial) -> Mapping[str, Any] | None:
     end = frozen.user_attrs.get(END)
     if not frozen.state.is_finished() or not isinstance(end, dict):
         return None
-    return end if end.get("attempt") == int(frozen.user_attrs.get(ATTEMPT, 0)) else None
+    return end if end.get("attempt") == attempt_in(frozen.user_attrs) else None
 
 
 def leftovers(frozen: optuna.trial.FrozenTrial) -> tuple[str, ...]:
@@ -246,8 +269,8 @@ def with_points(
         points: Reported values of its newest attempt by step.
         most: How many values a trial may have.
     """
-    attempt, known = int(frozen.user_attrs.get(ATTEMPT, 0)), frozen.intermediate_values
-    stored = frozen.user_attrs.get(CURVE, {})
+    attempt, known = attempt_in(frozen.user_attrs), frozen.intermediate_values
+    stored = _curve_in(frozen.user_attrs)
     hidden, earlier = set(stored.get("hidden", ())), set(stored.get("earlier", ()))
     rungs = set(stored.get("rungs", ()))
     is_first = attempt > max(int(stored.get("attempt", 0)), 1)
@@ -279,7 +302,7 @@ def with_rung(attrs: Mapping[str, Any], key: str) -> dict[str, Any]:
         attrs: What is stored of the trial.
         key: The system attribute.
     """
-    stored = attrs.get(CURVE, {})
+    stored = _curve_in(attrs)
     if key not in stored.get("rungs", ()):
         return {}
     return {CURVE: {**stored, "rungs": [other for other in stored["rungs"] if other != key]}}
@@ -287,9 +310,9 @@ def with_rung(attrs: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def has_reported(frozen: optuna.trial.FrozenTrial) -> bool:
     """Return whether the newest attempt of a trial has reported a value."""
-    if int(frozen.user_attrs.get(ATTEMPT, 0)) > 1:
-        stored = frozen.user_attrs.get(CURVE, {})
-        return bool(stored.get("attempt") == frozen.user_attrs[ATTEMPT])
+    if attempt_in(frozen.user_attrs) > 1:
+        stored = _curve_in(frozen.user_attrs)
+        return bool(stored.get("attempt") == attempt_in(frozen.user_attrs))
     return frozen.last_step is not None
 
 
@@ -311,25 +334,25 @@ def to_record(
         state=state,
         params={**frozen.params, **(fixed or {})},
         values=tuple(frozen.values) if state is TrialState.COMPLETE and frozen.values else None,
-        metrics=attrs.get(METRICS, {}),
+        metrics=metrics if isinstance(metrics := attrs.get(METRICS), dict) else {},
         constraints=dict(frozen.constraints) if state is TrialState.COMPLETE else {},
         intermediate=dict(frozen.intermediate_values),
         cause=_cause(frozen),
         message=str(attrs.get(MESSAGE, "")),
-        hint=attrs.get(HINT),
+        hint=_text_in(attrs, HINT),
         code=read_code(attrs.get(CODE)),
-        attempt=int(attrs.get(ATTEMPT, 0)),
-        holder=attrs.get(HOLDER),
+        attempt=attempt_in(attrs),
+        holder=_text_in(attrs, HOLDER),
         lost_attempts=lost_attempts(attrs),
         costs=costs_in(attrs),
         begin=begin_in(attrs),
-        node=attrs.get(NODE),
+        node=_text_in(attrs, NODE),
         started_at=None if frozen.datetime_start is None else frozen.datetime_start.timestamp(),
         finished_at=None
         if frozen.datetime_complete is None
         else frozen.datetime_complete.timestamp(),
-        trained_seconds=attrs.get(SECONDS),
-        run_id=attrs.get(RUN_ID),
+        trained_seconds=seconds if isinstance(seconds := attrs.get(SECONDS), int | float) else None,
+        run_id=_text_in(attrs, RUN_ID),
         suggestion=_suggestion(frozen),
         is_enqueued=bool(frozen.system_attrs.get(POINT)),
         is_taken_over=TAKEN_OVER in attrs,
@@ -363,11 +386,26 @@ def to_document(lost: LostAttempt) -> dict[str, Any]:
 
 def lost_attempts(attrs: Mapping[str, Any]) -> tuple[LostAttempt, ...]:
     """Return the lost attempts among a trial's user attributes, in order."""
-    by_number = {document["attempt"]: document for document in attrs.get(LOST, ())}
+    entries = attrs.get(ATTEMPTS)
+    if not entries:
+        return ()
+    older = [dict(zip(_POSITIONS, e, strict=False)) for e in _items(entries) if _items(e)]
+    newer = {
+        document["attempt"]: document
+        for document in _items(attrs.get(LOST))
+        if isinstance(document, dict) and _is_numbered(document)
+    }
     return tuple(
-        _lost_attempt(by_number.get(entry[0]) or dict(zip(_POSITIONS, entry, strict=False)))
-        for entry in attrs.get(ATTEMPTS, ())
+        _lost_attempt(newer.get(entry["attempt"], entry)) for entry in older if _is_numbered(entry)
     )
+
+
+def _items(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _is_numbered(document: Mapping[str, Any]) -> bool:
+    return type(document.get("attempt")) is int and "cause" in document
 
 
 def _lost_attempt(document: Mapping[str, Any]) -> LostAttempt:
