@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from studyflow.reports import wording
+from studyflow.reports import surrogate, wording
 from studyflow.reports.data import StudyData
 from studyflow.reports.predictions import (
     MIN_JUDGED,
@@ -51,8 +51,6 @@ def model_advice(data: StudyData) -> tuple[str, ...]:
 
 
 def _explained(data: StudyData) -> list[str]:
-    from studyflow.reports import surrogate  # imports SciPy, which no other command needs
-
     values = [data.value(record, 0) for record in data.complete]
     if len(values) < surrogate.MIN_TRIALS or min(values) == max(values):
         return []

@@ -14,8 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_solve, cholesky
-from scipy.optimize import minimize
 
 from studyflow.reports.data import StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
@@ -170,6 +168,9 @@ def fit(
         is_category: Which columns are categories, `d`.
         values: Finite values, `n`.
     """
+    from scipy.linalg import cho_solve, cholesky  # half a second, which reports of few trials save
+    from scipy.optimize import minimize
+
     n, d = points.shape
     mean, spread = float(values.mean()), float(values.std()) or 1.0
     y = (values - mean) / spread
