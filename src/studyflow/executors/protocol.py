@@ -150,6 +150,9 @@ class Executor(Protocol):
     def poll(self) -> Mapping[AttemptId, AttemptStatus]:
         """Return every attempt of the study that was submitted and not forgotten, by whomever.
 
+        An attempt that has not changed since the poll before is best shown by the same status
+        object: the runner does not look at it again then.
+
         Raises:
             ExecutorUnavailable: The site does not answer.
         """

@@ -57,6 +57,10 @@ class TrialIndex:
         self._run_ids: dict[int, str] = {}
         """By trial that runs, its run in MLflow, as noted here."""
         self._running: dict[int, TrialRecord] = {}
+        self._all_running: tuple[TrialRecord, ...] | None = ()
+        """The same as a tuple by number; `None` once that is outdated."""
+        self._repeated: set[int] = set()
+        """Running trials of which an attempt has ended."""
         self._waiting: set[int] = set()
         self._n_trials = n_trials_to_finish(spec)
         self._n_counted = 0
@@ -146,9 +150,13 @@ class TrialIndex:
         for lost in record.lost_attempts[n_lost_before:]:
             self._nodes.add_lost(number, lost)
         self._running.pop(number, None)
+        self._all_running = None
+        self._repeated.discard(number)
         self._waiting.discard(number)
         if record.state is TrialState.RUNNING:
             self._running[number] = record
+            if record.attempt > 1 or record.costs:
+                self._repeated.add(number)
         elif record.state is TrialState.WAITING:
             self._waiting.add(number)
 
@@ -203,7 +211,14 @@ class TrialIndex:
     @property
     def running(self) -> tuple[TrialRecord, ...]:
         """The trials that were asked for and not told, by number."""
-        return tuple(self._running[number] for number in sorted(self._running))
+        if self._all_running is None:
+            self._all_running = tuple(self._running[number] for number in sorted(self._running))
+        return self._all_running
+
+    @property
+    def n_running(self) -> int:
+        """How many trials were asked for and not told."""
+        return len(self._running)
 
     @property
     def n_trials(self) -> int:
@@ -260,9 +275,8 @@ class TrialIndex:
         """What the ended attempts of all trials cost."""
         gpus = self._spec.trial.resources.gpu
         total = self._recorded.copy()
-        for record in self.running:  # by number: in another order the sum may be another one
-            if record.attempt > 1 or record.costs:
-                total.add(rows_of(record, gpus))
+        for number in sorted(self._repeated):  # in another order the sum may be another one
+            total.add(rows_of(self._records[number], gpus))
         return total
 
     @property

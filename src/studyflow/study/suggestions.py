@@ -144,7 +144,7 @@ class Suggestions:
             return None
         self._follow_stream(index.n_begun)
         # Nobody can take the slot in between: others that run, run already, and no trial is made.
-        is_begun = len(index.running) < self._spec.budget.max_parallel_trials
+        is_begun = index.n_running < self._spec.budget.max_parallel_trials
         try:
             with self._storage.asking(
                 holder,

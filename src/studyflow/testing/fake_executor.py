@@ -124,6 +124,8 @@ class FakeExecutor:
         self.canary_seconds = canary_seconds
         self._allocation = Allocation(gpus, "gpu" if gpus else None)
         self._points_seen: dict[AttemptId, int] = {}
+        self._shown: dict[AttemptId, AttemptStatus] = {}
+        """What was last polled of attempts that run and report nothing: it stands."""
 
     def again(self) -> FakeExecutor:
         """Return another executor object for the same attempts, as a new runner would have."""
@@ -335,16 +337,23 @@ class FakeExecutor:
     def _status_of(self, attempt: AttemptId, running: _Running) -> AttemptStatus:
         now = self.machine.clock()
         seen = self._points_seen.get(attempt, 0)
+        shown = self._shown.get(attempt)
+        if shown is not None and now < running.ends_at and len(running.points) <= seen:
+            return shown
         points = tuple(point for at, point in running.points[seen:] if at <= now)
         self._points_seen[attempt] = seen + len(points)
+        self._shown.pop(attempt, None)
         if now < running.ends_at:
-            return AttemptStatus(
+            status = AttemptStatus(
                 AttemptState.RUNNING,
                 points=points,
                 started_at=running.started_at,
                 allocation=self._allocation,
                 running_seconds=now - running.started_at,
             )
+            if not points:
+                self._shown[attempt] = status
+            return status
         return AttemptStatus(
             AttemptState.ENDED,
             outcome=running.outcome,

@@ -32,6 +32,7 @@ from studyflow.tuner.reconcile import (
 )
 from studyflow.tuner.recording import Recorder
 from studyflow.tuner.reports import Reports
+from studyflow.tuner.resting import Resting
 from studyflow.tuner.settings import TunerSettings
 from studyflow.tuner.snapshot import Snapshot
 from studyflow.tuner.spending import Spender
@@ -48,7 +49,10 @@ LAUNCH_SECONDS: Final = 0.25
 class Turn:
     """One poll of the executor, and what was done about it so far."""
 
+    polled: Mapping[AttemptId, AttemptStatus]
+    """Every attempt that the executor knows."""
     attempts: Mapping[AttemptId, AttemptStatus]
+    """Those of them that do not rest."""
     is_leaving: bool = False
     is_cancelling: bool = False
     handled: set[AttemptId] = field(default_factory=set)
@@ -72,6 +76,13 @@ class Turn:
         return (
             over_at if self.settled_at is None else max(over_at, self.settled_at + LAUNCH_SECONDS)
         )
+
+    def wake(self, attempts: Mapping[AttemptId, AttemptStatus]) -> None:
+        """Deal with attempts, too, whose trials others have changed since they came to rest."""
+        if attempts:
+            if self.settled_at is not None:  # each attempt once for each poll
+                self.handled.update(attempts)
+            self.attempts = {**self.attempts, **attempts}
 
     @property
     def is_settled(self) -> bool:
@@ -118,6 +129,7 @@ class Effects:
         self.nodes = Nodes(study, observer, notes)
         self.attempts = Attempts(executor, notes, clock)
         self.meter = Meter(study.spec, executor.site, settings.prices, clock, wall_clock)
+        self.resting = Resting(executor.site, self.meter)
         self.spender = Spender(study, self.meter, settings.prices, notes, clock, wall_clock)
         self._reports = Reports(
             study,
@@ -162,7 +174,12 @@ class Effects:
             ExecutorUnavailable: The executor does not answer.
         """
         began_at, under_way = self._clock(), self.attempts.calls.under_way
-        turn = Turn(self.attempts.poll(), is_cancelling=is_cancelling, began_at=began_at)
+        polled = self.attempts.poll()
+        self._reports.read_running()
+        awake = self.resting.wake(
+            polled, began_at, numbers=self._reports.unread, wakes_all=is_cancelling
+        )
+        turn = Turn(polled, awake, is_cancelling=is_cancelling, began_at=began_at)
         turn.handled.update(under_way)
         turn.tried.update(attempt.number for attempt in under_way)
         return turn
@@ -176,7 +193,6 @@ class Effects:
         running = {record.number: record for record in snapshot.running}
         left: set[AttemptId] = set()
         has_recorded = False
-        self._reports.read_running()
         for action in actions:
             if isinstance(action, RecordEnd):
                 if has_recorded and self._clock() >= turn.is_over_at:
@@ -234,10 +250,13 @@ class Effects:
 
     def _watch(self, action: Watch, record: TrialRecord, status: AttemptStatus) -> None:
         self._adopt(record, status)
+        stop = None
         if action.may_stop:
             stop = self._reports.reason_to_stop(record, status) or self._reason_to_end(record)
             if stop is not None:
                 self.attempts.stop(stop)
+        if stop is None and not self.spender.ends_trials and not self._reports.is_judged(record):
+            self.resting.keep(action.attempt, record, status)
         if status.state is AttemptState.PENDING and status.reason:
             self._notes.add(f"Trial {record.number} waits: {status.reason}")
 

@@ -187,7 +187,7 @@ class Tuner:
                 "Paused: running trials finish, none starts. "
                 f"Hint: studyflow resume {self._study.name}"
             )
-        self._others.observe(notices.beats, self._study.running())
+        self._others.observe(notices.beats, self._effects.resting.awake(self._study.running()))
         self._effects.meter.take_beats(notices.beats)
         self._effects.spender.begin_turn()
         self._effects.nodes.take_resets(notices.resets)
@@ -213,15 +213,17 @@ class Tuner:
     def _observe(self, turn: Turn) -> Snapshot:
         """Return a snapshot of what is there now."""
         trials = self._study.known_trials()  # the turn began with a look at the storage
+        running, woken = self._effects.resting.wake_changed(trials.running)
+        turn.wake(woken)
         spent = self._effects.spender.blocker(trials)
         if turn.is_settled and not turn.is_cancelling:
-            self._effects.nodes.judge(trials, turn.attempts.values())
-            self._effects.launcher.observe_canary(trials, turn.attempts)
+            self._effects.nodes.judge(trials, turn.polled.values())
+            self._effects.launcher.observe_canary(trials, turn.polled)
             turn.ending = self._ending(trials, turn, spent)
         now = self._clock()
         if turn.is_settled and turn.settled_at is None:
             turn.settled_at = now
-        running, surplus = trials.running, trials.surplus
+        surplus = trials.surplus
         room = 0 if turn.has_asked_in_vain else self._effects.spender.room(trials, spent)
         return Snapshot(
             site=self._executor.site,
@@ -229,6 +231,7 @@ class Tuner:
             attempts=turn.attempts,
             limits=self._effects.launcher.limits(room),
             now=now,
+            n_resting=len(self._effects.resting),
             held_elsewhere=self._others.held_elsewhere(running),
             surplus=surplus,
             abandoned=self._others.abandoned(surplus),
@@ -267,7 +270,7 @@ class Tuner:
 
     def _is_awaiting(self, snapshot: Snapshot) -> bool:
         """Return whether this runner has to wait for anything before it ends."""
-        if snapshot.awaited or self._effects.attempts.unforgotten(snapshot.attempts):
+        if snapshot.is_awaiting or self._effects.attempts.unforgotten(snapshot.attempts):
             return True
         stale = self._effects.attempts.stale(snapshot)
         if not stale or snapshot.is_blocked:

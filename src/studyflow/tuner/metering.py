@@ -73,6 +73,17 @@ class Meter:
             if seen.running_since is None:
                 seen.running_since = seen.last_look - (status.running_seconds or 0.0)
 
+    def saw_running(self, record: TrialRecord, at: float) -> None:
+        """Take in until when the newest attempt of a trial ran unchanged, by this runner's clock.
+
+        Args:
+            record: The trial.
+            at: When a look last showed it so, in seconds.
+        """
+        seen = self._seen.get(newest_attempt(record))
+        if seen is not None and seen.last_look is not None:
+            seen.last_look = max(seen.last_look, at)
+
     def running_seconds(self, record: TrialRecord) -> float:
         """Return for how long a running attempt has held what it holds, as far as that is known.
 

@@ -107,7 +107,7 @@ def _settle(snapshot: Snapshot) -> Iterator[Action]:
     """Yield what each attempt needs that the executor knows."""
     counting = {newest_attempt(record) for record in snapshot.running if record.has_attempt}
     live = snapshot.live
-    unhandled = [a for a in sorted(snapshot.attempts) if a not in snapshot.handled]
+    unhandled = sorted(a for a in snapshot.attempts if a not in snapshot.handled)
     if snapshot.is_cancelling:
         for attempt in unhandled:
             if attempt in live and attempt not in snapshot.stopping:
@@ -205,7 +205,8 @@ class _Slots:
         limits = snapshot.limits
         begun = [record for record in snapshot.running if record.has_attempt]
         n_here = sum(record.holder in (None, snapshot.site) for record in begun)
-        free = [limits.max_parallel_trials - len(begun)]
+        n_here += snapshot.n_resting
+        free = [limits.max_parallel_trials - len(begun) - snapshot.n_resting]
         if limits.slots is not None:
             free.append(limits.slots - n_here)
         if not limits.is_script_proven:

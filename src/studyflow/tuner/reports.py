@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from studyflow.executors import AttemptStatus
@@ -197,6 +197,15 @@ class Reports:
         if found is not AWAITED:
             self._read_at = now + self._poll_seconds
             self._read.update(found)
+
+    @property
+    def unread(self) -> Collection[int]:
+        """The trials of which MLflow had something that is still to be taken in."""
+        return self._read.keys()
+
+    def is_judged(self, record: TrialRecord) -> bool:
+        """Return whether a running attempt may be stopped for what other trials come to report."""
+        return self._has_pruner and bool(record.intermediate)
 
     def reason_to_stop(self, record: TrialRecord, status: AttemptStatus) -> Stop | None:
         """Return the stop of an attempt that has diverged, or that the pruner gives up."""

@@ -32,7 +32,8 @@ class Limits:
 class Snapshot:
     """What the storage, the executor and this runner know at one moment.
 
-    It holds the running trials, never those that are finished.
+    It holds the running trials, never those that are finished. Of those whose attempt rests there
+    is only the number: see `studyflow.tuner.resting`.
     """
 
     site: str
@@ -44,6 +45,8 @@ class Snapshot:
     limits: Limits
     now: float = 0.0
     """Seconds, by a clock that never goes back."""
+    n_resting: int = 0
+    """How many more trials run at this site, by attempts that have nothing new. They take slots."""
 
     held_elsewhere: frozenset[int] = frozenset()
     """Trials that another site holds, by its lease."""
@@ -110,8 +113,13 @@ class Snapshot:
         return newest_attempt(record) in self.attempts or record.number not in self.held_elsewhere
 
     @property
+    def is_awaiting(self) -> bool:
+        """Whether this runner has to wait for any trial before it ends."""
+        return self.n_resting > 0 or bool(self.awaited)
+
+    @property
     def awaited(self) -> frozenset[int]:
-        """The trials that this runner has to wait for before it ends."""
+        """The trials that this runner has to wait for before it ends, beside those at rest."""
         if self.is_leaving:  # the next runner repeats those between two attempts
             return frozenset(attempt.number for attempt in self.launched)
         return frozenset(

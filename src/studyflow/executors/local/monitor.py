@@ -63,7 +63,7 @@ class AttemptMonitor:
             OSError: The disk does not answer.
         """
         if attempt.is_ended:
-            return replace(attempt.status, allocation=attempt.allocation)
+            return _with_allocation(attempt)
         # Before all else: what changes meanwhile wakes `wait`.
         attempt.fingerprint = attempt.take_fingerprint()
         attempt.check_at = math.inf
@@ -85,7 +85,8 @@ class AttemptMonitor:
             if outcome is not None and outcome.code is Code.VARIABLE_LEFT_OUT:
                 self.left_out.give(attempt.launch.left_out)
             attempt.supervisor.unwatch()
-        return replace(attempt.status, points=points, allocation=attempt.allocation)
+        status = _with_allocation(attempt)
+        return replace(status, points=points) if points else status
 
     def start(self, attempt: Attempt) -> None:
         """Start an attempt's supervisor.
@@ -244,3 +245,10 @@ def _ending_after_kill(attempt: Attempt, now: float) -> dict[str, object]:
         and outcome_at is not None
         and outcome_at < stopped_at,
     }
+
+
+def _with_allocation(attempt: Attempt) -> AttemptStatus:
+    """Return an attempt's status with what it holds: the same object until it changes."""
+    if attempt.status.allocation is None:
+        attempt.status = replace(attempt.status, allocation=attempt.allocation)
+    return attempt.status
