@@ -45,7 +45,7 @@ def main() -> None:
     if args.command == "reference":
         runs = read_runs(args.files)
         for problem in problems.values():
-            if problem.family != "sklearn":
+            if problem.family not in ("sklearn", "branches"):
                 continue
             values = random_values(problem, args.points, seed=0)
             found = [v for key, r in runs.items() if key.problem == problem.name for v in r.values]

@@ -21,7 +21,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-Family = Literal["numeric", "mixed", "conditional", "noisy", "diverging", "sklearn"]
+Family = Literal["numeric", "mixed", "conditional", "noisy", "diverging", "sklearn", "branches"]
 Half = Literal["tune", "report"]
 Params = dict[str, Any]
 

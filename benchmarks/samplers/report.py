@@ -1,4 +1,4 @@
-"""From runs to Markdown: regret ratios with intervals, mean ranks, milliseconds."""
+"""From runs to Markdown: regret ratios with intervals, mean ranks, waste, milliseconds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from benchmarks.samplers.runner import Key, Run
 FLOOR = 1e-3
 """Regret below this share of a random point's is as good as none: no tuner needs more, and ratios
 of vanishing numbers would decide everything."""
+LEAST_START = 5
+"""Trials that a search of any length is given to look around, before they count as wasted."""
 N_BOOTSTRAP = 2000
 SEQUENTIAL = "sequential"
 """The row of all families together, one trial at a time."""
+FAMILIES = ("numeric", "mixed", "conditional", "noisy", "diverging", "sklearn", "branches")
+PEERS = ("gp", "tpe", "botorch", "botorch-running", "ax", "hebo", "cmaes", "random")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,18 @@ def regret(run: Run, problem: Problem) -> float:
     best = min(run.values, default=math.inf)
     # A sampler that found no finite value, or gave up at once, is charged ten random points.
     return max(best - problem.optimum, floor) if math.isfinite(best) else 10 * problem.scale
+
+
+def waste(run: Run) -> float:
+    """Return the share of trials in the last third that are worse than the median of the start.
+
+    The start is the first fifth of the trials, at least `LEAST_START`: what a search tries before
+    it has learnt anything. Values are the true ones. A search that has found its way wastes little,
+    whatever its regret; one that explores on purpose wastes some.
+    """
+    start = run.values[: max(len(run.values) // 5, LEAST_START)]
+    late = run.values[len(run.values) - len(run.values) // 3 :]
+    return float(np.mean(np.array(late) > np.median(start))) if late else 1.0
 
 
 def counts_for(row: str, run: Run, problem: Problem) -> bool:
@@ -96,19 +112,26 @@ def mean_ranks(
 
 def table(runs: Mapping[Key, Run], problems: Mapping[str, Problem]) -> str:
     """Return the report as Markdown; equal runs give the equal text."""
-    families = ("numeric", "mixed", "conditional", "noisy", "diverging", "sklearn")
-    rows = (SEQUENTIAL, *families, "async")
-    present = {key.sampler for key in runs}
-    peers = [
-        s
-        for s in ("gp", "tpe", "botorch", "botorch-running", "ax", "hebo", "cmaes", "random")
-        if s in present
-    ]
+    known = {key: run for key, run in runs.items() if key.problem in problems}
+    present = {key.sampler for key in known}
+    peers = [name for name in PEERS if name in present]
+    parts = (
+        _ratios(known, problems, peers),
+        _wasted(known, problems, ["ours", *peers]),
+        _regrets(known, problems, ["ours", *peers]),
+        _times(known, ["ours", *peers]),
+    )
+    return "\n\n".join("\n".join(lines) for lines in parts)
+
+
+def _ratios(
+    runs: Mapping[Key, Run], problems: Mapping[str, Problem], peers: list[str]
+) -> list[str]:
     lines = [
         "| family | peer | ratio ours/peer | 95 % | problems | pairs | rank ours | rank peer |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
+    for row in (SEQUENTIAL, *FAMILIES, "async"):
         for peer in peers:
             found = compare(runs, problems, row, peer)
             if found is None:
@@ -118,14 +141,38 @@ def table(runs: Mapping[Key, Run], problems: Mapping[str, Problem]) -> str:
                 f"| {row} | {peer} | {found.ratio:.2f} | {found.low:.2f}-{found.high:.2f} | "
                 f"{found.n_problems} | {found.n_pairs} | {rank['ours']:.2f} | {rank[peer]:.2f} |"
             )
-    lines += ["", "| problem | workers | trials | " + " | ".join(["ours", *peers]) + " |"]
-    lines.append("|---" * (4 + len(peers)) + "|")
-    settings = sorted(
-        {(k.problem, k.workers, k.n_trials) for k in runs if k.problem in problems},
-    )
-    for name, workers, n_trials in settings:
+    return lines
+
+
+def _wasted(
+    runs: Mapping[Key, Run], problems: Mapping[str, Problem], samplers: list[str]
+) -> list[str]:
+    """Return each sampler's mean waste in percent, each problem with the same weight."""
+    lines = ["Waste in percent:", "", "| family | " + " | ".join(samplers) + " |"]
+    lines.append("|---" * (1 + len(samplers)) + "|")
+    for row in (SEQUENTIAL, *FAMILIES, "async"):
         cells = []
-        for sampler in ("ours", *peers):
+        for sampler in samplers:
+            wasted: dict[tuple[str, int, int], list[float]] = {}
+            for key, run in runs.items():
+                if key.sampler == sampler and counts_for(row, run, problems[key.problem]):
+                    setting = (key.problem, key.workers, key.n_trials)
+                    wasted.setdefault(setting, []).append(waste(run))
+            means = [np.mean(wasted[setting]) for setting in sorted(wasted)]
+            cells.append(f"{100 * np.mean(means):.0f}" if means else "-")
+        if set(cells) != {"-"}:
+            lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _regrets(
+    runs: Mapping[Key, Run], problems: Mapping[str, Problem], samplers: list[str]
+) -> list[str]:
+    lines = ["| problem | workers | trials | " + " | ".join(samplers) + " |"]
+    lines.append("|---" * (3 + len(samplers)) + "|")
+    for name, workers, n_trials in sorted({(k.problem, k.workers, k.n_trials) for k in runs}):
+        cells = []
+        for sampler in samplers:
             regrets = [
                 regret(run, problems[name]) / problems[name].scale
                 for key, run in runs.items()
@@ -134,11 +181,15 @@ def table(runs: Mapping[Key, Run], problems: Mapping[str, Problem]) -> str:
             ]
             cells.append(f"{np.median(regrets):.3g} ({len(regrets)})" if regrets else "-")
         lines.append(f"| {name} | {workers} | {n_trials} | " + " | ".join(cells) + " |")
-    lines += ["", "| sampler | median CPU ms per suggestion | runs given up |", "|---|---|---|"]
-    for sampler in ("ours", *peers):
-        mine = [r for k, r in runs.items() if k.sampler == sampler and k.problem in problems]
+    return lines
+
+
+def _times(runs: Mapping[Key, Run], samplers: list[str]) -> list[str]:
+    lines = ["| sampler | median CPU ms per suggestion | runs given up |", "|---|---|---|"]
+    for sampler in samplers:
+        mine = [run for key, run in runs.items() if key.sampler == sampler]
         spent = [ms for run in mine for ms in run.milliseconds]
         gave_up = sum(run.error is not None for run in mine)
         if spent:
             lines.append(f"| {sampler} | {np.median(spent):.1f} | {gave_up} of {len(mine)} |")
-    return "\n".join(lines)
+    return lines

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from benchmarks.samplers.problems import Half, Params, Problem, Trial
+from benchmarks.samplers.problems import Family, Half, Params, Problem, Trial
 
 REFERENCE: Final[dict[str, tuple[float, float]]] = {
     "mlp-wine": (0.035750821674851135, 0.7680734558583081),
@@ -20,6 +20,14 @@ REFERENCE: Final[dict[str, tuple[float, float]]] = {
     "mlp-digits": (0.07235479826024126, 1.3284718749753919),
     "svr-diabetes": (0.47407073155904583, 0.3162403071692244),
     "forest-wine": (0.07616243816016384, 0.16747708175751963),
+    "svc-cancer": (0.0, 1.0),
+    "model-diabetes": (0.0, 1.0),
+    "neighbours-wine": (0.0, 1.0),
+    "network-wine": (0.0, 1.0),
+    "svc-digits": (0.0, 1.0),
+    "model-cancer": (0.0, 1.0),
+    "polynomial-diabetes": (0.0, 1.0),
+    "network-digits": (0.0, 1.0),
 }
 """Name to the least value found and to the median of random points above it."""
 MARGIN: Final = 0.01
@@ -27,7 +35,8 @@ MARGIN: Final = 0.01
 
 
 @lru_cache(maxsize=8)
-def _data(name: str) -> tuple[Any, Any, Any, Any]:
+def split_data(name: str) -> tuple[Any, Any, Any, Any]:
+    """Return scaled features and targets of a data set: to train on, to test on."""
     from sklearn import datasets
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
@@ -39,16 +48,18 @@ def _data(name: str) -> tuple[Any, Any, Any, Any]:
     return scaler.transform(train_x), scaler.transform(test_x), train_y, test_y
 
 
-def _log_loss(name: str, make: Callable[[], Any]) -> float:
+def log_loss_of(name: str, make: Callable[[], Any]) -> float:
+    """Return the log loss of a classifier on the test points of a data set."""
     from sklearn.metrics import log_loss
 
-    train_x, test_x, train_y, test_y = _data(name)
+    train_x, test_x, train_y, test_y = split_data(name)
     model = make().fit(train_x, train_y)
     return float(log_loss(test_y, model.predict_proba(test_x), labels=model.classes_))
 
 
-def _squared_error(name: str, make: Callable[[], Any]) -> float:
-    train_x, test_x, train_y, test_y = _data(name)
+def squared_error_of(name: str, make: Callable[[], Any]) -> float:
+    """Return the squared error of a regression, in deviations of the target."""
+    train_x, test_x, train_y, test_y = split_data(name)
     scale = float(train_y.std())
     model = make().fit(train_x, train_y / scale)
     return float(((model.predict(test_x) - test_y / scale) ** 2).mean())
@@ -80,7 +91,7 @@ def _mlp(name: str) -> Callable[[Params], float]:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _log_loss(name, lambda: MLPClassifier(random_state=0, **params))
+            return log_loss_of(name, lambda: MLPClassifier(random_state=0, **params))
 
     return compute
 
@@ -107,7 +118,7 @@ def _svr(params: Params) -> float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        value = _squared_error("diabetes", lambda: SVR(max_iter=20_000, **params))
+        value = squared_error_of("diabetes", lambda: SVR(max_iter=20_000, **params))
     return value if np.isfinite(value) else 1e6
 
 
@@ -128,7 +139,7 @@ def _logistic(params: Params) -> float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _log_loss(
+        return log_loss_of(
             "breast_cancer",
             lambda: LogisticRegression(solver="liblinear", random_state=0, **params),
         )
@@ -149,7 +160,7 @@ def _suggest_gbm(trial: Trial) -> Params:
 def _gbm(params: Params) -> float:
     from sklearn.ensemble import GradientBoostingRegressor
 
-    return _squared_error("diabetes", lambda: GradientBoostingRegressor(random_state=0, **params))
+    return squared_error_of("diabetes", lambda: GradientBoostingRegressor(random_state=0, **params))
 
 
 def _suggest_forest(trial: Trial) -> Params:
@@ -166,11 +177,13 @@ def _suggest_forest(trial: Trial) -> Params:
 def _forest(params: Params) -> float:
     from sklearn.ensemble import RandomForestClassifier
 
-    return _log_loss("wine", lambda: RandomForestClassifier(random_state=0, **params))
+    return log_loss_of("wine", lambda: RandomForestClassifier(random_state=0, **params))
 
 
 def trainings() -> dict[str, Problem]:
     """Return the real trainings by name."""
+    from benchmarks.samplers.branches import BRANCHES
+
     rows: list[tuple[str, Half, Callable[[Trial], Params], Callable[[Params], float]]] = [
         ("mlp-wine", "tune", _suggest_mlp, _mlp("wine")),
         ("gbm-diabetes", "tune", _suggest_gbm, _gbm),
@@ -179,15 +192,17 @@ def trainings() -> dict[str, Problem]:
         ("svr-diabetes", "report", _suggest_svr, _svr),
         ("forest-wine", "report", _suggest_forest, _forest),
     ]
-    return {
-        name: Problem(
-            name,
-            "sklearn",
-            half,
-            suggest,
-            compute,
-            REFERENCE[name][0] - MARGIN * REFERENCE[name][1],
-            known_scale=REFERENCE[name][1],
-        )
-        for name, half, suggest, compute in rows
-    }
+    plain = {row[0]: _problem("sklearn", *row) for row in rows}
+    return plain | {row[0]: _problem("branches", *row) for row in BRANCHES}
+
+
+def _problem(
+    family: Family,
+    name: str,
+    half: Half,
+    suggest: Callable[[Trial], Params],
+    compute: Callable[[Params], float],
+) -> Problem:
+    least, scale = REFERENCE[name]
+    optimum = least - MARGIN * scale
+    return Problem(name, family, half, suggest, compute, optimum, known_scale=scale)

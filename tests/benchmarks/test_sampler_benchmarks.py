@@ -12,7 +12,7 @@ import optuna
 import pytest
 from benchmarks.samplers.declared import DeclaredSampler
 from benchmarks.samplers.problems import Params, Problem, Trial, analytic, random_values
-from benchmarks.samplers.report import compare, mean_ranks, regret, table
+from benchmarks.samplers.report import compare, mean_ranks, regret, table, waste
 from benchmarks.samplers.runner import Key, Run, read_runs, run_all, simulate
 from benchmarks.samplers.trainings import trainings
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -213,6 +213,33 @@ def test_the_report_is_literal_and_the_same_each_time() -> None:
     assert "| numeric | gp | 0.50 | 0.35-0.71 | 2 | 3 | 1.33 | 1.67 |" in text
     assert "| a | 1 | 2 | 0.15 (2) | 0.15 (2) |" in text
     assert "| ours | 2.0 | 0 of 3 |" in text
+
+
+def test_waste_is_the_share_of_late_trials_worse_than_the_median_of_the_start() -> None:
+    def run(values: list[float]) -> Run:
+        return Run(Key("a", "ours", 0, 1, len(values)), values, [], 1, None)
+
+    start = [5.0, 1.0, 3.0, 2.0, 4.0]  # the median is 3
+
+    assert waste(run([*start, 0.0, 0.0, 9.0, 9.0, *[0.0] * 6])) == 0.0
+    assert waste(run([*start, *[0.0] * 5, 4.0, 3.0, math.inf, 0.0, 0.0])) == pytest.approx(2 / 5)
+    assert waste(run([*[math.inf] * 5, *[math.inf] * 10])) == 0.0  # no worse than how it began
+    assert waste(run([])) == 1.0  # gave up at once
+
+
+def test_the_report_has_the_mean_waste_of_each_family() -> None:
+    runs, problems = _hand_made()
+    late = {"ours": [9.0] * 10 + [1.0] * 5, "gp": [9.0] * 10 + [10.0] * 4 + [1.0]}
+    for sampler, values in late.items():
+        key = Key("a", sampler, 5, 1, 15)
+        runs[key] = Run(key, values, [], 1, None)
+    problems["a"] = replace(problems["a"], family="mixed")
+
+    lines = table(runs, problems).splitlines()
+
+    # Runs of two trials have no last third, and waste all of it.
+    start = lines.index("| family | ours | gp |")
+    assert "| mixed | 50 | 90 |" in lines[start:]
 
 
 def test_regret_has_a_floor_and_nothing_found_has_a_price() -> None:
