@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.samplers.peers import NAMES
 from benchmarks.samplers.problems import all_problems, random_values
-from benchmarks.samplers.report import table
+from benchmarks.samplers.report import as_ours, table
 from benchmarks.samplers.runner import Key, read_runs, run_all
 
 
@@ -26,6 +26,7 @@ def main() -> None:
     run.add_argument("--to", type=Path, required=True)
     report = commands.add_parser("report", help="print the tables of one half")
     report.add_argument("--half", choices=["tune", "report"], required=True)
+    report.add_argument("--ours", default="ours", help="which sampler is compared with the others")
     report.add_argument("files", nargs="+", type=Path)
     latency = commands.add_parser("latency", help="seconds per suggestion and memory")
     latency.add_argument("--only", nargs="*", default=[], help="such as ours:100 gp:1000")
@@ -54,7 +55,7 @@ def main() -> None:
         return
     chosen = {name: p for name, p in problems.items() if p.half == args.half}
     if args.command == "report":
-        print(table(read_runs(args.files), chosen))
+        print(table(as_ours(read_runs(args.files), args.ours), chosen))
         return
     wanted = [
         p

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import optuna
+from benchmarks.samplers.beliefs import believing
 from benchmarks.samplers.declared import OPTIMIZERS, DeclaredSampler
 from benchmarks.samplers.problems import Problem
 from optuna.samplers import BaseSampler
@@ -78,7 +79,14 @@ the others are Optuna's, `botorch` that of optuna-integration
 (`-running`: with `consider_running_trials`). Nobody is told the search space in advance: all are
 used as the `sampler` of a plain Optuna study."""
 
-NAMES: Final = (*SAMPLERS, *OPTIMIZERS)
+BELIEVERS: Final[dict[str, bool | None]] = {
+    "ours-declared": None,
+    "ours-right-prior": True,
+    "ours-wrong-prior": False,
+}
+"""Ours, told the space and a prior of each parameter: none, a right one, a wrong one."""
+
+NAMES: Final = (*SAMPLERS, *BELIEVERS, *OPTIMIZERS)
 """All of them; those of `declared.py` are told the space."""
 
 
@@ -86,4 +94,6 @@ def make_sampler(name: str, seed: int, problem: Problem) -> BaseSampler:
     """Return a new sampler for one study of the problem."""
     if name in SAMPLERS:
         return SAMPLERS[name](seed)
+    if name in BELIEVERS:
+        return believing(seed, problem, is_right=BELIEVERS[name])
     return DeclaredSampler(OPTIMIZERS[name](problem.space, seed=seed), problem.space)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from benchmarks.samplers.problems import Problem
@@ -19,7 +19,17 @@ N_BOOTSTRAP = 2000
 SEQUENTIAL = "sequential"
 """The row of all families together, one trial at a time."""
 FAMILIES = ("numeric", "mixed", "conditional", "noisy", "diverging", "sklearn", "branches")
-PEERS = ("gp", "tpe", "botorch", "botorch-running", "ax", "hebo", "cmaes", "random")
+PEERS = (
+    "gp",
+    "tpe",
+    "botorch",
+    "botorch-running",
+    "ax",
+    "hebo",
+    "cmaes",
+    "random",
+    "ours-declared",
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,16 @@ class Comparison:
     """95 % interval by resampling seeds, both samplers' runs of a seed together."""
     n_problems: int
     n_pairs: int
+
+
+def as_ours(runs: Mapping[Key, Run], sampler: str) -> dict[Key, Run]:
+    """Return the runs with those of one sampler in the place of `ours`."""
+    renamed = {
+        replace(key, sampler="ours" if key.sampler == sampler else key.sampler): run
+        for key, run in runs.items()
+        if key.sampler == sampler or key.sampler != "ours"
+    }
+    return {key: replace(run, key=key) for key, run in renamed.items()}
 
 
 def regret(run: Run, problem: Problem) -> float:

@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from studyflow.samplers.space.conditions import Conditions
 from studyflow.samplers.space.dimension import Dimension, make_dimension
 from studyflow.samplers.space.encoding import make_encoding
+from studyflow.spec.prior import Prior, check_choice_prior, check_number_prior
 
 
 def check_space(
@@ -82,6 +90,48 @@ def _is_value(value: Any, distribution: BaseDistribution, dimension: Dimension) 
     if isinstance(distribution, FloatDistribution) and distribution.single():
         return bool(value == distribution.low)  # its axis has no length, and nothing a code there
     return not np.isnan(dimension.encode(value))
+
+
+def read_priors(
+    priors: Mapping[str, Prior | Mapping[str, Any]] | None,
+    space: Mapping[str, BaseDistribution] | None,
+) -> dict[str, Prior]:
+    """Return the priors of parameters, by name.
+
+    Args:
+        priors: As `BoTorchSampler` takes them.
+        space: The declared space that they have to fit; `None` where it is learnt from the trials.
+
+    Raises:
+        ValueError: They are wrong, or do not fit; the message has one line for each problem.
+    """
+    found: dict[str, Prior] = {}
+    problems: list[str] = []
+    for name, given in (priors or {}).items():
+        try:
+            prior = given if isinstance(given, Prior) else Prior.model_validate(given)
+            if space is not None and name not in space:
+                problems.append(f"priors.{name}: {name!r} is not in search_space.")
+            elif space is not None:
+                _check_prior(prior, space[name])
+            found[name] = prior
+        except ValidationError as error:
+            problems += [
+                f"priors.{'.'.join(map(str, (name, *wrong['loc'])))}: {wrong['msg']}"
+                for wrong in error.errors()
+            ]
+        except PydanticCustomError as error:
+            problems.append(f"priors.{name}: {error.message()}")
+    if problems:
+        raise ValueError("\n".join(problems))
+    return found
+
+
+def _check_prior(prior: Prior, distribution: BaseDistribution) -> None:
+    if isinstance(distribution, CategoricalDistribution):
+        check_choice_prior(prior, tuple(distribution.choices))
+    elif isinstance(distribution, FloatDistribution | IntDistribution):
+        check_number_prior(prior, distribution.low, distribution.high)
 
 
 def check_device(device: str) -> None:

@@ -26,7 +26,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from studyflow.samplers.arguments import check_device, check_space
+from studyflow.samplers.arguments import check_device, check_space, read_priors
 from studyflow.samplers.deadline import Deadline
 from studyflow.samplers.explanation import Suggestion, encode_suggestion
 from studyflow.samplers.history import FIXED_ATTR, encode_draw, trials_before
@@ -36,6 +36,7 @@ from studyflow.samplers.model_surface import ModelSurface
 from studyflow.samplers.space.conditions import Conditions
 from studyflow.samplers.strategy import OpenTrial, Strategy, Suggested
 from studyflow.spec.float_grid import FloatGrid
+from studyflow.spec.prior import Prior
 
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +77,10 @@ class BoTorchSampler(BaseSampler):
             values; all parents must agree. `None` learns it from which trials had which parameters.
         grids: The exact points of floats with a step, which Optuna's distributions may know only
             up to rounding; see `studyflow.spec.space.FloatGrid`.
+        priors: Where good values are believed to be, by parameter: `{"mean": 3e-4, "sd": 0.5}` (on
+            a log scale `sd` counts powers of ten), or `{"good": [1e-4, 1e-3]}`, of a categorical
+            parameter the good choices. The first trial is at its mode; it fades as trials finish,
+            and at once if their outcomes contradict it.
         deterministic: The objective returns the same value for the same parameters, exactly.
         device: Where BoTorch computes acquisition functions of several objectives. The models of a
             tuning study are too small for a GPU to pay off elsewhere.
@@ -96,6 +101,7 @@ class BoTorchSampler(BaseSampler):
         search_space: Mapping[str, BaseDistribution] | None = None,
         conditions: Conditions | None = None,
         grids: Mapping[str, FloatGrid] | None = None,
+        priors: Mapping[str, Prior | Mapping[str, Any]] | None = None,
         deterministic: bool = False,
         device: str = "cpu",
         ask_seconds: float = 60.0,
@@ -115,6 +121,7 @@ class BoTorchSampler(BaseSampler):
             search_space=None if search_space is None else dict(search_space),
             conditions=None if conditions is None else _frozen(conditions),
             grids=dict(grids or {}),
+            priors=read_priors(priors, search_space),
             is_deterministic=deterministic,
             device=device,
         )

@@ -27,6 +27,7 @@ from studyflow.samplers.outcome_transforms import (
     standardise_constraint,
     transform_objective,
 )
+from studyflow.samplers.prior import WithPrior, power_of
 from studyflow.samplers.request import ProposalRequest
 from studyflow.samplers.space.encoding import Encoding
 
@@ -102,6 +103,12 @@ def fit_models(
     pending = encoding.features(history.pending)
     request.deadline.check()
     acquisition, effort = _acquisition(models, eligible, terms, pending, request)
+    if request.prior is not None:
+        known = np.mean([data.targets for data in training.data], axis=0)
+        outcomes = np.concatenate([known, np.full(len(history.failed), known.min() - 1.0)])
+        tried = np.concatenate([training.data[0].features, encoding.features(history.failed)])
+        power = power_of(request.prior, tried, outcomes)
+        acquisition = WithPrior(acquisition, request.prior, power)
     return FittedModels(
         objectives=objectives,
         models=tuple(models),

@@ -179,6 +179,7 @@ def _botorch(
         search_space=space.distributions(),
         conditions={n: dict(p.conditions) for n, p in space.items() if p.conditions},
         grids=_grids(space),
+        priors={n: p.prior for n, p in space.items() if p.prior is not None},
         **spec.arguments,
     )
 

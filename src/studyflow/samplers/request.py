@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from studyflow.samplers.candidates import SearchEffort
 from studyflow.samplers.deadline import NEVER, Deadline
 from studyflow.samplers.memory import Memory
+from studyflow.samplers.prior import SpacePrior
 
 
 @dataclass(frozen=True)
@@ -26,5 +27,7 @@ class ProposalRequest:
     deadline: Deadline = NEVER
     effort: SearchEffort | None = None
     """How hard to search; `None` for what suits the acquisition function."""
+    prior: SpacePrior | None = None
+    """What is believed of the space; `None` if nothing is."""
     memory: Memory | None = None
     """What is kept from one proposal to the next; it changes none of them."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from studyflow.samplers.arrays import FloatArray
 from studyflow.samplers.candidates import MAX_ENUMERATED
+from studyflow.samplers.prior import SpacePrior
 from studyflow.samplers.sobol import sobol
 from studyflow.samplers.space.encoding import Encoding, find_same
 
@@ -26,6 +27,7 @@ def startup_point(
     tried: FloatArray,
     fixed: Mapping[int, float],
     generator: np.random.Generator,
+    prior: SpacePrior | None = None,
 ) -> FloatArray:
     """Return the codes of a space-filling point, `d`, new if any new one is found.
 
@@ -38,10 +40,14 @@ def startup_point(
         fixed: Codes that are decided already, by index of the parameter.
         generator: Decides the replacement of a point that was tried before, which only happens in
             discrete spaces.
+        prior: What is believed of the space: trial 0 gets its mode, and trial 1 the centre. The
+            rest of the design is spread as without one: it shows whether the belief is right.
     """
     d = len(encoding.dimensions)
-    if number == 0:
-        unit = np.array([0.0 if k.kind == "categorical" else 0.5 for k in encoding.dimensions])
+    unit = np.array([0.0 if k.kind == "categorical" else 0.5 for k in encoding.dimensions])
+    if number == 0 and prior is not None:
+        point = encoding.from_unit(prior.centre(unit)[None])
+    elif number == 0 or (number == 1 and prior is not None):
         point = encoding.from_unit(unit[None])
     else:
         point = encoding.from_unit(sobol(d, 1, seed=seed, skip=number))

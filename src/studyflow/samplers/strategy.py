@@ -28,6 +28,7 @@ from studyflow.samplers.levels import SuggestionLevel
 from studyflow.samplers.memory import Memory
 from studyflow.samplers.model_surface import ModelSurface, surface_at
 from studyflow.samplers.models.fitting import Structure
+from studyflow.samplers.prior import space_prior
 from studyflow.samplers.proposal import propose
 from studyflow.samplers.refitting import later_numbers
 from studyflow.samplers.request import ProposalRequest
@@ -36,6 +37,7 @@ from studyflow.samplers.space.dimension import make_dimension, single_value
 from studyflow.samplers.space.encoding import Encoding, make_encoding
 from studyflow.samplers.startup import startup_point
 from studyflow.spec.float_grid import FloatGrid
+from studyflow.spec.prior import Prior
 
 _STRUCTURES: Final[Mapping[SuggestionLevel, Structure]] = {
     SuggestionLevel.MODEL: "ard",
@@ -77,6 +79,7 @@ class Strategy:
     search_space: Mapping[str, BaseDistribution] | None = None
     conditions: Conditions | None = None
     grids: Mapping[str, FloatGrid] = field(default_factory=dict)
+    priors: Mapping[str, Prior] = field(default_factory=dict)
     is_deterministic: bool = False
     device: str = "cpu"
 
@@ -156,7 +159,7 @@ class Strategy:
         fitted = fit_models(
             history,
             encoding,
-            self._request(trial, {}, NEVER),
+            self._request(trial, encoding, NEVER),
             structure="ard",
             early=self._read_early(trial, encoding),
         )
@@ -188,7 +191,11 @@ class Strategy:
         encoding, history = self._read(trial, memory)
         if not self._is_model_due(history, trial.number, len(encoding.dimensions)):
             return self._by_design(trial, encoding, history, SuggestionLevel.STARTUP)
-        request = self._request(trial, _fixed_codes(trial, encoding), deadline, effort, memory)
+        request = replace(
+            self._request(trial, encoding, deadline, memory),
+            fixed=_fixed_codes(trial, encoding),
+            effort=effort,
+        )
         proposal = propose(
             history,
             encoding,
@@ -221,6 +228,7 @@ class Strategy:
             tried=history.tried,
             fixed=_fixed_codes(trial, encoding),
             generator=np.random.default_rng(self.entropy(trial.number, "startup")),
+            prior=space_prior(encoding, self.priors),
         )
         explanation = Suggestion(
             level.value, n_data=len(history.codes), n_pending=len(history.pending)
@@ -268,21 +276,20 @@ class Strategy:
     def _request(
         self,
         trial: OpenTrial,
-        fixed: Mapping[int, float],
+        encoding: Encoding,
         deadline: Deadline,
-        effort: SearchEffort | None = None,
         memory: Memory | None = None,
     ) -> ProposalRequest:
         seeds = self.entropy(trial.number, "model").generate_state(2)
         return ProposalRequest(
             maximize=tuple(d is StudyDirection.MAXIMIZE for d in trial.directions),
             exact=self.is_deterministic,
-            fixed=fixed,
+            fixed={},
             fantasy_seed=int(seeds[0]),
             search_seed=int(seeds[1]),
             device=self.device,
             deadline=deadline,
-            effort=effort,
+            prior=space_prior(encoding, self.priors),
             memory=memory,
         )
 

@@ -426,7 +426,9 @@ class StudySpec(Part):
         """
         space: dict[str, Any] = {}
         for name, parameter in self.search_space.items():
-            space[name] = parameter.model_dump(mode="json", exclude_defaults=True, exclude={"when"})
+            space[name] = parameter.model_dump(
+                mode="json", exclude_defaults=True, exclude={"when", "prior"}
+            )
             if parameter.when:
                 # `when: {a: 1}` and `when: {a: [1]}` mean the same.
                 space[name]["when"] = {k: list(v) for k, v in parameter.conditions.items()}

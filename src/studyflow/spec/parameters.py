@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from studyflow.spec.float_grid import MOST_STEPS, FloatGrid
+from studyflow.spec.prior import Prior, check_choice_prior, check_number_prior
 from studyflow.spec.values import (
     LARGEST_WHOLE,
     Conditions,
@@ -38,6 +39,12 @@ class _Parameter(BaseModel):
         examples=[{"optimizer": "sgd"}],
     )
 
+    prior: Prior | None = Field(
+        default=None,
+        description="Where good values are believed to be; only sampler botorch uses it, and the "
+        "more trials finish the less.",
+    )
+
     @cached_property
     def conditions(self) -> Conditions:
         """`when` with every parent's values as a tuple."""
@@ -61,6 +68,7 @@ class FloatParameter(_Parameter):
     @model_validator(mode="after")
     def _check(self) -> FloatParameter:
         _check_range(self.low, self.high, self.log, self.step)
+        check_number_prior(self.prior, self.low, self.high)
         return self
 
     @cached_property
@@ -134,6 +142,7 @@ class IntParameter(_Parameter):
     @model_validator(mode="after")
     def _check(self) -> IntParameter:
         _check_range(self.low, self.high, self.log, None if self.step == 1 else self.step)
+        check_number_prior(self.prior, self.low, self.high)
         return self
 
     @property
@@ -192,6 +201,7 @@ class CategoricalParameter(_Parameter):
                     f"choices must differ, but {show_scalar(choice)} equals {show_scalar(twin)}",
                     "drop one of them, or quote both to make them texts",
                 )
+        check_choice_prior(self.prior, self.choices)
         return self
 
     @property

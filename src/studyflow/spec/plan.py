@@ -20,6 +20,7 @@ def describe_plan(spec: StudySpec) -> tuple[tuple[str, str], ...]:
         ("dimensions", _dimensions(spec)),
         ("size of the space", _size(spec)),
         *_cut_ranges(spec),
+        *_priors(spec),
         ("objectives", "; ".join(f"{o.direction} {o.metric}" for o in spec.objectives)),
     ]
     if spec.constraints:
@@ -125,6 +126,15 @@ def _size(spec: StudySpec) -> str:
         return "continuous"
     # Beyond this nobody reads digits, and Python refuses to write out numbers of thousands.
     return f"{size:,} point{'' if size == 1 else 's'}" if size < 10**12 else "over 10^12 points"
+
+
+def _priors(spec: StudySpec) -> Iterator[tuple[str, str]]:
+    """Yield a row of the parameters with a prior, if any, and whether the sampler heeds it."""
+    names = [name for name, parameter in spec.search_space.items() if parameter.prior is not None]
+    if names:
+        is_heeded = spec.sampler.type == "botorch"
+        unused = "" if is_heeded else f"; sampler {spec.sampler.type} makes no use of them"
+        yield "priors", ", ".join(names) + unused
 
 
 def _cut_ranges(spec: StudySpec) -> Iterator[tuple[str, str]]:

@@ -42,7 +42,15 @@ def test_defaults() -> None:
         "objectives": [{"metric": "loss", "direction": "minimize"}],
         "constraints": [],
         "search_space": {
-            "lr": {"when": {}, "type": "float", "low": 0, "high": 1, "log": False, "step": None}
+            "lr": {
+                "when": {},
+                "prior": None,
+                "type": "float",
+                "low": 0,
+                "high": 1,
+                "log": False,
+                "step": None,
+            }
         },
         "fixed": {},
         "enqueue": [],
@@ -153,6 +161,8 @@ def test_the_identity_follows_search_space_and_objectives_only() -> None:
 
     assert base.identity() == same.identity()
     assert base.identity() == study(search_space={**space, "momentum": momentum}).identity()
+    believed = {**space["learning_rate"], "prior": {"mean": 1e-3, "sd": 0.5}}
+    assert base.identity() == study(search_space={**space, "learning_rate": believed}).identity()
     assert base.identity() != study(search_space={**space, "x": space["momentum"]}).identity()
     assert (
         base.identity()
@@ -238,6 +248,16 @@ def test_the_plan_names_the_largest_value_of_a_range_that_is_no_whole_number_of_
         "size: 96, not 100, since the range is no whole number of steps",
     ]
     assert dict(describe_plan(spec))["size of the space"] == "2,592 points"
+
+
+def test_the_plan_names_priors_and_a_sampler_that_makes_no_use_of_them() -> None:
+    space = {**EXAMPLE["search_space"], "depth": {"type": "int", "low": 1, "high": 9}}
+    space["depth"]["prior"] = {"good": [2, 4]}
+
+    assert dict(describe_plan(study(search_space=space)))["priors"] == "depth"
+    of_tpe = study(search_space=space, sampler={"type": "tpe"})
+    assert dict(describe_plan(of_tpe))["priors"] == "depth; sampler tpe makes no use of them"
+    assert "priors" not in dict(describe_plan(study()))
 
 
 def test_the_plan_of_a_finite_space_without_limits() -> None:

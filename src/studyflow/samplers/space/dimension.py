@@ -178,6 +178,40 @@ class Dimension:
             return np.clip((np.log(values) / 2 - low / 2) / (high / 2 - low / 2), 0.0, 1.0)
         return (np.clip(np.floor(codes * self.size), 0, self.size - 1) + 0.5) / self.size
 
+    def position(self, value: float) -> float:
+        """Return where on the axis a number lies that need be no value: beyond [0, 1] if outside.
+
+        A number that has no logarithm lies at the lower end of a logarithmic axis.
+        """
+        low, high = self._span
+        number = value
+        if self._is_log:
+            number = math.log(value) if value > 0 else low
+        return (number / 2 - low / 2) / (high / 2 - low / 2)
+
+    @property
+    def unit_length(self) -> float:
+        """How long the axis is: in the parameter's units, on a log scale in powers of ten."""
+        low, high = self._span
+        return (high - low) / (math.log(10.0) if self._is_log else 1.0)
+
+    @property
+    def _is_log(self) -> bool:
+        distribution = self.distribution
+        return not isinstance(distribution, CategoricalDistribution) and distribution.log
+
+    @cached_property
+    def _span(self) -> tuple[float, float]:
+        """The numbers at codes 0 and 1, on the log scale if there is one."""
+        distribution = self.distribution
+        if self.grid_of_float is not None:
+            low, step = self.grid_of_float.low, self.grid_of_float.step
+        elif isinstance(distribution, IntDistribution) and not distribution.log:
+            low, step = float(distribution.low), float(distribution.step)
+        else:
+            return self._edges
+        return low - step / 2, low + (self._count - 0.5) * step
+
     @property
     def _count(self) -> int:
         assert self.size is not None

@@ -174,6 +174,20 @@ class Encoding:
             blocks.append(height * np.where(missing[:, None], centroid, one_hot))
         return np.concatenate(blocks, axis=1)
 
+    def codes_of_features(self, features: FloatArray) -> FloatArray:
+        """Return the codes of what the kernel sees, `n x d`: of an inactive parameter any one."""
+        codes = np.empty((len(features), len(self.dimensions)))
+        for i, dimension in enumerate(self.dimensions):
+            first = self.first_columns[i]
+            column = features[:, first]
+            if dimension.kind != "categorical":
+                codes[:, i] = column
+            elif dimension.width == 1:
+                codes[:, i] = np.round(0.5 + (column - 0.5) / category_distance(2))
+            else:
+                codes[:, i] = features[:, first : first + dimension.width].argmax(axis=1)
+        return codes
+
     def enumerate_points(self) -> FloatArray:
         """Return all points of a finite space once, `n x d`, in lexicographic order."""
         axes = [dimension.grid for dimension in self.dimensions]
