@@ -230,10 +230,11 @@ def _network(name: str, epochs: int) -> Callable[[Params], float]:
             model = nn.Sequential(*layers, nn.Linear(width, int(labels.max()) + 1))
             optimiser = _optimiser(model, params)
             for _ in range(epochs):
-                order = torch.randperm(len(labels))
+                order: Any = torch.randperm(len(labels))
                 for rows in order.split(params["batch"]):
                     optimiser.zero_grad()
-                    nn.functional.cross_entropy(model(inputs[rows]), labels[rows]).backward()
+                    batch: Any = nn.functional.cross_entropy(model(inputs[rows]), labels[rows])
+                    batch.backward()
                     optimiser.step()
             model.eval()
             with torch.no_grad():
