@@ -57,7 +57,7 @@ class Report:
     omitted: Mapping[str, str]
     """Figures that were not drawn, by name, with the reason."""
     animation: Path | None = None
-    """GIF of how model and acquisition function moved, for studies of one or two parameters."""
+    """SVG of how model and acquisition function moved, for studies of one or two parameters."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,14 @@ def build_report(
     replay = _replay(data)
     pictures = folder / "figures"
     pictures.mkdir(parents=True, exist_ok=True)
-    animation = pictures / "replay.gif"
-    if replay is None:
-        animation.unlink(missing_ok=True)
-    else:
-        animation.write_bytes(replay.gif())
+    animation = pictures / "replay.svg"
     paths = {figure.name: pictures / f"{figure.name}.svg" for figure in drawn}
-    for old in (*pictures.glob("*.png"), *pictures.glob("*.svg")):
-        if old not in paths.values():
+    for old in pictures.iterdir():
+        if old.suffix in (".svg", ".png", ".gif") and old not in paths.values():
             old.unlink()
+    if replay is not None:
+        text = replay.animation()
+        animation.write_text(text, encoding="utf-8", errors="replace", newline="")
     for figure in drawn:
         text = as_file(figure.drawing)
         paths[figure.name].write_text(text, encoding="utf-8", errors="replace", newline="")
@@ -194,10 +193,6 @@ def _or_omitted(what: str, draw: Callable[[], _T | Omitted]) -> _T | Omitted:
         return Omitted(f"drawing it failed ({type(error).__name__}); the log has the details")
 
 
-def _data_url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
 def _context(
     data: StudyData,
     drawn: list[_Drawn],
@@ -232,7 +227,6 @@ def _context(
             for number, found in trial_links.items()
         },
         "replay": replay,
-        "data_url": _data_url,
         "omitted": [(FIGURES[name].title, reason) for name, reason in omitted.items()],
         "names": tables.parameter_names(data),
         "describe_state": tables.describe_state,

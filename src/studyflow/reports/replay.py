@@ -8,36 +8,38 @@ finds its own model again (`BoTorchSampler.model_surface`).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from studyflow.reports import parameter_axis, style, wording
+from studyflow.reports import svg, wording
+from studyflow.reports.axis import ParameterAxis
+from studyflow.reports.chart import Key, Panel, style_sheet
 from studyflow.reports.data import Omitted, StudyData
+from studyflow.reports.maps import map_units
 from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.reports.predictions import level_of, predicted
-from studyflow.reports.replay_panels import LEAST_SHARE, Curves, Maps, Marks, Panels
+from studyflow.reports.replay_panels import Marks, Place, draw_panels
 from studyflow.samplers.levels import MODEL_LEVELS
 from studyflow.spec.parameters import CategoricalParameter, Parameter
 from studyflow.study import seed_of
+from studyflow.trial import ParamValue
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 
 if TYPE_CHECKING:
     import optuna
 
-    from studyflow.samplers.arrays import FloatArray
     from studyflow.samplers.botorch import BoTorchSampler
     from studyflow.samplers.model_surface import ModelSurface
 
-MAX_FRAMES: Final = 40
+MAX_FRAMES: Final = 24
 """Of more suggestions, evenly spaced ones are shown: a page must stay small."""
-CELLS: Final = {1: 201, 2: 56}
+CELLS: Final = {1: 101, 2: 27}
 """Points along a continuous parameter, by the number of parameters."""
-FRAME_MS: Final = 900
-LAST_FRAME_MS: Final = 4000
+FRAME_SECONDS: Final = 0.9
+LAST_FRAME_SECONDS: Final = 4.0
 
 _VALUE_ROOM: Final = 12.0
 """Colours must show the valley and its surroundings; only values far beyond are cut."""
@@ -45,35 +47,68 @@ _VALUE_ROOM: Final = 12.0
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture and the sentence under it."""
+    """The pictures of one moment, and the sentence under them."""
 
-    png: bytes
+    panels: tuple[Panel, Panel]
     caption: str
 
 
 @dataclass(frozen=True)
 class Replay:
-    """All pictures, in order, and what they show in words."""
+    """All moments, in order, and what they show in words."""
 
     frames: tuple[Frame, ...]
     alt: str
+    keys: tuple[Key, ...]
 
-    def gif(self) -> bytes:
-        """Return the pictures as an animation that repeats and rests at its end."""
-        from PIL import Image
+    def animation(self) -> str:
+        """Return the moments as an SVG file that repeats and rests at its end.
 
-        pictures = [Image.open(io.BytesIO(frame.png)) for frame in self.frames]
-        out = io.BytesIO()
-        pictures[0].save(
-            out,
-            format="GIF",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=[FRAME_MS] * (len(pictures) - 1) + [LAST_FRAME_MS],
-            loop=0,
-            optimize=True,
+        Who wants no motion sees the last one.
+        """
+        width = sum(panel.canvas.width for panel in self.frames[0].panels)
+        height = max(panel.canvas.height for panel in self.frames[0].panels) + 34
+        seconds = FRAME_SECONDS * (len(self.frames) - 1) + LAST_FRAME_SECONDS
+        shown, rests = (100 * s / seconds for s in (FRAME_SECONDS, LAST_FRAME_SECONDS))
+        style = (
+            f"{_keyframes('one', shown)}{_keyframes('last', rests)}"
+            f".f {{ visibility: hidden; animation: one {seconds:g}s step-end infinite }}"
+            ".f.last { animation-name: last }"
+            "@media (prefers-reduced-motion: reduce) "
+            "{ .f { animation: none } .f.last { visibility: visible } }"
         )
-        return out.getvalue()
+        groups = []
+        for i, frame in enumerate(self.frames):
+            cls = "f last" if i == len(self.frames) - 1 else "f"
+            body, left = svg.element("text", frame.caption[:150], cls="quiet", x=8, y=20), 0.0
+            for panel in frame.panels:
+                body += (
+                    f'<svg x="{left:g}" y="30" width="{panel.canvas.width:g}" '
+                    f'height="{panel.canvas.height:g}">{panel.canvas.body}</svg>'
+                )
+                left += panel.canvas.width
+            delay = f"animation-delay: {FRAME_SECONDS * i:.1f}s"
+            groups.append(f'<g class="{cls}" style="{delay}">{body}</g>')
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+            f'width="{width:g}" height="{height:g}" role="img" aria-label="{svg.clean(self.alt)}">'
+            f'<style>{style_sheet()}{style}</style><rect class="card" width="100%" height="100%"/>'
+            f"{''.join(groups)}</svg>\n"
+        )
+
+
+_KEYS: Final = (
+    Key("trial", "dot", "on-map"),
+    Key("best", "star", "best"),
+    Key("the next", "diamond", "chosen"),
+    Key("running", "ring", "running"),
+)
+
+
+def _keyframes(name: str, percent: float) -> str:
+    """Return an animation that shows something for the first part of its time."""
+    steps = f"0% {{ visibility: visible }} {percent:.3f}% {{ visibility: hidden }}"
+    return f"@keyframes {name} {{ {steps} }}"
 
 
 def replay(data: StudyData) -> Replay | Omitted:
@@ -101,7 +136,8 @@ def replay(data: StudyData) -> Replay | Omitted:
         tuple(frames),
         alt=f"{wording.plural(len(frames), 'picture')}, one before each suggestion of the model: "
         f"the {metric} that it expected over {' and '.join(names)}, what a trial there "
-        "promised, the trials so far as dots, the best as a star, and the next as a plus.",
+        "promised, the trials so far as dots, the best as a star, and the next as a diamond.",
+        keys=_KEYS,
     )
 
 
@@ -120,12 +156,15 @@ class _Drawing:
         self._parameters: list[Parameter] = [data.space[name] for name in names]
         self._study = study
         self._sampler = _sampler(data, study)
-        self._axes_units = [_units(p, CELLS[len(names)]) for p in self._parameters]
+        self._axes = [
+            ParameterAxis(name, parameter, 5)
+            for name, parameter in zip(names, self._parameters, strict=True)
+        ]
+        self._axes_units = [map_units(p, CELLS[len(names)]) for p in self._parameters]
         self._points = list(self._grid())
         self._complete = frozenset(record.number for record in data.complete)
         values = [data.value(r, 0) for r in data.complete]
         self._scale = ObjectiveScale(values, data.spec.directions[0], _VALUE_ROOM)
-        self._panels: Panels | None = None
 
     def surface(self, record: TrialRecord | None) -> ModelSurface | None:
         """Return what the model said before a trial, or at the end; `None` if it was not asked."""
@@ -134,22 +173,18 @@ class _Drawing:
 
     def frame(self, record: TrialRecord | None, seen: ModelSurface) -> Frame:
         """Return the picture of one moment."""
-        if self._panels is None:
-            make = Curves if len(self._names) == 1 else Maps
-            self._panels = make(self._data, self._parameters, self._names, self._scale)
         done, running = self._then(record)
         best = best_records(done, self._data.spec.directions)
-        self._panels.show(self._axes_units, seen, _promise(seen))
-        self._panels.mark(
-            Marks(
-                done=[self._place(r) for r in done],
-                running=[self._place(r) for r in running],
-                best=[self._place(r) for r in best],
-                following=[] if record is None else [self._place(record)],
-            )
+        marks = Marks(
+            done=[self._place(r) for r in done],
+            running=[self._place(r) for r in running],
+            best=[self._place(r) for r in best],
+            following=[] if record is None else [self._place(record)],
         )
+        metric = wording.one_line(self._data.metrics[0], 40)
+        panels = draw_panels(self._axes, metric, self._scale, self._axes_units, seen, marks)
         title, note = self._words(record, best, done)
-        return Frame(self._panels.png(title, note), f"{title}. {note}.")
+        return Frame(panels, f"{title}. {note}.")
 
     def _then(self, record: TrialRecord | None) -> tuple[list[TrialRecord], list[TrialRecord]]:
         """Return the complete and the running trials of that moment."""
@@ -170,14 +205,14 @@ class _Drawing:
     def _is_whole(self, record: TrialRecord) -> bool:
         return all(name in self._data.searched(record) for name in self._names)
 
-    def _place(self, record: TrialRecord) -> tuple[float, ...]:
-        positions = [
-            parameter_axis.position(parameter, record.params[name])
-            for name, parameter in zip(self._names, self._parameters, strict=True)
+    def _place(self, record: TrialRecord) -> Place:
+        places = [
+            axis.share(record.params[name])
+            for name, axis in zip(self._names, self._axes, strict=True)
         ]
-        if len(positions) == 1 and record.number in self._complete:
-            positions.append(self._scale.clip(self._data.value(record, 0)))
-        return tuple(positions)
+        if len(places) == 1 and record.number in self._complete:
+            places.append(self._data.value(record, 0))
+        return tuple(places)
 
     def _grid(self) -> Iterator[dict[str, Any]]:
         fixed = {
@@ -187,16 +222,16 @@ class _Drawing:
         }
         first, *others = self._names
         for u in self._axes_units[0]:
-            point = {**fixed, first: self._parameters[0].from_unit(float(u))}
+            point = {**fixed, first: _value(self._parameters[0], float(u))}
             for v in self._axes_units[1] if others else [0.5]:
                 if others:
-                    point = {**point, others[0]: self._parameters[1].from_unit(float(v))}
+                    point = {**point, others[0]: _value(self._parameters[1], float(v))}
                 yield point
 
     def _words(
         self, record: TrialRecord | None, best: Sequence[TrialRecord], done: Sequence[TrialRecord]
     ) -> tuple[str, str]:
-        metric = style.label(self._data.metrics[0])
+        metric = wording.one_line(self._data.metrics[0], 40)
         so_far = "no feasible trial yet"
         if best:
             so_far = f"best {metric} {self._number(best[0])} (trial {best[0].number})"
@@ -220,8 +255,7 @@ class _Drawing:
     def _params(self, record: TrialRecord) -> str:
         known = [name for name in self._names if name in record.params]
         return ", ".join(
-            f"{style.label(name)} {style.label(wording.value(record.params[name]))}"
-            for name in known
+            f"{wording.one_line(name, 40)} {wording.value(record.params[name])}" for name in known
         )
 
 
@@ -234,13 +268,8 @@ def _sampler(data: StudyData, study: optuna.Study) -> BoTorchSampler:
     return found
 
 
-def _units(parameter: Parameter, cells: int) -> FloatArray:
-    """Return the middles of a parameter's cells in [0, 1]: categories, or evenly spaced ones."""
-    count = len(parameter.choices) if isinstance(parameter, CategoricalParameter) else cells
-    return (np.arange(count) + 0.5) / count
-
-
-def _promise(seen: ModelSurface) -> FloatArray:
-    """Return the acquisition as a share of the largest in the space, `m`."""
-    share = np.exp(seen.acquisition - seen.acquisition.max())
-    return np.asarray(np.clip(share, LEAST_SHARE, 1.0))
+def _value(parameter: Parameter, unit: float) -> ParamValue:
+    """Return the value at a place of `map_units`."""
+    if isinstance(parameter, CategoricalParameter):
+        return parameter.choices[round(unit)]
+    return parameter.from_unit(unit)

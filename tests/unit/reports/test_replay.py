@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from PIL import Image
 from tests.unit.study.studies import make_spec
 
 from studyflow.reports import Omitted, StudyData, build_report
@@ -56,10 +55,6 @@ def drawn(data: StudyData) -> Replay:
     return found
 
 
-def size(png: bytes) -> tuple[int, int]:
-    return Image.open(io.BytesIO(png)).size
-
-
 def test_there_is_a_picture_before_each_suggestion_of_the_model_and_one_at_the_end() -> None:
     data = study({"x": FLOAT, "lr": LOG}, lambda p: p["x"] ** 2 + math.log10(p["lr"]) ** 2, 7)
     found = drawn(data)
@@ -70,8 +65,8 @@ def test_there_is_a_picture_before_each_suggestion_of_the_model_and_one_at_the_e
     assert " · it gave " in first
     assert last.startswith("At the end: best ")
     assert "7 complete trials" in last
-    assert len({frame.png for frame in found.frames}) == 4
-    assert len({size(frame.png) for frame in found.frames}) == 1
+    assert len({frame.panels[0].html for frame in found.frames}) == 4
+    assert len({frame.panels[0].canvas.height for frame in found.frames}) == 1
 
 
 @pytest.mark.slow
@@ -130,13 +125,14 @@ def test_what_cannot_be_drawn_is_left_out_with_a_reason(
 
 def test_the_animation_has_every_picture_and_rests_at_the_end() -> None:
     found = drawn(study({"x": FLOAT}, lambda p: p["x"] ** 2, 6))
-    gif = Image.open(io.BytesIO(found.gif()))
-    durations = []
-    for i in range(getattr(gif, "n_frames", 1)):
-        gif.seek(i)
-        durations.append(gif.info["duration"])
-    assert durations == [900, 900, 4000]
-    assert gif.info["loop"] == 0
+    text = found.animation()
+    assert re.findall(r'class="(f(?: last)?)" style="animation-delay: ([0-9.]+)s"', text) == [
+        ("f", "0.0"),
+        ("f", "0.9"),
+        ("f last", "1.8"),
+    ]
+    assert "one 5.8s step-end infinite" in text
+    assert "prefers-reduced-motion" in text
 
 
 @pytest.mark.slow
@@ -145,13 +141,14 @@ def test_the_report_holds_the_pictures_and_the_animation_and_shows_the_last(
 ) -> None:
     data = study({"x": FLOAT}, lambda p: p["x"] ** 2, 6)
     report = build_report(data, tmp_path)
-    assert report.animation == tmp_path / "figures" / "replay.gif"
-    assert report.animation.read_bytes().startswith(b"GIF89a")
+    assert report.animation == tmp_path / "figures" / "replay.svg"
+    assert report.animation.read_text("utf-8").startswith("<svg ")
     _, _, rest = report.html.read_text("utf-8").partition('<figure id="replay">')
     section, _, _ = rest.partition("</figure>")
-    assert section.count("<img ") == 3
+    assert section.count("data-frame=") == 3
     assert section.count(" hidden>") == 2
-    assert 'alt="At the end' in section.rpartition("<img ")[2]
+    assert section.rpartition("data-frame=")[2].startswith('"At the end')
+    assert "base64" not in report.html.read_text("utf-8")
 
 
 def test_a_report_of_another_study_has_none_and_removes_an_old_one(tmp_path: Path) -> None:

@@ -7,20 +7,20 @@ never meet. Here one pair is shown at a time, chosen by the reader; those that n
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from studyflow.reports import chart, surrogate, svg, wording
+from studyflow.reports import chart, surrogate, wording
 from studyflow.reports.axis import ParameterAxis
 from studyflow.reports.chart import Drawing, Frame, Key, Panel
 from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.figures.branches import branch, can_meet
 from studyflow.reports.figures.importances import ranked_parameters
 from studyflow.reports.figures.partial_dependence import no_model
+from studyflow.reports.maps import draw_map, map_units
 from studyflow.reports.svg import Canvas
-from studyflow.spec.parameters import CategoricalParameter, Parameter
+from studyflow.spec.parameters import CategoricalParameter
 from studyflow.spec.values import same_scalar
 from studyflow.trial.record import TrialState
 
@@ -28,7 +28,6 @@ MAX_PARAMETERS: Final = 8
 """Most parameters that can be chosen: 28 pairs."""
 CELLS: Final = 21
 """Points along a numeric parameter at which the model is asked."""
-LEVELS: Final = 10
 _WIDTH: Final = 420.0
 
 
@@ -108,7 +107,7 @@ def _draw_map(
     """Colour the frame by what the process expects, relative to all that it expects there."""
     model, _ = surrogate.fitted(data, 0)
     columns = [list(data.space).index(name) for name in names]
-    units = [_units(axis.parameter) for axis in axes]
+    units = [map_units(axis.parameter, CELLS) for axis in axes]
     expected = model.dependence(columns, units)
     if data.spec.directions[0] == "minimize":
         expected = -expected
@@ -116,87 +115,7 @@ def _draw_map(
     known = expected if possible is None else expected[possible]
     spread = float(known.max() - known.min()) or 1.0
     goodness = np.clip((expected - known.min()) / spread, 0.0, 0.9999)
-    if any(isinstance(axis.parameter, CategoricalParameter) for axis in axes):
-        _draw_cells(frame, axes, units, goodness, possible)
-    else:
-        _draw_contours(frame, axes, units, goodness)
-
-
-def _draw_contours(
-    frame: Frame,
-    axes: tuple[ParameterAxis, ParameterAxis],
-    units: Sequence[surrogate.FloatArray],
-    goodness: surrogate.FloatArray,
-) -> None:
-    from contourpy import FillType, contour_generator
-
-    x, y = (
-        np.array([place(axis.share_of_unit(float(u))) for u in along])
-        for axis, along, place in zip(axes, units, (frame.across, frame.up), strict=True)
-    )
-    canvas = frame.canvas
-    left, right, top, bottom = x[0], x[-1], y[-1], y[0]
-    cls = chart.worth_class(0.0)
-    canvas.add("rect", cls=cls, x=left, y=top, width=right - left, height=bottom - top)
-    lines = contour_generator(x, y, goodness.T, fill_type=FillType.OuterOffset)
-    for level in range(1, LEVELS):
-        # Each area covers those of all better levels, so that no gap shows between them.
-        found: Any = lines.filled(level / LEVELS, 2.0)
-        areas, offsets = found
-        path = "".join(
-            svg.polyline((float(a), float(b)) for a, b in points[start:end]) + "z"
-            for points, ends in zip(areas, offsets, strict=True)
-            for start, end in itertools.pairwise(int(i) for i in ends)
-        )
-        if path:
-            canvas.add("path", cls=f"v{level}", d=path, fill_rule="evenodd")
-
-
-def _draw_cells(
-    frame: Frame,
-    axes: tuple[ParameterAxis, ParameterAxis],
-    units: Sequence[surrogate.FloatArray],
-    goodness: surrogate.FloatArray,
-    possible: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None,
-) -> None:
-    """Draw a rectangle for each run of cells of one colour."""
-    edges = [_edges(axis, along) for axis, along in zip(axes, units, strict=True)]
-    levels = (goodness * LEVELS).astype(int)
-    for j in range(len(units[1])):
-        row = [
-            -1 if possible is not None and not possible[i, j] else int(levels[i, j])
-            for i in range(len(units[0]))
-        ]
-        start = 0
-        for level, run in itertools.groupby(row):
-            end = start + len(list(run))
-            if level >= 0:
-                left, right = frame.across(edges[0][start]), frame.across(edges[0][end])
-                bottom, top = frame.up(edges[1][j]), frame.up(edges[1][j + 1])
-                frame.canvas.add(
-                    "rect",
-                    cls=f"v{level}",
-                    x=left,
-                    y=top,
-                    width=right - left,
-                    height=bottom - top,
-                    shape_rendering="crispEdges",
-                )
-            start = end
-
-
-def _units(parameter: Parameter) -> surrogate.FloatArray:
-    if isinstance(parameter, CategoricalParameter):
-        return np.arange(len(parameter.choices), dtype=np.float64)
-    return np.linspace(0.0, 1.0, CELLS)
-
-
-def _edges(axis: ParameterAxis, units: surrogate.FloatArray) -> list[float]:
-    """Return the borders of cells along an axis, one more than there are cells."""
-    count = len(units)
-    if isinstance(axis.parameter, CategoricalParameter):
-        return [i / count for i in range(count + 1)]
-    return [axis.share_of_unit(i / count) for i in range(count + 1)]
+    draw_map(frame, axes, units, goodness, possible)
 
 
 def _possible(
@@ -208,6 +127,6 @@ def _possible(
         above = data.space[parent]
         if allowed is not None and isinstance(above, CategoricalParameter):
             fits = np.array([any(same_scalar(c, v) for v in allowed) for c in above.choices])
-            count = len(_units(data.space[child]))
+            count = len(map_units(data.space[child], CELLS))
             return np.tile(fits[:, None], (1, count)) if is_across else np.tile(fits, (count, 1))
     return None

@@ -33,7 +33,7 @@
   // The replay: one picture at a time, by slider, buttons, arrow keys or clock.
   const replay = document.getElementById("replay");
   if (replay) {
-    const frames = Array.from(replay.querySelectorAll("img"));
+    const frames = Array.from(replay.querySelectorAll("[data-frame]"));
     const tools = html("div", null, null, "chart-tools");
     const button = (text, name, act) => {
       const made = html("button", tools, text);
@@ -50,7 +50,7 @@
     const show = (index) => {
       frames.forEach((frame, i) => { frame.hidden = i !== index; });
       slider.value = index;
-      slider.setAttribute("aria-valuetext", frames[index].alt);
+      slider.setAttribute("aria-valuetext", frames[index].dataset.frame);
       count.textContent = `${index + 1} of ${frames.length}`;
     };
     const rest = () => {
