@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from studyflow.reports import parameter_axis, wording
+from studyflow.reports import wording
 from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.reports.ticks import linear_ticks, log_ticks
-from studyflow.spec.parameters import CategoricalParameter, Parameter
+from studyflow.spec.parameters import CategoricalParameter, FloatParameter, IntParameter, Parameter
 from studyflow.trial import ParamValue
 
 
@@ -90,12 +90,9 @@ class ParameterAxis:
             ]
         else:
             self._low, self._high = -0.045, 1.045
-            places, labels = parameter_axis.ticks(parameter, most)
-            values = parameter_axis.tick_values(parameter, most)
-            del places
             ticks = [
-                (self._place(_unit(parameter, v)), text)
-                for v, text in zip(values, labels, strict=True)
+                (self._place(_unit(parameter, v)), wording.number(v, 6))
+                for v in tick_values(parameter, most)
             ]
         self.axis = Axis(name, self._place, tuple(ticks))
 
@@ -111,6 +108,25 @@ class ParameterAxis:
     def share_of_unit(self, unit: float) -> float:
         """Return the place of a coordinate in [0, 1] of a numeric parameter."""
         return self._place(unit)
+
+
+def tick_values(parameter: FloatParameter | IntParameter, most: int = 5) -> list[float]:
+    """Return the values at which ticks of a numeric parameter stand."""
+    low, high = float(parameter.low), float(parameter.high)
+    if low == high:
+        return [low]
+    if _is_extreme(parameter):
+        return [float(f"{parameter.from_unit(unit):.3g}") for unit in (0.0, 0.5, 1.0)]
+    if parameter.log:
+        return log_ticks(low, high, most)
+    return linear_ticks(low, high, most, whole=parameter.type == "int")
+
+
+def _is_extreme(parameter: FloatParameter | IntParameter) -> bool:
+    """Whether round numbers between a parameter's bounds cannot be computed with floats."""
+    low, high = float(parameter.low), float(parameter.high)
+    least, largest = (low, high) if parameter.log else (high - low, max(abs(low), abs(high)))
+    return least < 1e-150 or largest > 1e150
 
 
 def _unit(parameter: Parameter, value: ParamValue) -> float:
