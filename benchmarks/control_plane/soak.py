@@ -21,6 +21,7 @@ from benchmarks.control_plane.measures import Row, rss_mib
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, ExecutorTraits
 from studyflow.observers.observer import Observer
 from studyflow.samplers import make_pruner, make_sampler
+from studyflow.spec import StudySpec
 from studyflow.study import Study
 from studyflow.trial import Cause, Outcome, Trial
 from studyflow.trial.record import TrialRecord
@@ -91,19 +92,37 @@ class Diary(Observer):
             self.held.append(Held.now())
 
 
-def soak(n_trials: int) -> list[Held]:
-    """Run a study and return what was held after each tenth of it."""
-    spec = spec_of(n_trials, N_PARALLEL)
-    study = Study.open(
+def open_study(spec: StudySpec, storage: optuna.storages.BaseStorage) -> Study:
+    return Study.open(
         spec,
-        optuna.storages.InMemoryStorage(),
+        storage,
         make_sampler=lambda seed, n: make_sampler(spec, seed, n),
         pruner=make_pruner(spec),
     )
+
+
+def soak(n_trials: int) -> list[Held]:
+    """Run a study and return what was held after each tenth of it."""
+    study = open_study(spec_of(n_trials, N_PARALLEL), optuna.storages.InMemoryStorage())
     diary = Diary(n_trials // 10)
     result = Tuner(study, ReturnsAtOnce(), NoMirror(), diary).drive()
     assert result.is_finished, result
     return diary.held
+
+
+def take_turns(n_trials: int) -> Iterator[None]:
+    """Run a study by two runners of one site, each of which ends what the other has launched.
+
+    Yields after each turn of both.
+    """
+    spec, storage, executor = (
+        spec_of(n_trials, N_PARALLEL),
+        optuna.storages.InMemoryStorage(),
+        ReturnsAtOnce(),
+    )
+    runners = [Tuner(open_study(spec, storage), executor, NoMirror(), Observer()) for _ in "ab"]
+    while None in [runner.turn() for runner in runners]:
+        yield
 
 
 def plain_optuna(pipe: Connection, n_trials: int) -> None:

@@ -126,6 +126,11 @@ class Attempts:
         self._unforgotten.add(attempt)
         self.calls.make(attempt, partial(self._executor.forget, attempt), forgotten)
 
+    def keep_only(self, alive: Collection[AttemptId]) -> None:
+        """Forget all attempts but these: the others have ended."""
+        for known in (self._launched, self._stopping, self._left_behind):
+            known.intersection_update(alive)
+
     def launched(self, running: Iterable[TrialRecord]) -> frozenset[AttemptId]:
         """Return the newest attempts of running trials that this runner launched or adopted."""
         return frozenset(

@@ -9,7 +9,7 @@ from typing import Final
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus, Executor
 from studyflow.observers.observer import Observer
 from studyflow.spec import StudySpec
-from studyflow.study import Study
+from studyflow.study import Study, TrialIndex
 from studyflow.trial.record import TrialRecord
 from studyflow.tuner.attempts import Attempts
 from studyflow.tuner.first_failures import FirstFailures
@@ -34,12 +34,15 @@ from studyflow.tuner.recording import Recorder
 from studyflow.tuner.reports import Reports
 from studyflow.tuner.resting import Resting
 from studyflow.tuner.settings import TunerSettings
-from studyflow.tuner.snapshot import Snapshot
+from studyflow.tuner.snapshot import Snapshot, newest_attempt
 from studyflow.tuner.spending import Spender
 
 TURN_SECONDS: Final = 1.0
 """How long one turn goes on. With a thousand ends to record, or a thousand free slots, pauses,
 stops and what has ended since are looked at once a second all the same."""
+
+SWEEP_TRIALS: Final = 200
+"""How many trials begin between two sweeps: what is kept needlessly is of so many at most."""
 
 LAUNCH_SECONDS: Final = 0.25
 """How long a turn launches at least, once it has recorded every end."""
@@ -126,6 +129,8 @@ class Effects:
         self._observer = observer
         self._notes = notes
         self._clock = clock
+        self._swept_at = 0
+        """How many trials had begun at the last sweep."""
         self.nodes = Nodes(study, observer, notes)
         self.attempts = Attempts(executor, notes, clock)
         self.meter = Meter(study.spec, executor.site, settings.prices, clock, wall_clock)
@@ -183,6 +188,22 @@ class Effects:
         turn.handled.update(under_way)
         turn.tried.update(attempt.number for attempt in under_way)
         return turn
+
+    def sweep(self, trials: TrialIndex, turn: Turn) -> None:
+        """Let go, once in a while, of attempts that other runners have ended.
+
+        Args:
+            trials: The study's trials.
+            turn: A turn that has just begun.
+        """
+        if trials.n_begun < self._swept_at + SWEEP_TRIALS:
+            return
+        self._swept_at = trials.n_begun
+        alive = {newest_attempt(record) for record in trials.running}
+        alive |= turn.polled.keys() | self.attempts.calls.under_way
+        parts = (self.attempts, self.meter, self.spender, self._reports, self.recorder)
+        for part in (*parts, self.launcher):
+            part.keep_only(alive)
 
     def carry_out(self, actions: Iterable[Action], snapshot: Snapshot, turn: Turn) -> None:
         """Carry out what was decided by a snapshot, and note in the turn that it was.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -102,6 +102,11 @@ class Launcher:
     def opening(self) -> frozenset[int]:
         """The trials that start as soon as MLflow has opened their run, or does not answer."""
         return frozenset(n for n, begun in self._opening.items() if self._mirror.is_opening(begun))
+
+    def keep_only(self, alive: Collection[AttemptId]) -> None:
+        """Forget all attempts but these: the others have ended."""
+        numbers = {attempt.number for attempt in alive}
+        self._opening = {n: begun for n, begun in self._opening.items() if n in numbers}
 
     def limits(self, room: int) -> Limits:
         """Return how much may run at once.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -142,6 +142,10 @@ class Meter:
     def forget(self, record: TrialRecord) -> None:
         """Forget the newest attempt of a trial: it is recorded."""
         self._seen.pop(newest_attempt(record), None)
+
+    def keep_only(self, alive: Collection[AttemptId]) -> None:
+        """Forget all attempts but these: the others have ended."""
+        self._seen = {attempt: seen for attempt, seen in self._seen.items() if attempt in alive}
 
     def _held_seconds(self, record: TrialRecord) -> float | None:
         """Return how long another site has held an attempt, by that site's own clock."""

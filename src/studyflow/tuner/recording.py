@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -92,6 +92,12 @@ class Recorder:
     def end_pause(self, number: int) -> None:
         """Take in that a trial's next attempt was launched."""
         self._retry_at.pop(number, None)
+
+    def keep_only(self, alive: Collection[AttemptId]) -> None:
+        """Forget all attempts but these: the others have ended."""
+        self._unread_since = {a: since for a, since in self._unread_since.items() if a in alive}
+        numbers = {attempt.number for attempt in alive}
+        self._retry_at = {n: at for n, at in self._retry_at.items() if n in numbers}
 
     def record_end(
         self, record: TrialRecord, status: AttemptStatus, *, is_cancelling: bool

@@ -169,7 +169,21 @@ class Reports:
         self._latest.pop(newest_attempt(record), None)
         self._curves.pop(newest_attempt(record), None)
         self._watched.pop(newest_attempt(record), None)
+        self._checkpoints_read_at.pop(record.number, None)
         self._mirror.drop(record)
+
+    def keep_only(self, alive: Collection[AttemptId]) -> None:
+        """Forget all attempts but these: the others have ended."""
+        self._latest = {a: latest for a, latest in self._latest.items() if a in alive}
+        self._curves = {a: curve for a, curve in self._curves.items() if a in alive}
+        self._published = {a: step for a, step in self._published.items() if a in alive}
+        self._times = {a: times for a, times in self._times.items() if a in alive}
+        self._n_checkpoints = {a: n for a, n in self._n_checkpoints.items() if a in alive}
+        self._watched = {a: record for a, record in self._watched.items() if a in alive}
+        numbers = {attempt.number for attempt in alive}
+        self._read = {n: points for n, points in self._read.items() if n in numbers}
+        read_at = self._checkpoints_read_at
+        self._checkpoints_read_at = {n: at for n, at in read_at.items() if n in numbers}
 
     def read_last(self, record: TrialRecord, status: AttemptStatus) -> bool:
         """Take in what an ended attempt logged straight to MLflow after the last read.

@@ -7,9 +7,10 @@ finds what the first is expected to cost already committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
+from studyflow.executors import AttemptId
 from studyflow.ledger.durations import Durations
 from studyflow.ledger.limits import (
     Account,
@@ -67,7 +68,7 @@ class Spender:
         self._learned: tuple[int, Durations] | None = None
         self._misfit: tuple[object, Reason] | None = None
         """What was spent when a suggested trial did not fit, and why."""
-        self._checkpoints: dict[object, tuple[int, float, float]] = {}
+        self._checkpoints: dict[AttemptId, tuple[int, float, float]] = {}
         """By attempt that is to stop: checkpoints seen, when the last came, the longest pause."""
         self._reached: tuple[Reason | None] | None = None
         """Which limit is reached, as this turn has found; `None` before it has looked."""
@@ -195,6 +196,10 @@ class Spender:
     def forget(self, record: TrialRecord) -> None:
         """Forget the newest attempt of a trial: it has ended."""
         self._checkpoints.pop(newest_attempt(record), None)
+
+    def keep_only(self, alive: Collection[AttemptId]) -> None:
+        """Forget all attempts but these: the others have ended."""
+        self._checkpoints = {a: seen for a, seen in self._checkpoints.items() if a in alive}
 
     def _running(self) -> tuple[TrialRecord, ...]:
         return self._study.known_trials().running

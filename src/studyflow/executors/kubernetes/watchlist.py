@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Final
 
 from studyflow.executors.kubernetes.ends import AttemptEnds
@@ -20,6 +21,15 @@ from studyflow.trial import Trial
 POLL_SECONDS: Final = 0.5
 """How long one poll goes on looking at attempts. What is left is looked at by the next one, so that
 a runner with a thousand ends to take in starts new trials in between."""
+
+
+FORGOTTEN_SECONDS: Final = 600.0
+"""How long what is still heard of a dropped attempt is passed over. Its Job and its pod are gone by
+then; one whose deletion hangs is shown once more, and dropped again."""
+
+
+ENDED_AT_ONCE: Final = 1000
+"""How many of them one poll goes through."""
 
 
 class Watchlist:
@@ -48,7 +58,8 @@ class Watchlist:
         self._clock = clock
         self._lock = threading.Lock()
         self._attempts: dict[AttemptId, FollowedAttempt] = {}
-        self._forgotten: set[AttemptId] = set()
+        self._forgotten: dict[AttemptId, float] = {}
+        """Attempts that were dropped, and when, the oldest first."""
         self._changed: set[AttemptId] = set()
         """Attempts that have changed and that no poll has looked at since."""
 
@@ -66,14 +77,14 @@ class Watchlist:
         """
         new = FollowedAttempt(attempt, trial, self._clock())
         with self._lock:
-            self._forgotten.discard(attempt)
+            self._forgotten.pop(attempt, None)
             followed = self._attempts.setdefault(attempt, new)
             followed.is_own = followed.is_own or is_own
 
     def drop(self, attempt: AttemptId) -> None:
         """Follow an attempt no longer, whatever is heard of it."""
         with self._lock:
-            self._forgotten.add(attempt)
+            self._forgotten[attempt] = self._clock()
             self._changed.discard(attempt)
             self._attempts.pop(attempt, None)
 
@@ -88,6 +99,7 @@ class Watchlist:
             if attempt in self._attempts or self._follow(attempt):
                 self._changed.add(attempt)
         with self._lock:
+            self._end_forgetting(began - FORGOTTEN_SECONDS)
             followed_now = list(self._attempts.values())
         running = {f.id for f in followed_now if f.state is AttemptState.RUNNING}
         self._monitor.begin_poll(any_running=bool(running))
@@ -106,6 +118,13 @@ class Watchlist:
             self._on_rest()
         with self._lock:
             return {attempt: followed.status for attempt, followed in self._attempts.items()}
+
+    def _end_forgetting(self, before: float) -> None:
+        """Keep no longer which attempts were dropped before a time."""
+        for attempt, dropped_at in list(islice(self._forgotten.items(), ENDED_AT_ONCE)):
+            if dropped_at >= before:
+                break
+            del self._forgotten[attempt]
 
     def _look(self, followed: FollowedAttempt, running: set[AttemptId]) -> None:
         """Look at one attempt.
