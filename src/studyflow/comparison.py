@@ -15,7 +15,7 @@ from typing import Any, Final, get_args
 from studyflow.context import StudyContext
 from studyflow.errors import SpecError
 from studyflow.observers.observer import Observer
-from studyflow.reports import style
+from studyflow.reports.chart import as_file
 from studyflow.reports.comparison import (
     Comparison,
     Run,
@@ -220,9 +220,10 @@ def write_comparison(comparison: Comparison, folder: Path) -> ComparisonFiles:
     """Write picture, table and summary to a folder, made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
     files = ComparisonFiles(
-        folder / "comparison.png", folder / "comparison.csv", folder / "comparison.md"
+        folder / "comparison.svg", folder / "comparison.csv", folder / "comparison.md"
     )
-    files.picture.write_bytes(style.png(draw_comparison(comparison)))
+    picture = as_file(draw_comparison(comparison))
+    files.picture.write_text(picture, encoding="utf-8", newline="")
     files.table.write_text(comparison_csv(comparison), encoding="utf-8")
     files.summary.write_text(comparison_markdown(comparison), encoding="utf-8")
     return files

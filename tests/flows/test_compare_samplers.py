@@ -73,7 +73,7 @@ def test_the_page_has_a_task_run_for_each_run_and_picture_table_and_summary(
     shown = by_name["flow-test: comparison"]
     assert "found the best loss" in shown.data.tags["mlflow.note.content"]
     names = {item.path for item in client.list_artifacts(shown.info.run_id)}
-    assert {"comparison.png", "comparison.csv", "comparison.md"} <= names
+    assert {"comparison.svg", "comparison.csv", "comparison.md"} <= names
 
 
 def test_a_run_that_is_paused_on_its_page_leaves_and_starts_no_study(

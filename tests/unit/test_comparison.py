@@ -118,7 +118,7 @@ def test_runs_are_made_kept_and_not_made_again(settings: Settings, tmp_path: Pat
 
     files = write_comparison(found, tmp_path / "out")
     assert [path.name for path in files.all] == [
-        "comparison.png",
+        "comparison.svg",
         "comparison.csv",
         "comparison.md",
     ]

@@ -8,24 +8,34 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from studyflow.reports import style, wording
+from studyflow.reports import chart, svg, wording
+from studyflow.reports.axis import number_axis, objective_axis
+from studyflow.reports.chart import Drawing, Frame, Key, Panel
 from studyflow.reports.data import StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from studyflow.reports.svg import Canvas, Shape
 
 FloatArray = npt.NDArray[np.float64]
 
 QUARTILES_FROM: Final = 5
 """Runs from which a band holds the middle half of them; with fewer it holds all."""
-_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
-_DASHES: Final = ("-", "--", "-.", ":")
+SERIES: Final = ("complete", "pruned", "target", "enqueued", "running", "best")
+"""Classes of the samplers' colours, in order."""
+_MARKERS: Final[tuple[Shape, ...]] = (
+    "dot",
+    "square",
+    "up",
+    "diamond",
+    "down",
+    "ring",
+    "cross",
+    "star",
+)
 
 
 @dataclass(frozen=True)
@@ -251,55 +261,57 @@ def comparison_csv(comparison: Comparison) -> str:
     return out.getvalue()
 
 
-def draw_comparison(comparison: Comparison) -> Figure:
+def draw_comparison(comparison: Comparison) -> Drawing:
     """Return the best value so far by trial: medians with bands, one colour for each sampler."""
-    curves = comparison.curves
-    figure = style.new_figure(9.6, 5.0)
-    axes = figure.subplots()
-    style.dress(axes)
-    finite = np.concatenate([c[~np.isnan(c)] for c in curves.values()]) if curves else np.empty(0)
-    scale = ObjectiveScale([float(v) for v in finite], comparison.direction)
-    trials = np.arange(1, comparison.n_trials + 1)
-    for i, row in enumerate(comparison.rows):
-        curve = curves[row.sampler]
-        colour = style.SERIES[i % len(style.SERIES)]
-        low, high = (np.clip(end, scale.low, scale.high) for end in comparison.band(curve))
-        axes.fill_between(trials, low, high, color=colour, alpha=0.13, linewidth=0, step="post")
-        axes.step(
-            trials,
-            np.clip(comparison.middle(curve), scale.low, scale.high),
-            where="post",
-            color=colour,
-            linewidth=2.0,
-            linestyle=_DASHES[i // len(style.SERIES) % len(_DASHES)],
-            marker=_MARKERS[i % len(_MARKERS)],
-            markevery=(i, max(len(trials) // 6, 1)),
-            markersize=5,
-            label=row.sampler,
-        )
-    scale.apply(axes)
-    axes.set_xlim(1, max(comparison.n_trials, 2))
-    style.whole_numbers(axes.xaxis)
-    axes.set_xlabel("trials finished", size=style.LABEL_SIZE, color=style.INK)
-    axes.set_ylabel(
-        f"best {style.label(comparison.metric)} so far", size=style.LABEL_SIZE, color=style.INK
-    )
-    style.legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
     most = max((row.n_runs for row in comparison.rows), default=0)
     band = "the middle half" if most >= QUARTILES_FROM else "all"
-    style.set_title(
-        figure,
-        style.label(comparison.headline, 80),
-        f"{style.label(comparison.name)}, {comparison.direction} · line: median of "
+    wide, narrow = chart.wide_and_narrow(lambda width: _panel(comparison, width))
+    return Drawing(
+        title=comparison.headline,
+        note=f"{comparison.name}, {comparison.direction} · line: median of "
         f"{wording.plural(most, 'run')}, band: {band} of them"
-        + (f" · {style.label(comparison.caveat, 60)}" if comparison.caveat else ""),
-    )
-    style.describe(
-        figure,
-        f"The best {comparison.metric} so far by number of trials, one line for each of "
+        + (f" · {comparison.caveat}" if comparison.caveat else ""),
+        alt=f"The best {comparison.metric} so far by number of trials, one line for each of "
         f"{', '.join(comparison.samplers)}. {comparison.verdict}.",
+        panels=wide,
+        narrow=narrow,
+        keys=tuple(
+            Key(row.sampler, _MARKERS[i % len(_MARKERS)], SERIES[i % len(SERIES)])
+            for i, row in enumerate(comparison.rows)
+        ),
     )
-    return figure
+
+
+def _panel(comparison: Comparison, width: float) -> Panel:
+    curves = comparison.curves
+    finite = np.concatenate([c[~np.isnan(c)] for c in curves.values()]) if curves else np.empty(0)
+    scale = ObjectiveScale([float(v) for v in finite], comparison.direction)
+    last = max(comparison.n_trials, 2)
+    x = number_axis("trials finished", 1, last, most=10 if width > 500 else 5, is_whole=True)
+    canvas = Canvas(width, 380 if width > 500 else 300)
+    frame = Frame(canvas, x, objective_axis(f"best {comparison.metric} so far", scale), grid="both")
+    for i, row in enumerate(comparison.rows):
+        curve = curves[row.sampler]
+        cls = SERIES[i % len(SERIES)]
+        low, high = (_places(frame, scale, end) for end in comparison.band(curve))
+        if low and high:
+            edge = svg.steps(low) + svg.steps_back(high) + "z"
+            canvas.add("path", cls=f"{cls} band", d=edge)
+        middle = _places(frame, scale, comparison.middle(curve))
+        dash = " dash" if i // len(SERIES) % 2 else ""
+        canvas.add("path", cls=f"{cls} stroke{dash}", d=svg.steps(middle))
+        for left, top in middle[i % max(len(middle) // 6, 1) :: max(len(middle) // 6, 1)]:
+            canvas.mark(_MARKERS[i % len(_MARKERS)], left, top, 4.5, cls)
+    return Panel(canvas, f"{comparison.verdict}.")
+
+
+def _places(frame: Frame, scale: ObjectiveScale, curve: FloatArray) -> list[tuple[float, float]]:
+    """Return where a curve goes, from its first value on; what lies beyond stays at the edge."""
+    return [
+        frame.at(n, min(max(float(value), scale.low), scale.high))
+        for n, value in enumerate(curve, 1)
+        if not math.isnan(value)
+    ]
 
 
 def as_rows(comparison: Comparison) -> Sequence[Mapping[str, str]]:

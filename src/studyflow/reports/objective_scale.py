@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final
 
-from studyflow.reports import wording
 from studyflow.reports.ticks import linear_ticks, log_ticks
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 class ObjectiveScale:
@@ -93,15 +89,6 @@ class ObjectiveScale:
         if self.is_log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
-
-    def apply(self, axes: Axes, which: Literal["x", "y"] = "y", *, most: int = 6) -> None:
-        """Scale one axis."""
-        positions = self.ticks(most)
-        axis = axes.xaxis if which == "x" else axes.yaxis
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log" if self.is_log else "linear")
-        axis.set_ticks(positions, [wording.number(p, 6) for p in positions])
-        axis.set_ticks([], minor=True)
-        (axes.set_xlim if which == "x" else axes.set_ylim)(self.low, self.high)
 
     def ticks(self, most: int = 6) -> list[float]:
         """Return where ticks stand."""

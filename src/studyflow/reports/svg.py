@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final, Literal
 
@@ -131,6 +131,15 @@ def steps(points: Iterable[tuple[float, float]]) -> str:
     path = ""
     for x, y in points:
         path += f"H{number(x)}V{number(y)}" if path else f"M{number(x)} {number(y)}"
+    return path
+
+
+def steps_back(points: Sequence[tuple[float, float]]) -> str:
+    """Return the rest of a path, from its end along the steps of `steps` to their beginning."""
+    path, height = "", None
+    for x, y in reversed(points):
+        path += f"L{number(x)} {number(y)}" if height is None else f"V{number(y)}H{number(x)}"
+        height = y
     return path
 
 

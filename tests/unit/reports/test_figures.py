@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from studyflow.reports import Omitted, StudyData, style, surrogate
+from studyflow.reports import Omitted, StudyData, surrogate, svg
 from studyflow.reports.chart import Drawing, as_file
 from studyflow.reports.figures import FIGURES
 from studyflow.reports.figures.convergence import hypervolume, running_best
@@ -207,16 +207,13 @@ def test_values_over_decades_get_a_logarithmic_axis() -> None:
     assert not ObjectiveScale([0.0, 0.1, 10.0], "minimize").is_log
 
 
-def test_names_start_no_formula_and_become_no_boxes() -> None:
-    assert style.label("$x$_y") == r"\$x\$_y"
-    assert style.label("a\nb\x1b[31m") == "a b [31m"
-    assert style.label("\U0001fbf9") == "<1FBF9>"
-    assert style.label("x" * 40, 10) == "xxxxxxxxx…"
-
-
 def test_long_names_keep_their_beginning_and_their_end() -> None:
-    assert style.axis_name("parameter_number_27", 1.2) == "parame…ber_27"
-    assert style.axis_name("short", 1.2) == "short"
+    assert svg.cut("parameter_number_27", 88) == "parame…ber_27"
+    assert svg.cut("short", 88) == "short"
+
+
+def test_names_are_text_on_one_line() -> None:
+    assert svg.clean("a\nb\x1b[31m <b> \ud800") == "a b [31m &lt;b&gt;"
 
 
 def test_three_objectives_have_a_hypervolume_too() -> None:
