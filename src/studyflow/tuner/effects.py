@@ -37,9 +37,10 @@ from studyflow.tuner.settings import TunerSettings
 from studyflow.tuner.snapshot import Snapshot, newest_attempt
 from studyflow.tuner.spending import Spender
 
-TURN_SECONDS: Final = 1.0
+TURN_SECONDS: Final = 0.7
 """How long one turn goes on. With a thousand ends to record, or a thousand free slots, pauses,
-stops and what has ended since are looked at once a second all the same."""
+stops and what has ended since are looked at once a second all the same: the last moments belong to
+launches, and to the call that is under way then."""
 
 SWEEP_TRIALS: Final = 200
 """How many trials begin between two sweeps: what is kept needlessly is of so many at most."""

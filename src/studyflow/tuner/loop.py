@@ -216,7 +216,7 @@ class Tuner:
         trials = self._study.known_trials()  # the turn began with a look at the storage
         running, woken = self._effects.resting.wake_changed(trials.running)
         turn.wake(woken)
-        spent = self._effects.spender.blocker(trials)
+        spent = self._effects.spender.blocker(trials) if turn.is_settled else None
         if turn.is_settled and not turn.is_cancelling:
             self._effects.nodes.judge(trials, turn.polled.values())
             self._effects.launcher.observe_canary(trials, turn.polled)

@@ -7,7 +7,7 @@ finds what the first is expected to cost already committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from studyflow.executors import AttemptId
@@ -72,6 +72,8 @@ class Spender:
         """By attempt that is to stop: checkpoints seen, when the last came, the longest pause."""
         self._reached: tuple[Reason | None] | None = None
         """Which limit is reached, as this turn has found; `None` before it has looked."""
+        self._held: dict[int, tuple[TrialRecord, Durations, InFlight]] = {}
+        """By trial, what this turn has found it to hold once it had looked at all attempts."""
         self._limit_since: float | None = None
         self._finish_at: float | None = None
 
@@ -83,6 +85,7 @@ class Spender:
     def begin_turn(self) -> None:
         """Find out when the study is to be finished, as all its runners have it."""
         self._reached = None
+        self._held.clear()
         if self._spec.budget.finish_by is not None:
             self._finish_at = self._study.finish_at(self._wall_clock())
 
@@ -91,8 +94,19 @@ class Spender:
         """Whether running trials are stopped once a limit is reached."""
         return self.is_metered and self._spec.budget.at_limit == "stop"
 
-    def account(self, trials: TrialIndex, besides: TrialRecord | None = None) -> Account:
+    def account(self, trials: TrialIndex) -> Account:
         """Return how the budget stands.
+
+        Args:
+            trials: The study's trials.
+        """
+        durations = self._durations(trials)
+        return self._account(
+            trials, durations, [self._in_flight(record, durations) for record in trials.running]
+        )
+
+    def _account_in_turn(self, trials: TrialIndex, besides: TrialRecord | None = None) -> Account:
+        """Return the same by what each trial held when this turn came to it first.
 
         Args:
             trials: The study's trials.
@@ -100,7 +114,12 @@ class Spender:
                 are left out.
         """
         durations = self._durations(trials)
-        held = [self._in_flight(r, durations) for r in trials.running if _counts(r, besides)]
+        held = [self._held_by(r, durations) for r in trials.running if _counts(r, besides)]
+        return self._account(trials, durations, held)
+
+    def _account(
+        self, trials: TrialIndex, durations: Durations, held: Sequence[InFlight]
+    ) -> Account:
         return account(
             self._spec,
             recorded=trials.recorded,
@@ -114,13 +133,16 @@ class Spender:
         )
 
     def blocker(self, trials: TrialIndex) -> Reason | None:
-        """Return why no further trial is asked for now; `None` if the budget has room for one."""
+        """Return why no further trial is asked for now; `None` if the budget has room for one.
+
+        Asked once all attempts were looked at.
+        """
         if not self.is_metered:
             return None
         if self._misfit is not None and self._misfit[0] == self._state(trials):
             return self._misfit[1]
         self._misfit = None
-        found = self.account(trials)
+        found = self._account_in_turn(trials)
         return found.blocker(self._allocation, self._price, found.durations.typical_seconds)
 
     def room(self, trials: TrialIndex, why: Reason | None) -> int:
@@ -141,7 +163,7 @@ class Spender:
         if not self.is_metered:
             return None
         trials = self._study.trials()  # what others have begun since the turn began counts
-        found = self.account(trials, besides=record)
+        found = self._account_in_turn(trials, besides=record)
         seconds = found.durations.expected_seconds(record.params)
         why = found.blocker(self._allocation, self._price, seconds, is_next=False)
         if why is None:
@@ -211,6 +233,13 @@ class Spender:
             found = expectation(self._spec, trials.samples, self._allocation, self._price)
             self._learned = n, found
         return self._learned[1]
+
+    def _held_by(self, record: TrialRecord, durations: Durations) -> InFlight:
+        kept = self._held.get(record.number)
+        if kept is None or kept[0] is not record or kept[1] is not durations:
+            kept = record, durations, self._in_flight(record, durations)
+            self._held[record.number] = kept
+        return kept[2]
 
     def _in_flight(self, record: TrialRecord, durations: Durations) -> InFlight:
         elapsed, allocation = self._meter.running_seconds(record), self._meter.allocation(record)

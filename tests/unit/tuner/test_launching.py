@@ -330,7 +330,7 @@ def test_many_free_slots_are_filled_in_slices_with_a_look_between() -> None:
         assert tuner.turn() is None
         n_running.append(len(rig.machine.running()))
 
-    assert n_running == [4, 8, 10, 10]
+    assert n_running == [3, 6, 9, 10]
     assert slow.n_polls == 4
 
 
@@ -361,8 +361,8 @@ def test_many_ends_are_recorded_in_slices_before_anything_starts() -> None:
         n_recorded.append(len(slow.told))
         n_running.append(len(rig.machine.running()))
 
-    assert n_recorded == [4, 8, 10, 10]
-    assert n_running == [0, 0, 10, 10], "what has ended is known before another trial is asked for"
+    assert n_recorded == [3, 6, 9, 10]
+    assert n_running == [0, 0, 0, 10], "what has ended is known before another trial is asked for"
 
 
 def test_a_slice_follows_at_once_and_a_full_machine_waits() -> None:
@@ -372,8 +372,8 @@ def test_a_slice_follows_at_once_and_a_full_machine_waits() -> None:
     result = rig.drive()
 
     assert result.is_finished
-    assert slow.waits[:3] == [0.0, 0.0, 1.0]
-    assert set(slow.waits[2:]) == {1.0}
+    assert slow.waits[:4] == [0.0, 0.0, 0.0, 1.0]
+    assert set(slow.waits[3:]) == {1.0}
     rig.check(10)
 
 

@@ -12,6 +12,7 @@ from tests.unit.tuner.test_sites import Site
 
 from studyflow.executors import AttemptId
 from studyflow.ledger import Prices, all_rows, spending
+from studyflow.ledger.durations import Durations
 from studyflow.ledger.limits import account
 from studyflow.reasons import Code
 from studyflow.spec import StudySpec
@@ -63,6 +64,22 @@ def test_what_runs_is_committed_so_parallel_trials_do_not_exceed_the_budget_toge
     drive(rig)
     assert n_complete(rig) == 6
     assert rig.machine.most_running == 4
+
+
+def test_what_a_trial_holds_is_found_out_a_few_times_while_slots_are_filled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n, asked, remaining_seconds = 60, [], Durations.remaining_seconds
+
+    def counting(self: Durations, *given: Any) -> float:
+        asked.append(given)
+        return remaining_seconds(self, *given)
+
+    monkeypatch.setattr(Durations, "remaining_seconds", counting)
+    rig = Rig(metered(n, gpu_hours=1e6), objective=None)
+    rig.turns(rig.tuner(), 1)
+    assert len(rig.machine.running()) == n
+    assert len(asked) <= 3 * n, "as it is asked for, begun, and named in MLflow"
 
 
 def test_gpus_are_counted_each() -> None:
