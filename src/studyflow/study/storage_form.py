@@ -10,17 +10,17 @@ one attempt: the one that is the newest when the trial's state is written.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import optuna
 
 from studyflow.reasons import read_code
 from studyflow.study.cost_form import begin_in, costs_in
+from studyflow.study.lost_form import ATTEMPTS, known_cause, lost_attempts
 from studyflow.trial import Cause, ParamValue
-from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
+from studyflow.trial.record import TrialRecord, TrialState
 
 END: Final = "end"
 """What the end of an attempt wrote: one JSON object that names the attempt. The five attributes and
@@ -42,13 +42,6 @@ HINT: Final = "hint"
 CODE: Final = "code"
 """The cause more exactly; a `studyflow.reasons.Code`."""
 ATTEMPT: Final = "attempt"
-ATTEMPTS: Final = "attempts"
-"""Attempts that were lost and followed by another, as studyflow 0.1.0 reads and adds to them: a
-list of [attempt, cause, message, seconds, node, end]; what is not known is `null`, and older
-entries are shorter."""
-LOST: Final = "lost_attempts"
-"""The same attempts by key: a list of objects, see `to_document`. One that only `ATTEMPTS` has was
-lost under studyflow 0.1.0; where both stand, this one is read."""
 HOLDER: Final = "holder"
 """Site that looks after the newest attempt."""
 METRICS: Final = "metrics"
@@ -132,6 +125,13 @@ def attempt_in(attrs: Mapping[str, Any]) -> int:
 def _text_in(attrs: Mapping[str, Any], name: str) -> str | None:
     text = attrs.get(name)
     return text if isinstance(text, str) else None
+
+
+def _numbers_in(attrs: Mapping[str, Any], name: str) -> dict[str, float]:
+    numbers = attrs.get(name)
+    if not isinstance(numbers, dict):
+        return {}
+    return {key: value for key, value in numbers.items() if isinstance(value, int | float)}
 
 
 def _curve_in(attrs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -229,7 +229,8 @@ def _end(frozen: optuna.trial.FrozenTrial) -> Mapping[str, Any] | None:
     end = frozen.user_attrs.get(END)
     if not frozen.state.is_finished() or not isinstance(end, dict):
         return None
-    return end if end.get("attempt") == attempt_in(frozen.user_attrs) else None
+    is_ours = isinstance(end.get("constraints", {}), dict)
+    return end if is_ours and end.get("attempt") == attempt_in(frozen.user_attrs) else None
 
 
 def leftovers(frozen: optuna.trial.FrozenTrial) -> tuple[str, ...]:
@@ -334,7 +335,7 @@ def to_record(
         state=state,
         params={**frozen.params, **(fixed or {})},
         values=tuple(frozen.values) if state is TrialState.COMPLETE and frozen.values else None,
-        metrics=metrics if isinstance(metrics := attrs.get(METRICS), dict) else {},
+        metrics=_numbers_in(attrs, METRICS),
         constraints=dict(frozen.constraints) if state is TrialState.COMPLETE else {},
         intermediate=dict(frozen.intermediate_values),
         cause=_cause(frozen),
@@ -361,75 +362,10 @@ def to_record(
     )
 
 
-def with_lost(attrs: Mapping[str, Any], lost: LostAttempt) -> dict[str, Any]:
-    """Return the user attributes of a trial that has lost another attempt: those that change.
-
-    Args:
-        attrs: What is stored of the trial.
-        lost: The attempt.
-    """
-    of_older = [getattr(lost, name) for name in _POSITIONS]
-    return {
-        ATTEMPTS: [*attrs.get(ATTEMPTS, ()), of_older],
-        LOST: [*attrs.get(LOST, ()), to_document(lost)],
-    }
-
-
-def to_document(lost: LostAttempt) -> dict[str, Any]:
-    """Return what is stored of a lost attempt, by the names of its fields, without what is `None`.
-
-    An older reader passes over names that it does not know.
-    """
-    given = {field.name: getattr(lost, field.name) for field in dataclasses.fields(lost)}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def lost_attempts(attrs: Mapping[str, Any]) -> tuple[LostAttempt, ...]:
-    """Return the lost attempts among a trial's user attributes, in order."""
-    entries = attrs.get(ATTEMPTS)
-    if not entries:
-        return ()
-    older = [dict(zip(_POSITIONS, e, strict=False)) for e in _items(entries) if _items(e)]
-    newer = {
-        document["attempt"]: document
-        for document in _items(attrs.get(LOST))
-        if isinstance(document, dict) and _is_numbered(document)
-    }
-    return tuple(
-        _lost_attempt(newer.get(entry["attempt"], entry)) for entry in older if _is_numbered(entry)
-    )
-
-
-def _items(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _is_numbered(document: Mapping[str, Any]) -> bool:
-    return type(document.get("attempt")) is int and "cause" in document
-
-
-def _lost_attempt(document: Mapping[str, Any]) -> LostAttempt:
-    known = {name: document[name] for name in _LOST_ATTEMPT_FIELDS if name in document}
-    known["cause"] = _known_cause(str(document["cause"])) or Cause.LOST
-    return LostAttempt(**known)
-
-
-_LOST_ATTEMPT_FIELDS: Final = tuple(field.name for field in dataclasses.fields(LostAttempt))
-_POSITIONS: Final = ("attempt", "cause", "message", "trained_seconds", "node", "ended_at")
-"""What an entry of `ATTEMPTS` has, in order."""
-
-
-def _known_cause(text: str) -> Cause | None:
-    try:
-        return Cause(text)
-    except ValueError:
-        return None
-
-
 def _cause(frozen: optuna.trial.FrozenTrial) -> Cause | None:
     text = frozen.user_attrs.get(CAUSE)
     if text is not None:
-        return _known_cause(text)
+        return known_cause(text)
     if frozen.state is optuna.trial.TrialState.COMPLETE:
         return Cause.OK
     return Cause.PRUNED if frozen.state is optuna.trial.TrialState.PRUNED else None

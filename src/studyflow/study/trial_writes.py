@@ -24,6 +24,7 @@ from studyflow.study import storage_form as form
 from studyflow.study.attempt_storage import AttemptStorage
 from studyflow.study.cost_form import attribute_of, begin_attribute
 from studyflow.study.index import TrialIndex
+from studyflow.study.lost_form import lost_attempts, with_lost
 from studyflow.study.verdict import Verdict
 from studyflow.trial import MetricPoint
 from studyflow.trial.cost import AttemptCost, Begin
@@ -154,11 +155,11 @@ class TrialWrites:
         )
 
         def end(frozen: FrozenTrial) -> TrialChange | None:
-            known = form.lost_attempts(frozen.user_attrs)
+            known = lost_attempts(frozen.user_attrs)
             is_newest = frozen.user_attrs.get(form.ATTEMPT, 0) == attempt
             if not is_newest or any(other.attempt == attempt for other in known):
                 return None
-            return TrialChange(form.with_lost(frozen.user_attrs, lost) | attribute_of(cost))
+            return TrialChange(with_lost(frozen.user_attrs, lost) | attribute_of(cost))
 
         return self.change(number, end, seen)
 

@@ -333,6 +333,15 @@ def a_trial(**changes: Any) -> optuna.trial.FrozenTrial:
     return optuna.trial.create_trial(distributions=named, **given)
 
 
+@pytest.mark.parametrize("identity", [3, "loss", {}, {"objectives": 1}, {"objectives": [{}]}])
+def test_an_identity_that_is_none_of_ours_names_no_objectives(identity: Any) -> None:
+    source = optuna.create_study(study_name="old")
+    source.set_user_attr("studyflow:identity", identity)
+    source.add_trials([a_trial()])
+
+    assert len(from_study(SPEC, source, "old").fitting) == 1
+
+
 def test_trials_of_a_plain_optuna_study_fit_or_are_named_with_the_reason() -> None:
     states = optuna.trial.TrialState
     source = optuna.create_study(study_name="old")

@@ -15,13 +15,15 @@ from optuna.trial import TrialState as OptunaState
 from tests.unit.study.studies import make_spec, open_study
 
 from studyflow.reasons import Code
-from studyflow.study import find_study, load_records
+from studyflow.study import find_study, load_records, lost_form
 from studyflow.study import storage_form as form
+from studyflow.study.lost_form import lost_attempts, with_lost
 from studyflow.trial import Cause
 from studyflow.trial.record import LostAttempt, TrialState
 
 RUNNING, COMPLETE = OptunaState.RUNNING, OptunaState.COMPLETE
 PRUNED, FAIL = OptunaState.PRUNED, OptunaState.FAIL
+KEYS: Final = ("attempt", "cause", "hidden", "constraints")
 BOUND: Final = f"{form.CONSTRAINT}size <= 1"
 
 
@@ -125,13 +127,14 @@ def test_pieces_behind_one_that_is_missing_are_not_read() -> None:
         (form.CURVE, "steep"),
         (form.CURVE, {"hidden": 3}),
         (form.CURVE, {"rungs": "abc"}),
-        (form.ATTEMPTS, 3),
-        (form.ATTEMPTS, "ab"),
-        (form.ATTEMPTS, [3, "x", None]),
-        (form.ATTEMPTS, [[], [[1], "lost"], ["1", "lost"], [1]]),
-        (form.ATTEMPTS, {"a": 1}),
+        (lost_form.ATTEMPTS, 3),
+        (lost_form.ATTEMPTS, "ab"),
+        (lost_form.ATTEMPTS, [3, "x", None]),
+        (lost_form.ATTEMPTS, [[], [[1], "lost"], ["1", "lost"], [1]]),
+        (lost_form.ATTEMPTS, {"a": 1}),
         (form.METRICS, "accuracy"),
         (form.METRICS, [0.5]),
+        (form.METRICS, {"quality": "high", "f1": None, "loss": [0.5]}),
         (form.HINT, 3),
         (form.NODE, {"name": "a"}),
         (form.SECONDS, "12"),
@@ -139,6 +142,7 @@ def test_pieces_behind_one_that_is_missing_are_not_read() -> None:
         (form.RUN_ID, 12),
         (form.END, "2026-12-01"),
         (form.END, {"attempt": 1, "cause": "nan"}),
+        (form.END, {"attempt": 0, "constraints": "none"}),
         (form.END, [1]),
         (form.CODE, {}),
     ],
@@ -183,15 +187,14 @@ def test_a_cause_of_somebody_else_is_no_cause(cause: Any) -> None:
         st.sampled_from(
             [
                 *(form.END, form.CURVE, form.CAUSE, form.MESSAGE, form.HINT, form.CODE),
-                *(form.ATTEMPT, form.ATTEMPTS, form.LOST, form.HOLDER, form.METRICS),
+                *(form.ATTEMPT, lost_form.ATTEMPTS, lost_form.LOST, form.HOLDER, form.METRICS),
                 *(form.SECONDS, form.NODE, form.RUN_ID, form.TAKEN_OVER),
             ]
         ),
         st.recursive(
             st.none() | st.booleans() | st.integers(-1, 9) | st.text(max_size=4),
             lambda inner: (
-                st.lists(inner, max_size=3)
-                | st.dictionaries(st.sampled_from(["attempt", "cause", "hidden"]), inner)
+                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner)
             ),
             max_leaves=6,
         ),
@@ -382,9 +385,9 @@ LOST = st.builds(
 def test_lost_attempts_are_read_as_they_were_written(lost: list[LostAttempt]) -> None:
     attrs: dict[str, Any] = {}
     for one in lost:
-        attrs |= form.with_lost(attrs, one)
+        attrs |= with_lost(attrs, one)
 
-    assert form.lost_attempts(attrs) == tuple(lost)
+    assert lost_attempts(attrs) == tuple(lost)
 
 
 @pytest.mark.parametrize(
@@ -406,17 +409,17 @@ def test_lost_attempts_are_read_as_they_were_written(lost: list[LostAttempt]) ->
 def test_an_entry_of_an_older_version_is_read_by_its_positions(
     entry: list[Any], lost: LostAttempt
 ) -> None:
-    assert form.lost_attempts({form.ATTEMPTS: [entry]}) == (lost,)
+    assert lost_attempts({lost_form.ATTEMPTS: [entry]}) == (lost,)
 
 
 def test_an_attempt_that_an_older_version_added_stands_between_newer_ones() -> None:
     newer = [LostAttempt(n, Cause.EVICTED, hint="wait") for n in (1, 3)]
-    attrs = form.with_lost({}, newer[0])
-    attrs[form.ATTEMPTS] = [*attrs[form.ATTEMPTS], [2, "lost", "by 0.1.0"]]
-    attrs |= form.with_lost(attrs, newer[1])
-    attrs[form.LOST][0]["of next year"] = True
+    attrs = with_lost({}, newer[0])
+    attrs[lost_form.ATTEMPTS] = [*attrs[lost_form.ATTEMPTS], [2, "lost", "by 0.1.0"]]
+    attrs |= with_lost(attrs, newer[1])
+    attrs[lost_form.LOST][0]["of next year"] = True
 
-    assert form.lost_attempts(attrs) == (
+    assert lost_attempts(attrs) == (
         newer[0],
         LostAttempt(2, Cause.LOST, "by 0.1.0"),
         newer[1],
@@ -425,7 +428,7 @@ def test_an_attempt_that_an_older_version_added_stands_between_newer_ones() -> N
 
 @pytest.mark.parametrize(
     "change",
-    [{form.ATTEMPT: 2}, {form.HOLDER: "there"}, form.with_lost({}, LostAttempt(1, Cause.LOST))],
+    [{form.ATTEMPT: 2}, {form.HOLDER: "there"}, with_lost({}, LostAttempt(1, Cause.LOST))],
 )
 def test_a_trial_with_another_attempt_holder_or_loss_has_gone_on(change: dict[str, Any]) -> None:
     attrs = {form.ATTEMPT: 1, form.HOLDER: "here"}

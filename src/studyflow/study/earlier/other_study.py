@@ -109,5 +109,7 @@ def _copy(spec: StudySpec, frozen: FrozenTrial, source: str) -> FrozenTrial:
 
 
 def _stored_metrics(source: optuna.Study) -> list[str] | None:
-    identity = source.user_attrs.get(form.IDENTITY)
-    return None if identity is None else [o["metric"] for o in identity["objectives"]]
+    try:
+        return [objective["metric"] for objective in source.user_attrs[form.IDENTITY]["objectives"]]
+    except (KeyError, TypeError):  # of a study that studyflow did not make
+        return None

@@ -289,6 +289,8 @@ def closing_metrics(
                 continue
             step = max(step, known.step)
             at_ms = max(end_ms, known.timestamp_ms + 1) if step == known.step else end_ms
+        elif points and points[-1].key == key:
+            at_ms = max(end_ms, points[-1].timestamp_ms + 1)
         points.append(Point(key, value, at_ms, step))
     return points
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
+
 from studyflow.testing.tracker_contract import card, complete
 from studyflow.tracking import StudySummary
 from studyflow.tracking.mlflow.documents import (
@@ -45,6 +47,27 @@ def test_a_final_value_goes_after_the_last_point_of_its_metric() -> None:
         ("loss", 0.25, 2_001, 9),
         ("objective", 0.25, 1_000, 0),
     ]
+
+
+@pytest.mark.parametrize("reported", [0.125, 0.25, 0.5])
+@pytest.mark.parametrize("lasted_seconds", [0.0, 0.001, 60.0])
+def test_a_final_value_is_the_latest_also_of_a_trial_that_took_no_time(
+    reported: float, lasted_seconds: float
+) -> None:
+    record = complete(
+        0,
+        0.25,
+        constraints={},
+        intermediate={0: 0.75, 5: reported},
+        started_at=1.0 - lasted_seconds,
+        finished_at=1.0,
+    )
+
+    points = [p for p in closing_metrics(record, ("loss",), {}, 1_000) if p.key == "loss"]
+
+    # As MLflow has it: the highest step, then time, then value.
+    assert max(points, key=lambda p: (p.step, p.timestamp_ms, p.value)).value == 0.25
+    assert {p.step: p.value for p in points[:2]} == {0: 0.75, 5: reported}
 
 
 def test_a_value_that_is_the_latest_already_is_not_logged_again() -> None:
