@@ -278,6 +278,7 @@ def closing_metrics(
     if objectives and (key := keys.key_for(objectives[0])) not in latest:
         # The points themselves were lost with an outage; the storage still has these.
         points = _intermediate_points(record, key, end_ms)
+    newest = points[-1] if points else None
     last_step = max(record.intermediate, default=0)
     for key, value in _final_values(record, objectives).items():
         if not math.isfinite(value):
@@ -289,8 +290,8 @@ def closing_metrics(
                 continue
             step = max(step, known.step)
             at_ms = max(end_ms, known.timestamp_ms + 1) if step == known.step else end_ms
-        elif points and points[-1].key == key:
-            at_ms = max(end_ms, points[-1].timestamp_ms + 1)
+        elif newest is not None and newest.key == key:
+            at_ms = max(end_ms, newest.timestamp_ms + 1)
         points.append(Point(key, value, at_ms, step))
     return points
 

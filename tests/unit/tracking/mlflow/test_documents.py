@@ -59,6 +59,7 @@ def test_a_final_value_is_the_latest_also_of_a_trial_that_took_no_time(
         0.25,
         constraints={},
         intermediate={0: 0.75, 5: reported},
+        metrics={"accuracy": 0.9, "loss": 0.25},
         started_at=1.0 - lasted_seconds,
         finished_at=1.0,
     )
