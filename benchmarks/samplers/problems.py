@@ -178,6 +178,11 @@ def _box(
     return Problem(name, "numeric", half, suggest, compute, optimum, params)
 
 
+def bowl(x: Any) -> float:
+    """Return the squared distance to (1, 0): what a newcomer tries first."""
+    return float((x[0] - 1) ** 2 + x[1] ** 2)
+
+
 def branin(x: Any) -> float:
     """Return Branin's function."""
     a, b = x
@@ -240,6 +245,7 @@ _HARTMANN_BEST: Final = [0.20168952, 0.15001069, 0.47687398, 0.27533243, 0.31165
 
 def _numeric() -> list[Problem]:
     return [
+        _box("bowl", "tune", bowl, [(-5, 5), (-5, 5)], [1.0, 0.0], 0.0),
         _box("branin", "tune", branin, [(-5, 10), (0, 15)], [math.pi, 2.275], 0.39788735772973816),
         _box("ackley5", "tune", ackley, [(-5, 10)] * 5, [1.5] * 5, 0.0),
         _box("levy6", "tune", levy, [(-10, 10)] * 6, [1.0] * 6, 0.0),

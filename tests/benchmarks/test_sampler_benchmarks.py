@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from benchmarks.samplers.beliefs import beliefs
 from benchmarks.samplers.declared import DeclaredSampler
 from benchmarks.samplers.problems import Params, Problem, Trial, analytic, random_values
-from benchmarks.samplers.report import compare, mean_ranks, regret, table, waste
+from benchmarks.samplers.report import as_ours, compare, mean_ranks, regret, table, waste
 from benchmarks.samplers.runner import Key, Run, read_runs, run_all, simulate
 from benchmarks.samplers.trainings import trainings
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from studyflow.samplers.botorch import BoTorchSampler
+from studyflow.samplers.space.dimension import make_dimension
 
 PROBLEMS = analytic()
 
@@ -49,6 +53,25 @@ def test_every_training_gives_a_number_no_less_than_its_reference(name: str) -> 
 
     assert math.isfinite(value)
     assert value > problem.optimum
+
+
+@pytest.mark.parametrize("name", ["mixed12-a", "layers-a", "categorical-a"])
+def test_a_right_belief_is_nearer_to_the_optimum_than_a_wrong_one(name: str) -> None:
+    problem = PROBLEMS[name]
+    assert problem.best_params is not None
+    right, wrong = (beliefs(problem, 0, is_right=is_right) for is_right in (True, False))
+
+    assert right.keys() == wrong.keys() == problem.best_params.keys()
+    for parameter, best in problem.best_params.items():
+        if "good" in right[parameter]:
+            assert right[parameter]["good"] == [best]
+            assert best not in wrong[parameter]["good"]
+        else:
+            axis = make_dimension(parameter, problem.space[parameter])
+            places = [axis.position(b[parameter]["mean"]) for b in (right, wrong)]
+            off = [abs(place - axis.position(best)) for place in places]
+            assert off[0] < off[1] > 0.45
+    assert BoTorchSampler(search_space=problem.space, priors=wrong).seed >= 0
 
 
 def test_a_diverged_trial_stands_for_no_value_and_reports_a_huge_one() -> None:
@@ -188,6 +211,16 @@ def test_the_ratio_is_the_geometric_mean_over_problems_of_that_over_seeds() -> N
     assert mean_ranks(runs, problems, "numeric", ["ours", "gp"]) == pytest.approx(
         {"ours": 4 / 3, "gp": 5 / 3}
     )
+
+
+def test_another_sampler_may_take_the_place_of_ours() -> None:
+    runs, problems = _hand_made()
+
+    swapped = as_ours(runs, "gp")
+
+    assert {key.sampler for key in swapped} == {"ours"}
+    assert compare(swapped, problems, "numeric", "gp") is None
+    assert as_ours(runs, "ours") == runs
 
 
 def test_one_row_is_of_all_families_together_but_not_of_parallel_runs() -> None:

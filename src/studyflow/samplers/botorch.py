@@ -69,7 +69,7 @@ class BoTorchSampler(BaseSampler):
         n_startup_trials: How many space-filling points come before the model. The model takes over
             at the trial of this number, provided that half of them (at least 4) have *completed*:
             design points still running are waited for by adding more of the design. `None`: one
-            more than there are parameters, at least 6, at most 20.
+            more than there are parameters, at least 6, at most 20, and one more with `priors`.
         search_space: The union of all parameters that a trial may have. `None` learns it from the
             trials; declaring it lets the very first trial be part of the design and makes
             parameters modelled that no trial has had yet.

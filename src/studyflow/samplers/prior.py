@@ -10,8 +10,8 @@ the uniform density: a wrong belief is then soon outvoted, since nothing is impo
 
 Whether it is wrong shows in the finished trials: the power is in proportion to the rank correlation
 of density and outcome, and 0 if that is negative. The start-up is not drawn from the prior, but for
-its first point at the mode: a spread design is what can contradict it, and a wrong prior then costs
-one trial of it.
+its first point at the mode, after which the design begins: it is what can contradict the prior, and
+a wrong one then costs one trial.
 """
 
 from __future__ import annotations

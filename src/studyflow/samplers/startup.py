@@ -41,16 +41,17 @@ def startup_point(
         generator: Decides the replacement of a point that was tried before, which only happens in
             discrete spaces.
         prior: What is believed of the space: trial 0 gets its mode, and trial 1 the centre. The
-            rest of the design is spread as without one: it shows whether the belief is right.
+            rest of the design follows, as without one: it shows whether the belief is right.
     """
     d = len(encoding.dimensions)
     unit = np.array([0.0 if k.kind == "categorical" else 0.5 for k in encoding.dimensions])
-    if number == 0 and prior is not None:
+    place = number if prior is None else number - 1
+    if place < 0 and prior is not None:
         point = encoding.from_unit(prior.centre(unit)[None])
-    elif number == 0 or (number == 1 and prior is not None):
+    elif place == 0:
         point = encoding.from_unit(unit[None])
     else:
-        point = encoding.from_unit(sobol(d, 1, seed=seed, skip=number))
+        point = encoding.from_unit(sobol(d, 1, seed=seed, skip=place))
 
     def settle(points: FloatArray) -> FloatArray:
         points = points.copy()

@@ -314,7 +314,8 @@ class Strategy:
     def _is_model_due(self, history: History, number: int, dimension: int) -> bool:
         n_startup = self.n_startup_trials
         if n_startup is None:
-            n_startup = min(max(dimension + 1, 6), 20)
+            # A prior's mode comes before the design, not in the place of a part of it.
+            n_startup = min(max(dimension + 1, 6), 20) + bool(self.priors)
         return number >= n_startup and history.n_completed >= max(4, (n_startup + 1) // 2)
 
 

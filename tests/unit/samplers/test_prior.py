@@ -188,6 +188,11 @@ def run(n_trials: int, own: BoTorchSampler, best_lr: float) -> list[dict[str, An
     return [trial.params for trial in study.trials]
 
 
+def without_redrawn(tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the parameters without those that the design leaves to chance."""
+    return [{n: v for n, v in params.items() if n != "momentum"} for params in tried]
+
+
 def test_the_start_up_begins_at_the_mode_and_is_else_as_without_a_prior() -> None:
     believed = run(9, sampler(priors=PRIORS), best_lr=3e-4)
     plain = run(9, sampler(), best_lr=3e-4)
@@ -200,8 +205,7 @@ def test_the_start_up_begins_at_the_mode_and_is_else_as_without_a_prior() -> Non
         n: BELIEVED[n] for n in ("depth", "drop", "flag", "kind", "size")
     }
     # The rest is none of the prior's: it is what can contradict it.
-    assert believed[1] == plain[0]
-    assert believed[2:] == plain[2:]
+    assert without_redrawn(believed[1:]) == without_redrawn(plain[:-1])
 
 
 def test_a_wrong_prior_is_outvoted() -> None:
@@ -228,7 +232,9 @@ def test_an_undeclared_space_takes_priors_too() -> None:
         )
         return [abs(t.params["x"] - 0.2) for t in study.trials]
 
-    assert sum(tried(priors={"x": {"mean": 0.2, "sd": 0.02}})[6:]) < sum(tried()[6:])
+    # The model's first suggestion: trial 6, or 7 after one more of the start-up.
+    assert tried(priors={"x": {"mean": 0.2, "sd": 0.02}})[7] < 0.03
+    assert tried()[6] > 0.1
 
 
 def test_all_problems_of_priors_are_named_at_once() -> None:
