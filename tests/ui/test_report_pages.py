@@ -10,6 +10,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.ui.browser import Browser
 from tests.ui.site import NEEDS_BROWSER
 from tests.unit.reports.studies import STUDIES
+from tests.unit.reports.test_replay import study as run_study
 
 from studyflow.reports import build_report
 
@@ -115,3 +116,20 @@ def test_lines_outside_a_range_fade_by_keyboard(browser: Browser, reports: dict[
     assert 0 < away < 22
     browser.press(axis, Keys.ESCAPE)
     assert browser.script(note).startswith("Drag along an axis")
+
+
+def test_the_search_is_replayed_by_keyboard(browser: Browser, tmp_path: Path) -> None:
+    space = {"x": {"type": "float", "low": -2.0, "high": 2.0}}
+    data = run_study({**space, "y": space["x"]}, lambda p: p["x"] ** 2 + p["y"] ** 2, 6)
+    browser.look(800, "light")
+    browser.open(build_report(data, tmp_path).html.as_uri())
+    browser.script("document.getElementById('diagnostics').open = true")
+    shown = """
+    return [...document.querySelectorAll("#replay [data-frame]")]
+      .filter((frame) => !frame.hidden).map((frame) => frame.dataset.frame.split(":")[0]);
+    """
+    assert browser.script(shown) == ["At the end"]
+    browser.press("//figure[@id='replay']//input", Keys.ARROW_LEFT)
+    assert browser.script(shown) == ["Before trial 5"]
+    browser.picture("replay")
+    assert browser.complaints() == []
