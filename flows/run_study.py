@@ -83,8 +83,8 @@ def run_study(
 
     Args:
         study: Path of a study file, or its YAML text.
-        n_trials: Finish this many trials in all; the file's number by default. With each_run: this
-            many in every run.
+        n_trials: Finish this many trials in all; the file's number by default. With another
+            each_run than finish, every run finishes this many.
         max_parallel_trials: Trials that run at once; the file's number by default.
         fork: Start a new study of this name that takes over the old one's trials.
         sampler: Sampler for further trials; overrides the study file.
