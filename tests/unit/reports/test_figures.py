@@ -298,3 +298,10 @@ def test_ticks_are_round(low: float, high: float, most: int, ticks: list[float])
 def test_ticks_of_whole_numbers_are_whole() -> None:
     assert linear_ticks(0, 7, 30, whole=True) == [0, 1, 2, 3, 4, 5, 6, 7]
     assert linear_ticks(0, 29, 10, whole=True) == [0, 5, 10, 15, 20, 25]
+
+
+def test_of_many_trials_a_pair_is_one_path_and_its_best_a_mark() -> None:
+    data = make_study(make_spec(SMALL), 400)
+    for panel in draw("pairs", data).panels:
+        assert panel.html.count('class="many ink"') == 1
+        assert panel.html.count("data-n=") == len(data.best)

@@ -26,6 +26,8 @@ from studyflow.trial.record import TrialState
 
 MAX_PARAMETERS: Final = 8
 """Most parameters that can be chosen: 28 pairs."""
+MARKS: Final = 200
+"""Trials of a pair beyond which none can be pointed at: there are up to 28 pictures of them."""
 CELLS: Final = 21
 """Points along a numeric parameter at which the model is asked."""
 _WIDTH: Final = 420.0
@@ -78,7 +80,7 @@ def _panel(data: StudyData, across: str, up: str, *, has_model: bool) -> Panel:
     }
     failed = {r.number for r in data.trials if r.state is TrialState.FAILED}
     size = chart.radius(len(places)) * 0.85
-    if len(places) > chart.MANY:
+    if len(places) > MARKS:
         canvas.dots((at for n, at in places.items() if n not in failed), size, "ink")
     else:
         for n, (left, top) in places.items():
