@@ -75,6 +75,7 @@ def run_study(
     sampler: SamplerName | None = None,
     timeout_seconds: form.SecondsParameter | None = None,
     each_run: EachRun = "finish",
+    gpu_hours: form.HoursParameter | None = None,
 ) -> dict[str, Any] | State[Any]:
     """Run a study to its budget, or go on with it, and return its best configuration.
 
@@ -92,9 +93,10 @@ def run_study(
         each_run: finish takes the study to its number of trials; continue adds that many to it;
             fresh makes a new study, named with the date; warm makes a new study that takes over
             the trials of the last one.
+        gpu_hours: GPU-hours that the study may cost in all; the file's number by default.
     """
     parameters = StudyParameters(
-        study, n_trials, max_parallel_trials, fork, sampler, timeout_seconds, each_run
+        study, n_trials, max_parallel_trials, fork, sampler, timeout_seconds, each_run, gpu_hours
     )
     return conclude(lambda: _run_and_publish(parameters))
 
@@ -132,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="sampler for further trials; overrides the study file",
     )
     parser.add_argument("--timeout-seconds", type=float, help="start no trial after this long")
+    parser.add_argument("--gpu-hours", type=float, help="GPU-hours that the study may cost in all")
     parser.add_argument(
         "--each-run", choices=get_args(EachRun), default="finish", help="which study a run is about"
     )

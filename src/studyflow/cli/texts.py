@@ -55,9 +55,10 @@ def best_text(spec: StudySpec, best: Sequence[TrialRecord]) -> str:
 def progress_text(spec: StudySpec, progress: Progress) -> str:
     """Return a study's progress on one line."""
     note = f"; {progress.note}" if progress.note else ""
+    spent = f"{progress.spent}, " if progress.spent else ""
     return (
         f"{progress.n_finished} of {progress.n_trials} trials, {len(progress.running)} running, "
-        f"{time_left_text(progress)}, best {best_text(spec, progress.best)}{note}"
+        f"{spent}{time_left_text(progress)}, best {best_text(spec, progress.best)}{note}"
     )
 
 

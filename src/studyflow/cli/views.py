@@ -153,6 +153,8 @@ class LiveView(StudyView):
         if progress is not None:
             best = escape(best_text(self._spec, progress.best))
             rows.append(f"  best  {best}")
+            if progress.spent:
+                rows.append(f"  spent {escape(progress.spent)}")
             shown = progress.running[:MAX_RUNNING_ROWS]
             rows.extend(f"  [dim]trial {r.number}[/]  {self._running_text(r)}" for r in shown)
             if len(progress.running) > len(shown):

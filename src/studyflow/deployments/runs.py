@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final, Literal
 
 import optuna
 
-from studyflow.spec import StudySpec
+from studyflow.spec import StudySpec, fixed_moment
 from studyflow.study import find_study, load_records, study_names
 from studyflow.study.run_budget import trials_to_reach
 
@@ -34,6 +34,8 @@ class DeploymentRun:
     """Id of the flow run."""
     due: datetime
     """When the run was scheduled to start."""
+    is_deployed: bool = True
+    """Whether a deployment made the run, not a person who called the flow."""
 
 
 def study_name(name: str, each_run: EachRun, due: datetime) -> str:
@@ -44,6 +46,25 @@ def study_name(name: str, each_run: EachRun, due: datetime) -> str:
     if each_run in ("fresh", "warm"):
         return f"{name}-{due.astimezone(UTC).strftime(_DATE)}"
     return name
+
+
+def finished_in_time(spec: StudySpec, run: DeploymentRun, zone: tzinfo | None = None) -> StudySpec:
+    """Return the study with `budget.finish_by` as the moment at which this run is to be over.
+
+    A time of day is the next one after the run was due, so each night's run has its own; a process
+    that replaces a killed one has the same. What no deployment runs keeps the time as it is.
+
+    Args:
+        spec: The study file.
+        run: The run.
+        zone: Zone of a time of day; `None` for this machine's.
+    """
+    text = spec.budget.finish_by
+    if text is None or not run.is_deployed:
+        return spec
+    document = spec.model_dump(mode="json", exclude_unset=True)
+    document["budget"]["finish_by"] = fixed_moment(text, run.due.timestamp(), zone)
+    return StudySpec.from_mapping(document)
 
 
 def study_of_run(

@@ -183,6 +183,24 @@ class Account:
         return None
 
 
+def spent_text(found: Account, unit: str) -> str:
+    """Return in few words how a budget stands: `1.2 of 40 GPU-hours, cost 3.1 of 200`.
+
+    Args:
+        found: How the budget stands.
+        unit: What `gpu_hours` counts here: GPU-hours or slot-hours.
+    """
+    parts = []
+    for balance in found.balances:
+        amount = f"{balance.spent:.3g} of {balance.limit:g}"
+        is_hours = balance.kind is LimitKind.GPU_HOURS
+        parts.append(f"{amount} {unit}" if is_hours else f"cost {amount}")
+    if found.finish_at is not None:
+        left = max(found.finish_at - found.now, 0.0) / 3600
+        parts.append(f"{left:.2g} h until finish_by")
+    return ", ".join(parts)
+
+
 _CODES: Final = {LimitKind.GPU_HOURS: Code.GPU_HOURS_SPENT, LimitKind.COST: Code.COST_SPENT}
 
 

@@ -32,6 +32,8 @@ class Progress:
     """What slows the study down, one sentence; empty when nothing does."""
     is_paused: bool = False
     """Whether someone paused the study: running trials finish, none starts."""
+    spent: str = ""
+    """What is spent of the budget's hours, money and time, short; empty without such a limit."""
 
 
 class Observer:

@@ -45,8 +45,9 @@ def as_deployment_run(run: FlowRun | None) -> DeploymentRun:
     run: it is due now.
     """
     if run is None:
-        return DeploymentRun("direct", datetime.now(UTC))
-    return DeploymentRun(str(run.id), run.expected_start_time or run.created or datetime.now(UTC))
+        return DeploymentRun("direct", datetime.now(UTC), is_deployed=False)
+    due = run.expected_start_time or run.created or datetime.now(UTC)
+    return DeploymentRun(str(run.id), due, is_deployed=run.deployment_id is not None)
 
 
 class FlowRunLog(Observer):

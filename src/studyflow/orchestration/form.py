@@ -40,6 +40,7 @@ StudyParameter = Annotated[str, StudyFiles()]
 TrialsParameter = Annotated[int, Field(ge=1, le=1_000_000)]
 ParallelParameter = Annotated[int, Field(ge=1, le=10_000)]
 SecondsParameter = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
+HoursParameter = Annotated[float, Field(gt=0)]
 SeedsParameter = Annotated[int, Field(ge=1, le=100)]
 
 

@@ -11,7 +11,13 @@ from uuid import UUID
 from prefect.client.schemas.objects import FlowRun
 
 from studyflow.comparison import DEFAULT_SAMPLERS, Contender, contenders
-from studyflow.deployments.runs import DeploymentRun, EachRun, study_name, study_of_run
+from studyflow.deployments.runs import (
+    DeploymentRun,
+    EachRun,
+    finished_in_time,
+    study_name,
+    study_of_run,
+)
 from studyflow.errors import SpecError
 from studyflow.orchestration.flow_runs import current_run
 from studyflow.reports.stored import stored_study
@@ -64,6 +70,7 @@ class StudyParameters:
     sampler: SamplerName | None = None
     timeout_seconds: float | None = None
     each_run: EachRun = "finish"
+    gpu_hours: float | None = None
 
     @classmethod
     def of(cls, run: FlowRun) -> StudyParameters:
@@ -90,6 +97,7 @@ class StudyParameters:
             fork=self.fork,
             sampler=self.sampler,
             timeout_seconds=self.timeout_seconds,
+            gpu_hours=self.gpu_hours,
         )
         return spec, fork_from, folder
 
@@ -103,6 +111,7 @@ class StudyParameters:
             StorageUnavailable: The storage does not say which studies there are.
         """
         spec, fork_from, folder = self.read()
+        spec = finished_in_time(spec, run)
         if self.each_run != "finish":
             quiet_optuna()
             with storage_errors(settings.storage_url):

@@ -81,13 +81,15 @@ class ProgressArtifact:
 
     def _show(self, progress: Progress) -> None:
         percent = 100.0 * progress.n_finished / max(progress.n_trials, 1)
+        spent = f"; spent {progress.spent}" if progress.spent else ""
+        description = f"Finished trials of {self._study}{spent}"
         if self._artifact is not None:
-            update_progress_artifact(self._artifact, progress=percent)
+            update_progress_artifact(self._artifact, progress=percent, description=description)
         else:
             created = create_progress_artifact(
                 progress=percent,
                 key=artifact_key(self._study, "progress"),
-                description=f"Finished trials of {self._study}",
+                description=description,
             )
             self._artifact = cast(UUID, created)  # a synchronous call returns the artifact's id
         if progress.is_paused is not self._is_paused:

@@ -1,6 +1,6 @@
 """What a study is: `StudySpec` and its parts, read from one YAML file and checked once."""
 
-from studyflow.spec.budget import BudgetSpec, moment_of
+from studyflow.spec.budget import BudgetSpec, fixed_moment, moment_of
 from studyflow.spec.differences import describe_differences
 from studyflow.spec.models import (
     ConstraintSpec,
@@ -41,6 +41,7 @@ __all__ = [
     "describe_differences",
     "describe_plan",
     "find_problems",
+    "fixed_moment",
     "json_schema",
     "largest_gpu_hours",
     "longest_seconds",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Final, Literal
 
 from pydantic import Field, field_validator
@@ -92,7 +92,7 @@ def moment_of(text: str, now: float, zone: tzinfo | None = None) -> float:
 
     A time of day is the next one by the clock on the wall. In the night when that clock is put
     forward, a time that it skips is as long after midnight as on any other day; in the night when
-    it is put back, a time that it shows twice is the first of the two.
+    it is put back, a time that it shows twice is the first of the two that is still to come.
 
     Args:
         text: A valid `budget.finish_by`.
@@ -108,7 +108,28 @@ def moment_of(text: str, now: float, zone: tzinfo | None = None) -> float:
     if isinstance(found, datetime):
         return found.timestamp()
     today = datetime.fromtimestamp(now, zone).date()
-    moments = (
-        datetime.combine(today + timedelta(days=days), found, zone).timestamp() for days in (0, 1)
-    )
-    return next(moment for moment in moments if moment > now)
+    days = (datetime.combine(today + timedelta(days=n), found, zone) for n in (0, 1))
+    return next(moment for day in days for moment in _moments(day) if moment > now)
+
+
+def _moments(local: datetime) -> tuple[float, ...]:
+    """Return when the clock on the wall shows a time: once, or twice where it is put back."""
+    first, second = local.timestamp(), local.replace(fold=1).timestamp()
+    return (first, second) if second > first else (first,)
+
+
+def fixed_moment(text: str, now: float, zone: tzinfo | None = None) -> str:
+    """Return `finish_by` as a time with its zone, the same moment for whoever reads it.
+
+    Args:
+        text: A valid `budget.finish_by`.
+        now: Seconds since the epoch; a time of day is the next one after that.
+        zone: Zone of a time of day; `None` for this machine's.
+
+    Raises:
+        ValueError: The text is no such time.
+    """
+    if isinstance(read_time(text), datetime):
+        return text
+    moment = datetime.fromtimestamp(moment_of(text, now, zone), UTC).astimezone(zone)
+    return moment.isoformat(timespec="minutes")

@@ -14,6 +14,7 @@ def override(
     fork: str | None = None,
     sampler: SamplerName | None = None,
     timeout_seconds: float | None = None,
+    gpu_hours: float | None = None,
 ) -> tuple[StudySpec, str | None]:
     """Return the study with one run's own numbers, and the name of the study to fork from.
 
@@ -25,6 +26,7 @@ def override(
         sampler: Sampler for further trials. Another type than the file's keeps the file's seed, but
             none of its arguments: they belong to its type. `None` keeps the file's sampler.
         timeout_seconds: After this long the run starts no trial; `None` keeps the file's limit.
+        gpu_hours: GPU-hours of the study in all; `None` keeps the file's limit.
 
     Raises:
         SpecError: The study is not one with these numbers, or the fork has the study's own name.
@@ -38,6 +40,7 @@ def override(
         "n_trials": n_trials,
         "max_parallel_trials": max_parallel_trials,
         "timeout_seconds": timeout_seconds,
+        "gpu_hours": gpu_hours,
     }
     budget = {name: value for name, value in changes.items() if value is not None}
     document = spec.model_dump(mode="json", exclude_unset=True)

@@ -147,6 +147,17 @@ def seed_of(spec: StudySpec, study: optuna.Study) -> int:
     return int(study.user_attrs.get(form.SEED, 0) if seed is None else seed)
 
 
+def kept_finish_at(spec: StudySpec, study: optuna.Study) -> float | None:
+    """Return when a stored study is to be finished; `None` without a limit, or before any run.
+
+    Args:
+        spec: The study file; a moment that was kept for another text is not its own.
+        study: The stored study.
+    """
+    text, moment = study.user_attrs.get(form.FINISH_BY, (None, None))
+    return float(moment) if text is not None and text == spec.budget.finish_by else None
+
+
 def is_paused(study: optuna.Study) -> bool:
     """Return whether a stored study is paused."""
     return bool(study.user_attrs.get(form.PAUSED, False))

@@ -88,7 +88,6 @@ class Tuner:
         self._observer = observer = Observers(observer)
         self._notes = notes = Notes(observer)
         self._others = OtherRunners(executor.site, settings.lease_seconds, notes, clock)
-        self._progress = ProgressView(study, observer, notes, clock)
         self._first_failures = FirstFailures(study)
         self._effects = Effects(
             study,
@@ -103,6 +102,7 @@ class Tuner:
             wall_clock=wall_clock,
             on_spec=on_spec,
         )
+        self._progress = ProgressView(study, observer, notes, clock, self._effects.spender.spent)
         self._calls = self._effects.attempts.calls
 
     @property

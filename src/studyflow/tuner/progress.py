@@ -126,15 +126,22 @@ class ProgressView:
         observer: Told of progress.
         notes: What keeps the study from going on at full speed.
         clock: Seconds, monotonic.
+        spent: Says in few words what is spent of the budget.
     """
 
     def __init__(
-        self, study: Study, observer: Observer, notes: Notes, clock: Callable[[], float]
+        self,
+        study: Study,
+        observer: Observer,
+        notes: Notes,
+        clock: Callable[[], float],
+        spent: Callable[[TrialIndex], str],
     ) -> None:
         self._study = study
         self._observer = observer
         self._notes = notes
         self._clock = clock
+        self._spent = spent
         self._shown_at = -math.inf
         self._finished_before = frozenset(r.number for r in study.records() if is_counted(r))
         self.stopwatch = Stopwatch(clock)
@@ -160,6 +167,7 @@ class ProgressView:
                 remaining_seconds=elapsed / n_new * left if n_new > 0 else None,
                 note=self._notes.summary,
                 is_paused=self.stopwatch.is_paused,
+                spent=self._spent(trials),
             )
         )
 

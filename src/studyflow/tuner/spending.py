@@ -19,6 +19,7 @@ from studyflow.ledger.limits import (
     expectation,
     limits_of,
     requested,
+    spent_text,
 )
 from studyflow.ledger.prices import Prices
 from studyflow.reasons import Reason
@@ -144,6 +145,13 @@ class Spender:
         self._misfit = None
         found = self._account_in_turn(trials)
         return found.blocker(self._allocation, self._price, found.durations.typical_seconds)
+
+    def spent(self, trials: TrialIndex) -> str:
+        """Return in few words what is spent of the budget; empty if trials alone bound it."""
+        if not self.is_metered:
+            return ""
+        unit = "GPU-hours" if self._allocation.gpus else "slot-hours"
+        return spent_text(self.account(trials), unit)
 
     def room(self, trials: TrialIndex, why: Reason | None) -> int:
         """Return how many trials may still be asked for: none if nothing more fits.

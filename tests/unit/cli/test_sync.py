@@ -80,6 +80,23 @@ def test_a_study_whose_budget_of_hours_is_spent_has_come_to_its_end(
     assert shown(tracker).study_run.status == status
 
 
+@pytest.mark.parametrize(
+    ("text", "status"), [("07:00", "FINISHED"), ("2999-01-01T07:00Z", "KILLED")]
+)
+def test_a_study_whose_time_to_finish_has_come_is_at_its_end(
+    settings: Settings, tracker: FailingTracker, text: str, status: str
+) -> None:
+    spec = make_spec(name="demo", budget={"n_trials": 9, "finish_by": text})
+    study = open_study(spec, open_storage(settings.storage_url))
+    study.keep_spec(is_shared=False)
+    assert study.finish_at(1_700_000_000.0) is not None
+    study.ask()
+    study.begin_attempt(0, 1)
+    study.tell(0, complete(0.5), {"loss": 0.5})
+    assert invoke("sync", "demo").exit_code == 0
+    assert shown(tracker).study_run.status == status
+
+
 def test_of_a_running_trial_it_says_that_its_reports_were_sent(
     settings: Settings, tracker: FailingTracker
 ) -> None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.cli.shown import BROKEN, DONE, SPEC
+from tests.unit.cli.shown import BROKEN, DONE, SPEC, progress
 from tests.unit.study.studies import make_spec
 
-from studyflow.cli.texts import best_text, result_text, seconds_text, value_text
+from studyflow.cli.texts import best_text, progress_text, result_text, seconds_text, value_text
 from studyflow.trial.record import TrialRecord, TrialState
 
 
@@ -76,3 +76,8 @@ def test_the_best_of_several_objectives_is_a_front() -> None:
 
     assert best_text(two, front) == "3 trials on the Pareto front"
     assert best_text(two, ()) == "none yet"
+
+
+def test_progress_says_what_is_spent_before_the_time_left() -> None:
+    line = progress_text(SPEC, progress(spent="1.2 of 40 GPU-hours"))
+    assert "1 running, 1.2 of 40 GPU-hours, about" in line

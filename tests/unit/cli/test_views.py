@@ -72,7 +72,7 @@ def test_the_live_view_shows_names_with_brackets_as_they_are() -> None:
         view.reported(
             RUNNING, [MetricPoint("lo[/]ss", 7, 0.25, 0), MetricPoint("other", 9, 1.0, 0)]
         )
-        view.progressed(progress(note="Waiting for [gpu]."))
+        view.progressed(progress(note="Waiting for [gpu].", spent="1.2 of 40 GPU-hours"))
         picture = drawn(view)
         view.attempt_lost(RUNNING, "evicted: [node] drained")
         view.recorded(BROKEN)
@@ -83,6 +83,7 @@ def test_the_live_view_shows_names_with_brackets_as_they_are() -> None:
     assert "best  lo[/]ss=1.5 (trial 3: x[bold]=0.1235 kind=[blue])" in picture
     assert "trial 4  step 7  lo[/]ss=0.25" in picture
     assert "Waiting for [gpu]." in picture
+    assert "spent 1.2 of 40 GPU-hours" in picture
     said = stream.getvalue()
     assert "evicted: [node] drained" in said
     assert "IndexError: list[int] at [/weights]" in said

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import optuna
 import pytest
 
-from studyflow.deployments.runs import DeploymentRun, study_name, study_of_run
+from studyflow.deployments.runs import (
+    DeploymentRun,
+    finished_in_time,
+    study_name,
+    study_of_run,
+)
 from studyflow.errors import SpecError
 from studyflow.spec import StudySpec
 
@@ -106,3 +112,26 @@ def test_a_name_without_room_for_the_date_is_refused(
 ) -> None:
     with pytest.raises(SpecError, match="200"):
         study_of_run(spec_named("c" * 190), "fresh", DeploymentRun("a", DUE), storage)
+
+
+def in_time(finish_by: str, due: str, **changes: bool) -> str | None:
+    """Return `finish_by` of a run that was due then, in Berlin."""
+    document = spec_named().model_dump(mode="json", exclude_unset=True)
+    document["budget"]["finish_by"] = finish_by
+    run = DeploymentRun("a", datetime.fromisoformat(due), **changes)
+    spec = finished_in_time(StudySpec.from_mapping(document), run, ZoneInfo("Europe/Berlin"))
+    return spec.budget.finish_by
+
+
+def test_each_nights_run_is_finished_by_the_next_morning() -> None:
+    assert in_time("07:00", "2026-11-25T22:00+01:00") == "2026-11-26T07:00+01:00"
+    assert in_time("07:00", "2026-11-26T22:00+01:00") == "2026-11-27T07:00+01:00"
+    assert in_time("07:00", "2026-03-28T22:00+01:00") == "2026-03-29T07:00+02:00"
+
+
+def test_a_moment_and_a_run_without_deployment_keep_what_the_file_says() -> None:
+    moment = "2026-03-01T07:00+05:30"
+    assert in_time(moment, "2026-11-25T22:00+01:00") == moment
+    assert in_time("07:00", "2026-11-25T22:00+01:00", is_deployed=False) == "07:00"
+    spec = spec_named()
+    assert finished_in_time(spec, DeploymentRun("a", DUE)) is spec

@@ -16,6 +16,7 @@ from studyflow.ledger.limits import (
     account,
     expectation,
     limits_of,
+    spent_text,
 )
 from studyflow.reasons import Code
 from studyflow.spec import StudySpec
@@ -132,3 +133,11 @@ def test_a_study_without_limits_has_none() -> None:
     assert not spec().budget.is_metered
     assert stand(spec(), 1e9).blocker(GPU, 5.0, HOUR) is None
     assert Durations(0.0).typical_seconds == 1.0
+
+
+def test_a_line_says_what_is_spent_of_each_limit_and_what_time_is_left() -> None:
+    study = spec(gpu_hours=20, cost=50, finish_by="07:00")
+    found = stand(study, 13.0, now=HOUR, finish_at=4 * HOUR)
+    assert spent_text(found, "GPU-hours") == (
+        "13 of 20 GPU-hours, cost 65 of 50, 3 h until finish_by"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
@@ -11,6 +11,7 @@ import pytest
 
 from studyflow.deployments.runs import DeploymentRun
 from studyflow.errors import SpecError
+from studyflow.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -85,3 +86,15 @@ def test_a_comparison_of_a_form_that_was_left_as_it_is_has_every_default_sampler
 
     _, _, runs = ComparisonParameters(STUDY).read()
     assert len(runs) == len(DEFAULT_SAMPLERS) * DEFAULT_SEEDS
+
+
+def test_a_run_of_a_deployment_has_its_own_morning_and_hours(tmp_path: Path) -> None:
+    from studyflow.orchestration.parameters import StudyParameters
+
+    text = STUDY.replace("n_trials:", "finish_by: '07:00', n_trials:")
+    settings = Settings.resolve(environment={"STUDYFLOW_HOME": str(tmp_path)})
+    due = datetime(2026, 11, 25, 22, tzinfo=UTC)
+    spec, _, _ = StudyParameters(text, gpu_hours=4.0).read_for(DeploymentRun("a", due), settings)
+    moment = datetime.fromisoformat(spec.budget.finish_by or "")
+    assert timedelta(0) < moment - due <= timedelta(hours=25)
+    assert spec.budget.gpu_hours == 4.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -27,13 +28,15 @@ class Page:
         self.n_calls = 0
         self.shown: list[Any] = []
         self.pauses: list[float] = []
+        self.described = ""
 
     def create(self, progress: float, **_named: Any) -> UUID:
         self._call()
         self.shown.append(("created", progress))
         return ARTIFACT
 
-    def update(self, artifact: UUID, progress: float) -> None:
+    def update(self, artifact: UUID, progress: float, description: str) -> None:
+        self.described = description
         self._call()
         self.shown.append((artifact, progress))
 
@@ -72,6 +75,12 @@ def test_the_artifact_is_made_once_and_then_updated(monkeypatch: pytest.MonkeyPa
     page, last = Page(0), report(3)
     show(page, monkeypatch, report(1), last, last)
     assert page.shown == [("created", 25.0), (ARTIFACT, 75.0)]
+
+
+def test_the_artifact_says_what_is_spent_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(0)
+    show(page, monkeypatch, report(1), replace(report(2), spent="1.2 of 40 GPU-hours"))
+    assert page.described == "Finished trials of study; spent 1.2 of 40 GPU-hours"
 
 
 def test_a_pause_is_the_runs_state_until_the_study_continues(

@@ -28,6 +28,9 @@ def test_flags_change_the_budget_and_the_name_and_are_checked() -> None:
     assert (changed.name, fork_from) == ("other", "tiny")
     assert (changed.budget.n_trials, changed.budget.max_parallel_trials) == (9, 4)
     assert changed.sampler == spec.sampler
+    assert override(spec, gpu_hours=2.5)[0].budget.gpu_hours == 2.5
+    with pytest.raises(SpecError, match="gpu_hours"):
+        override(spec, gpu_hours=0.0)
     with pytest.raises(SpecError):
         override(spec, fork="")
     with pytest.raises(SpecError, match="new study"):

@@ -347,3 +347,9 @@ def test_a_begun_attempt_keeps_what_was_left_then() -> None:
     drive(rig)
     left = [r.begin.left["gpu_hours"] for r in rig.study().records() if r.begin is not None]
     assert left == [3.0, 2.0, 1.0]
+
+
+def test_progress_says_what_is_spent_of_the_budget() -> None:
+    rig = Rig(metered(gpu_hours=10.0), duration=HOUR)
+    drive(rig)
+    assert rig.diary.progress[-1].spent == "10 of 10 slot-hours"
