@@ -62,6 +62,11 @@ from studyflow.trial.private_files import make_private_folder
     help="After this long, a run starts no further trial.",
 )
 @click.option(
+    "--gpu-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    help="GPU-hours that the study may cost in all, over all its runs.",
+)
+@click.option(
     "--tag", "tags", multiple=True, help="Tag of the deployment and its runs; repeatable."
 )
 @click.option(

@@ -36,6 +36,11 @@ from studyflow.spec import SamplerName, StudySpec
     help="After this long, start no further trial.",
 )
 @click.option(
+    "--gpu-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    help="GPU-hours that the study may cost in all, over all its runs.",
+)
+@click.option(
     "--retry-failed",
     is_flag=True,
     help="Give trials that failed by script or environment their budget back, and try their "
@@ -49,6 +54,7 @@ def run(
     fork: str | None,
     sampler: SamplerName | None,
     timeout_seconds: float | None,
+    gpu_hours: float | None,
     retry_failed: bool,
     settings: Settings,
 ) -> None:
@@ -76,6 +82,7 @@ def run(
         fork=fork,
         sampler=sampler,
         timeout_seconds=timeout_seconds,
+        gpu_hours=gpu_hours,
     )
     view = make_view(spec)
     with view.shown():

@@ -62,6 +62,7 @@ class Deployment:
     max_parallel_trials: int | None = None
     sampler: SamplerName | None = None
     timeout_seconds: float | None = None
+    gpu_hours: float | None = None
     tags: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -97,6 +98,7 @@ class Deployment:
                 max_parallel_trials=self.max_parallel_trials,
                 sampler=self.sampler,
                 timeout_seconds=self.timeout_seconds,
+                gpu_hours=self.gpu_hours,
             )
             # A name that leaves no room for a date would end every run.
             name = study_name(spec.name, self.each_run, datetime(2000, 1, 1, tzinfo=UTC))
@@ -119,6 +121,7 @@ class Deployment:
             "max_parallel_trials": self.max_parallel_trials,
             "sampler": self.sampler,
             "timeout_seconds": self.timeout_seconds,
+            "gpu_hours": self.gpu_hours,
         }
         changed = {name: value for name, value in given.items() if value is not None}
         return {"study": study, "each_run": self.each_run, **changed}

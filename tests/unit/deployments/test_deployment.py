@@ -141,7 +141,9 @@ def test_a_run_gets_only_what_was_asked_for(study: str) -> None:
 
 
 def test_a_deployment_survives_the_way_to_the_program_that_registers_it() -> None:
-    deployment = Deployment("s.yaml", cron="0 3 * * *", timeout_seconds=60.0, tags=("a", "b"))
+    deployment = Deployment(
+        "s.yaml", cron="0 3 * * *", timeout_seconds=60.0, gpu_hours=2.0, tags=("a", "b")
+    )
     assert Deployment.from_json(deployment.to_json()) == deployment
 
 
