@@ -53,12 +53,13 @@ class TrialIndex:
         """What the storage gave last."""
         self._records: list[TrialRecord] = []
         self._all: tuple[TrialRecord, ...] | None = ()
-        """The same as a tuple; `None` once that is outdated."""
+        self._all_running: tuple[TrialRecord, ...] | None = ()
+        """The same, and those that run, as tuples by number; `None` once that is outdated."""
         self._run_ids: dict[int, str] = {}
         """By trial that runs, its run in MLflow, as noted here."""
+        self.n_changes = 0
+        """How often a read has found that a trial was made or had changed."""
         self._running: dict[int, TrialRecord] = {}
-        self._all_running: tuple[TrialRecord, ...] | None = ()
-        """The same as a tuple by number; `None` once that is outdated."""
         self._repeated: set[int] = set()
         """Running trials of which an attempt has ended."""
         self._waiting: set[int] = set()
@@ -139,6 +140,7 @@ class TrialIndex:
 
     def _replace(self, record: TrialRecord) -> None:
         """Take in a trial as it is now."""
+        self.n_changes += 1
         number, n_lost_before = record.number, 0
         if number < len(self._records):
             n_lost_before = len(self._records[number].lost_attempts)
@@ -273,10 +275,9 @@ class TrialIndex:
     @property
     def recorded(self) -> Recorded:
         """What the ended attempts of all trials cost."""
-        gpus = self._spec.trial.resources.gpu
         total = self._recorded.copy()
         for number in sorted(self._repeated):  # in another order the sum may be another one
-            total.add(rows_of(self._records[number], gpus))
+            total.add(rows_of(self._records[number], self._spec.trial.resources.gpu))
         return total
 
     @property

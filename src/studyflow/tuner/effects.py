@@ -182,13 +182,15 @@ class Effects:
         began_at, under_way = self._clock(), self.attempts.calls.under_way
         polled = self.attempts.poll()
         self._reports.read_running()
-        awake = self.resting.wake(
-            polled, began_at, numbers=self._reports.unread, wakes_all=is_cancelling
-        )
+        awake = self.resting.wake(polled, began_at, wakes_all=is_cancelling)
         turn = Turn(polled, awake, is_cancelling=is_cancelling, began_at=began_at)
         turn.handled.update(under_way)
         turn.tried.update(attempt.number for attempt in under_way)
         return turn
+
+    def wake_due(self, turn: Turn) -> None:
+        """Look at attempts at rest of which others' reports, or MLflow's, may say something new."""
+        turn.wake(self.resting.rouse(self._reports.due()))
 
     def sweep(self, trials: TrialIndex, turn: Turn) -> None:
         """Let go, once in a while, of attempts that other runners have ended.
@@ -277,7 +279,7 @@ class Effects:
             stop = self._reports.reason_to_stop(record, status) or self._reason_to_end(record)
             if stop is not None:
                 self.attempts.stop(stop)
-        if stop is None and not self.spender.ends_trials and not self._reports.is_judged(record):
+        if stop is None and not self.spender.ends_trials:
             self.resting.keep(action.attempt, record, status)
         if status.state is AttemptState.PENDING and status.reason:
             self._notes.add(f"Trial {record.number} waits: {status.reason}")

@@ -189,6 +189,7 @@ class Tuner:
             )
         self._others.observe(notices.beats, self._effects.resting.awake(self._study.running()))
         self._effects.meter.take_beats(notices.beats)
+        self._effects.wake_due(turn)
         self._effects.sweep(self._study.known_trials(), turn)
         self._effects.spender.begin_turn()
         self._effects.nodes.take_resets(notices.resets)

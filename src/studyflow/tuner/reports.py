@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
+from typing import Final
 
 from studyflow.executors import AttemptStatus
 from studyflow.executors.protocol import AttemptId
@@ -18,6 +20,10 @@ from studyflow.trial.record import AttemptSteps, TrialRecord
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.reconcile import Stop
 from studyflow.tuner.snapshot import newest_attempt
+
+JUDGED_AT_ONCE: Final = 32
+"""How many trials one turn has the pruner judge once more for what others have reported: in a large
+study each judgement goes through all trials and takes milliseconds."""
 
 
 class Reports:
@@ -62,6 +68,9 @@ class Reports:
         """Running attempts that may log straight to MLflow, as they were when last looked at."""
         self._read: dict[int, Sequence[MetricPoint]] = {}
         """By trial, what was found there and is still to be taken in."""
+        self._judged: dict[int, int] = {}
+        """By trial that the pruner has judged, how many changes of trials it knew of; in the order
+        of these judgements."""
         self._read_at = clock() + poll_seconds
         """When MLflow is to be read next."""
 
@@ -170,6 +179,7 @@ class Reports:
         self._curves.pop(newest_attempt(record), None)
         self._watched.pop(newest_attempt(record), None)
         self._checkpoints_read_at.pop(record.number, None)
+        self._judged.pop(record.number, None)
         self._mirror.drop(record)
 
     def keep_only(self, alive: Collection[AttemptId]) -> None:
@@ -182,6 +192,7 @@ class Reports:
         self._watched = {a: record for a, record in self._watched.items() if a in alive}
         numbers = {attempt.number for attempt in alive}
         self._read = {n: points for n, points in self._read.items() if n in numbers}
+        self._judged = {n: known for n, known in self._judged.items() if n in numbers}
         read_at = self._checkpoints_read_at
         self._checkpoints_read_at = {n: at for n, at in read_at.items() if n in numbers}
 
@@ -212,14 +223,16 @@ class Reports:
             self._read_at = now + self._poll_seconds
             self._read.update(found)
 
-    @property
-    def unread(self) -> Collection[int]:
-        """The trials of which MLflow had something that is still to be taken in."""
-        return self._read.keys()
+    def due(self) -> set[int]:
+        """Return the trials to look at though nothing of their attempts has changed.
 
-    def is_judged(self, record: TrialRecord) -> bool:
-        """Return whether a running attempt may be stopped for what other trials come to report."""
-        return self._has_pruner and bool(record.intermediate)
+        Those of which MLflow had something, and the few that the pruner has judged longest ago, if
+        any trial has changed since. One that reports is judged at once, as in Optuna.
+        """
+        n_changes = self._study.known_trials().n_changes
+        longest_ago = islice(self._judged.items(), JUDGED_AT_ONCE)
+        again = (number for number, judged_after in longest_ago if judged_after != n_changes)
+        return {*self._read, *again}
 
     def reason_to_stop(self, record: TrialRecord, status: AttemptStatus) -> Stop | None:
         """Return the stop of an attempt that has diverged, or that the pruner gives up."""
@@ -230,7 +243,7 @@ class Reports:
                 self._take_logged(record, status, points)
         if self.curve(record).has_diverged(self._spec):
             return Stop(attempt, Cause.NAN, str(why_diverged(self._spec, self.curve(record))))
-        if not self._has_pruner or not self._study.should_prune(record.number):
+        if not self._has_pruner or not self._should_prune(record.number):
             return None
         newest = self._study.known_trials().record(record.number)
         if self._has_last_step(newest):
@@ -241,6 +254,14 @@ class Reports:
             f"{metric}={newest.intermediate[step]:g}."
         )
         return Stop(attempt, Cause.PRUNED, reason)
+
+    def _should_prune(self, number: int) -> bool:
+        self._judged.pop(number, None)
+        should_prune = self._study.should_prune(number)
+        trials = self._study.known_trials()
+        if trials.record(number).intermediate:
+            self._judged[number] = trials.n_changes
+        return should_prune
 
     @property
     def _has_pruner(self) -> bool:

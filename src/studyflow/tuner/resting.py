@@ -1,8 +1,8 @@
 """Which running attempts have nothing new: a turn leaves them out, so that it costs what changed.
 
 An attempt rests once a look at it has led to nothing. It wakes when its status or its record
-changes, when MLflow has something of it, and when its runner is cancelled. What an attempt is
-watched for must follow from these alone, or the attempt never rests: see `Resting.keep`.
+changes, when `Reports.due` names it, and when its runner is cancelled. What an attempt is watched
+for must follow from these alone, or the attempt never rests: see `Resting.keep`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ class Resting:
         polled: Mapping[AttemptId, AttemptStatus],
         now: float,
         *,
-        numbers: Collection[int] = (),
         wakes_all: bool = False,
     ) -> dict[AttemptId, AttemptStatus]:
         """Return the attempts of a poll that do not rest: those that are new or have changed.
@@ -60,15 +59,11 @@ class Resting:
         Args:
             polled: The attempts that the executor knows.
             now: When that was asked, in seconds.
-            numbers: Trials of which there is news beside that.
             wakes_all: Whether none may rest.
         """
         last_polled_at, self._polled_at = self._polled_at, now
         for entry in list(self._entries.values()) if wakes_all else ():
             self._drop(entry, last_polled_at)
-        for number in numbers:
-            if (found := self._records.get(number)) is not None:
-                self._drop(found, last_polled_at)
         entries = self._entries
         awake = {
             attempt: status
@@ -81,6 +76,13 @@ class Resting:
             for entry in [entry for key, entry in entries.items() if key not in shown]:
                 self._drop(entry, last_polled_at)
         return awake
+
+    def rouse(self, numbers: Iterable[int]) -> dict[AttemptId, AttemptStatus]:
+        """Return the attempts of some trials that rested until now: there is news of them."""
+        found = [self._records[number] for number in numbers if number in self._records]
+        for entry in found:
+            self._drop(entry, self._polled_at)
+        return {entry.attempt: entry.status for entry in found}
 
     def wake_changed(
         self, running: Collection[TrialRecord]

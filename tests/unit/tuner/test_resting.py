@@ -19,6 +19,7 @@ from studyflow.testing.fake_executor import FakeExecutor
 from studyflow.trial import Cause
 from studyflow.tuner import loop
 from studyflow.tuner.reconcile import Action, Watch, n_slots_to_fill, next_actions
+from studyflow.tuner.reports import JUDGED_AT_ONCE
 from studyflow.tuner.snapshot import Snapshot, newest_attempt
 
 # ---- of every snapshot --------------------------------------------------------------------------
@@ -181,6 +182,33 @@ def test_an_idle_turn_looks_at_none_of_a_thousand_running_attempts(
     assert looks.attempts == {ended, reporting}
     assert looks.n_trials <= 3, "these two, and the trial that follows"
     assert AttemptId(1000, 1) in rig.machine.attempts
+
+
+def test_few_attempts_are_judged_again_for_what_another_has_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n = 3 * JUDGED_AT_ONCE
+    rig = Rig(parallel(n, 2 * n, pruner={"type": "median"}), objective=None)
+    tuner = rig.tuner()
+    rig.turns(tuner, 2)
+    for attempt in rig.machine.running():
+        rig.executor.report(attempt, 1, loss=0.5)
+    rig.turns(tuner, 6)
+    looks = Looks(monkeypatch)
+    tuner.turn()
+    assert looks.attempts == set(), "all know all"
+
+    rig.executor.report(AttemptId(n - 1, 1), 2, loss=0.4)
+    looked = []
+    for _ in range(5):
+        rig.clock.advance(1.0)
+        looks.attempts.clear()
+        tuner.turn()
+        looked.append(len(looks.attempts))
+    assert looked[0] == 1
+    assert max(looked) <= JUDGED_AT_ONCE + 1
+    assert n <= sum(looked) <= n + 2
+    assert looked[-1] == 0
 
 
 def test_an_attempt_that_waits_is_told_of_in_each_turn() -> None:
