@@ -15,6 +15,7 @@ from studyflow.errors import MissingExtra, StudyflowError, TrackingError, Tracki
 from studyflow.reports import StudyData
 from studyflow.reports.tracked import study_card, study_summary
 from studyflow.reports.wording import plural
+from studyflow.runner.trial_links import trial_links
 from studyflow.settings import Settings
 from studyflow.storage import open_storage, redacted
 from studyflow.study import needs_no_runner, study_names
@@ -80,7 +81,8 @@ def _sync_one(data: StudyData, settings: Settings) -> str:
     where = f"MLflow at {redacted(context.tracker.uri)}"
 
     def summary() -> StudySummary:
-        report, problem = context.write_report(data)
+        links = trial_links(context, data.records, context.tracker)
+        report, problem = context.write_report(data, {}, links)
         if problem is not None:
             click.echo(f"{data.spec.name}: {problem}", err=True)
         return study_summary(
