@@ -202,7 +202,7 @@ class Place:
         runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
         children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
         numbered = {
-            int(run.info.run_name.rpartition("-")[2]): (
+            int(run.data.tags["studyflow.trial"]): (
                 run.info.status,
                 run.data.metrics.get("loss"),
             )
