@@ -6,6 +6,7 @@ tests of its own.
 
 from __future__ import annotations
 
+import gc
 import importlib
 
 import click
@@ -24,3 +25,5 @@ for name in studyflow.cli.main.list_commands(click.Context(studyflow.cli.main)):
     studyflow.cli.main.get_command(click.Context(studyflow.cli.main), name)
 
 vars(importlib.import_module("studyflow.reports.figures"))["FIGURES"] = {}
+
+gc.freeze()  # those that are forked look for garbage among what they make themselves
