@@ -14,7 +14,9 @@ from studyflow.trial import Cause, Outcome
 ERRORS = [
     kind
     for _, kind in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(kind, errors.StudyflowError) and kind is not errors.StudyflowError
+    if issubclass(kind, errors.StudyflowError)
+    and kind is not errors.StudyflowError
+    and not kind.__name__.startswith("_")  # a base that nobody raises
 ]
 
 
