@@ -407,3 +407,15 @@ def test_a_grid_has_every_value_of_every_parameter() -> None:
     }
     with pytest.raises(SamplerError, match="cannot enumerate x"):
         grid_values(make_spec().space)
+
+
+def test_priors_of_a_study_file_reach_our_sampler_and_leave_optunas_alone() -> None:
+    believed = {**MIXED, "x": {**MIXED["x"], "prior": {"mean": 0.25, "sd": 0.1}}}
+    firsts = {}
+    for name in ("botorch", "tpe"):
+        spec = make_spec(search_space=believed, sampler={"type": name, "seed": 1})
+        study = optuna.create_study(sampler=make_sampler(spec, 1, 0))
+        firsts[name] = spec.space.suggest(study.ask())
+
+    assert firsts["botorch"]["x"] == pytest.approx(0.25, abs=0.01)
+    assert firsts["tpe"]["x"] != pytest.approx(0.25, abs=0.01)
