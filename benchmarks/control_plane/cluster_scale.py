@@ -214,7 +214,7 @@ def rows_of(what: str, diary: Diary) -> Iterator[Row]:
 def rows(*, is_quick: bool) -> Iterator[Row]:
     sizes = [("memory", 100, 20)] if is_quick else [("memory", 10_000, 1_000)]
     if not is_quick:
-        sizes.append(("sqlite", 10_000, 1_000))
+        sizes.append(("sqlite", 4_000, 1_000))
     for kind, n_trials, n_parallel in sizes:
         with tempfile.TemporaryDirectory() as name:
             yield from run(kind, n_trials, n_parallel, Path(name))

@@ -73,33 +73,37 @@ class NoMirror:
         return LoggedRuns()
 
 
-def spec_of(n_trials: int, n_parallel: int) -> StudySpec:
+def spec_of(n_trials: int, n_parallel: int, pruner: str = "none") -> StudySpec:
     return StudySpec.from_mapping(
         {
             "name": "loop",
             "objectives": [{"metric": "loss", "direction": "minimize"}],
             "search_space": {name: {"type": "float", "low": 0.0, "high": 1.0} for name in SPACE},
             "sampler": {"type": "random", "seed": 0},
+            "pruner": {"type": pruner},
             "budget": {"n_trials": n_trials, "max_parallel_trials": n_parallel},
             "trial": {"command": ["python", "train.py"]},
         }
     )
 
 
-def finished(number: int, n: int) -> optuna.trial.FrozenTrial:
+def finished(number: int, n: int, n_steps: int = 0) -> optuna.trial.FrozenTrial:
     """Return a trial as a study leaves it."""
     return optuna.trial.create_trial(
         params={name: (number * step % n) / n for step, name in enumerate(SPACE, start=1)},
         distributions=dict(SPACE),
         value=1.0 + number % 97,
+        intermediate_values={step: 1.0 + number % 97 + step for step in range(n_steps)},
         user_attrs={"attempt": 1, "cause": "ok", "holder": "here", "mlflow_run_id": str(number)},
     )
 
 
-def filled(storage: optuna.storages.BaseStorage, n: int) -> optuna.storages.BaseStorage:
-    """Return a storage with a study of n finished trials."""
+def filled(
+    storage: optuna.storages.BaseStorage, n: int, n_steps: int = 0
+) -> optuna.storages.BaseStorage:
+    """Return a storage with a study of n finished trials, each with values of some steps."""
     study = optuna.create_study(study_name="loop", storage=storage)
-    trials = [finished(number, n) for number in range(n)]
+    trials = [finished(number, n, n_steps) for number in range(n)]
     if isinstance(storage, optuna.storages.RDBStorage):
         insert(storage, study._study_id, trials)
     else:
@@ -140,8 +144,14 @@ def insert(
 class Loop:
     """A runner over a storage, with trials that run until they are ended by hand."""
 
-    def __init__(self, storage: optuna.storages.BaseStorage, n: int, n_parallel: int) -> None:
-        spec = spec_of(n + 100_000, n_parallel)
+    def __init__(
+        self,
+        storage: optuna.storages.BaseStorage,
+        n: int,
+        n_parallel: int,
+        pruner: str = "none",
+    ) -> None:
+        spec = spec_of(n + 100_000, n_parallel, pruner)
         clock = FakeClock()
         self.executor = FakeExecutor("loop", clock=clock)
         study = Study.open(
@@ -187,7 +197,25 @@ def measure(kind: str, n: int, n_parallel: int, folder: Path) -> Iterator[Row]:
     yield Row(f"{what}: one trial's end", ended, "ms CPU", plain_optuna(made), "Optuna")
 
 
+def measure_pruned(n: int, n_parallel: int) -> Iterator[Row]:
+    """Yield what turns cost where a pruner judges trials that have reported."""
+    made = filled(optuna.storages.InMemoryStorage(), n, n_steps=10)
+    loop = Loop(made, n, n_parallel, pruner="median")
+    loop.turn()
+    loop.turn()
+    for attempt in loop.executor.machine.running():
+        for step in range(3):
+            loop.executor.report(attempt, step, loss=0.5)
+    loop.turn()
+    loop.turn()
+    what = f"memory, n = {n:,}, {n_parallel} running, median pruner"
+    yield Row(f"{what}: idle turn", cpu_ms(loop.turn, times=10), "ms CPU")
+    ended = median_high([loop.end_one() for _ in range(10)])
+    yield Row(f"{what}: one trial's end", ended, "ms CPU")
+
+
 def rows(*, is_quick: bool) -> Iterator[Row]:
+    yield from measure_pruned(*((20, 3) if is_quick else (1_000, 100)))
     sizes = [("memory", 100, 3), ("sqlite", 20, 3)]
     if not is_quick:
         sizes = [("memory", n, 10) for n in (0, 1_000, 5_000, 10_000)]
