@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from studyflow.diagnostics.snapshot import Snapshot
 from studyflow.diagnostics.throughput import Throughput
-from studyflow.reasons import Finding, Level
+from studyflow.reasons import Code, Finding, Level
 from studyflow.reports.wording import number, one_line, percent, seconds
 
 _STATES: Final = {
@@ -38,7 +38,7 @@ def blockers_document(
     """Return what stands in a study's way and how fast it is, as JSON values."""
     return {
         "study": snapshot.name,
-        "state": next((_STATES[one.level] for one in found if one.level in _HEADLINES), "well"),
+        "state": next((_state(one) for one in found if one.level in _HEADLINES), "well"),
         "is_driven": snapshot.is_driven,
         "n_finished": len(snapshot.counted),
         "n_running": len(snapshot.running),
@@ -56,7 +56,10 @@ def blocker_lines(
     name, rest = one_line(snapshot.name), list(found)
     if rest and rest[0].level in _HEADLINES:
         first = rest.pop(0)
-        yield _HEADLINES[first.level].format(name=name, text=first.message)
+        if first.code is Code.PAUSED:
+            yield f"{name} is paused: running trials finish, none starts."
+        else:
+            yield _HEADLINES[first.level].format(name=name, text=first.message)
         yield from _details(first, "")
     else:
         yield f"Nothing stands in the way of {name}."
@@ -72,6 +75,10 @@ def blocker_lines(
         yield from _pace_lines(snapshot, speed)
     for what, why in snapshot.unseen.items():
         yield f"{what} was not looked at: {why}."
+
+
+def _state(finding: Finding) -> str:
+    return "paused" if finding.code is Code.PAUSED else _STATES[finding.level]
 
 
 def _document(finding: Finding) -> dict[str, Any]:

@@ -159,12 +159,16 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
             "longest time",
             "unlimited: no trial.timeout_seconds" if longest is None else show_duration(longest),
         ),
-        (
-            "GPU-hours at most",
-            "unlimited: no trial.timeout_seconds" if hours is None else f"{hours:.4g}",
-        ),
+        _gpu_hours(spec, hours),
         *made.statement.rows(),
     ]
+
+
+def _gpu_hours(spec: StudySpec, hours: float | None) -> tuple[str, str]:
+    if not spec.trial.resources.gpu:
+        return "GPU-hours", "no GPU asked for (trial.resources.gpu)"
+    text = "unlimited: no trial.timeout_seconds" if hours is None else f"{hours:.4g}"
+    return "GPU-hours at most", text
 
 
 def _amounts(amounts: Mapping[str, str]) -> str:

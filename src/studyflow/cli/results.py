@@ -8,13 +8,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from studyflow.cli.texts import seconds_text, value_text, values_text
+from studyflow.cli.texts import seconds_text, sentences, value_text, values_text
 from studyflow.comparison import ComparisonFiles
 from studyflow.reports import StudyData, describe_state, improvements
 from studyflow.reports.comparison import Comparison, comparison_table
 from studyflow.reports.wording import one_line
 from studyflow.retrain import RetrainResult
 from studyflow.runner import StudyResult
+from studyflow.runner.log_tail import LogTail
 from studyflow.trial.record import TrialRecord
 
 MAX_RESULT_ROWS = 40
@@ -28,7 +29,8 @@ def print_result(result: StudyResult, console: Console, *, ui_hint: str = "make 
     """Print the table of trials, the best configuration and where to look."""
     data = result.data
     console.print(trials_table(data, console.width))
-    console.print(escape(str(result.outcome.reason)), highlight=False)
+    _print_log_tail(result.failed_log, console)
+    console.print(escape(sentences(result.outcome.reason)), highlight=False)
     for record in data.best[:5]:
         console.print(f"\n[bold green]Best:[/] trial {record.number}", highlight=False)
         console.print(escape(f"  {values_text(result.spec, record)}"), highlight=False)
@@ -61,6 +63,15 @@ def print_result(result: StudyResult, console: Console, *, ui_hint: str = "make 
             f"[yellow]MLflow does not have everything yet ({result.n_unsent} parts are left); "
             "nothing is lost. Send the rest when it is back: studyflow sync[/]"
         )
+
+
+def _print_log_tail(tail: LogTail | None, console: Console) -> None:
+    if tail is None:
+        return
+    console.print(f"\n[bold]The log of trial {tail.number} ends with[/]", highlight=False)
+    for line in tail.lines:
+        console.print(escape(f"  {line}"), highlight=False, soft_wrap=True)
+    console.print()
 
 
 def print_comparison(
@@ -147,9 +158,10 @@ def trials_table(data: StudyData, width: int = 10_000) -> Table:
             (metric, [f"{r.values[i]:.6g}" if r.values else "" for r in shown])
             for i, metric in enumerate(data.metrics)
         ),
-        ("state", [describe_state(r) for r in shown]),
+        ("state", [_state(r) for r in shown]),
         ("took", [_took(r) for r in shown]),
     ]
+    columns = [column for column in columns if any(column[1]) or not shown]
     n_fixed = len(columns)
     columns += [
         (name, [value_text(r.params[name]) if name in r.params else "" for r in shown])
@@ -171,10 +183,10 @@ def trials_table(data: StudyData, width: int = 10_000) -> Table:
     for record, row in zip(shown, zip(*kept, strict=True), strict=True):
         style = "bold green" if record.number in data.best_numbers else None
         table.add_row(*(escape(cell) for cell in row), style=style)
-    legend = "★ best  ↑ best when it came"
+    legend = ["★ best  ↑ best when it came"] if data.best else []
     if left_out:
-        legend += f"\nno room for {', '.join(left_out)}: widen the terminal, or see the report"
-    table.caption = escape(legend)
+        legend.append(f"no room for {', '.join(left_out)}: widen the terminal, or see the report")
+    table.caption = escape("\n".join(legend))
     table.caption_justify = "left"
     return table
 
@@ -183,6 +195,10 @@ def _mark(data: StudyData, improved: frozenset[int], record: TrialRecord) -> str
     if record.number in data.best_numbers:
         return "★ "
     return "↑ " if record.number in improved else ""
+
+
+def _state(record: TrialRecord) -> str:
+    return f"{describe_state(record)}, imported" if record.is_taken_over else describe_state(record)
 
 
 def _took(record: TrialRecord) -> str:

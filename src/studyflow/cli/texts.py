@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from studyflow.observers.observer import Progress
+from studyflow.reasons import Reason
 from studyflow.spec import StudySpec
 from studyflow.trial import ParamValue
 from studyflow.trial.record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from studyflow.tracking.registry import RegisteredModel
+
+
+def sentences(reason: Reason) -> str:
+    """Return a reason and its hint as two sentences, whatever a foreign message ends with."""
+    message = reason.message.rstrip()
+    if reason.hint and message and message[-1] not in ".!?:":
+        message += "."
+    return str(replace(reason, message=message))
 
 
 def value_text(value: ParamValue) -> str:

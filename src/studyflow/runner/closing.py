@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from studyflow.context import StudyContext
 from studyflow.errors import StorageUnavailable
 from studyflow.observers.observer import Observer
 from studyflow.reasons import Code, Reason
+from studyflow.reports import StudyData
 from studyflow.reports.tracked import study_card, study_summary
+from studyflow.runner.log_tail import LogTail, last_failed, read_log_tail
 from studyflow.runner.opening import CLOSE_SECONDS, Run
 from studyflow.runner.result import StudyResult
 from studyflow.runner.shown import Shown, digest_of, keep_shown, study_data
@@ -68,8 +71,17 @@ def close(
         run_url=run_url,
         report_url=report_url,
         n_unsent=n_unsent,
+        failed_log=_failed_log(run.context, data, outcome),
         refusal=mirror.refusal,
     )
+
+
+def _failed_log(context: StudyContext, data: StudyData, outcome: TunerResult) -> LogTail | None:
+    """Return the end of the log of the trial that failed last, if the study ended badly."""
+    if not outcome.is_failure and outcome.reason.code is not Code.MOSTLY_FAILED:
+        return None
+    failed = last_failed(data.records)
+    return None if failed is None else read_log_tail(context, failed)
 
 
 def close_interrupted(run: Run, observer: Observer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from studyflow.reports import Report, StudyData
+from studyflow.runner.log_tail import LogTail
 from studyflow.spec import StudySpec
 from studyflow.tracking.memory import URI as MEMORY_URI
 from studyflow.tuner import TunerResult
@@ -28,6 +29,10 @@ class StudyResult:
     sync` sends them."""
     refusal: str | None = None
     """Why MLflow refuses the whole study; `None` when it does not, or is only away."""
+
+    failed_log: LogTail | None = None
+    """The end of the log of the trial that failed last, where script or environment is to blame and
+    the study did not end well; `None` otherwise."""
 
     @property
     def is_shown(self) -> bool:

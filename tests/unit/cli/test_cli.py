@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -291,6 +292,10 @@ def test_a_mistake_in_the_script_costs_three_trials_and_no_budget(tmp_path: Path
     first = invoke("run", path)
 
     assert first.exit_code == 1
+    log, _, why = first.stdout.partition("\n  KeyError: 'val_loss'\n")
+    assert re.search(r"The log of trial [012] ends with\n", log)
+    assert "Traceback" in log
+    assert "failed alike" in why
     assert "Before any trial succeeded, trials 0, 1, 2 failed alike (user-error): " in first.stdout
     (status,) = json.loads(invoke("status", "tiny", "--json").stdout)
     assert (status["n_finished"], status["problems"]) == (0, {"user-error": 3})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,12 @@ def test_the_command_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
     } == {name: text.strip() for name, text in rows.items()}
     assert (document["executor"], document["per_trial"]) == ("local", {"gpu": "2"})
     assert not home.exists()
+
+
+def test_a_study_that_asks_for_no_gpu_has_no_gpu_hours(tmp_path: Path) -> None:
+    shown = invoke("plan", write_study(tmp_path), "--home", tmp_path)
+
+    assert re.search(r"^GPU-hours +no GPU asked for \(trial\.resources\.gpu\)$", shown.stdout, re.M)
 
 
 def test_a_plan_for_pods_says_that_the_image_is_missing(tmp_path: Path) -> None:

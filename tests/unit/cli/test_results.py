@@ -17,6 +17,7 @@ from studyflow.cli.results import MAX_RESULT_ROWS, print_result, trials_table
 from studyflow.reasons import Code, Reason
 from studyflow.reports import StudyData
 from studyflow.runner import StudyResult
+from studyflow.runner.log_tail import LogTail
 from studyflow.trial.record import TrialRecord
 from studyflow.tuner import TunerResult
 
@@ -60,6 +61,20 @@ def test_parameters_without_room_are_named_below_the_table_instead_of_squeezed()
     assert "no room for kind" in stream.getvalue()
 
 
+def test_a_table_without_results_has_no_column_and_no_legend_for_them() -> None:
+    text = table_text([BROKEN])
+
+    assert "user-error" in text
+    assert "lo[/]ss" not in text
+    assert "best" not in text
+
+
+def test_trials_of_another_study_are_called_imported() -> None:
+    text = table_text([DONE, replace(DONE, number=4, is_taken_over=True)])
+
+    assert text.count("imported") == 1
+
+
 def result(**changes: Any) -> StudyResult:
     data = StudyData(SPEC, (DONE, BROKEN), optuna.create_study())
     known: dict[str, Any] = {
@@ -89,6 +104,18 @@ def test_the_result_says_what_is_best_and_where_to_look() -> None:
     assert "x[bold]: 0.123456" in text
     assert "MLflow  sqlite:///home/mlflow.db  (open it: studyflow ui)" in text
     assert "sync" not in text
+
+
+def test_a_study_that_failed_shows_the_end_of_a_failed_log_before_it_says_why() -> None:
+    why = Reason(Code.FAILED_ALIKE, "KeyError: '[val]'", "fix the script.")
+    outcome = TunerResult(why, is_finished=True, is_failure=True)
+    text = printed(
+        result(outcome=outcome, failed_log=LogTail(5, ("line [1]", "KeyError: '[val]'")))
+    )
+
+    log, _, reason = text.partition("  KeyError: '[val]'\n")
+    assert "The log of trial 5 ends with\n  line [1]\n" in log
+    assert "KeyError: '[val]'. Hint: fix the script." in reason
 
 
 def test_the_result_names_the_run_and_what_mlflow_lacks() -> None:

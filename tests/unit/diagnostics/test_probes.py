@@ -303,6 +303,11 @@ def test_a_study_that_nobody_drives_is_stuck_and_one_that_is_driven_is_not(tmp_p
     with (tmp_path / ".studyflow/studies/tiny/runner.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         driven = invoke("explain", changed)
+        invoke("pause", changed)
+        paused = invoke("explain", changed)
+        document = json.loads(invoke("explain", changed, "--json").stdout)
+    assert paused.stdout.startswith("tiny is paused: running trials finish, none starts.\n")
+    assert document["state"] == "paused"
     assert driven.exit_code == 0
     assert driven.stdout.startswith("Nothing stands in the way of tiny.\n")
 
