@@ -1,4 +1,4 @@
-"""What a study has spent, for its report: a table of the budget and a bar for each cause."""
+"""What a study has spent, for its report: a table, a bar for each cause, and a chart over time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from studyflow.ledger.statement import Statement
 from studyflow.reports import svg
 from studyflow.reports.chart import NARROW, Panel
 from studyflow.reports.data import StudyData
+from studyflow.reports.spending_chart import draw_spending, spending_curve
 from studyflow.reports.svg import Canvas
 from studyflow.trial import Consequence
 
@@ -24,6 +25,8 @@ class SpendingTable:
     rows: tuple[tuple[str, str], ...]
     bars: tuple[Panel, ...]
     """A bar for each cause, on a wide screen and on a narrow one; empty before an attempt ended."""
+    over_time: tuple[Panel, ...] = ()
+    """What was spent over time, on both; empty before two attempts ended."""
 
 
 def spending_table(data: StudyData) -> SpendingTable | None:
@@ -33,7 +36,10 @@ def spending_table(data: StudyData) -> SpendingTable | None:
     if not statement.total.unit_seconds and not statement.balances:
         return None
     bars = tuple(_bars(statement, width) for width in (_WIDE, NARROW)) if has_spent else ()
-    return SpendingTable(unit[0].upper() + unit[1:], statement.rows(), bars)
+    curve = spending_curve(data)
+    widths = () if curve is None else (_WIDE, NARROW)
+    over_time = tuple(draw_spending(curve, unit, width) for width in widths if curve is not None)
+    return SpendingTable(unit[0].upper() + unit[1:], statement.rows(), bars, over_time)
 
 
 def _bars(statement: Statement, width: float) -> Panel:
