@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -44,6 +45,8 @@ sdk.current_trial()
 sdk.finish(loss=0.0, began=began, done=time.time())
 """
 
+
+ETCD = "http://127.0.0.1:2379/metrics"
 
 PARTS = ("kube-apiserver", "etcd", "kubelet", "containerd", "kube-controller", "kube-scheduler")
 """Kubernetes' own processes, by the beginnings of their names."""
@@ -142,6 +145,22 @@ def cpu_seconds_of(beginnings: Collection[str]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def etcd_totals() -> tuple[float, float] | None:
+    """Return how often an etcd of this machine was written to, and how many bytes it is in all.
+
+    `None` where none answers. Its history is in the bytes, until it is compacted.
+    """
+    try:
+        with urllib.request.urlopen(ETCD, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return None
+    found = dict(line.rsplit(maxsplit=1) for line in lines if not line.startswith("#"))
+    names = ("etcd_mvcc_put_total", "etcd_mvcc_db_total_size_in_use_in_bytes")
+    puts, size = (float(found.get(name, "nan")) for name in names)
+    return puts, size
+
+
 @dataclass(frozen=True)
 class Used:
     """What a whole study took."""
@@ -156,6 +175,8 @@ class Used:
     n_events: int
     job_bytes: int
     pod_bytes: int
+    etcd: tuple[float, float] | None
+    """Writes and bytes that etcd has taken, of all that went on meanwhile."""
 
 
 def measure(
@@ -171,9 +192,11 @@ def measure(
     settings = Settings(
         home, f"sqlite:///{home}/studies.db", None, executor="kubernetes", namespace=namespace
     )
+    etcd_before = etcd_totals()
     before = time.time(), time.process_time(), cpu_seconds_of(PARTS)
     run_study(StudyContext(spec, settings), clock, RunOptions(home, on_executor=clock.take))
     after = time.time(), time.process_time(), cpu_seconds_of(PARTS)
+    etcd_after = etcd_totals()
     assert isinstance(clock.executor, KubernetesExecutor)
     times = [
         Times(
@@ -195,6 +218,9 @@ def measure(
         n_events=len(events),
         job_bytes=max(sizes["jobs"].values()),
         pod_bytes=max(sizes["pods"].values()),
+        etcd=None
+        if etcd_before is None or etcd_after is None
+        else (etcd_after[0] - etcd_before[0], etcd_after[1] - etcd_before[1]),
     )
     return times, used
 
@@ -225,6 +251,9 @@ def main() -> None:
         f"objects of a trial: Job {used.job_bytes} bytes, pod {used.pod_bytes} bytes, "
         f"{used.n_events / n:.1f} events of {used.event_bytes / n:.0f} bytes"
     )
+    if used.etcd is not None:
+        puts, size = used.etcd
+        print(f"etcd: {puts / n:.1f} writes and {size / n:.0f} bytes a trial, history included")
 
 
 if __name__ == "__main__":
