@@ -6,18 +6,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from studyflow.errors import MissingExtra
 from studyflow.live.states import Standing, latest
 from studyflow.reports import describe_state, wording
 from studyflow.reports.chart import style_sheet
+from studyflow.reports.templating import environment_of, text_of
 from studyflow.trial.record import TrialRecord
 
 if TYPE_CHECKING:
     import jinja2
+
+PACKAGE: Final = "studyflow.live"
+"""Whose templates make the pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def asset(name: str) -> str:
         return style_sheet()
     if name not in ("live.css", "live.js"):
         raise FileNotFoundError(name)
-    return _text(name)
+    return text_of(PACKAGE, name)
 
 
 def _render(template: str, **values: Any) -> str:
@@ -82,23 +84,7 @@ def _render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtra("A live page", "reports") from error
-    folder = resources.files("studyflow.live") / "templates"
-    texts = {
-        path.name: path.read_text(encoding="utf-8")
-        for path in folder.iterdir()
-        if path.name.endswith(".j2")
-    }
-    environment = jinja2.Environment(
-        loader=jinja2.DictLoader(texts),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = environment_of(PACKAGE, "A live page")
     environment.globals |= {
         "w": wording,
         "describe_state": describe_state,
@@ -108,8 +94,3 @@ def _environment() -> jinja2.Environment:
     }
     environment.tests["unreadable"] = lambda value: isinstance(value, Unreadable)
     return environment
-
-
-@cache
-def _text(name: str) -> str:
-    return (resources.files("studyflow.live") / "templates" / name).read_text(encoding="utf-8")

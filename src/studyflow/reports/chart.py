@@ -5,13 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Final, Literal
 
 from studyflow.reports import svg
 from studyflow.reports.axis import Axis
 from studyflow.reports.svg import Canvas, Shape, clean, cut, number, width_of
+from studyflow.reports.templating import text_of
 
 WIDE: Final = 880.0
 """Natural width of a chart that takes a page's whole width."""
@@ -281,11 +280,9 @@ def _placed(drawing: Drawing, width: float, top: float) -> tuple[str, float]:
     return "".join(placed), top + row + 8
 
 
-@cache
 def style_sheet() -> str:
     """Return the colours and letters of all charts."""
-    folder = resources.files("studyflow.reports") / "templates"
-    return (folder / "charts.css").read_text(encoding="utf-8")
+    return text_of("studyflow.reports", "charts.css")
 
 
 def _clamped(share: float) -> float:

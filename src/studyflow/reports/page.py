@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -26,6 +26,7 @@ from studyflow.reports.data import Omitted, StudyData
 from studyflow.reports.ranking import best_first
 from studyflow.reports.spending import spending_table
 from studyflow.reports.summary import gain, headline, is_safe_link, next_steps
+from studyflow.reports.templating import environment_of, text_of
 from studyflow.study import n_trials_to_finish
 from studyflow.trial.record import TrialState
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+PACKAGE: Final = "studyflow.reports"
+"""Whose templates make the page."""
 
 _PACKAGES: Final = ("studyflow", "optuna", "botorch", "torch", "scikit-learn")
 
@@ -136,22 +140,11 @@ def build_report(
 def _environment() -> jinja2.Environment:
     try:
         import contourpy  # noqa: F401
-        import jinja2
     except ImportError as error:
         raise MissingExtra("A report", "reports") from error
     if find_spec("sklearn") is None:  # only importances import it, which takes half a second
         raise MissingExtra("A report", "reports")
-    return jinja2.Environment(
-        loader=jinja2.DictLoader({"report.html.j2": _asset("report.html.j2")}),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-
-
-def _asset(name: str) -> str:
-    return (resources.files("studyflow.reports") / "templates" / name).read_text(encoding="utf-8")
+    return environment_of(PACKAGE, "A report")
 
 
 def _draw(data: StudyData) -> tuple[list[_Drawn], dict[str, str]]:
@@ -204,7 +197,7 @@ def _context(
 ) -> dict[str, Any]:
     from studyflow.reports.figures import FIGURES, Part
 
-    script = _asset("report.js")
+    script = text_of(PACKAGE, "report.js")
     return {
         "data": data,
         "w": wording,
@@ -240,7 +233,7 @@ def _context(
             allow_unicode=True,
         ),
         "generated_at": wording.utc(generated_at),
-        "style": style_sheet() + _asset("report.css"),
+        "style": style_sheet() + text_of(PACKAGE, "report.css"),
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "trusted": _trusted,

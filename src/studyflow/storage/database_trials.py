@@ -174,7 +174,7 @@ class DatabaseTrials(_CachedStorage):
         study.unfinished_trial_ids.update(t._trial_id for t in changed)
         self._add_trials_to_cache(study_id, changed)
         study.unfinished_trial_ids -= ended
-        study.last_finished_trial_id = max(study.last_finished_trial_id, *ended, -1)
+        study.last_finished_trial_id = max({study.last_finished_trial_id, *ended})
 
     def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
         # Taken away first: a signal's exception may come in between.
