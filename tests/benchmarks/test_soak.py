@@ -13,6 +13,13 @@ MAX_KIB_OF_A_TRIAL = 8.0
 """A finished trial as Optuna's storage in memory has it, and as a runner's index has it."""
 
 
+@pytest.fixture(autouse=True)
+def _only_new_objects() -> None:
+    """Have the collector look at what the test makes, and not at all that was imported before."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.mark.parametrize(
     "n_trials", [400, pytest.param(20_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
 )
