@@ -19,6 +19,7 @@
     │   └── ExecutorBlocked       no trial of the study can start there
     ├── TrackingError
     │   └── TrackingUnavailable   MLflow does not answer                              (retryable)
+    ├── SimulationError      a simulated study never ends, or what it needs is not known
     ├── PrefectError
     │   └── PrefectUnavailable    Prefect's server does not answer                    (retryable)
     ├── BackupError          a backup cannot be made or restored
@@ -244,6 +245,10 @@ class TrackingUnavailable(TrackingError):
     code = Code.TRACKER_UNAVAILABLE
 
     retryable = True
+
+
+class SimulationError(StudyflowError):
+    """A simulated study never ends, or what it needs is not known."""
 
 
 class PrefectError(StudyflowError):
