@@ -1,4 +1,4 @@
-"""`studyflow import`: earlier results as the first trials of a study."""
+"""`studyflow import`: earlier results as the first trials of a study; Katib's experiments."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 import optuna
 
 from studyflow.cli import exits
+from studyflow.cli.katib import import_katib
 from studyflow.cli.options import settings_options
 from studyflow.errors import StudyNotFound
 from studyflow.settings import Settings
@@ -38,11 +39,14 @@ dry_run_option = click.option(
 
 @click.group("import")
 def import_() -> None:
-    """Import earlier results into a study: its sampler learns from them; they use no budget.
+    """Import earlier results into a study, or an experiment of Katib as a study file.
 
-    What does not fit the study file is reported by row and reason. Importing again takes over only
-    what is new.
+    The sampler learns from earlier results, and they use no budget. What does not fit is reported,
+    with its reason. Importing results again takes over only what is new.
     """
+
+
+import_.add_command(import_katib)
 
 
 @import_.command("optuna")

@@ -46,7 +46,7 @@ _COMMANDS: Final = {
     ),
     "import": (
         "imports",
-        "Import earlier results into a study: its sampler learns from them; they use no budget.",
+        "Import earlier results into a study, or an experiment of Katib as a study file.",
     ),
     "init": (
         "starting",
