@@ -29,6 +29,9 @@ class Consequence(enum.Enum):
     """The parameters are to blame: the trial fails and the sampler learns where not to go."""
     FAIL = "fail"
     """The trial fails; alike failures from different parameters stop the study."""
+    PAUSE = "pause"
+    """The trial gives its slot away and goes on later from its checkpoint: neither a failure nor a
+    retry."""
     WAIT = "wait"
     """The trial waits for room; nothing has run."""
     END = "end"
@@ -69,6 +72,9 @@ class Cause(enum.StrEnum):
     UNSCHEDULABLE = "unschedulable"
     """No node takes the pod."""
     CANCELLED = "cancelled"
+    PAUSED = "paused"
+    """An attempt: it was stopped to free its slot, and its trial may go on later. A study: a person
+    has it start no trial for now."""
 
     @property
     def consequence(self) -> Consequence:
@@ -101,6 +107,7 @@ _CONSEQUENCES: Final[Mapping[Cause, Consequence]] = {
     Cause.UNSCHEDULABLE: Consequence.WAIT,
     Cause.CANCELLED: Consequence.END,
     Cause.BUDGET: Consequence.END,
+    Cause.PAUSED: Consequence.PAUSE,
 }
 
 
@@ -189,7 +196,6 @@ class Code(enum.StrEnum):
 
     # ---- why a study is stuck or slow ------------------------------------------------------------
 
-    PAUSED = "paused"
     RUNNER_MISSING = "runner-missing"
     """No runner drives the study."""
     RUNNER_UNSEEN = "runner-unseen"

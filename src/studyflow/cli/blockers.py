@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from studyflow.diagnostics.snapshot import Snapshot
 from studyflow.diagnostics.throughput import Throughput
-from studyflow.reasons import Code, Finding, Level
+from studyflow.reasons import Cause, Finding, Level
 from studyflow.reports.wording import number, one_line, percent, seconds
 
 _STATES: Final = {
@@ -56,7 +56,7 @@ def blocker_lines(
     name, rest = one_line(snapshot.name), list(found)
     if rest and rest[0].level in _HEADLINES:
         first = rest.pop(0)
-        if first.code is Code.PAUSED:
+        if first.code is Cause.PAUSED:
             yield f"{name} is paused: running trials finish, none starts."
         else:
             yield _HEADLINES[first.level].format(name=name, text=first.message)
@@ -78,7 +78,7 @@ def blocker_lines(
 
 
 def _state(finding: Finding) -> str:
-    return "paused" if finding.code is Code.PAUSED else _STATES[finding.level]
+    return "paused" if finding.code is Cause.PAUSED else _STATES[finding.level]
 
 
 def _document(finding: Finding) -> dict[str, Any]:

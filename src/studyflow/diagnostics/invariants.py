@@ -130,7 +130,7 @@ def _unfinished(evidence: Evidence) -> Iterator[str]:
     for record in evidence.records:
         if record.state.is_finished and record.finished_at is None:
             yield f"Trial {record.number} is {record.state} and has no end."
-        if record.state is not TrialState.RUNNING or evidence.is_driven:
+        if record.state is not TrialState.RUNNING or evidence.is_driven or record.is_paused:
             continue
         current = AttemptId(record.number, record.attempt)
         if evidence.attempts is not None and current not in evidence.attempts:
@@ -272,7 +272,8 @@ def _overspent(evidence: Evidence) -> Iterator[str]:
 
 def _uncounted(evidence: Evidence) -> Iterator[str]:
     for record in evidence.records:
-        times = [lost.trained_seconds for lost in record.lost_attempts]
+        yield from _unpaid(record)
+        times = [ended.trained_seconds for ended in record.followed_attempts]
         if any((seconds or 0.0) < 0 for seconds in (record.trained_seconds, *times)):
             yield f"Trial {record.number} has an attempt that ran for less than no time."
         for row in record.costs:
@@ -281,6 +282,14 @@ def _uncounted(evidence: Evidence) -> Iterator[str]:
                     f"Attempt {record.number}-{row.attempt} ran for {row.seconds:g} s, of which "
                     f"{row.lost_seconds:g} s are lost."
                 )
+
+
+def _unpaid(record: TrialRecord) -> Iterator[str]:
+    """Yield paused attempts without a row in the ledger: each is paid for, and once."""
+    rows = {row.attempt for row in record.costs}
+    for paused in record.pauses:
+        if paused.attempt not in rows:
+            yield f"Attempt {record.number}-{paused.attempt} was paused and has no cost."
 
 
 def _mixed(evidence: Evidence) -> Iterator[str]:
@@ -315,7 +324,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 _INVARIANTS: Final[tuple[tuple[str, str, str, Callable[[Evidence], Iterator[str]]], ...]] = (
-    ("I1", "Every trial has one final state, or an attempt.", "", _unfinished),
+    ("I1", "Every trial has one final state, or an attempt, or is paused.", "", _unfinished),
     ("I2", "No more trials count than the budget allows.", "", _over_budget),
     ("I3", "Every result came from its trial's newest attempt.", "", _other_results),
     ("I4", "What the infrastructure did is no result.", "", _taught_wrongly),

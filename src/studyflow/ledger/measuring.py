@@ -83,7 +83,7 @@ def measure(
     startup = _between(began, times.first_report_at)
     if startup is not None:
         row = replace(row, startup_seconds=min(startup, seconds))
-    if cause.is_infrastructure:
+    if cause.is_infrastructure or cause is Cause.PAUSED:
         saved = _between(began, times.checkpoint_at) or 0.0
         row = replace(row, lost_seconds=max(seconds - saved, 0.0))
     return row

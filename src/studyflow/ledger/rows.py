@@ -34,19 +34,19 @@ def all_rows(records: Iterable[TrialRecord], gpus: int = 0) -> tuple[AttemptCost
 
 def _derived(record: TrialRecord, gpus: int) -> Iterable[AttemptCost]:
     """Yield rows of what a trial's record says without a ledger."""
-    for lost in record.lost_attempts:
+    for lost in record.followed_attempts:
         seconds = max(lost.trained_seconds or 0.0, 0.0)
         yield AttemptCost(
             lost.attempt,
             lost.cause,
             seconds,
             gpus,
-            lost_seconds=seconds,
+            lost_seconds=seconds if lost.cause.is_infrastructure else 0.0,
             node=lost.node,
             recorded_at=lost.ended_at,
             is_estimate=True,
         )
-    if not record.state.is_finished or record.is_lost or record.cause is None:
+    if not record.state.is_finished or not record.has_attempt or record.cause is None:
         return
     seconds = record.duration_seconds or 0.0
     yield AttemptCost(

@@ -55,6 +55,9 @@ class Observer:
     def attempt_lost(self, record: TrialRecord, message: str) -> None:
         """An attempt was lost to the infrastructure; the same trial is attempted again."""
 
+    def paused(self, record: TrialRecord) -> None:
+        """An attempt was stopped to free its slot; `launched` follows if the trial is taken up."""
+
     def recorded(self, record: TrialRecord) -> None:
         """A trial's outcome is in the study's storage."""
 
@@ -122,6 +125,9 @@ class Observers(Observer):
 
     def attempt_lost(self, record: TrialRecord, message: str) -> None:
         self._tell("attempt_lost", record, message)
+
+    def paused(self, record: TrialRecord) -> None:
+        self._tell("paused", record)
 
     def recorded(self, record: TrialRecord) -> None:
         self._tell("recorded", record)

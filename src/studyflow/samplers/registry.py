@@ -72,6 +72,8 @@ def make_pruner(spec: StudySpec) -> StudyPruner:
 
 def _make_pruner(spec: PrunerSpec, trial_budget: int | None) -> optuna.pruners.BasePruner:
     arguments = dict(spec.arguments)
+    if spec.type == "asha":  # what pauses trials is no pruner: `studyflow.study.pausing`
+        arguments.pop("variant", None)
     if spec.type == "hyperband" and trial_budget is not None:
         arguments.setdefault("max_resource", trial_budget)
     if spec.type == "patient":

@@ -141,6 +141,12 @@ class PercentileArguments(MedianArguments):
 class AshaArguments(_Arguments):
     """Asynchronous successive halving."""
 
+    variant: Literal["stopping", "promotion"] = Field(
+        default="stopping",
+        description="What becomes of trials that are not among the best of their rung: `stopping` "
+        "ends them, `promotion` pauses them, and a slot that is free takes one up that belongs to "
+        "the best by then. Needs trials that publish checkpoints.",
+    )
     min_resource: _Positive | Literal["auto"] = Field(
         default="auto", description="Steps before the first decision; `auto` looks at the trials."
     )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from studyflow.spec.arguments import HyperbandArguments
+from studyflow.spec.arguments import AshaArguments, HyperbandArguments
 from studyflow.spec.conditions import condition_problems
 from studyflow.spec.models import (
     KEY_LIMIT,
@@ -319,6 +319,8 @@ def _sampler(draft: Draft) -> Iterator[BrokenRule]:
 
 def _pruner(draft: Draft) -> Iterator[BrokenRule]:
     arguments = draft.pruner_arguments
+    if isinstance(arguments, AshaArguments) and draft.trial is not None:
+        yield from _promotion(arguments, draft.trial)
     if not isinstance(arguments, HyperbandArguments) or draft.trial is None:
         return
     longest: Any = arguments.max_resource
@@ -339,6 +341,18 @@ def _pruner(draft: Draft) -> Iterator[BrokenRule]:
             f"min_resource must not be above {origin}, but min_resource={arguments.min_resource} "
             f"and {origin}={longest}",
             "let trials run longer, or decide earlier",
+        )
+
+
+def _promotion(arguments: AshaArguments, trial: TrialSpec) -> Iterator[BrokenRule]:
+    if arguments.variant != "promotion":
+        return
+    if arguments.min_resource == "auto" and trial.budget is None:
+        yield BrokenRule(
+            ("pruner", "min_resource"),
+            "min_resource must be in steps for variant promotion, or follow from trial.budget, but "
+            "min_resource is auto and trial.budget is not set",
+            "set trial.budget, or min_resource",
         )
 
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studyflow.trial import Consequence
-from studyflow.trial.record import LostAttempt
+from studyflow.trial.record import LostAttempt, PausedAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class AttemptCount:
     """The step that it brought the trial to; `None` when the first attempt is counted first."""
 
 
-def count_attempts(attempts: Sequence[LostAttempt]) -> AttemptCount:
-    """Return what counts of the attempts of a trial that were lost.
+def count_attempts(attempts: Sequence[LostAttempt | PausedAttempt]) -> AttemptCount:
+    """Return what counts of the attempts of a trial that were lost or paused.
 
-    Attempts that found no room do not: nothing of them ran.
+    Attempts that found no room do not: nothing of them ran. Nor do those that were paused.
 
     Args:
         attempts: In order; the newest may be one that is just being judged.
@@ -48,11 +48,13 @@ def count_attempts(attempts: Sequence[LostAttempt]) -> AttemptCount:
         if reached is not None and position:
             since, step = attempt.attempt, reached
     newest = attempts[-1].attempt if attempts else 0
-    n_waits = sum(_found_no_room(attempt) for attempt in attempts if attempt.attempt >= since)
-    return AttemptCount(newest - since + 1 - n_waits, since, step)
+    n_free = sum(_costs_nothing(attempt) for attempt in attempts if attempt.attempt >= since)
+    return AttemptCount(newest - since + 1 - n_free, since, step)
 
 
-def _brought_to(attempt: LostAttempt, before: Sequence[LostAttempt]) -> int | None:
+def _brought_to(
+    attempt: LostAttempt | PausedAttempt, before: Sequence[LostAttempt | PausedAttempt]
+) -> int | None:
     """Return the step that an attempt brought its trial to; `None` if no further."""
     published = [other.checkpoint_step for other in before if other.checkpoint_step is not None]
     if published or attempt.checkpoint_step is not None:
@@ -66,5 +68,5 @@ def _brought_to(attempt: LostAttempt, before: Sequence[LostAttempt]) -> int | No
     return attempt.last_step if has_gone_on and attempt.last_step > max(lasts) else None
 
 
-def _found_no_room(attempt: LostAttempt) -> bool:
-    return attempt.cause.consequence is Consequence.WAIT
+def _costs_nothing(attempt: LostAttempt | PausedAttempt) -> bool:
+    return attempt.cause.consequence in (Consequence.WAIT, Consequence.PAUSE)

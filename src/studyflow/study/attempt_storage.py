@@ -271,7 +271,12 @@ class AttemptStorage(ForwardingStorage):
         asked = self._asked
         if states == (TrialState.WAITING,) and asked is not None and not asked.has_queue:
             return []
-        shown = list(map(self._show, super().get_all_trials(study_id, False, states)))
+        # A paused trial is shown in another state than it has, so all are looked through for it.
+        may_be_paused = (
+            states is None or TrialState.PRUNED in states or TrialState.RUNNING in states
+        )
+        found = super().get_all_trials(study_id, False, None if may_be_paused else states)
+        shown = [t for t in map(self._show, found) if states is None or t.state in states]
         new = [own_copy(draft.shown) for i, draft in list(self._drafts.items()) if i < 0]
         shown += [trial for trial in new if states is None or trial.state in states]
         return copy.deepcopy(shown) if deepcopy else shown
@@ -301,7 +306,7 @@ class AttemptStorage(ForwardingStorage):
             return own_copy(draft.shown)
         known = self._shown.get(given._trial_id)
         if known is None or known[0] is not given:
-            known = self._shown[given._trial_id] = (given, form.of_one_attempt(given))
+            known = self._shown[given._trial_id] = (given, form.as_sampled(given))
         return known[1]
 
 

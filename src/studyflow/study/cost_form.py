@@ -13,11 +13,16 @@ from typing import Any, Final
 
 from studyflow.trial import Cause
 from studyflow.trial.cost import AttemptCost, Begin
+from studyflow.trial.record import Resumption
 
 COST: Final = "cost:"
 """User attribute, followed by an attempt's number: what it cost, by the names of `AttemptCost`."""
 BEGIN: Final = "begun"
 """User attribute: what was known when the newest attempt was begun, by the names of `Begin`."""
+
+RESUMED: Final = "resumed:"
+"""User attribute, followed by an attempt's number: why it took up a paused trial, by the names of
+`Resumption`."""
 
 _FIELDS: Final = frozenset(field.name for field in dataclasses.fields(AttemptCost))
 
@@ -38,7 +43,38 @@ def begin_attribute(begin: Begin | None) -> dict[str, Any]:
     if begin is None:
         return {}
     left = {"left": dict(begin.left)} if begin.left else {}
-    return {BEGIN: {"attempt": begin.attempt, "at": begin.at, **left}}
+    return {BEGIN: {"attempt": begin.attempt, "at": begin.at, **left}} | _resumed(begin)
+
+
+def _resumed(begin: Begin) -> dict[str, Any]:
+    if begin.resumption is None:
+        return {}
+    return {
+        f"{RESUMED}{begin.attempt}": {
+            "attempt": begin.attempt,
+            "message": begin.resumption.message,
+            "at": begin.at,
+            "numbers": dict(begin.resumption.numbers),
+        }
+    }
+
+
+def resumptions_in(attrs: Mapping[str, Any]) -> tuple[Resumption, ...]:
+    """Return why a trial was taken up after pauses, by attempt; damaged ones are left out."""
+    found = [_resumption(value) for key, value in attrs.items() if key.startswith(RESUMED)]
+    return tuple(sorted((r for r in found if r is not None), key=lambda r: r.attempt))
+
+
+def _resumption(document: Any) -> Resumption | None:
+    try:
+        return Resumption(
+            int(document["attempt"]),
+            str(document.get("message", "")),
+            document.get("at"),
+            dict(document.get("numbers", {})),
+        )
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
 
 
 def costs_in(attrs: Mapping[str, Any]) -> tuple[AttemptCost, ...]:

@@ -38,7 +38,7 @@ def limit_of(spec: StudySpec) -> int:
 def is_success(record: TrialRecord) -> bool:
     """Return whether a trial shows that the study's script works to its end."""
     is_whole = record.state in (TrialState.COMPLETE, TrialState.PRUNED) or record.cause is Cause.NAN
-    return is_whole and not record.is_taken_over
+    return (is_whole or bool(record.pauses)) and not record.is_taken_over
 
 
 def is_free(failed: Sequence[TrialRecord], spec: StudySpec) -> bool:

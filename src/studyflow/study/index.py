@@ -151,6 +151,7 @@ class TrialIndex:
         self._proven_seconds = max(self._proven_seconds, proven_seconds(record))
         for lost in record.lost_attempts[n_lost_before:]:
             self._nodes.add_lost(number, lost)
+        self._has_success = self._has_success or is_success(record)
         self._running.pop(number, None)
         self._all_running = None
         self._repeated.discard(number)
@@ -169,7 +170,6 @@ class TrialIndex:
         self._recorded.add(rows_of(record, self._spec.trial.resources.gpu))
         if (sample := sample_of(record)) is not None:
             self._samples.append(sample)
-        self._has_success = self._has_success or is_success(record)
         if record.is_first_failure:
             self._first_failures.append(record)
         steps = (self._last_step, last_step_reported([record]))
@@ -302,7 +302,7 @@ class TrialIndex:
         """
         if self.n_used <= self._n_trials:
             return frozenset()
-        waiting = (n for n, record in self._running.items() if not record.has_attempt)
+        waiting = (n for n, r in self._running.items() if not (r.has_attempt or r.is_paused))
         return frozenset(n for n in waiting if self.rank(n) >= self._n_trials)
 
     def rank(self, number: int) -> int:

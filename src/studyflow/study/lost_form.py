@@ -1,7 +1,8 @@
-"""How attempts that were lost are written into Optuna's storage, and read back.
+"""How attempts that were lost or paused are written into Optuna's storage, and read back.
 
-They stand twice among a trial's user attributes: as studyflow 0.1.0 reads and adds to them, and by
-the names of all that is known of them.
+A paused one stands among the lost ones, with its own cause: an earlier studyflow takes it for lost,
+and goes on with its trial at once. They stand twice among a trial's user attributes: as studyflow
+0.1.0 reads and adds to them, and by the names of all that is known of them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from studyflow.trial import Cause
-from studyflow.trial.record import LostAttempt
+from studyflow.trial.record import LostAttempt, PausedAttempt
+
+FollowedAttempt = LostAttempt | PausedAttempt
 
 ATTEMPTS: Final = "attempts"
 """Attempts that were lost and followed by another, as studyflow 0.1.0 reads and adds to them: a
@@ -22,12 +25,13 @@ LOST: Final = "lost_attempts"
 lost under studyflow 0.1.0; where both stand, this one is read."""
 
 _FIELDS: Final = tuple(field.name for field in dataclasses.fields(LostAttempt))
+_PAUSED_FIELDS: Final = tuple(field.name for field in dataclasses.fields(PausedAttempt))
 _POSITIONS: Final = ("attempt", "cause", "message", "trained_seconds", "node", "ended_at")
 """What an entry of `ATTEMPTS` has, in order."""
 
 
-def with_lost(attrs: Mapping[str, Any], lost: LostAttempt) -> dict[str, Any]:
-    """Return the user attributes of a trial that has lost another attempt: those that change.
+def with_followed(attrs: Mapping[str, Any], lost: FollowedAttempt) -> dict[str, Any]:
+    """Return the user attributes of a trial of which another attempt was lost or paused.
 
     Args:
         attrs: What is stored of the trial.
@@ -40,17 +44,19 @@ def with_lost(attrs: Mapping[str, Any], lost: LostAttempt) -> dict[str, Any]:
     }
 
 
-def to_document(lost: LostAttempt) -> dict[str, Any]:
-    """Return what is stored of a lost attempt, by the names of its fields, without what is `None`.
+def to_document(lost: FollowedAttempt) -> dict[str, Any]:
+    """Return what is stored of an attempt, by the names of its fields, without what is `None`.
 
     An older reader passes over names that it does not know.
     """
     given = {field.name: getattr(lost, field.name) for field in dataclasses.fields(lost)}
+    given["cause"] = lost.cause
+    given["numbers"] = dict(lost.numbers) if isinstance(lost, PausedAttempt) else None
     return {name: value for name, value in given.items() if value is not None}
 
 
-def lost_attempts(attrs: Mapping[str, Any]) -> tuple[LostAttempt, ...]:
-    """Return the lost attempts among a trial's user attributes, in order."""
+def followed_attempts(attrs: Mapping[str, Any]) -> tuple[FollowedAttempt, ...]:
+    """Return the lost and the paused attempts among a trial's user attributes, in order."""
     entries = attrs.get(ATTEMPTS)
     if not entries:
         return ()
@@ -61,7 +67,9 @@ def lost_attempts(attrs: Mapping[str, Any]) -> tuple[LostAttempt, ...]:
         if isinstance(document, dict) and _is_numbered(document)
     }
     return tuple(
-        _lost_attempt(newer.get(entry["attempt"], entry)) for entry in older if _is_numbered(entry)
+        _followed_attempt(newer.get(entry["attempt"], entry))
+        for entry in older
+        if _is_numbered(entry)
     )
 
 
@@ -73,10 +81,15 @@ def _is_numbered(document: Mapping[str, Any]) -> bool:
     return type(document.get("attempt")) is int and "cause" in document
 
 
-def _lost_attempt(document: Mapping[str, Any]) -> LostAttempt:
+def _followed_attempt(document: Mapping[str, Any]) -> FollowedAttempt:
+    cause = known_cause(str(document["cause"])) or Cause.LOST
+    if cause is Cause.PAUSED:
+        paused = {name: document[name] for name in _PAUSED_FIELDS if name in document}
+        if not isinstance(paused.get("numbers", {}), dict):
+            del paused["numbers"]
+        return PausedAttempt(**paused)
     known = {name: document[name] for name in _FIELDS if name in document}
-    known["cause"] = known_cause(str(document["cause"])) or Cause.LOST
-    return LostAttempt(**known)
+    return LostAttempt(**known | {"cause": cause})
 
 
 def known_cause(text: str) -> Cause | None:

@@ -12,15 +12,16 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import optuna
 
 from studyflow.reasons import read_code
-from studyflow.study.cost_form import begin_in, costs_in
-from studyflow.study.lost_form import ATTEMPTS, known_cause, lost_attempts
+from studyflow.study.cost_form import begin_in, costs_in, resumptions_in
+from studyflow.study.lost_form import ATTEMPTS, followed_attempts, known_cause
 from studyflow.trial import Cause, ParamValue
-from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.record import LostAttempt, PausedAttempt, TrialRecord, TrialState
 
 END: Final = "end"
 """What the end of an attempt wrote: one JSON object that names the attempt. The five attributes and
@@ -148,10 +149,10 @@ def ownership(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_gone_on(frozen: optuna.trial.FrozenTrial, seen: TrialRecord) -> bool:
-    """Return whether a trial has another attempt, holder or loss than a record of it."""
+    """Return whether a trial has another attempt, holder, loss or pause than a record of it."""
     attrs = frozen.user_attrs
-    now = (attempt_in(attrs), _text_in(attrs, HOLDER), lost_attempts(attrs))
-    return now != (seen.attempt, seen.holder, seen.lost_attempts)
+    now = (attempt_in(attrs), _text_in(attrs, HOLDER), followed_attempts(attrs))
+    return now != (seen.attempt, seen.holder, seen.followed_attempts)
 
 
 def is_cancelled(frozen: optuna.trial.FrozenTrial) -> bool:
@@ -197,6 +198,35 @@ def of_one_attempt(frozen: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial
     shown.user_attrs, shown.intermediate_values = attrs, curve
     shown.system_attrs = system_attrs
     return shown
+
+
+def as_sampled(frozen: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
+    """Return a trial as samplers and pruners see it among others: a paused one as pruned.
+
+    It may never be taken up, and what it has reported says as much as that of a pruned one. Taken
+    up, it runs again.
+    """
+    shown = of_one_attempt(frozen)
+    paused = paused_in(frozen.user_attrs)
+    if frozen.state is not optuna.trial.TrialState.RUNNING or paused is None:
+        return shown
+    shown = copy.copy(shown)
+    shown.state = optuna.trial.TrialState.PRUNED
+    started, last = shown.datetime_start, shown.last_step
+    ended = None if paused.ended_at is None else datetime.fromtimestamp(paused.ended_at)
+    is_known = started is not None and ended is not None and ended > started
+    shown.datetime_complete = ended if is_known else started
+    shown.values = None if last is None else [shown.intermediate_values[last]]
+    return shown
+
+
+def paused_in(attrs: Mapping[str, Any]) -> PausedAttempt | None:
+    """Return the newest attempt of a trial if it was paused; `None` if another one follows."""
+    followed = followed_attempts(attrs)
+    newest = followed[-1] if followed else None
+    if isinstance(newest, PausedAttempt) and newest.attempt == attempt_in(attrs):
+        return newest
+    return None
 
 
 def _attrs_of_one_attempt(frozen: optuna.trial.FrozenTrial) -> dict[str, Any]:
@@ -330,6 +360,7 @@ def to_record(
     frozen = of_one_attempt(frozen)
     attrs = frozen.user_attrs
     state = _STATES[frozen.state]
+    followed = followed_attempts(attrs)
     return TrialRecord(
         number=frozen.number,
         state=state,
@@ -344,7 +375,9 @@ def to_record(
         code=read_code(attrs.get(CODE)),
         attempt=attempt_in(attrs),
         holder=_text_in(attrs, HOLDER),
-        lost_attempts=lost_attempts(attrs),
+        lost_attempts=tuple(one for one in followed if isinstance(one, LostAttempt)),
+        pauses=tuple(one for one in followed if isinstance(one, PausedAttempt)),
+        resumptions=resumptions_in(attrs),
         costs=costs_in(attrs),
         begin=begin_in(attrs),
         node=_text_in(attrs, NODE),

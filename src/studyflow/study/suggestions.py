@@ -99,7 +99,7 @@ class Suggestions:
             index = self._index.current()
             self._ahead.prepare(
                 index.frozen_trials,
-                form.of_one_attempt,
+                form.as_sampled,
                 self._study.directions,
                 n_free=n_free,
                 room=index.room if may_ask else 0,

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import optuna
@@ -24,11 +25,17 @@ from studyflow.study import storage_form as form
 from studyflow.study.attempt_storage import AttemptStorage
 from studyflow.study.cost_form import attribute_of, begin_attribute
 from studyflow.study.index import TrialIndex
-from studyflow.study.lost_form import lost_attempts, with_lost
+from studyflow.study.lost_form import FollowedAttempt, followed_attempts, with_followed
 from studyflow.study.verdict import Verdict
-from studyflow.trial import MetricPoint
+from studyflow.trial import Cause, MetricPoint
 from studyflow.trial.cost import AttemptCost, Begin
-from studyflow.trial.record import NO_STEPS, AttemptSteps, LostAttempt, TrialRecord
+from studyflow.trial.record import (
+    NO_STEPS,
+    AttemptSteps,
+    LostAttempt,
+    PausedAttempt,
+    TrialRecord,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +45,8 @@ a plot need no more, and each one is a write."""
 
 MAX_STEP: Final = 2**31 - 1
 """Largest step kept: Optuna's column for it has 32 bits, and PostgreSQL refuses more."""
+
+NO_NUMBERS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 _MOST_TRIES: Final = 8
 """How often a write is decided anew because another runner has changed its trial meanwhile. Each
@@ -125,8 +134,9 @@ class TrialWrites:
         seen: TrialRecord | None = None,
         steps: AttemptSteps = NO_STEPS,
         cost: AttemptCost | None = None,
+        numbers: Mapping[str, Any] = NO_NUMBERS,
     ) -> bool:
-        """Note an attempt that was lost and will be followed by another; return whether it was.
+        """Note an attempt that was lost or paused and may be followed by another; return if it was.
 
         It is noted once, and only while it is the newest: else another runner has gone on.
 
@@ -134,32 +144,27 @@ class TrialWrites:
             number: Number of the trial.
             attempt: Number of the attempt.
             verdict: What ended it.
-            trained_seconds: How long its script ran, for nothing, if that is known.
+            trained_seconds: How long its script ran, if that is known.
             node: Node that ran it or was to, if there are several.
             ended_at: When it ended, in seconds since the epoch, if that is known.
             seen: The trial as it was when that was judged; as it is now by default.
             steps: How far it came.
             cost: What it cost.
+            numbers: What a pause was decided by.
         """
-        lost = LostAttempt(
-            attempt,
-            verdict.cause,
-            verdict.message,
-            verdict.hint,
-            trained_seconds=trained_seconds,
-            node=node,
-            ended_at=ended_at,
-            checkpoint_step=steps.checkpoint,
-            first_step=steps.first,
-            last_step=steps.last,
-        )
+        known = (trained_seconds, node, ended_at, steps.checkpoint, steps.first, steps.last)
+        ended: FollowedAttempt
+        if verdict.cause is Cause.PAUSED:
+            ended = PausedAttempt(attempt, verdict.message, *known, numbers)
+        else:
+            ended = LostAttempt(attempt, verdict.cause, verdict.message, verdict.hint, *known)
 
         def end(frozen: FrozenTrial) -> TrialChange | None:
-            known = lost_attempts(frozen.user_attrs)
+            followed = followed_attempts(frozen.user_attrs)
             is_newest = frozen.user_attrs.get(form.ATTEMPT, 0) == attempt
-            if not is_newest or any(other.attempt == attempt for other in known):
+            if not is_newest or any(other.attempt == attempt for other in followed):
                 return None
-            return TrialChange(with_lost(frozen.user_attrs, lost) | attribute_of(cost))
+            return TrialChange(with_followed(frozen.user_attrs, ended) | attribute_of(cost))
 
         return self.change(number, end, seen)
 

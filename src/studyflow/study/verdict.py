@@ -20,7 +20,7 @@ class Verdict:
 
     cause: Cause
     state: TrialState | None
-    """The final state; `None` when the same trial is attempted again."""
+    """The final state; `None` when the same trial is attempted again, or paused."""
     message: str = ""
     values: tuple[float, ...] | None = None
     """One value per objective when the state is complete."""
@@ -62,6 +62,8 @@ def judge(spec: StudySpec, outcome: Outcome, count: AttemptCount | None = None) 
             return Verdict.because(Cause.PRUNED, TrialState.PRUNED, outcome.reason)
         case Consequence.TELL:
             return _judge_metrics(spec, outcome)
+        case Consequence.PAUSE:
+            return Verdict.because(outcome.cause, None, outcome.reason)
         case Consequence.RETRY | Consequence.WAIT if count.n < spec.retry.max_attempts:
             return Verdict.because(outcome.cause, None, outcome.reason)
         case Consequence.RETRY | Consequence.WAIT:

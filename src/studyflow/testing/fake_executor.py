@@ -31,6 +31,7 @@ from studyflow.reasons import Code
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Cause, MetricPoint, Outcome, ParamValue, Trial
 from studyflow.trial.attempt_files import AttemptFiles
+from studyflow.trial.checkpoint_folders import CHECKPOINT_METRIC
 from studyflow.trial.cost import Allocation
 from studyflow.trial.former_names import FormerProperty, former_arguments
 
@@ -57,6 +58,12 @@ class _Running:
     is_stopped: bool = False
     is_forgotten: bool = False
 
+    @property
+    def checkpoint_step(self) -> int:
+        """The last step of which it has published a checkpoint; -1 without any."""
+        published = (p.step for _, p in self.points if p.name == CHECKPOINT_METRIC)
+        return max(published, default=-1)
+
 
 @dataclass(slots=True)
 class FakeMachine:
@@ -69,6 +76,16 @@ class FakeMachine:
     most_running: int = 0
     """The most attempts that ever ran at once."""
     is_away: bool = False
+    damaged: set[int] = field(default_factory=set)
+    """Trials whose checkpoints cannot be read any more."""
+
+    def checkpoint_step(self, number: int, attempt: int) -> int:
+        """Return the step that an attempt goes on from; -1 for a new beginning."""
+        if number in self.damaged:
+            return -1
+        earlier = sorted((a for a in self.attempts if a.number == number), reverse=True)
+        steps = (self.attempts[a].checkpoint_step for a in earlier if a.attempt < attempt)
+        return next((step for step in steps if step >= 0), -1)
 
     def running(self) -> list[AttemptId]:
         """Return the attempts that run now."""
@@ -94,6 +111,8 @@ class FakeExecutor:
         site: Name of the machine.
         canary_seconds: How long the first attempt of a study runs before others may begin.
         gpus: GPUs that each attempt holds.
+        checkpoint_every: After how many steps of the curve an attempt publishes a checkpoint, just
+            before it reports; a later attempt goes on after the last one. `None` for none.
     """
 
     def __init__(
@@ -111,6 +130,7 @@ class FakeExecutor:
         site: str = "here",
         canary_seconds: float = 0.0,
         gpus: int = 0,
+        checkpoint_every: int | None = None,
     ) -> None:
         self.machine = machine or FakeMachine(clock or FakeClock())
         self._study = study
@@ -122,6 +142,7 @@ class FakeExecutor:
         self._stop_seconds = stop_seconds
         self.site = site
         self.canary_seconds = canary_seconds
+        self._checkpoint_every = checkpoint_every
         self._allocation = Allocation(gpus, "gpu" if gpus else None)
         self._points_seen: dict[AttemptId, int] = {}
         self._shown: dict[AttemptId, AttemptStatus] = {}
@@ -141,6 +162,7 @@ class FakeExecutor:
             site=self.site,
             canary_seconds=self.canary_seconds,
             gpus=self._allocation.gpus,
+            checkpoint_every=self._checkpoint_every,
         )
 
     # The executor
@@ -303,15 +325,22 @@ class FakeExecutor:
             outcome = _outcome(trial, Cause.USER_ERROR, f"{type(error).__name__}: {error}")
         steps = [] if self._curve is None else self._curve(trial.params)
         pause = seconds / max(len(steps), 1) if math.isfinite(seconds) else 0.0
+        first = self.machine.checkpoint_step(trial.number, trial.attempt) + 1
+        seconds -= first * pause
         points = [
             (at, MetricPoint(name, step, value, round(at * 1000)))
-            for step, metrics in enumerate(steps)
-            for at in (now + step * pause,)
-            for name, value in metrics.items()
+            for step, metrics in list(enumerate(steps))[first:]
+            for at in (now + (step - first) * pause,)
+            for name, value in (*self._published(trial, step), *metrics.items())
         ]
         return self._limited(
             _Running(trial, now, now + seconds, outcome, _exit_code(outcome), points)
         )
+
+    def _published(self, trial: Trial, step: int) -> tuple[tuple[str, float], ...]:
+        every = self._checkpoint_every
+        is_saved = every is not None and (step + 1) % every == 0
+        return ((CHECKPOINT_METRIC, float(trial.attempt)),) if is_saved else ()
 
     def _limited(self, running: _Running) -> _Running:
         limit = self._timeout_seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from studyflow.reasons import Cause
 
@@ -68,6 +69,16 @@ class AttemptCost:
 
 
 @dataclass(frozen=True, slots=True)
+class Why:
+    """Why a policy decided something: a sentence, and the numbers that it decided by."""
+
+    message: str
+    """A sentence or two for a human."""
+    numbers: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """By name: numbers, names and lists of them, as JSON has them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
     """What the runner knew that began an attempt, written as it began it."""
 
@@ -77,3 +88,6 @@ class Begin:
     """When, in seconds since the epoch, by the clock of the site that holds it."""
     left: Mapping[str, float] = field(default_factory=dict)
     """What was left of each limit of the budget, by its name: what no ended attempt had spent."""
+    resumption: Why | None = None
+    """Why it takes up a paused trial; `None` of any other attempt, and as it is read back: see
+    `TrialRecord.resumptions`."""

@@ -86,6 +86,49 @@ class LostAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedAttempt:
+    """An attempt that was stopped to free its slot; its trial may go on from its checkpoint."""
+
+    attempt: int
+    """Number of the attempt, from 1."""
+    message: str = ""
+    """Why it was paused, in a sentence for a human."""
+    trained_seconds: float | None = None
+    """How long its script ran; `None` while unknown."""
+    node: str | None = None
+    """Node that ran it; `None` where there is only one machine, or none is known."""
+    ended_at: float | None = None
+    """When it ended, in seconds since the epoch; `None` while unknown."""
+    checkpoint_step: int | None = None
+    """Highest step of a checkpoint that it published: where the trial goes on."""
+    first_step: int | None = None
+    """Lowest step that it reported; `None` if none is known."""
+    last_step: int | None = None
+    """Highest step that it reported; `None` if none is known."""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    """What the policy decided by, by name; empty if the runner that decided has died since."""
+
+    @property
+    def cause(self) -> Cause:
+        """Why it ended."""
+        return Cause.PAUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """Why a paused trial was taken up again."""
+
+    attempt: int
+    """Number of the attempt that took it up."""
+    message: str = ""
+    """Why, in a sentence for a human."""
+    at: float | None = None
+    """When, in seconds since the epoch, by the clock of the site that did."""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    """What the policy decided by, by name."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
     """One trial as the storage has it."""
 
@@ -115,6 +158,10 @@ class TrialRecord:
     """Site that looks after the newest attempt; see `studyflow.study.leases`."""
     lost_attempts: tuple[LostAttempt, ...] = ()
     """Earlier attempts, and maybe the newest, that were lost to the infrastructure; in order."""
+    pauses: tuple[PausedAttempt, ...] = ()
+    """Earlier attempts, and maybe the newest, that were stopped to free their slot; in order."""
+    resumptions: tuple[Resumption, ...] = ()
+    """Why the trial was taken up again after pauses, by attempt."""
     costs: tuple[AttemptCost, ...] = ()
     """What its ended attempts cost, in order; those that an earlier version recorded are
     missing, see `studyflow.ledger.rows_of`."""
@@ -153,8 +200,27 @@ class TrialRecord:
 
     @property
     def has_attempt(self) -> bool:
-        """Whether the newest attempt was begun and is not lost."""
+        """Whether the newest attempt was begun, and is neither lost nor paused."""
+        if self.pauses and self.pauses[-1].attempt == self.attempt:
+            return False
         return self.attempt > 0 and not self.is_lost
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the trial waits without an attempt until it is taken up again."""
+        return (
+            self.state is TrialState.RUNNING
+            and bool(self.pauses)
+            and self.pauses[-1].attempt == self.attempt
+        )
+
+    @property
+    def followed_attempts(self) -> tuple[LostAttempt | PausedAttempt, ...]:
+        """The attempts that were lost or paused, in order: another follows each, or may."""
+        if not self.pauses:
+            return self.lost_attempts
+        both: list[LostAttempt | PausedAttempt] = [*self.lost_attempts, *self.pauses]
+        return tuple(sorted(both, key=lambda one: one.attempt))
 
     @property
     def is_lost(self) -> bool:

@@ -18,10 +18,12 @@ from studyflow.tuner.metering import Meter
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.nodes import Nodes
 from studyflow.tuner.other_runners import OtherRunners
+from studyflow.tuner.pausing import Pausing
 from studyflow.tuner.progress import Notes, TunerResult
 from studyflow.tuner.reconcile import (
     Action,
     Ask,
+    EndPaused,
     Forget,
     Launch,
     RecordEnd,
@@ -137,10 +139,12 @@ class Effects:
         self.meter = Meter(study.spec, executor.site, settings.prices, clock, wall_clock)
         self.resting = Resting(executor.site, self.meter)
         self.spender = Spender(study, self.meter, settings.prices, notes, clock, wall_clock)
+        self.pausing = Pausing(study, notes)
         self._reports = Reports(
             study,
             mirror,
             observer,
+            pausing=self.pausing,
             brings_points=executor.traits.brings_points,
             poll_seconds=settings.tracker_poll_seconds,
             clock=clock,
@@ -150,6 +154,7 @@ class Effects:
             mirror,
             observer,
             reports=self._reports,
+            pausing=self.pausing,
             meter=self.meter,
             nodes=self.nodes,
             notes=notes,
@@ -204,8 +209,8 @@ class Effects:
         self._swept_at = trials.n_begun
         alive = {newest_attempt(record) for record in trials.running}
         alive |= turn.polled.keys() | self.attempts.calls.under_way
-        parts = (self.attempts, self.meter, self.spender, self._reports, self.recorder)
-        for part in (*parts, self.launcher):
+        parts = (self.attempts, self.meter, self.spender, self._reports, self.pausing)
+        for part in (*parts, self.recorder, self.launcher):
             part.keep_only(alive)
 
     def carry_out(self, actions: Iterable[Action], snapshot: Snapshot, turn: Turn) -> None:
@@ -254,9 +259,13 @@ class Effects:
                 self._withdraw(running[number], is_cancelling=turn.is_cancelling)
                 turn.tried.add(number)
                 turn.has_changed = True
-            case Launch(attempt):
+            case EndPaused(number):
+                self.recorder.end_paused(running[number])
+                turn.tried.add(number)
+                turn.has_changed = True
+            case Launch(attempt, resumption):
                 record = running[attempt.number]
-                turn.has_changed |= self.launcher.resume(record, attempt.attempt)
+                turn.has_changed |= self.launcher.resume(record, attempt.attempt, resumption)
                 turn.tried.add(attempt.number)
             case Ask():
                 asked = self.launcher.ask()
@@ -279,7 +288,8 @@ class Effects:
             stop = self._reports.reason_to_stop(record, status) or self._reason_to_end(record)
             if stop is not None:
                 self.attempts.stop(stop)
-        if stop is None and not self.spender.ends_trials:
+        is_awaited = self.spender.ends_trials or self.pausing.is_leaving(record)
+        if stop is None and not is_awaited:
             self.resting.keep(action.attempt, record, status)
         if status.state is AttemptState.PENDING and status.reason:
             self._notes.add(f"Trial {record.number} waits: {status.reason}")

@@ -15,6 +15,7 @@ from studyflow.spec import StudySpec
 from studyflow.study import Canary, Study, TrialIndex, Verdict
 from studyflow.tracking.mirror import AWAITED
 from studyflow.trial import Cause, Trial
+from studyflow.trial.cost import Why
 from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner.attempts import Attempts
 from studyflow.tuner.first_failures import FirstFailures
@@ -180,8 +181,14 @@ class Launcher:
             self._launch(begun)
         return record.number
 
-    def resume(self, record: TrialRecord, attempt: int) -> bool:
-        """Launch an attempt of a running trial; return whether anything came of it."""
+    def resume(self, record: TrialRecord, attempt: int, why: Why | None = None) -> bool:
+        """Launch an attempt of a running trial; return whether anything came of it.
+
+        Args:
+            record: The trial.
+            attempt: Number of the attempt.
+            why: Why the trial is taken up, if it is paused.
+        """
         if self.is_refused:
             return False  # one refusal is enough for a turn
         opening = self._opening.pop(record.number, None)
@@ -195,7 +202,7 @@ class Launcher:
         is_new = attempt > record.attempt
         if is_new and (refusal := self._spender.refusal(whole)) is not None:
             return self._refuse(whole, refusal)
-        begun = self._begin(whole, attempt)
+        begun = self._begin(whole, attempt, why)
         return begun is not None and self._launch(begun)
 
     def _refuse(self, record: TrialRecord, refusal: Verdict) -> bool:
@@ -207,7 +214,10 @@ class Launcher:
             note = f"Trial {record.number} waits: {refusal.message}"
             self._notes.add(note, about=f"{refusal.code} {record.number}")
             return False
-        self._recorder.record(record, refusal)
+        if record.is_paused:
+            self._recorder.end_paused(record, f"It is not taken up again: {refusal.message}")
+        else:
+            self._recorder.record(record, refusal)
         return True
 
     def keep_spec(self, *, is_new: bool) -> None:
@@ -246,7 +256,9 @@ class Launcher:
         )
         return self._submit(begun, trial)
 
-    def _begin(self, record: TrialRecord, attempt: int) -> TrialRecord | None:
+    def _begin(
+        self, record: TrialRecord, attempt: int, resumption: Why | None = None
+    ) -> TrialRecord | None:
         """Note that an attempt is about to be launched.
 
         A runner that finds one attempt too many after noting its own withdraws it: of two runners
@@ -256,7 +268,7 @@ class Launcher:
             The trial; `None` when the attempt may not be launched now.
         """
         site = self._executor.site
-        known = self._spender.begin(attempt)
+        known = replace(self._spender.begin(attempt), resumption=resumption)
         begun = self._study.begin_attempt(record.number, attempt, site, record, known)
         if begun.state.is_finished or (begun.attempt, begun.holder) != (attempt, site):
             return None  # another runner was first

@@ -17,14 +17,15 @@ from studyflow.errors import ExecutorUnavailable, StudyflowError
 from studyflow.executors import AttemptId, Executor
 from studyflow.executors.earlier import of_present_protocol
 from studyflow.observers.observer import Observer, Observers
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Cause, Reason
 from studyflow.spec import StudySpec
 from studyflow.study import Study, TrialIndex
 from studyflow.tuner.effects import Effects, Turn
 from studyflow.tuner.first_failures import FirstFailures
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.other_runners import OtherRunners
-from studyflow.tuner.progress import Leftover, Notes, ProgressView, TunerResult, enumerated
+from studyflow.tuner.pausing import has_use_for_paused
+from studyflow.tuner.progress import Leftover, Notes, ProgressView, TunerResult, left_alone
 from studyflow.tuner.reconcile import next_actions
 from studyflow.tuner.settings import TunerSettings
 from studyflow.tuner.snapshot import Snapshot
@@ -227,20 +228,26 @@ class Tuner:
             turn.settled_at = now
         surplus = trials.surplus
         room = 0 if turn.has_asked_in_vain else self._effects.spender.room(trials, spent)
+        limits = self._effects.launcher.limits(room)
+        held_elsewhere = self._others.held_elsewhere(running)
+        out_of_reach = held_elsewhere | turn.tried
+        choice = self._effects.pausing.choice(trials, running, limits, out_of_reach)
         return Snapshot(
             site=self._executor.site,
             running=running,
             attempts=turn.attempts,
-            limits=self._effects.launcher.limits(room),
+            limits=limits,
             now=now,
             n_resting=len(self._effects.resting),
-            held_elsewhere=self._others.held_elsewhere(running),
+            held_elsewhere=held_elsewhere,
             surplus=surplus,
             abandoned=self._others.abandoned(surplus),
             opening=self._effects.launcher.opening,
             retry_at=dict(self._effects.recorder.retry_at),
             launched=self._effects.attempts.launched(running),
             stopping=self._effects.attempts.stopping(turn.attempts),
+            choice=choice,
+            has_use_for_paused=has_use_for_paused(choice, turn.ending),
             left_behind=self._effects.attempts.left_behind(turn.attempts),
             handled=frozenset(turn.handled),
             tried=frozenset(turn.tried),
@@ -266,7 +273,7 @@ class Tuner:
         ending = self._first_failures.ending(trials, barred)
         ending = ending or self._progress.ending(trials, barred, spent)
         if ending is None and turn.is_leaving:
-            paused = Reason(Code.PAUSED, "The runner was paused.")
+            paused = Reason(Cause.PAUSED, "The runner was paused.")
             return TunerResult(paused, is_finished=False, has_left=True)
         return ending
 
@@ -315,15 +322,12 @@ class Tuner:
         snapshot = self._reconcile(turn)
         ended = self._effects.attempts.unforgotten(snapshot.attempts)
         left = {attempt.number for attempt in snapshot.live | ended}
-        left.update(record.number for record in snapshot.running if snapshot.is_own(record))
+        left.update(r.number for r in snapshot.running if snapshot.is_own(r) and not r.is_paused)
         if left:
             reason = self._reason_left(snapshot, snapshot.live)
             return Leftover(tuple(sorted(left)), reason, CANCEL_PAUSE_SECONDS)
-        if snapshot.running:
-            holders = sorted({record.holder or "another runner" for record in snapshot.running})
-            self._observer.noted(
-                f"Left alone: {len(snapshot.running)} running trials of {enumerated(holders)}."
-            )
+        for sentence in left_alone(snapshot.running):
+            self._observer.noted(sentence)
         return None
 
     def _say_left(self, left: Leftover | None) -> None:

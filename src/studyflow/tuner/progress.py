@@ -18,6 +18,7 @@ from studyflow.study import (
     is_counted,
     why_fruitless,
 )
+from studyflow.trial.record import TrialRecord
 
 PROGRESS_SECONDS: Final = 2.0
 """Longest silence between two calls of `Observer.progressed`."""
@@ -221,6 +222,27 @@ class Leftover:
         more = len(self.numbers) - MAX_NUMBERS_SHOWN
         and_more = f" and {more} more" if more > 0 else ""
         return f"Left to the next runner: {noun} {shown}{and_more}. {self.reason}"
+
+
+def left_alone(running: Sequence[TrialRecord]) -> list[str]:
+    """Return in sentences which trials a cancelled runner leaves as they are.
+
+    Args:
+        running: Those that others look after, and paused ones.
+    """
+    sentences = []
+    n_paused = sum(record.is_paused for record in running)
+    if n_paused:
+        noun, them = ("trial", "it") if n_paused == 1 else ("trials", "them")
+        sentences.append(
+            f"Left paused: {n_paused} {noun}. The next run takes {them} up, or ends {them} as "
+            "pruned."
+        )
+    others = [record for record in running if not record.is_paused]
+    if others:
+        holders = sorted({record.holder or "another runner" for record in others})
+        sentences.append(f"Left alone: {len(others)} running trials of {enumerated(holders)}.")
+    return sentences
 
 
 def enumerated(names: Sequence[str]) -> str:

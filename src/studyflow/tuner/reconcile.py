@@ -15,7 +15,9 @@ from itertools import islice
 from typing import Final
 
 from studyflow.executors import AttemptId
+from studyflow.study.pausing import Move
 from studyflow.trial import Cause
+from studyflow.trial.cost import Why
 from studyflow.trial.record import TrialRecord
 from studyflow.tuner.snapshot import Snapshot, newest_attempt
 
@@ -76,10 +78,19 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
+class EndPaused:
+    """End a paused trial as pruned: it is not taken up any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Complete a running trial's parameters and launch an attempt of it."""
 
     attempt: AttemptId
+    resumption: Why | None = None
+    """Why it takes up a paused trial; `None` of any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +98,7 @@ class Ask:
     """Ask for a new trial and launch its first attempt."""
 
 
-Action = Watch | RecordEnd | Stop | Forget | RecordLoss | Withdraw | Launch | Ask
+Action = Watch | RecordEnd | Stop | Forget | RecordLoss | Withdraw | EndPaused | Launch | Ask
 
 
 def next_actions(snapshot: Snapshot) -> tuple[Action, ...]:
@@ -100,7 +111,11 @@ def next_actions(snapshot: Snapshot) -> tuple[Action, ...]:
         return tuple(_withdraw_blocked(snapshot))
     if snapshot.is_paused or snapshot.is_leaving:
         return ()
-    return tuple(islice(_resume(snapshot), RESUMED_AT_ONCE)) or tuple(_ask(snapshot))
+    return (
+        tuple(islice(_resume(snapshot), RESUMED_AT_ONCE))
+        or tuple(_fill_slot(snapshot))
+        or tuple(_end_paused(snapshot))
+    )
 
 
 def _settle(snapshot: Snapshot) -> Iterator[Action]:
@@ -126,11 +141,13 @@ def _settle(snapshot: Snapshot) -> Iterator[Action]:
 def _withdraw_cancelled(snapshot: Snapshot) -> Iterator[Action]:
     """Yield the end of this runner's trials that have no attempt: they get no other one.
 
+    Paused ones stay paused: nothing of them runs, and the next run may take them up.
+
     The end of one that has ended is recorded as soon as what it logged is known.
     """
     for record in snapshot.running:
         is_known = snapshot.has_status(record) or record.number in snapshot.tried
-        if snapshot.is_own(record) and not is_known:
+        if snapshot.is_own(record) and not is_known and not record.is_paused:
             yield Withdraw(record.number)
 
 
@@ -168,11 +185,48 @@ def _resume(snapshot: Snapshot) -> Iterator[Action]:
             yield Launch(AttemptId(record.number, record.attempt + 1))
 
 
-def _ask(snapshot: Snapshot) -> Iterator[Action]:
+def _fill_slot(snapshot: Snapshot) -> Iterator[Action]:
+    """Yield what the next free slot goes to: a new trial, or a paused one if its policy says so."""
     # Refused: a suggestion made now would know less than one made when there is room again.
     is_held_up = snapshot.is_refused or snapshot.is_slice_over or not may_ask_for_trials(snapshot)
-    if not is_held_up and snapshot.limits.room > 0 and _Slots(snapshot).take():
+    if is_held_up or not _Slots(snapshot).take():
+        return
+    chosen = _taken_up(snapshot)
+    if chosen is not None:
+        yield Launch(AttemptId(chosen.number, chosen.attempt + 1), _why(snapshot))
+    elif snapshot.limits.room > 0 and _is_for_new_trial(snapshot):
         yield Ask()
+
+
+def _taken_up(snapshot: Snapshot) -> TrialRecord | None:
+    """Return the paused trial that the next free slot goes to; `None` for no such trial."""
+    choice = snapshot.choice
+    if choice is None or choice.move is not Move.RESUME:
+        return None
+    for record in snapshot.running:
+        if record.number == choice.number and record.is_paused:
+            is_tried = record.number in snapshot.tried or record.number in snapshot.held_elsewhere
+            return None if is_tried else record
+    return None
+
+
+def _why(snapshot: Snapshot) -> Why | None:
+    return None if snapshot.choice is None else snapshot.choice.why
+
+
+def _is_for_new_trial(snapshot: Snapshot) -> bool:
+    return snapshot.choice is None or snapshot.choice.move is Move.START
+
+
+def _end_paused(snapshot: Snapshot) -> Iterator[Action]:
+    """Yield the end of the paused trials, once nothing runs that might make one of use."""
+    if snapshot.has_use_for_paused or snapshot.n_resting:
+        return
+    if any(not r.is_paused or r.number in snapshot.tried for r in snapshot.running):
+        return  # that one may still finish, or be taken up in the next turn
+    for record in snapshot.running:
+        if record.number not in snapshot.held_elsewhere:
+            yield EndPaused(record.number)
 
 
 def may_ask_for_trials(snapshot: Snapshot) -> bool:
@@ -187,12 +241,19 @@ def n_slots_to_fill(snapshot: Snapshot) -> int:
 
     Whether this turn has launched for long enough does not matter: the next one goes on.
     """
+    if not _is_for_new_trial(snapshot):
+        return 0
     return max(min(_Slots(snapshot).n_free, snapshot.limits.room), 0)
 
 
 def _without_attempt(snapshot: Snapshot) -> Iterator[TrialRecord]:
-    """Yield the trials that this runner is to look after and whose attempt does not exist."""
+    """Yield the trials that this runner is to look after and whose attempt does not exist.
+
+    Paused ones are none of them: theirs ended as it should.
+    """
     for record in snapshot.running:
+        if record.is_paused:
+            continue
         is_known = snapshot.has_status(record) or record.number in snapshot.held_elsewhere
         if not is_known and record.number not in snapshot.tried:
             yield record

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from studyflow.executors import AttemptId, AttemptStatus
 from studyflow.observers.observer import Observer
 from studyflow.reasons import Code, Reason
 from studyflow.study import Study, Verdict, apply_curve, judge
 from studyflow.study.attempt_count import AttemptCount, count_attempts
-from studyflow.tracking.logged import LoggedRuns, read_metrics, why_no_value
 from studyflow.tracking.mirror import AWAITED
 from studyflow.trial import Cause, Consequence, Outcome
 from studyflow.trial.record import (
@@ -26,15 +25,18 @@ from studyflow.tuner.first_failures import FirstFailures
 from studyflow.tuner.metering import Meter
 from studyflow.tuner.mirror import TrialMirror
 from studyflow.tuner.nodes import Nodes
+from studyflow.tuner.pausing import Pausing
 from studyflow.tuner.progress import Notes
 from studyflow.tuner.reconcile import CANCELLED
 from studyflow.tuner.reports import Reports
-from studyflow.tuner.snapshot import newest_attempt
+from studyflow.tuner.silent import SilentScripts
 
 _log = logging.getLogger(__name__)
 
 MAX_BACKOFF_SECONDS: Final = 300.0
 """Longest pause before an attempt is repeated."""
+
+NOT_TAKEN_UP: Final = "The study came to its end before the trial was taken up again."
 
 _CANCELLED: Final = Verdict(Cause.CANCELLED, TrialState.FAILED, CANCELLED)
 
@@ -47,6 +49,7 @@ class Recorder:
         mirror: The study's mirror in MLflow.
         observer: Hears of every end.
         reports: What the attempts have reported.
+        pausing: Knows why attempts were paused.
         meter: Measures what the attempts cost.
         nodes: Told of nodes without which there was no room.
         notes: Told what keeps an end from being recorded.
@@ -62,6 +65,7 @@ class Recorder:
         observer: Observer,
         *,
         reports: Reports,
+        pausing: Pausing,
         meter: Meter,
         nodes: Nodes,
         notes: Notes,
@@ -74,15 +78,21 @@ class Recorder:
         self._mirror = mirror
         self._observer = observer
         self._reports = reports
+        self._pausing = pausing
         self._meter = meter
         self._nodes = nodes
         self._notes = notes
         self._first_failures = first_failures
-        self._patience_seconds = patience_seconds
+        self._silent = SilentScripts(
+            study.spec,
+            mirror,
+            reports=reports,
+            notes=notes,
+            patience_seconds=patience_seconds,
+            clock=clock,
+        )
         self._clock = clock
         self._retry_at: dict[int, float] = {}
-        self._unread_since: dict[AttemptId, float] = {}
-        """Ended attempts whose runs could not be read yet, and when that was first found."""
 
     @property
     def retry_at(self) -> Mapping[int, float]:
@@ -95,7 +105,7 @@ class Recorder:
 
     def keep_only(self, alive: Collection[AttemptId]) -> None:
         """Forget all attempts but these: the others have ended."""
-        self._unread_since = {a: since for a, since in self._unread_since.items() if a in alive}
+        self._silent.keep_only(alive)
         numbers = {attempt.number for attempt in alive}
         self._retry_at = {n: at for n, at in self._retry_at.items() if n in numbers}
 
@@ -115,7 +125,7 @@ class Recorder:
             return False  # see `_note_run`
         if not self._reports.read_last(record, status):
             return False
-        outcome = self._outcome(record, status, is_cancelling=is_cancelling)
+        outcome = self._silent.outcome(record, status, is_cancelling=is_cancelling)
         if outcome is None:
             return False
         curve = self._reports.curve(record)
@@ -131,6 +141,8 @@ class Recorder:
             self._nodes.reset(status.missed_nodes)
         if status.blocks_study:
             self.block(record, outcome.reason)
+        elif verdict.cause is Cause.PAUSED:
+            self._pause(record, verdict, steps, status)
         elif verdict.state is None and is_cancelling:
             self.record(record, _CANCELLED, status=status)
         elif verdict.state is None:
@@ -158,6 +170,17 @@ class Recorder:
     def cancel(self, record: TrialRecord) -> None:
         """End a trial whose study is cancelled."""
         self.record(record, _CANCELLED)
+
+    def end_paused(self, record: TrialRecord, why: str = "") -> None:
+        """End a paused trial as pruned, with the values that it has reported.
+
+        Args:
+            record: The trial.
+            why: Why it is not taken up again, a sentence; empty if the study just ends.
+        """
+        paused = record.pauses[-1]
+        message = f"{paused.message} {why or NOT_TAKEN_UP}".strip()
+        self.record(record, Verdict(Cause.PRUNED, TrialState.PRUNED, message))
 
     def block(self, record: TrialRecord, reason: Reason) -> None:
         """Withdraw a trial that could not start, and start no other: each would fail alike.
@@ -187,11 +210,11 @@ class Recorder:
         self._note_run(record, verdict)
         if self._first_failures.is_free(verdict):
             verdict = replace(verdict, is_first_failure=True)
-        node = None if status is None else status.node
+        node, seconds = None if status is None else status.node, _seconds(status)
+        if record.is_paused:
+            node, seconds = record.pauses[-1].node, record.pauses[-1].trained_seconds
         cost = self._meter.row(record, verdict.cause, self._reports.times(record), status)
-        told = self._study.tell(
-            record.number, verdict, metrics or {}, _seconds(status), node, record, cost
-        )
+        told = self._study.tell(record.number, verdict, metrics or {}, seconds, node, record, cost)
         self._drop(record)
         self._retry_at.pop(told.number, None)
         if not told.state.is_finished:
@@ -215,67 +238,44 @@ class Recorder:
             if tracking is not None and tracking is not AWAITED:
                 self._study.set_run_id(record.number, tracking.run_id)
 
-    def _outcome(
-        self, record: TrialRecord, status: AttemptStatus, *, is_cancelling: bool
-    ) -> Outcome | None:
-        """Let what a script logged by itself stand in for the outcome it did not give.
-
-        What was said and refused is never replaced: the script may have meant any other value.
-
-        Returns:
-            The outcome; `None` when the tracker is to be asked again: it is away, or its answer
-            is awaited.
-        """
-        outcome = status.outcome
-        assert outcome is not None, "an ended attempt has an outcome"
-        if not outcome.is_silent:
-            return outcome
-        attempt, names = newest_attempt(record), self._spec.metrics
-        reported, logged = self._reports.latest(record), LoggedRuns()
-        if not all(name in reported for name in names):
-            found_runs = self._mirror.read_runs(record, names, status.started_at)
-            if found_runs is AWAITED:
-                return None
-            logged = found_runs
-        if logged.is_retryable and is_cancelling:
-            return outcome.because(Cause.CANCELLED, _CANCELLED.reason)
-        if logged.is_retryable:
-            since = self._unread_since.setdefault(attempt, self._clock())
-            if self._clock() - since < self._patience_seconds:
-                self._notes.add(
-                    f"Trial {record.number} has ended. What it logged is in MLflow, which does "
-                    "not answer."
-                )
-                return None
-        self._unread_since.pop(attempt, None)
-        readings = read_metrics(names, logged, reported)
-        found = {r.name: r.value for r in readings if r.value is not None}
-        if len(found) < len(names):
-            why = why_no_value(outcome.reason, record.number, readings, logged)
-            return outcome.because(outcome.cause, why)
-        told = "The script called no finish(); the last logged values were taken."
-        return replace(outcome, metrics=found).because(Cause.OK, Reason(Cause.OK, told))
-
     def _steps(
         self, record: TrialRecord, outcome: Outcome, *, is_seen: bool, may_ask: bool
     ) -> AttemptSteps | None:
-        """Return how far an attempt came that may be repeated; of any other nothing is needed.
+        """Return how far an attempt came that another may follow; else nothing is needed.
 
         `None` while MLflow's answer is awaited.
         """
-        if outcome.cause.consequence is not Consequence.RETRY:
+        if outcome.cause.consequence not in (Consequence.RETRY, Consequence.PAUSE):
             return NO_STEPS
         return self._reports.steps(record, is_seen=is_seen, may_ask=may_ask)
 
-    def _retry(
+    def _pause(
         self,
         record: TrialRecord,
         verdict: Verdict,
         steps: AttemptSteps,
-        count: AttemptCount,
-        status: AttemptStatus | None = None,
+        status: AttemptStatus,
     ) -> None:
-        """Record an attempt as lost; the same trial is attempted again after a pause."""
+        """Record an attempt as paused; its trial waits until it is taken up again."""
+        why = self._pausing.why(record)
+        is_noted = self._end_attempt(
+            record, verdict, steps, status, {} if why is None else why.numbers
+        )
+        if is_noted:
+            self._drop(record)
+            self._mirror.lose_attempt(record)
+            _log.info("trial=%d attempt=%d paused: %s", record.number, record.attempt, why)
+            self._observer.paused(self._study.known_trials().record(record.number))
+
+    def _end_attempt(
+        self,
+        record: TrialRecord,
+        verdict: Verdict,
+        steps: AttemptSteps,
+        status: AttemptStatus | None,
+        numbers: Mapping[str, Any],
+    ) -> bool:
+        """Note an attempt that another may follow; return whether no other runner has gone on."""
         is_noted = self._study.end_attempt(
             record.number,
             record.attempt,
@@ -286,9 +286,22 @@ class Recorder:
             seen=record,
             steps=steps,
             cost=self._meter.row(record, verdict.cause, self._reports.times(record), status),
+            numbers=numbers,
         )
         if not is_noted:
             _log.info("trial=%d attempt=%d was replaced", record.number, record.attempt)
+        return is_noted
+
+    def _retry(
+        self,
+        record: TrialRecord,
+        verdict: Verdict,
+        steps: AttemptSteps,
+        count: AttemptCount,
+        status: AttemptStatus | None = None,
+    ) -> None:
+        """Record an attempt as lost; the same trial is attempted again after a pause."""
+        if not self._end_attempt(record, verdict, steps, status, {}):
             return
         # By attempt numbers: one that found no room is waited for longer each time, too.
         exponent = min(record.attempt - count.since, 64)
@@ -320,7 +333,7 @@ def _count(record: TrialRecord, outcome: Outcome, steps: AttemptSteps) -> Attemp
         first_step=steps.first,
         last_step=steps.last,
     )
-    return count_attempts((*record.lost_attempts, newest))
+    return count_attempts((*record.followed_attempts, newest))
 
 
 def _given_back(record: TrialRecord, count: AttemptCount) -> str:

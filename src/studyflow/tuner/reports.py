@@ -18,6 +18,7 @@ from studyflow.trial import Cause, MetricPoint
 from studyflow.trial.checkpoint_folders import CHECKPOINT_METRIC
 from studyflow.trial.record import AttemptSteps, TrialRecord
 from studyflow.tuner.mirror import TrialMirror
+from studyflow.tuner.pausing import Pausing, Published, is_finite, why_pruned
 from studyflow.tuner.reconcile import Stop
 from studyflow.tuner.snapshot import newest_attempt
 
@@ -35,6 +36,7 @@ class Reports:
         study: The study.
         mirror: The study's mirror in MLflow.
         observer: Hears every report.
+        pausing: Decides which trials are paused.
         brings_points: Whether the executor brings what trials report.
         poll_seconds: Pause between two reads of MLflow, each for all running trials.
         clock: Seconds, monotonic.
@@ -46,6 +48,7 @@ class Reports:
         mirror: TrialMirror,
         observer: Observer,
         *,
+        pausing: Pausing,
         brings_points: bool,
         poll_seconds: float,
         clock: Callable[[], float],
@@ -54,6 +57,7 @@ class Reports:
         self._spec = study.spec
         self._mirror = mirror
         self._observer = observer
+        self._pausing = pausing
         self._brings_points = brings_points
         self._poll_seconds = poll_seconds
         self._clock = clock
@@ -82,12 +86,15 @@ class Reports:
     def _take_checkpoints(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         published = [point for point in points if point.name == CHECKPOINT_METRIC]
         self._note_checkpoints(record, published)
+        self._note_published(record, published)
+        if published:
+            self._mirror.points(record, published)
+
+    def _note_published(self, record: TrialRecord, published: Sequence[MetricPoint]) -> None:
         step = _highest_published(record, published)
         if step is not None:
             known = self._published.get(newest_attempt(record), step)
             self._published[newest_attempt(record)] = max(known, step)
-        if published:
-            self._mirror.points(record, published)
 
     def _take_metrics(self, record: TrialRecord, points: Sequence[MetricPoint]) -> None:
         if not points:
@@ -120,7 +127,8 @@ class Reports:
         """
         published = self._published.get(newest_attempt(record))
         is_all_here = is_seen and self._brings_points
-        if published is None and may_ask and not is_all_here:
+        is_older = not self._brings_points  # what was read while it ran
+        if (published is None or is_older) and may_ask and not is_all_here:
             points = self._mirror.read_points(record, CHECKPOINT_METRIC)
             if points is AWAITED:
                 return None
@@ -138,14 +146,29 @@ class Reports:
 
         Of an executor that brings no points, MLflow is asked once in a while.
         """
-        now = self._clock()
-        if not self._brings_points and now >= self._checkpoints_read_at.get(record.number, now):
-            points = self._mirror.read_points(record, CHECKPOINT_METRIC)
-            if points is not AWAITED:
-                self._checkpoints_read_at[record.number] = now + self._poll_seconds
-                self._note_checkpoints(record, points)
-                self._mirror.drop(record)  # the next answer is to be a new one
+        self._read_checkpoints(record)
         return self._known_checkpoints(record)
+
+    def _read_checkpoints(self, record: TrialRecord) -> bool:
+        """Read at times which checkpoints MLflow knows of; return whether all are known now."""
+        now = self._clock()
+        if self._brings_points:
+            return True
+        if now < self._checkpoints_read_at.get(record.number, now):
+            return False
+        points = self._mirror.read_points(record, CHECKPOINT_METRIC)
+        if points is AWAITED:
+            return False
+        self._checkpoints_read_at[record.number] = now + self._poll_seconds
+        self._note_checkpoints(record, points)
+        self._note_published(record, points)
+        self._mirror.drop(record)  # the next answer is to be a new one
+        return True
+
+    def _checkpoint(self, record: TrialRecord) -> Published:
+        """Return which checkpoints the newest attempt of a trial has published."""
+        is_current = self._read_checkpoints(record)
+        return Published(self._published.get(newest_attempt(record)), is_current)
 
     def _known_checkpoints(self, record: TrialRecord) -> int:
         return self._n_checkpoints.get(newest_attempt(record), 0)
@@ -172,6 +195,7 @@ class Reports:
 
     def drop(self, record: TrialRecord) -> None:
         """Forget what the newest attempt of a trial has reported: it is recorded."""
+        self._pausing.drop(record)
         self._published.pop(newest_attempt(record), None)
         self._times.pop(newest_attempt(record), None)
         self._n_checkpoints.pop(newest_attempt(record), None)
@@ -243,17 +267,24 @@ class Reports:
                 self._take_logged(record, status, points)
         if self.curve(record).has_diverged(self._spec):
             return Stop(attempt, Cause.NAN, str(why_diverged(self._spec, self.curve(record))))
+        if self._pausing.is_deciding:
+            return self._reason_to_pause(record)
         if not self._has_pruner or not self._should_prune(record.number):
             return None
         newest = self._study.known_trials().record(record.number)
         if self._has_last_step(newest):
             return None
-        step, metric = max(newest.intermediate), self._spec.objectives[0].metric
-        reason = (
-            f"Pruned by {self._spec.pruner.type} at step {step} with "
-            f"{metric}={newest.intermediate[step]:g}."
-        )
-        return Stop(attempt, Cause.PRUNED, reason)
+        return Stop(attempt, Cause.PRUNED, why_pruned(self._study, newest))
+
+    def _reason_to_pause(self, record: TrialRecord) -> Stop | None:
+        """Return the stop of an attempt that is paused now, or given up for good."""
+        self._judged.pop(record.number, None)
+        trials = self._study.known_trials()
+        newest = trials.record(record.number)
+        if self.curve(record).last_step is None or not is_finite(newest):
+            return None
+        last = last_step_of(self._spec, trials.last_step)
+        return self._pausing.stop(record, last, lambda: self._checkpoint(record))
 
     def _should_prune(self, number: int) -> bool:
         self._judged.pop(number, None)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
+from studyflow.study.pausing import Decision
 from studyflow.trial.record import TrialRecord
 
 
@@ -62,6 +63,10 @@ class Snapshot:
     """Attempts of running trials that this runner launched or adopted."""
     stopping: frozenset[AttemptId] = frozenset()
     """Attempts that were told to end."""
+    choice: Decision | None = None
+    """What the pause policy gives the next free slot to; `None` where nothing is paused."""
+    has_use_for_paused: bool = True
+    """Whether any paused trial may still be taken up, now or when others have come further."""
     left_behind: frozenset[AttemptId] = frozenset()
     """Ended attempts that the executor refuses to let go of."""
 
@@ -125,5 +130,6 @@ class Snapshot:
         return frozenset(
             record.number
             for record in self.running
-            if not self.is_blocked or record.number not in self.held_elsewhere
+            if not record.is_paused
+            and (not self.is_blocked or record.number not in self.held_elsewhere)
         )

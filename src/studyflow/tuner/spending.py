@@ -102,9 +102,8 @@ class Spender:
             trials: The study's trials.
         """
         durations = self._durations(trials)
-        return self._account(
-            trials, durations, [self._in_flight(record, durations) for record in trials.running]
-        )
+        running = (record for record in trials.running if not record.is_paused)
+        return self._account(trials, durations, [self._in_flight(r, durations) for r in running])
 
     def _account_in_turn(self, trials: TrialIndex, besides: TrialRecord | None = None) -> Account:
         """Return the same by what each trial held when this turn came to it first.
@@ -172,7 +171,7 @@ class Spender:
             return None
         trials = self._study.trials()  # what others have begun since the turn began counts
         found = self._account_in_turn(trials, besides=record)
-        seconds = found.durations.expected_seconds(record.params)
+        seconds = found.durations.remaining_seconds(record.params, _trained_seconds(record))
         why = found.blocker(self._allocation, self._price, seconds, is_next=False)
         if why is None:
             return None
@@ -251,11 +250,12 @@ class Spender:
 
     def _in_flight(self, record: TrialRecord, durations: Durations) -> InFlight:
         elapsed, allocation = self._meter.running_seconds(record), self._meter.allocation(record)
+        trained = elapsed + _trained_seconds(record)
         return InFlight(
             max(allocation.gpus, 1),
             self._prices.of(allocation),
             elapsed,
-            durations.remaining_seconds(record.params, elapsed),
+            durations.remaining_seconds(record.params, trained),
         )
 
     def _state(self, trials: TrialIndex) -> object:
@@ -265,7 +265,17 @@ class Spender:
         )
 
 
+def _trained_seconds(record: TrialRecord) -> float:
+    """Return for how long a trial that was paused has trained before, without what was lost."""
+    if not record.pauses:
+        return 0.0
+    followed = {one.attempt for one in record.followed_attempts}
+    return sum(c.seconds - c.lost_seconds for c in record.costs if c.attempt in followed)
+
+
 def _counts(record: TrialRecord, besides: TrialRecord | None) -> bool:
+    if record.is_paused:
+        return False
     if besides is None:
         return True
     if record.number == besides.number:

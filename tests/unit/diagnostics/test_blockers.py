@@ -592,7 +592,7 @@ def test_evidence_names_the_trials_that_lost_attempts_brought_further() -> None:
 
 
 def test_a_finding_tells_scripts_what_it_is_about_by_its_code() -> None:
-    assert only(taken(is_paused=True)).code is Code.PAUSED
+    assert only(taken(is_paused=True)).code is Cause.PAUSED
     assert only(taken(runner=RunnerState())).code is Code.RUNNER_MISSING
     stuck = only(waiting(pending(0, Wait.POD, "Quota: exceeded quota: team.", Cause.QUOTA)))
     assert (stuck.code, stuck.subject) == (Cause.QUOTA, "quota")

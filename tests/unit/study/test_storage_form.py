@@ -17,7 +17,7 @@ from tests.unit.study.studies import make_spec, open_study
 from studyflow.reasons import Code
 from studyflow.study import find_study, load_records, lost_form
 from studyflow.study import storage_form as form
-from studyflow.study.lost_form import lost_attempts, with_lost
+from studyflow.study.lost_form import followed_attempts, with_followed
 from studyflow.trial import Cause
 from studyflow.trial.record import LostAttempt, TrialState
 
@@ -385,9 +385,9 @@ LOST = st.builds(
 def test_lost_attempts_are_read_as_they_were_written(lost: list[LostAttempt]) -> None:
     attrs: dict[str, Any] = {}
     for one in lost:
-        attrs |= with_lost(attrs, one)
+        attrs |= with_followed(attrs, one)
 
-    assert lost_attempts(attrs) == tuple(lost)
+    assert followed_attempts(attrs) == tuple(lost)
 
 
 @pytest.mark.parametrize(
@@ -409,17 +409,17 @@ def test_lost_attempts_are_read_as_they_were_written(lost: list[LostAttempt]) ->
 def test_an_entry_of_an_older_version_is_read_by_its_positions(
     entry: list[Any], lost: LostAttempt
 ) -> None:
-    assert lost_attempts({lost_form.ATTEMPTS: [entry]}) == (lost,)
+    assert followed_attempts({lost_form.ATTEMPTS: [entry]}) == (lost,)
 
 
 def test_an_attempt_that_an_older_version_added_stands_between_newer_ones() -> None:
     newer = [LostAttempt(n, Cause.EVICTED, hint="wait") for n in (1, 3)]
-    attrs = with_lost({}, newer[0])
+    attrs = with_followed({}, newer[0])
     attrs[lost_form.ATTEMPTS] = [*attrs[lost_form.ATTEMPTS], [2, "lost", "by 0.1.0"]]
-    attrs |= with_lost(attrs, newer[1])
+    attrs |= with_followed(attrs, newer[1])
     attrs[lost_form.LOST][0]["of next year"] = True
 
-    assert lost_attempts(attrs) == (
+    assert followed_attempts(attrs) == (
         newer[0],
         LostAttempt(2, Cause.LOST, "by 0.1.0"),
         newer[1],
@@ -428,7 +428,7 @@ def test_an_attempt_that_an_older_version_added_stands_between_newer_ones() -> N
 
 @pytest.mark.parametrize(
     "change",
-    [{form.ATTEMPT: 2}, {form.HOLDER: "there"}, with_lost({}, LostAttempt(1, Cause.LOST))],
+    [{form.ATTEMPT: 2}, {form.HOLDER: "there"}, with_followed({}, LostAttempt(1, Cause.LOST))],
 )
 def test_a_trial_with_another_attempt_holder_or_loss_has_gone_on(change: dict[str, Any]) -> None:
     attrs = {form.ATTEMPT: 1, form.HOLDER: "here"}

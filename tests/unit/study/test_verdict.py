@@ -42,6 +42,7 @@ FIRST_ATTEMPT = {
     Cause.UNSCHEDULABLE: (Cause.UNSCHEDULABLE, None),
     Cause.CANCELLED: (Cause.CANCELLED, TrialState.FAILED),
     Cause.BUDGET: (Cause.BUDGET, TrialState.FAILED),
+    Cause.PAUSED: (Cause.PAUSED, None),
 }
 
 

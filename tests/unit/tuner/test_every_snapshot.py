@@ -15,11 +15,13 @@ from typing import Any, Final
 import pytest
 
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
+from studyflow.study.pausing import Decision, Move
 from studyflow.trial import Cause
-from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
+from studyflow.trial.record import LostAttempt, PausedAttempt, TrialRecord, TrialState
 from studyflow.tuner.reconcile import (
     Action,
     Ask,
+    EndPaused,
     Forget,
     Launch,
     RecordEnd,
@@ -43,6 +45,7 @@ class Situation:
     """Newest attempt; `None` for a finished trial."""
     holder: str = HERE
     is_lost: bool = False
+    is_paused: bool = False
     is_held_elsewhere: bool = False
     executor: AttemptState | None = None
     """What the executor says of attempt 1; `None` if it does not know it."""
@@ -80,6 +83,9 @@ SITUATIONS: Final = (
     Situation(1, is_lost=True, pauses=True),
     Situation(1, is_lost=True, executor=ENDED),
     Situation(1, THERE, is_lost=True, is_held_elsewhere=True),
+    # Paused.
+    Situation(1, is_paused=True),
+    Situation(1, THERE, is_paused=True, is_held_elsewhere=True),
 )
 
 LIMITS: Final = (
@@ -95,6 +101,8 @@ STATES: Final[dict[str, dict[str, Any]]] = {
     "paused": {"is_paused": True},
     "leaving": {"is_leaving": True},
     "ending": {"is_ending": True},
+    "taking up": {"choice": Decision(Move.RESUME, number=0)},
+    "over": {"is_ending": True, "has_use_for_paused": False},
     "refused": {"is_refused": True},
     "blocked": {"is_blocked": True, "is_ending": True},
     "blocked by a refusal": {"is_blocked": True, "is_ending": True, "is_refused": True},
@@ -111,6 +119,7 @@ def snapshot(trials: tuple[Situation, ...], limits: Limits, **state: Any) -> Sna
     for number, trial in enumerate(trials):
         if trial.attempt is not None:
             lost = (LostAttempt(trial.attempt, Cause.EVICTED, ""),) if trial.is_lost else ()
+            pauses = (PausedAttempt(trial.attempt),) if trial.is_paused else ()
             running.append(
                 TrialRecord(
                     number,
@@ -119,6 +128,7 @@ def snapshot(trials: tuple[Situation, ...], limits: Limits, **state: Any) -> Sna
                     attempt=trial.attempt,
                     holder=trial.holder,
                     lost_attempts=lost,
+                    pauses=pauses,
                 )
             )
         if trial.executor is not None:
@@ -178,7 +188,7 @@ def after(seen: Snapshot, actions: tuple[Action, ...]) -> Snapshot:
             case RecordLoss(number):
                 running[number] = _lost(running[number])
                 tried.add(number)
-            case Withdraw(number):
+            case Withdraw(number) | EndPaused(number):
                 del running[number]
                 tried.add(number)
             case Launch(attempt):
@@ -269,7 +279,7 @@ def each_trial_is_submitted_recorded_as_lost_or_withdrawn_once(turn: Turn) -> No
     about_trials = Counter(
         action.attempt.number if isinstance(action, Launch) else action.number
         for action in turn.done
-        if isinstance(action, Launch | RecordLoss | Withdraw)
+        if isinstance(action, Launch | RecordLoss | Withdraw | EndPaused)
     )
     assert max(about_trials.values(), default=0) <= 1
     assert turn.done.count(Ask()) <= turn.seen.limits.room
@@ -279,7 +289,12 @@ def each_trial_is_submitted_recorded_as_lost_or_withdrawn_once(turn: Turn) -> No
 def a_trial_held_elsewhere_is_left_alone(turn: Turn) -> None:
     for action in turn.done:
         match action:
-            case RecordLoss(number) | Withdraw(number) | Launch(AttemptId(number)):
+            case (
+                RecordLoss(number)
+                | Withdraw(number)
+                | EndPaused(number)
+                | Launch(AttemptId(number))
+            ):
                 assert number not in turn.seen.held_elsewhere
             case RecordEnd(attempt) | Watch(attempt):
                 assert attempt.number not in turn.seen.held_elsewhere
@@ -292,6 +307,19 @@ def a_trial_beyond_the_budget_is_never_launched(turn: Turn) -> None:
         if isinstance(action, Withdraw) and action.number in turn.seen.surplus:
             is_over = turn.seen.is_cancelling or turn.seen.is_blocked
             assert is_over or action.number in turn.seen.abandoned
+
+
+def a_paused_trial_is_taken_up_if_its_policy_says_so_and_ends_alone(turn: Turn) -> None:
+    paused = {record.number for record in turn.seen.running if record.is_paused}
+    choice = turn.seen.choice
+    for action in turn.done:
+        if isinstance(action, Launch) and action.attempt.number in paused:
+            assert choice is not None
+            assert (choice.move, choice.number) == (Move.RESUME, action.attempt.number)
+        if isinstance(action, EndPaused):
+            assert action.number in paused
+            assert n_begun(turn.seen_then) == 0
+        assert not isinstance(action, Withdraw | RecordLoss) or action.number not in paused
 
 
 def what_no_longer_counts_is_stopped_once_and_forgotten_when_it_has_ended(turn: Turn) -> None:
@@ -332,6 +360,7 @@ def test_what_always_holds_of_a_turn(state: str) -> None:
             each_trial_is_submitted_recorded_as_lost_or_withdrawn_once(turn)
             a_trial_held_elsewhere_is_left_alone(turn)
             a_trial_beyond_the_budget_is_never_launched(turn)
+            a_paused_trial_is_taken_up_if_its_policy_says_so_and_ends_alone(turn)
             what_no_longer_counts_is_stopped_once_and_forgotten_when_it_has_ended(turn)
             nothing_is_launched_while_the_study_stands_still(turn)
             nothing_starts_before_every_attempt_was_looked_at(turn)
@@ -349,7 +378,7 @@ def test_every_trial_of_this_site_runs_or_waits_for_a_slot_after_some_turns() ->
         for _ in range(4):
             done, seen_then = whole_turn(seen)
             seen = next_turn(seen_then, done)
-        waits = [r for r in seen.running if not seen.has_status(r)]
+        waits = [r for r in seen.running if not seen.has_status(r) and not r.is_paused]
         left_alone = seen.held_elsewhere | (seen.surplus - seen.abandoned)
         own = [r for r in waits if r.number not in left_alone]
         begun = [r for r in seen.running if r.has_attempt]
@@ -368,7 +397,8 @@ def test_nothing_of_this_site_is_left_after_some_turns(state: str) -> None:
         for _ in range(4):
             done, seen_then = whole_turn(seen)
             seen = next_turn(seen_then, done)
-        own = [r for r in seen.running if r.number not in seen.held_elsewhere]
+        left_alone = {r.number for r in seen.running if r.is_paused} | seen.held_elsewhere
+        own = [r for r in seen.running if r.number not in left_alone]
         if state == "cancelling":
             assert not own, seen
             assert not seen.attempts, seen

@@ -14,7 +14,7 @@ from tests.unit.tuner.rig import (
 )
 
 from studyflow.executors import AttemptId
-from studyflow.reasons import Code, Reason
+from studyflow.reasons import Cause, Code, Reason
 from studyflow.study import is_counted, set_paused, this_runner
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.tracking.mirror import Mirror
@@ -240,7 +240,7 @@ def test_a_runner_that_leaves_waits_for_its_running_trials_and_the_next_one_goes
     result = tuner.drive()
 
     assert result == TunerResult(
-        Reason(Code.PAUSED, "The runner was paused."), is_finished=False, has_left=True
+        Reason(Cause.PAUSED, "The runner was paused."), is_finished=False, has_left=True
     )
     assert [r.state for r in rig.study().records()] == [TrialState.COMPLETE] * 2
     assert rig.drive().is_finished
@@ -258,6 +258,6 @@ def test_a_runner_that_leaves_does_not_wait_for_a_trial_between_two_attempts() -
 
     result = tuner.turn()
     assert result is not None
-    assert result.reason.code is Code.PAUSED
+    assert result.reason.code is Cause.PAUSED
     assert rig.drive().is_finished
     assert [r.attempt for r in rig.check()] == [2]

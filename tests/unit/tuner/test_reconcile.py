@@ -10,14 +10,17 @@ import pytest
 
 from studyflow.executors import AttemptId, AttemptState, AttemptStatus
 from studyflow.reasons import Reason
+from studyflow.study.pausing import Decision, Move
 from studyflow.trial import Cause
-from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
+from studyflow.trial.cost import Why
+from studyflow.trial.record import LostAttempt, PausedAttempt, TrialRecord, TrialState
 from studyflow.tuner.reconcile import (
     CANCELLED,
     DISAPPEARED,
     REPLACED,
     Action,
     Ask,
+    EndPaused,
     Forget,
     Launch,
     RecordEnd,
@@ -43,6 +46,12 @@ def trial(
     )
 
 
+def paused(number: int = 0, attempt: int = 1) -> TrialRecord:
+    """Return a running trial that waits without an attempt until it is taken up."""
+    pauses = (PausedAttempt(attempt, "Paused at step 3."),)
+    return replace(trial(number, attempt), pauses=pauses)
+
+
 def snapshot(*running: TrialRecord, **fields: Any) -> Snapshot:
     """Return what a turn sees; the runner is at the site "here", and asks for no new trial."""
     found = fields.pop("attempts", {})
@@ -58,6 +67,7 @@ def settled(seen: Snapshot) -> Snapshot:
 
 # ---- the table --------------------------------------------------------------------------------
 
+WHY = Why("Promoted from step 3.", {"rank": 1})
 LOST = RecordLoss(0, DISAPPEARED)
 
 TABLE: list[tuple[str, str, Snapshot, tuple[Action, ...]]] = [
@@ -126,6 +136,36 @@ TABLE: list[tuple[str, str, Snapshot, tuple[Action, ...]]] = [
         "nothing",
         snapshot(trial(attempt=1, is_lost=True), now=4.0, retry_at={0: 5.0}),
         (),
+    ),
+    (
+        "running, attempt 1 paused",
+        "nothing",
+        snapshot(paused(), choice=Decision(Move.RESUME, WHY, 0)),
+        (Launch(SECOND, WHY),),
+    ),
+    (
+        "running, attempt 1 paused",
+        "nothing",
+        snapshot(paused(), choice=Decision(Move.WAIT)),
+        (),
+    ),
+    (
+        "running, attempt 1 paused",
+        "nothing",
+        snapshot(paused(), has_use_for_paused=False),
+        (EndPaused(0),),
+    ),
+    (
+        "running, attempt 1 paused",
+        "running",
+        snapshot(paused(), attempts={FIRST: "running"}),
+        (Stop(FIRST, Cause.CANCELLED, REPLACED),),
+    ),
+    (
+        "running, attempt 1 paused",
+        "ended",
+        snapshot(paused(), attempts={FIRST: "ended"}),
+        (Forget(FIRST),),
     ),
     (
         "finished",
@@ -246,6 +286,71 @@ def test_while_an_attempt_finds_no_room_no_trial_is_asked_for() -> None:
     limits = Limits(max_parallel_trials=3, room=5)
     seen = replace(snapshot(trial(attempt=1), limits=limits), attempts={FIRST: waits})
     assert next_actions(settled(seen)) == ()
+
+
+# ---- paused trials ----------------------------------------------------------------------------
+
+
+def test_a_paused_trial_takes_no_slot_and_a_new_one_starts_if_its_policy_says_so() -> None:
+    limits = Limits(max_parallel_trials=1, room=5, slots=1)
+    start = Decision(Move.START)
+    assert next_actions(snapshot(paused(), limits=limits, choice=start)) == (Ask(),)
+    assert next_actions(snapshot(paused(), limits=limits, choice=Decision(Move.WAIT))) == ()
+
+
+def test_a_paused_trial_is_taken_up_without_room_for_new_ones_and_needs_a_slot() -> None:
+    choice = Decision(Move.RESUME, WHY, 1)
+    limits = Limits(max_parallel_trials=1, room=0)
+    seen = snapshot(paused(1), limits=limits, choice=choice)
+    assert next_actions(seen) == (Launch(AttemptId(1, 2), WHY),)
+    busy = replace(seen, running=(trial(0, attempt=1), paused(1)), tried=frozenset({0}))
+    assert next_actions(busy) == ()
+
+
+def test_lost_attempts_are_repeated_before_a_paused_trial_is_taken_up() -> None:
+    choice = Decision(Move.RESUME, WHY, 1)
+    lost = trial(0, attempt=1, is_lost=True)
+    assert next_actions(snapshot(lost, paused(1), choice=choice)) == (Launch(SECOND),)
+
+
+def test_another_sites_paused_trial_is_left_alone_and_that_of_one_that_is_gone_is_not() -> None:
+    there = replace(paused(), holder="there")
+    choice = Decision(Move.RESUME, WHY, 0)
+    held = snapshot(there, choice=choice, held_elsewhere=frozenset({0}))
+    assert next_actions(held) == ()
+    assert next_actions(replace(held, choice=None, has_use_for_paused=False)) == ()
+    assert next_actions(snapshot(there, choice=choice)) == (Launch(SECOND, WHY),)
+
+
+@pytest.mark.parametrize("other", [trial(1, attempt=1), trial(1, attempt=1, is_lost=True)])
+def test_paused_trials_end_only_when_nothing_else_may_come_of_the_study(
+    other: TrialRecord,
+) -> None:
+    seen = snapshot(paused(), other, has_use_for_paused=False, is_ending=True, retry_at={1: 5.0})
+    seen = replace(seen, tried=frozenset({1}))
+    assert next_actions(seen) == ()
+    assert next_actions(replace(seen, running=(paused(), paused(2)))) == (
+        EndPaused(0),
+        EndPaused(2),
+    )
+    assert next_actions(replace(seen, running=(paused(),), n_resting=1)) == ()
+
+
+@pytest.mark.parametrize("state", ["is_paused", "is_leaving", "is_cancelling", "is_blocked"])
+def test_paused_trials_stay_paused_while_the_study_stands_still(state: str) -> None:
+    seen = snapshot(
+        paused(),
+        choice=Decision(Move.RESUME, WHY, 0),
+        has_use_for_paused=False,
+        **{state: True},
+    )
+    assert next_actions(seen) == ()
+    assert not seen.awaited
+
+
+def test_no_paused_trial_is_taken_up_once_the_study_comes_to_its_end() -> None:
+    seen = snapshot(paused(), choice=Decision(Move.RESUME, WHY, 0), is_ending=True)
+    assert next_actions(seen) == ()
 
 
 # ---- what was done already --------------------------------------------------------------------

@@ -33,7 +33,7 @@ def lost_attempts(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
     """Yield that the infrastructure took many attempts away."""
     lost = [(record, attempt) for record in snapshot.records for attempt in record.lost_attempts]
     n, n_trials = len(lost), len(snapshot.counted)
-    most = max((count_attempts(r.lost_attempts).n + 1 for r in snapshot.running), default=0)
+    most = max((count_attempts(r.followed_attempts).n + 1 for r in snapshot.running), default=0)
     is_much = n >= MIN_TRIALS and (2 * n >= n_trials or 2 * most > spec.retry.max_attempts)
     if not is_much:
         return
@@ -62,7 +62,7 @@ def lost_attempts(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
 def _brought_further(snapshot: Snapshot) -> Iterator[str]:
     """Yield which trials are given up later because lost attempts brought them further."""
     for record in snapshot.records:
-        count = count_attempts(record.lost_attempts)
+        count = count_attempts(record.followed_attempts)
         if count.step is not None:
             yield (
                 f"Trial {record.number}, attempt {count.since}: it brought the trial to step "

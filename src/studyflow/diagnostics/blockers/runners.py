@@ -8,7 +8,7 @@ from studyflow.diagnostics.blockers.endings import withdrawn_trial
 from studyflow.diagnostics.blockers.thresholds import LATE_SECONDS, QUIET_SECONDS, shown
 from studyflow.diagnostics.snapshot import FlowRun, Snapshot
 from studyflow.diagnostics.throughput import typical_seconds
-from studyflow.reasons import Code, Finding, Level
+from studyflow.reasons import Cause, Code, Finding, Level
 from studyflow.reports.wording import one_line, plural, seconds
 from studyflow.spec import StudySpec
 
@@ -17,7 +17,7 @@ def paused(snapshot: Snapshot, _: StudySpec) -> Iterator[Finding]:
     """Yield that a person has paused the study."""
     if snapshot.is_paused:
         yield Finding(
-            Code.PAUSED,
+            Cause.PAUSED,
             Level.PROBLEM,
             "pause",
             "It is paused: running trials finish, none starts.",
