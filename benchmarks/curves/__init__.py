@@ -1,0 +1,1 @@
+"""Learning curves: how well they are forecast, and what that saves."""
