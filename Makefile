@@ -82,6 +82,9 @@ check: $(READY) ## Lint, types, import contracts
 measures: ## Print the measures of the code: sizes, docstrings, asserts, private reaches
 	$(PYTHON) scripts/measure_code.py
 
+reference: $(READY) ## Write docs/reference/ anew from docstrings and models
+	$(BIN)/python scripts/write_reference.py
+
 lock: $(READY) ## Write locks/ anew from constraints.txt: what images install, by digest; on Linux x86-64, Python 3.11
 	$(BIN)/python scripts/write_locks.py
 

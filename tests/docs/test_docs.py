@@ -95,7 +95,11 @@ def test_the_first_script_of_a_page_runs_alone(page: str, tmp_path: Path) -> Non
 
 def test_links_between_pages_lead_somewhere() -> None:
     broken = []
-    for page in [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")]:
+    more = [
+        *(ROOT / "docs" / "decisions").glob("*.md"),
+        *(ROOT / "docs" / "reference").glob("*.md"),
+    ]
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", *more]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             if not (page.parent / target).exists():
                 broken.append(f"{page.name}: {target}")

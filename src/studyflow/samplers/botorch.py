@@ -60,8 +60,8 @@ class BoTorchSampler(BaseSampler):
     tolerated. Pruned trials count with imputed values. A failed trial marks its point as infeasible
     if its user attribute `cause` is one of `host-oom`, `cuda-oom`, `nan`, `timeout`; other failures
     only keep their points from being repeated. With one objective and no constraints a completed
-    trial counts as failed if its value is a code for failure: not finite, or far out and shared to
-    the last digit with other trials.
+    trial counts as failed if its value is a code for failure: not finite, or far out and equal to
+    that of other trials.
 
     Args:
         seed: Decides everything random. `None` draws one now; it is then part of this sampler, so
@@ -87,7 +87,7 @@ class BoTorchSampler(BaseSampler):
         ask_seconds: How long a suggestion may take, from when its trials are read. Then the best
             point found so far is taken, or a space-filling one if no model is ready. A step that
             has begun is finished first.
-        clock: What that is measured by: seconds from any start.
+        clock: Returns the time that `ask_seconds` is measured by, in seconds.
 
     Raises:
         ValueError: An argument is wrong; the message names the argument, the value and the rule.
@@ -149,7 +149,7 @@ class BoTorchSampler(BaseSampler):
         return self._ask_seconds
 
     def reseed_rng(self) -> None:
-        """Does nothing: randomness depends on the trial's number, so workers differ already."""
+        """Do nothing: randomness depends on the trial's number, so workers differ already."""
 
     def infer_relative_search_space(
         self,

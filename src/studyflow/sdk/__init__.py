@@ -95,10 +95,9 @@ def report(step: SupportsIndex, **metrics: SupportsFloat) -> None:
 def finish(value: SupportsFloat | None = None, /, **metrics: SupportsFloat) -> None:
     """Give the trial's final metrics: its objectives, its constraints and what else is of interest.
 
-    The last call before the script ends counts as a whole, whichever process of the trial makes it
-    (of those that were not forked from the first one).
-    A crash after it, of this process or another, changes nothing. NaN and infinities are accepted;
-    the study judges them.
+    Of several calls the last one counts, as a whole, whichever process of the trial makes it (of
+    those that were not forked from the first one). A crash after it, of this process or another,
+    changes nothing. NaN and infinities are accepted; the study judges them.
 
     Args:
         value: The objective, where the study expects exactly one metric.

@@ -108,7 +108,7 @@ class SamplerSpec(Part):
 
 
 class PrunerSpec(Part):
-    """Who stops hopeless trials early. Any further field is an argument of that pruner.
+    """The pruner, which stops hopeless trials early. Any further field is one of its arguments.
 
     The arguments are listed in `studyflow.spec.arguments`.
     """
@@ -293,7 +293,7 @@ class TrialSpec(Part):
 
 
 class StudySpec(Part):
-    """One study: what to optimise, over what, by whom, for how long, and how a trial is run."""
+    """One study: what to optimise and over what, how long to search, and how a trial is run."""
 
     name: str = Field(
         min_length=1,
@@ -303,7 +303,7 @@ class StudySpec(Part):
     )
     description: str = Field(default="", max_length=5000, description="What this study is about.")
     tags: dict[str, Text] = Field(
-        default_factory=dict, description="Labels for people; see MLflow."
+        default_factory=dict, description="Labels; tags of the study's run in MLflow."
     )
     experiment: str | None = Field(
         default=None,
@@ -331,7 +331,7 @@ class StudySpec(Part):
         default_factory=SamplerSpec, description="The sampler, which suggests the next point."
     )
     pruner: PrunerSpec = Field(
-        default_factory=PrunerSpec, description="Who stops hopeless trials early."
+        default_factory=PrunerSpec, description="The pruner, which stops hopeless trials early."
     )
     budget: BudgetSpec = Field(description="How much the study may spend.")
     stop: StopSpec = Field(

@@ -12,7 +12,7 @@ _FORMS: Final = "write `{mean: 3.0e-4, sd: 0.5}`, or `{good: [1.0e-4, 1.0e-3]}`"
 
 
 class Prior(BaseModel):
-    """Where good values of one parameter are believed to be: a bell, or a range or choices."""
+    """Where good values of a parameter are believed to be: around a mean, a range, or choices."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
