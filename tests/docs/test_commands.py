@@ -23,6 +23,7 @@ LOCAL = {
     "docs/study-file.md": (),
     "docs/two-machines.md": (),
     "docs/backup.md": (),
+    "docs/simulate.md": (),
 }
 """Pages whose commands are typed here."""
 

@@ -84,6 +84,10 @@ _COMMANDS: Final = {
         "check",
         "Print the JSON Schema of study files; editors complete and check from it.",
     ),
+    "simulate": (
+        "simulate",
+        "Simulate a study: how long, how many GPU-hours; or replay a finished one otherwise.",
+    ),
     "status": ("show", "Show how far a study (file or name), or every study, has come."),
     "sync": ("sync", "Send MLflow what it lacks of a study (file or name), or of all studies."),
     "trials": ("show", "List the trials of a study (file or name)."),

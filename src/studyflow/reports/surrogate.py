@@ -8,7 +8,7 @@ milliseconds. The sampler has its own, better model; this one is small, quick an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from studyflow.reports.data import StudyData
 from studyflow.reports.objective_scale import ObjectiveScale
 from studyflow.spec.parameters import CategoricalParameter, Parameter
+from studyflow.spec.space import SearchSpace
+from studyflow.trial import ParamValue
 from studyflow.trial.record import TrialRecord
 
 FloatArray = npt.NDArray[np.float64]
@@ -77,6 +79,14 @@ class Surrogate:
             result = self.mean + (factors[0] * weights) @ factors[1].T
         return result
 
+    def predict(self, points: FloatArray) -> FloatArray:
+        """Return the mean prediction at some points, coded as `point` does, `m x d`."""
+        correlation = np.ones((len(points), len(self.points)))
+        for column in range(self.points.shape[1]):
+            correlation *= self._factor(points[:, column], column)
+        result: FloatArray = self.mean + correlation @ self.weights
+        return result
+
     def _factor(self, coordinates: FloatArray, column: int) -> FloatArray:
         gaps = _gaps(coordinates, self.points[:, column], is_category=self.is_category[column])
         return _matern(gaps / self.length_scales[column])
@@ -125,13 +135,7 @@ def _fit_study(data: StudyData, objective: int, scale: ObjectiveScale) -> Surrog
     for record in records:
         params = data.searched(record)
         active.append([name in params for name in data.space])
-        row = []
-        for name, parameter in data.space.items():
-            if isinstance(parameter, CategoricalParameter):
-                row.append(float(parameter.index(params[name])) if name in params else -1.0)
-            else:
-                row.append(parameter.to_unit(params[name]) if name in params else 0.5)
-        rows.append(row)
+        rows.append(point(data.space, params))
     values = np.array([scale.clip(data.value(r, objective)) for r in records])
     return fit(
         np.array(rows),
@@ -139,6 +143,24 @@ def _fit_study(data: StudyData, objective: int, scale: ObjectiveScale) -> Surrog
         np.array([isinstance(p, CategoricalParameter) for p in data.space.values()]),
         np.log(values) if scale.is_log else values,
     )
+
+
+def point(space: SearchSpace, params: Mapping[str, ParamValue]) -> list[float]:
+    """Return parameters as the process has them: in [0, 1], categories by number.
+
+    One that does not exist lies in the middle of its range; a category, beside all others.
+
+    Args:
+        space: The search space.
+        params: Values within it; others than its own are left out.
+    """
+    row: list[float] = []
+    for name, parameter in space.items():
+        if isinstance(parameter, CategoricalParameter):
+            row.append(float(parameter.index(params[name])) if name in params else -1.0)
+        else:
+            row.append(float(parameter.to_unit(params[name])) if name in params else 0.5)
+    return row
 
 
 def _chosen(data: StudyData, objective: int) -> list[TrialRecord]:
