@@ -60,12 +60,12 @@ def test_the_first_trials_of_a_study_foretell_the_rest(seed: int) -> None:
     first = ran(16, pod_seconds=20.0)
     whole = spec(40)
     assumed = assume(whole, first.records)
-    found = forecast(remaining(whole, first.records), assumed, 4, n_repetitions=12, seed=seed)
+    found = forecast(remaining(whole, first.records), assumed, 4, n_repetitions=20, seed=seed)
     rest = simulate(
         remaining(whole, first.records),
         dearer_with_x,
         Cluster(slots=4, pod_seconds=20.0),
-        seed=seed,
+        seed=seed + 50,
     )
     assert found.seconds.low <= rest.seconds <= found.seconds.high
     assert found.unit_hours.low <= rest.unit_seconds / 3600 <= found.unit_hours.high

@@ -138,3 +138,18 @@ def test_a_suggestion_takes_virtual_time_only_if_asked_for() -> None:
     study = spec(budget={"n_trials": 3, "max_parallel_trials": 1})
     found = simulate(study, falling, Cluster(suggestion_seconds=11.0))
     assert (found.seconds, found.unit_seconds) == (3 * 311.0, 3 * 300.0)
+
+
+def test_a_paused_trial_goes_on_where_its_checkpoint_is() -> None:
+    promotion = {"type": "asha", "variant": "promotion", "min_resource": 1}
+    study = spec(pruner=promotion, budget={"n_trials": 12, "max_parallel_trials": 2})
+    cluster = Cluster(slots=2, checkpoint_every=1, startup_seconds=10.0)
+    found = simulate(study, falling, cluster)
+    whole = [r for r in found.records if r.state is TrialState.COMPLETE]
+    assert len(whole) < 12
+    assert found.n_steps < 12 * 5
+    resumed = [record for record in whole if len(record.costs) > 1]
+    assert resumed, "some trial was paused and taken up again"
+    assert all(len(record.intermediate) == 5 for record in resumed)
+    n_attempts = found.spending.n_attempts
+    assert found.unit_seconds == found.n_steps * 60.0 + n_attempts * 10.0, "each step once"
