@@ -229,7 +229,7 @@ def _list(title: str, entries: Iterable[tuple[str, str]]) -> str:
 
 def _text(text: str) -> str:
     """Return a docstring's prose: without maps of files, with its examples as Python."""
-    kept = []
+    kept: list[str] = []
     for paragraph in text.split("\n\n"):
         lines = paragraph.splitlines()
         if all(re.match(r"\S+\.py\s{2,}", line) for line in lines):
@@ -258,7 +258,7 @@ def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 # ---- study files ---------------------------------------------------------------------------------
 
-_PARAMETERS: Final = {
+_PARAMETERS: Final[Mapping[str, type[BaseModel]]] = {
     "float": FloatParameter,
     "int": IntParameter,
     "categorical": CategoricalParameter,
@@ -270,8 +270,8 @@ def _study_file() -> Iterator[str]:
     yield "## The file\n\n" + _fields(StudySpec)
     for path, model in _parts(StudySpec, ""):
         yield f"## `{path}`\n\n{_first_paragraph(model)}\n\n{_fields(model)}"
-    for name, model in _PARAMETERS.items():
-        yield f"## `search_space`: {name}\n\n{_first_paragraph(model)}\n\n{_fields(model)}"
+    for name, parameter in _PARAMETERS.items():
+        yield f"## `search_space`: {name}\n\n{_first_paragraph(parameter)}\n\n{_fields(parameter)}"
     yield f"## `prior`\n\n{_first_paragraph(Prior)}\n\n{_fields(Prior)}"
     for what, known in (("sampler", SAMPLER_ARGUMENTS), ("pruner", PRUNER_ARGUMENTS)):
         for name, arguments in known.items():
