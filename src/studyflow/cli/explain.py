@@ -180,6 +180,8 @@ def trial_document(data: StudyData, record: TrialRecord) -> dict[str, Any]:
         "acquisition_value": _finite(stored.get("acquisition_value")),
         "is_repeat": stored.get("is_repeat") is True,
         "is_time_up": stored.get("is_time_up") is True,
+        "expected_cost": _finite(stored.get("expected_cost")),
+        "cost_power": _finite(stored.get("cost_power")),
         "n_data": stored.get("n_data"),
         "n_pending": stored.get("n_pending"),
         "milliseconds": _finite(stored.get("milliseconds")),
@@ -287,6 +289,13 @@ def trial_lines(document: dict[str, Any]) -> Iterator[str]:
         yield from _objective_lines(objective, document["n_data"])
     if document["acquisition"] is not None:
         yield _line("acquisition", _acquisition_text(document))
+    if document["expected_cost"] is not None and document["cost_power"] is not None:
+        hours = number(document["expected_cost"] / 3600, 2)
+        yield _line(
+            "cost",
+            f"{hours} hours of a GPU or slot expected; the improvement was weighed by 1 / cost^"
+            f"{number(document['cost_power'], 2)}: cheap trials first, while budget is left.",
+        )
     if document["rung"] is not None:
         yield _line("based on", _basis_text(document))
 

@@ -84,6 +84,11 @@ class BoTorchSampler(BaseSampler):
         deterministic: The objective returns the same value for the same parameters, exactly.
         device: Where BoTorch computes acquisition functions of several objectives. The models of a
             tuning study are too small for a GPU to pay off elsewhere.
+        cost_budget: What all trials together may cost, in seconds (times GPUs in studies). Trials
+            that are expected to be cheap then come sooner: improvement counts per cost to a power
+            that falls from 1 to 0 while the budget is spent. What a trial costs is learnt from
+            those that are complete, and counts only if their parameters predict it. `None`: costs
+            count for nothing.
         ask_seconds: How long a suggestion may take, from when its trials are read. Then the best
             point found so far is taken, or a space-filling one if no model is ready. A step that
             has begun is finished first.
@@ -104,6 +109,7 @@ class BoTorchSampler(BaseSampler):
         priors: Mapping[str, Prior | Mapping[str, Any]] | None = None,
         deterministic: bool = False,
         device: str = "cpu",
+        cost_budget: float | None = None,
         ask_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -113,6 +119,8 @@ class BoTorchSampler(BaseSampler):
             raise ValueError(f"n_startup_trials: must be 0 or more, but is {n_startup_trials}.")
         if math.isnan(ask_seconds) or ask_seconds <= 0:
             raise ValueError(f"ask_seconds: must be more than 0, but is {ask_seconds}.")
+        if cost_budget is not None and not 0.0 < cost_budget < math.inf:
+            raise ValueError(f"cost_budget: must be more than 0 and finite, but is {cost_budget}.")
         check_space(search_space, conditions)
         check_device(device)
         self._strategy = Strategy(
@@ -124,6 +132,7 @@ class BoTorchSampler(BaseSampler):
             priors=read_priors(priors, search_space),
             is_deterministic=deterministic,
             device=device,
+            cost_budget=cost_budget,
         )
         self._ask_seconds = float(ask_seconds)
         self._clock = clock

@@ -59,6 +59,11 @@ class Suggestion:
     is_time_up: bool = False
     """`ask_seconds` had passed: this is the best point found until then, or that of a lower level.
     How far it came depends on the machine, so the same trials may give another one next time."""
+    expected_cost: float | None = None
+    """What the trial was expected to cost, in GPU-seconds, or seconds of one place; `None` where
+    costs did not count."""
+    cost_power: float | None = None
+    """Power of the expected cost that the improvement was divided by; `None` likewise."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields written by a newer version of this package."""
 

@@ -17,6 +17,7 @@ from studyflow.samplers.acquisition.closed_form import (
 )
 from studyflow.samplers.arrays import BoolArray, FloatArray, IntArray
 from studyflow.samplers.candidates import CHEAP_SEARCH, SearchEffort
+from studyflow.samplers.cost import WithCost
 from studyflow.samplers.history import History
 from studyflow.samplers.models.fitting import MAX_FIT_POINTS, Structure, fit
 from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData, merge_repeats
@@ -109,6 +110,8 @@ def fit_models(
         tried = np.concatenate([training.data[0].features, encoding.features(history.failed)])
         power = power_of(request.prior, tried, outcomes)
         acquisition = WithPrior(acquisition, request.prior, power)
+    if request.cost is not None:
+        acquisition = WithCost(acquisition, request.cost)
     return FittedModels(
         objectives=objectives,
         models=tuple(models),

@@ -29,6 +29,8 @@ class Proposal:
     acquisition: str | None
     acquisition_value: float | None
     is_repeat: bool
+    expected_cost: float | None
+    """What a trial there is expected to cost, in GPU-seconds; `None` if that did not count."""
 
 
 def propose(
@@ -78,6 +80,11 @@ def propose(
         acquisition=fitted.acquisition.name,
         acquisition_value=candidate.value,
         is_repeat=candidate.is_repeat,
+        expected_cost=(
+            None
+            if request.cost is None
+            else request.cost.at(encoding.features(candidate.codes[None])[0])
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from studyflow.errors import MissingExtra, SamplerError
 from studyflow.samplers.fallback import FallbackSampler
 from studyflow.samplers.pruner import StudyPruner
 from studyflow.samplers.rounding import RoundingSampler
-from studyflow.spec import PrunerSpec, SamplerSpec, StudySpec
+from studyflow.spec import PrunerSpec, StudySpec
 from studyflow.spec.float_grid import FloatGrid
 from studyflow.spec.parameters import CategoricalParameter, FloatParameter, IntParameter
 from studyflow.spec.space import SearchSpace
@@ -49,7 +49,7 @@ def make_sampler(spec: StudySpec, seed: int, n_trials: int) -> optuna.samplers.B
         # Optuna marks some arguments, such as TPE's `group`, as experimental at every construction.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            sampler = make(spec.sampler, spec.space, seed, stream)
+            sampler = make(spec, seed, stream)
         except (TypeError, ValueError) as error:
             raise SamplerError(f"The sampler {spec.sampler.type!r} refuses: {error}.") from error
     if spec.sampler.type in _FALLIBLE:
@@ -169,74 +169,63 @@ def _was_cancelled(trial: FrozenTrial) -> bool:
     return trial.user_attrs.get("cause") in (Cause.CANCELLED, Cause.BUDGET)
 
 
-def _botorch(
-    spec: SamplerSpec, space: SearchSpace, seed: int, _stream: int
-) -> optuna.samplers.BaseSampler:
+def _botorch(spec: StudySpec, seed: int, _stream: int) -> optuna.samplers.BaseSampler:
     try:
         from studyflow.samplers.botorch import BoTorchSampler
     except ModuleNotFoundError as error:
         raise MissingExtra("The sampler 'botorch'", "botorch") from error
+    space, arguments = spec.space, dict(spec.sampler.arguments)
+    limit = spec.budget.gpu_hours if arguments.pop("cost_aware", False) else None
     return BoTorchSampler(
         seed=seed,
+        cost_budget=None if limit is None else 3600 * limit,
         search_space=space.distributions(),
         conditions={n: dict(p.conditions) for n, p in space.items() if p.conditions},
         grids=_grids(space),
         priors={n: p.prior for n, p in space.items() if p.prior is not None},
-        **spec.arguments,
+        **arguments,
     )
 
 
-def _gp(
-    spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
-) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.GPSampler(seed=stream, warn_independent_sampling=False, **spec.arguments)
+def _gp(spec: StudySpec, _seed: int, stream: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.GPSampler(
+        seed=stream, warn_independent_sampling=False, **spec.sampler.arguments
+    )
 
 
-def _tpe(
-    spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
-) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(seed=stream, **spec.arguments)
+def _tpe(spec: StudySpec, _seed: int, stream: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=stream, **spec.sampler.arguments)
 
 
-def _cmaes(
-    spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
-) -> optuna.samplers.BaseSampler:
+def _cmaes(spec: StudySpec, _seed: int, stream: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.CmaEsSampler(
-        seed=stream, warn_independent_sampling=False, **spec.arguments
+        seed=stream, warn_independent_sampling=False, **spec.sampler.arguments
     )
 
 
-def _nsga2(
-    spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
-) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.NSGAIISampler(seed=stream, **spec.arguments)
+def _nsga2(spec: StudySpec, _seed: int, stream: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.NSGAIISampler(seed=stream, **spec.sampler.arguments)
 
 
-def _qmc(
-    spec: SamplerSpec, space: SearchSpace, seed: int, stream: int
-) -> optuna.samplers.BaseSampler:
+def _qmc(spec: StudySpec, seed: int, stream: int) -> optuna.samplers.BaseSampler:
     # The sequence goes on by a counter in the study, so the seed itself must stay the same.
     # Conditional parameters are drawn by chance.
     return KnownSpaceQMCSampler(
-        space,
+        spec.space,
         seed=seed,
         independent_sampler=optuna.samplers.RandomSampler(seed=stream),
         warn_asynchronous_seeding=False,
         warn_independent_sampling=False,
-        **{"scramble": True} | spec.arguments,
+        **{"scramble": True} | spec.sampler.arguments,
     )
 
 
-def _random(
-    _spec: SamplerSpec, _space: SearchSpace, _seed: int, stream: int
-) -> optuna.samplers.BaseSampler:
+def _random(_spec: StudySpec, _seed: int, stream: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=stream)
 
 
-def _grid(
-    _spec: SamplerSpec, space: SearchSpace, seed: int, _stream: int
-) -> optuna.samplers.BaseSampler:
-    return AskTellGridSampler(space, seed=seed)
+def _grid(spec: StudySpec, seed: int, _stream: int) -> optuna.samplers.BaseSampler:
+    return AskTellGridSampler(spec.space, seed=seed)
 
 
 def _grids(space: SearchSpace) -> dict[str, FloatGrid]:
@@ -272,7 +261,7 @@ def grid_values(space: SearchSpace) -> dict[str, list[Scalar]]:
     return values
 
 
-_Make = Callable[[SamplerSpec, SearchSpace, int, int], optuna.samplers.BaseSampler]
+_Make = Callable[[StudySpec, int, int], optuna.samplers.BaseSampler]
 
 _SAMPLERS: Final[Mapping[str, _Make]] = {
     "botorch": _botorch,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from studyflow.samplers.candidates import SearchEffort
+from studyflow.samplers.cost import ExpectedCost
 from studyflow.samplers.deadline import NEVER, Deadline
 from studyflow.samplers.memory import Memory
 from studyflow.samplers.prior import SpacePrior
@@ -29,5 +30,7 @@ class ProposalRequest:
     """How hard to search; `None` for what suits the acquisition function."""
     prior: SpacePrior | None = None
     """What is believed of the space; `None` if nothing is."""
+    cost: ExpectedCost | None = None
+    """What trials are expected to cost; `None` if that counts for nothing."""
     memory: Memory | None = None
     """What is kept from one proposal to the next; it changes none of them."""

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studyflow.samplers.arrays import FloatArray
 from studyflow.samplers.candidates import SearchEffort
+from studyflow.samplers.cost import ExpectedCost, expected_cost
 from studyflow.samplers.deadline import NEVER, Deadline
 from studyflow.samplers.explanation import Suggestion
 from studyflow.samplers.fallback_chain import first_result
@@ -82,6 +83,7 @@ class Strategy:
     priors: Mapping[str, Prior] = field(default_factory=dict)
     is_deterministic: bool = False
     device: str = "cpu"
+    cost_budget: float | None = None
 
     def space_of(self, trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
         """Return what to suggest, by name: declared or seen in any trial, with several values."""
@@ -159,7 +161,9 @@ class Strategy:
         fitted = fit_models(
             history,
             encoding,
-            self._request(trial, encoding, NEVER),
+            replace(
+                self._request(trial, encoding, NEVER), cost=self._cost(trial, encoding, history)
+            ),
             structure="ard",
             early=self._read_early(trial, encoding),
         )
@@ -193,6 +197,7 @@ class Strategy:
             return self._by_design(trial, encoding, history, SuggestionLevel.STARTUP)
         request = replace(
             self._request(trial, encoding, deadline, memory),
+            cost=self._cost(trial, encoding, history),
             fixed=_fixed_codes(trial, encoding),
             effort=effort,
         )
@@ -211,6 +216,8 @@ class Strategy:
             n_data=len(history.codes),
             n_pending=len(history.pending),
             is_repeat=proposal.is_repeat,
+            expected_cost=proposal.expected_cost,
+            cost_power=None if request.cost is None else request.cost.power,
         )
         return Suggested(self._complete(trial, encoding, proposal.codes), explanation)
 
@@ -292,6 +299,12 @@ class Strategy:
             prior=space_prior(encoding, self.priors),
             memory=memory,
         )
+
+    def _cost(self, trial: OpenTrial, encoding: Encoding, history: History) -> ExpectedCost | None:
+        """Return what trials are expected to cost, if that counts."""
+        if self.cost_budget is None:
+            return None
+        return expected_cost(trial.trials, encoding, history, self.cost_budget)
 
     def _complete(self, trial: OpenTrial, encoding: Encoding, codes: FloatArray) -> dict[str, Any]:
         """Return a valid value for every parameter of the space, active or not.

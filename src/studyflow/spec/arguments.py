@@ -36,6 +36,11 @@ class BotorchArguments(_Arguments):
     deterministic: Truth = Field(
         default=False, description="The same parameters always give the same objective value."
     )
+    cost_aware: Truth = Field(
+        default=False,
+        description="Suggest cheap trials sooner, the more so the more of `budget.gpu_hours` is "
+        "left.",
+    )
     ask_seconds: Real = Field(
         default=60.0,
         gt=0,

@@ -123,7 +123,7 @@ def _check_sections(data: Mapping[Any, Any]) -> tuple[Draft, list[BrokenRule]]:
     constraints = _check_items(data, "constraints", ConstraintSpec, findings)
     enqueue = _check_items(data, "enqueue", None, findings)
     parameters, broken, stand_ins = _check_space(data, findings)
-    sampler, _ = _check_choice(data, "sampler", SamplerSpec, SAMPLER_ARGUMENTS, findings)
+    sampler, of_sampler = _check_choice(data, "sampler", SamplerSpec, SAMPLER_ARGUMENTS, findings)
     pruner, arguments = _check_choice(data, "pruner", PrunerSpec, PRUNER_ARGUMENTS, findings)
     listed = data.get("objectives")
     draft = Draft(
@@ -140,8 +140,10 @@ def _check_sections(data: Mapping[Any, Any]) -> tuple[Draft, list[BrokenRule]]:
         fixed=_check_fixed(data, findings),
         enqueue=enqueue or {},
         sampler=sampler,
+        sampler_arguments=of_sampler,
         pruner=pruner,
         pruner_arguments=arguments,
+        budget=whole["budget"],
         stop=whole["stop"],
         trial=whole["trial"],
         tags=_names_at(data, "tags"),

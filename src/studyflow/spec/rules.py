@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from studyflow.spec.arguments import AshaArguments, HyperbandArguments
+from studyflow.spec.arguments import AshaArguments, BotorchArguments, HyperbandArguments
+from studyflow.spec.budget import BudgetSpec
 from studyflow.spec.conditions import condition_problems
 from studyflow.spec.models import (
     KEY_LIMIT,
@@ -62,9 +63,12 @@ class Draft:
     fixed: Mapping[str, Scalar] = field(default_factory=dict)
     enqueue: Mapping[int, Mapping[str, Scalar]] = field(default_factory=dict)
     sampler: SamplerSpec | None = None
+    sampler_arguments: BaseModel | None = None
+    """Those given, with defaults."""
     pruner: PrunerSpec | None = None
     pruner_arguments: BaseModel | None = None
     """Those given, with defaults."""
+    budget: BudgetSpec | None = None
     stop: StopSpec | None = None
     trial: TrialSpec | None = None
     tags: tuple[str, ...] = ()
@@ -85,6 +89,7 @@ def broken_rules(draft: Draft) -> tuple[BrokenRule, ...]:
         *conditions,
         *_fixed(draft),
         *_sampler(draft),
+        *_cost_aware(draft),
         *_pruner(draft),
         *_environment(draft),
     ]
@@ -315,6 +320,18 @@ def _sampler(draft: Draft) -> Iterator[BrokenRule]:
                 f"a grid must have at most {GRID_LIMIT} points, but this one has {size}",
                 "use larger steps, or sampler qmc",
             )
+
+
+def _cost_aware(draft: Draft) -> Iterator[BrokenRule]:
+    arguments, budget = draft.sampler_arguments, draft.budget
+    if not isinstance(arguments, BotorchArguments) or not arguments.cost_aware:
+        return
+    if budget is not None and budget.gpu_hours is None:
+        yield BrokenRule(
+            ("sampler", "cost_aware"),
+            "cost_aware weighs trials against budget.gpu_hours, which is not set",
+            "add budget.gpu_hours, or drop cost_aware",
+        )
 
 
 def _pruner(draft: Draft) -> Iterator[BrokenRule]:

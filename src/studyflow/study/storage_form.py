@@ -18,9 +18,9 @@ from typing import Any, Final
 import optuna
 
 from studyflow.reasons import read_code
-from studyflow.study.cost_form import begin_in, costs_in, resumptions_in
 from studyflow.study.lost_form import ATTEMPTS, followed_attempts, known_cause
 from studyflow.trial import Cause, ParamValue
+from studyflow.trial.cost_form import begin_in, costs_in, resumptions_in
 from studyflow.trial.record import LostAttempt, PausedAttempt, TrialRecord, TrialState
 
 END: Final = "end"

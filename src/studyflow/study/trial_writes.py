@@ -23,12 +23,12 @@ from studyflow.spec import StudySpec
 from studyflow.storage import TrialChange
 from studyflow.study import storage_form as form
 from studyflow.study.attempt_storage import AttemptStorage
-from studyflow.study.cost_form import attribute_of, begin_attribute
 from studyflow.study.index import TrialIndex
 from studyflow.study.lost_form import FollowedAttempt, followed_attempts, with_followed
 from studyflow.study.verdict import Verdict
 from studyflow.trial import Cause, MetricPoint
 from studyflow.trial.cost import AttemptCost, Begin
+from studyflow.trial.cost_form import attribute_of, begin_attribute
 from studyflow.trial.record import (
     NO_STEPS,
     AttemptSteps,

@@ -134,6 +134,19 @@ def test_the_hope_is_the_expected_gain_over_the_best_known_then(shown: Any) -> N
     assert "a gain of 0.25 of the values' spread" in said["acquisition"]
 
 
+def test_a_suggestion_that_counted_costs_says_what_it_expected(shown: Any) -> None:
+    stored = suggestion(0.4, 0.1, expected_cost=5400.0, cost_power=0.5)
+    trials = (*USUAL[:2], record(2, 0.2, stored))
+
+    assert lines(shown(trials, "--trial", "2"))["cost"] == (
+        "1.5 hours of a GPU or slot expected; the improvement was weighed by 1 / cost^0.5: cheap "
+        "trials first, while budget is left."
+    )
+    document = json.loads(shown(trials, "--trial", "2", "--json").stdout)
+    assert (document["expected_cost"], document["cost_power"]) == (5400.0, 0.5)
+    assert "cost" not in lines(shown(USUAL, "--trial", "2"))
+
+
 def test_no_gain_is_told_from_a_warped_scale(shown: Any) -> None:
     stored = suggestion(0.4, 0.1)
     stored["objectives"][0]["warp"] = "half-rank"

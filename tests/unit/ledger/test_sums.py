@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studyflow.ledger import all_rows, restart_seconds, rows_of, spending
-from studyflow.study.cost_form import attribute_of, costs_in
 from studyflow.trial import Cause
 from studyflow.trial.cost import AttemptCost
+from studyflow.trial.cost_form import attribute_of, costs_in
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
 SECONDS = st.floats(0, 1e6)

@@ -14,6 +14,7 @@ from studyflow.samplers.ahead.policy import Plan
 from studyflow.samplers.explanation import SUGGESTION_ATTR
 from studyflow.samplers.history import CAUSE_ATTR
 from studyflow.samplers.strategy import Strategy, Suggested
+from studyflow.trial.cost_form import COST
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def as_sampler_sees(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -
             name: space[name] if space.get(name) == own else own
             for name, own in trial.distributions.items()
         },
-        user_attrs=_only(trial.user_attrs, CAUSE_ATTR),
+        user_attrs=_counting(trial),
         system_attrs={
             key: value
             for key, value in trial.system_attrs.items()
@@ -110,5 +111,12 @@ def is_same_to_sampler(one: FrozenTrial, other: FrozenTrial) -> bool:
     )
 
 
-def _only(attrs: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {key: attrs[key]} if key in attrs else {}
+def _counting(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the user attributes that a suggestion may depend on: how it ended, what it cost."""
+    if not trial.state.is_finished():
+        return {}
+    return {
+        key: value
+        for key, value in trial.user_attrs.items()
+        if key == CAUSE_ATTR or key.startswith(COST)
+    }
