@@ -140,3 +140,36 @@ def test_every_message_of_the_troubleshooting_page_is_one_of_the_source() -> Non
 
     assert len(MESSAGES) > 30
     assert [message for message in MESSAGES if message not in source] == []
+
+
+def test_every_page_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    pages = [path.relative_to(ROOT) for path in (ROOT / "docs").glob("*.md")]
+    assert len(pages) > 25
+    assert [str(page) for page in pages if f"({page}" not in readme] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in plain}
+
+
+def test_links_to_headings_lead_to_one() -> None:
+    broken = []
+    for page in [*PAGES, *(ROOT / "docs" / "reference").glob("*.md")]:
+        for target, anchor in re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", page.read_text()):
+            there = page.parent / target if target else page
+            if anchor not in anchors(there):
+                broken.append(f"{page.name}: {target}#{anchor}")
+    assert broken == []
+
+
+def test_the_questions_are_short_and_lead_on() -> None:
+    text = (ROOT / "docs" / "faq.md").read_text()
+    answers = re.findall(r"^### (.*?)\n\n(.*?)(?=\n\n#|\Z)", text, re.M | re.S)
+    assert len(answers) == 20
+    assert [q for q, answer in answers if len(answer.strip().splitlines()) > 6] == []
+    assert [q for q, answer in answers if "](" not in answer] == []

@@ -30,8 +30,10 @@ class NoArguments(_Arguments):
 class BotorchArguments(_Arguments):
     """studyflow's own Gaussian process, built on BoTorch."""
 
-    n_startup_trials: _Count = Field(
-        default=10, description="Trials spread over the space before the model decides."
+    n_startup_trials: _Count | None = Field(
+        default=None,
+        description="Trials spread over the space before the model decides; `null` is one more "
+        "than there are parameters, at least 6 and at most 20.",
     )
     deterministic: Truth = Field(
         default=False, description="The same parameters always give the same objective value."
