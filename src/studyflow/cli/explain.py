@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from studyflow.cli import exits
+from studyflow.cli import exits, pauses
 from studyflow.cli.options import json_option, settings_options
 from studyflow.cli.studies import load_study
 from studyflow.reports import StudyData
@@ -171,6 +171,8 @@ def trial_document(data: StudyData, record: TrialRecord) -> dict[str, Any]:
         "study": data.spec.name,
         "trial": record.number,
         "state": record.state.value,
+        "is_paused": record.is_paused,
+        "attempts": pauses.attempts_document(record),
         "params": data.params(record),
         "origin": _origin(data, record, level),
         "rung": level,
@@ -275,7 +277,8 @@ def _was_known(other: TrialRecord, record: TrialRecord) -> bool:
 
 def trial_lines(document: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that tell a person what `trial_document` holds."""
-    yield f"Trial {document['trial']} of {one_line(document['study'])} ({document['state']})"
+    state = "paused" if document["is_paused"] else document["state"]
+    yield f"Trial {document['trial']} of {one_line(document['study'])} ({state})"
     shown = ", ".join(f"{one_line(k)}={value(v)}" for k, v in document["params"].items())
     yield _line("parameters", shown or "none yet")
     yield _line("why", f"{document['origin']}.")
@@ -285,6 +288,8 @@ def trial_lines(document: dict[str, Any]) -> Iterator[str]:
         yield _line("", "Its time (`sampler.ask_seconds`) was up: the best that was there by then.")
     if document["is_repeat"]:
         yield _line("", "Every point of the space had been tried: this one is measured again.")
+    for label, text in pauses.attempt_lines(document["attempts"]):
+        yield _line(label, text)
     for objective in document["objectives"]:
         yield from _objective_lines(objective, document["n_data"])
     if document["acquisition"] is not None:

@@ -58,7 +58,7 @@ def status(
         table.add_row(
             escape(row["study"]) + (" [yellow](paused)[/]" if row["is_paused"] else ""),
             f"{row['n_finished']} of {row['n_trials']}",
-            str(row["n_running"]),
+            str(row["n_running"]) + (f", {n} paused" if (n := row["n_paused"]) else ""),
             _spent_cell(row["spending"]),
             escape(_best_cell(row["best"])),
             escape(problems),
@@ -91,7 +91,10 @@ def _status(data: StudyData) -> dict[str, Any]:
         # An earlier run may have been given more trials than the file has now.
         "n_trials": max(n_trials_to_finish(data.spec), n_finished),
         "n_finished": n_finished,
-        "n_running": sum(record.state is TrialState.RUNNING for record in data.records),
+        "n_running": sum(
+            record.state is TrialState.RUNNING and not record.is_paused for record in data.records
+        ),
+        "n_paused": sum(record.is_paused for record in data.records),
         "best": [_record_json(data, record) for record in data.best],
         "problems": problems,
         "spending": data.statement.numbers(),

@@ -65,9 +65,12 @@ def best_text(spec: StudySpec, best: Sequence[TrialRecord]) -> str:
 def progress_text(spec: StudySpec, progress: Progress) -> str:
     """Return a study's progress on one line."""
     note = f"; {progress.note}" if progress.note else ""
+    n_paused = sum(record.is_paused for record in progress.running)
+    paused = f", {n_paused} paused" if n_paused else ""
     spent = f"{progress.spent}, " if progress.spent else ""
+    running = f"{len(progress.running) - n_paused} running{paused}"
     return (
-        f"{progress.n_finished} of {progress.n_trials} trials, {len(progress.running)} running, "
+        f"{progress.n_finished} of {progress.n_trials} trials, {running}, "
         f"{spent}{time_left_text(progress)}, best {best_text(spec, progress.best)}{note}"
     )
 

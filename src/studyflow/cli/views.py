@@ -68,6 +68,10 @@ class PlainView(StudyView):
         """Write why an attempt was lost."""
         self._write(f"trial {record.number} lost attempt {record.attempt}: {message}")
 
+    def paused(self, record: TrialRecord) -> None:
+        """Write why a trial was paused."""
+        self._write(f"trial {record.number} paused: {record.pauses[-1].message}")
+
     def recorded(self, record: TrialRecord) -> None:
         """Write what a trial ended with."""
         self._write(f"trial {record.number} {result_text(self._spec, record)}")
@@ -123,6 +127,10 @@ class LiveView(StudyView):
         """Print why an attempt was lost, above the view."""
         self._say(f"[yellow]trial {record.number} lost attempt {record.attempt}:[/] ", message)
 
+    def paused(self, record: TrialRecord) -> None:
+        """Print why a trial was paused, above the view."""
+        self._say(f"[blue]trial {record.number} paused:[/] ", record.pauses[-1].message)
+
     def recorded(self, record: TrialRecord) -> None:
         """Print what a trial ended with, above the view."""
         self._latest.pop(record.number, None)
@@ -155,10 +163,13 @@ class LiveView(StudyView):
             rows.append(f"  best  {best}")
             if progress.spent:
                 rows.append(f"  spent {escape(progress.spent)}")
-            shown = progress.running[:MAX_RUNNING_ROWS]
+            running = [record for record in progress.running if not record.is_paused]
+            shown = running[:MAX_RUNNING_ROWS]
             rows.extend(f"  [dim]trial {r.number}[/]  {self._running_text(r)}" for r in shown)
-            if len(progress.running) > len(shown):
-                rows.append(f"  [dim]and {len(progress.running) - len(shown)} more running[/]")
+            if len(running) > len(shown):
+                rows.append(f"  [dim]and {len(running) - len(shown)} more running[/]")
+            if len(progress.running) > len(running):
+                rows.append(f"  [dim]{len(progress.running) - len(running)} paused[/]")
             if progress.note:
                 rows.append(f"  [yellow]{escape(progress.note)}[/]")
         return Group(*rows)

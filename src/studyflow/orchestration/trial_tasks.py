@@ -12,10 +12,12 @@ from typing import Any, Final, Protocol, cast
 from prefect import Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
 from prefect.exceptions import Pause
 from prefect.futures import PrefectFuture
-from prefect.states import Cancelled, Completed, Crashed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed, Paused, Pending, Running
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.engine import emit_task_run_state_change_event
 
 from studyflow.spec import StudySpec
 from studyflow.study import n_trials_to_finish
@@ -45,7 +47,7 @@ ReadLogTail = Callable[[TrialRecord], str]
 
 TrialEnd = queue.SimpleQueue[tuple[TrialRecord | None, str]]
 """Tells a trial's task its recorded trial and the log's last lines; `None` when the runner leaves
-the trial running."""
+the trial running. A trial that is not finished is paused, or was taken up again."""
 
 
 class TaskFuture(Protocol):
@@ -68,6 +70,31 @@ def end_state(record: TrialRecord) -> State[Any]:
     return Failed(name=str(record.cause or "failed").title(), message=message)
 
 
+def show_state(record: TrialRecord) -> None:
+    """Give the task run of this thread the state of its paused trial, or of one taken up again.
+
+    A task run's states are events that its own process sends; Prefect's task engine has no call for
+    a state between running and the end, so this does what it does itself.
+    """
+    context = TaskRunContext.get()
+    if context is None:
+        return
+    run, state = context.task_run, middle_state(record)
+    before = run.state or Pending()
+    state.state_details.task_run_id, state.state_details.flow_run_id = run.id, run.flow_run_id
+    run.state, run.state_id = state, state.id
+    run.state_type, run.state_name = state.type, state.name
+    emit_task_run_state_change_event(run, before, state)
+
+
+def middle_state(record: TrialRecord) -> State[Any]:
+    """Return the Prefect state that shows a trial between its launch and its end."""
+    if record.is_paused:
+        return Paused(message=record.pauses[-1].message)
+    resumed = record.resumptions[-1].message if record.resumptions else ""
+    return Running(message=f"Attempt {record.attempt}. {resumed}".strip())
+
+
 def make_trial_task(ends: dict[int, TrialEnd]) -> Task[[str, int, dict[str, Any]], State[Any]]:
     """Return the task that stands for one trial.
 
@@ -83,6 +110,9 @@ def make_trial_task(ends: dict[int, TrialEnd]) -> Task[[str, int, dict[str, Any]
         logger.info("trial %d: %s", number, params)
         try:
             record, log_tail = ends[number].get()
+            while record is not None and not record.state.is_finished:
+                show_state(record)
+                record, log_tail = ends[number].get()
         finally:
             del ends[number]
         if record is None:
@@ -99,6 +129,9 @@ class ShownTrials(Protocol):
 
     def start(self, record: TrialRecord) -> None:
         """Show a trial that was launched."""
+
+    def pause(self, record: TrialRecord) -> None:
+        """Show that a trial was paused; `start` follows if it is taken up again."""
 
     def end(self, record: TrialRecord, read_log_tail: ReadLogTail) -> None:
         """Show how a trial ended that was recorded."""
@@ -143,6 +176,9 @@ class TrialLines:
     def start(self, record: TrialRecord) -> None:
         """Show nothing more of a trial that was launched."""
 
+    def pause(self, record: TrialRecord) -> None:
+        """Show nothing more of a trial that was paused."""
+
     def end(self, record: TrialRecord, read_log_tail: ReadLogTail) -> None:
         """Show the last lines of the log of a trial that failed."""
         if record.state is TrialState.FAILED and (tail := read_log_tail(record)):
@@ -168,12 +204,16 @@ class TrialTasks:
     ) -> None:
         self._ends: dict[int, TrialEnd] = {}
         self._futures: dict[int, TaskFuture] = {}
+        self._paused: set[int] = set()
         trial_task = make_trial_task(self._ends)
         self._submit = submit or (lambda number, params: trial_task.submit(study, number, params))
         logging.getLogger("prefect.task_runs").addFilter(_keep_calm)
 
     def start(self, record: TrialRecord) -> None:
         """Start the task of a trial that was launched; a further attempt goes on in the same."""
+        if record.number in self._paused:
+            self._paused.discard(record.number)
+            self._tell(record)
         if record.number in self._futures:
             return
         self._ends[record.number] = queue.SimpleQueue()
@@ -181,6 +221,17 @@ class TrialTasks:
             self._futures[record.number] = self._submit(record.number, dict(record.params))
         except Pause:  # in this very moment; the trial ends before the run leaves
             del self._ends[record.number]
+
+    def pause(self, record: TrialRecord) -> None:
+        """Show the task of a trial as paused until its next attempt starts."""
+        if record.number in self._futures:
+            self._paused.add(record.number)
+            self._tell(record)
+
+    def _tell(self, record: TrialRecord) -> None:
+        end = self._ends.get(record.number)
+        if end is not None:
+            end.put((record, ""))
 
     def end(self, record: TrialRecord, read_log_tail: ReadLogTail) -> None:
         """End the task of a trial that was recorded, if it has one that still waits."""

@@ -93,6 +93,10 @@ class PrefectView(Observer):
         """Show a trial that was launched."""
         self._trials.start(record)
 
+    def paused(self, record: TrialRecord) -> None:
+        """Show that a trial was paused."""
+        self._trials.pause(record)
+
     def recorded(self, record: TrialRecord) -> None:
         """Show how a trial ended."""
         self._trials.end(record, self._log_tail)

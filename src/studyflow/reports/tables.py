@@ -183,12 +183,12 @@ def markdown_table(data: StudyData, *, limit: int = 20) -> str:
 
 
 def describe_state(record: TrialRecord) -> str:
-    """Return a trial's state in a few words: `complete`, `failed (cuda-oom)`, `infeasible`."""
+    """Return a trial's state in a few words: `complete`, `failed (nan)`, `paused`."""
     if record.state is TrialState.FAILED and record.cause is not None:
         return f"failed ({record.cause.value})"
     if record.state is TrialState.COMPLETE and not record.is_feasible:
         return "infeasible"
-    return record.state.value
+    return "paused" if record.is_paused else record.state.value
 
 
 def improvements(data: StudyData) -> frozenset[int]:

@@ -18,7 +18,7 @@ from studyflow.reports import StudyData
 from studyflow.samplers.levels import SuggestionLevel
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
-from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.record import PausedAttempt, Resumption, TrialRecord, TrialState
 
 SPACE: dict[str, Any] = {
     "x": {"type": "float", "low": 0.0, "high": 1.0},
@@ -305,3 +305,33 @@ def test_a_study_that_does_not_exist_is_bad_input(
 
     assert result.exit_code == 2
     assert "bowl" in result.stderr
+
+
+def test_it_says_in_numbers_why_a_trial_was_paused_and_taken_up(shown: Any) -> None:
+    trial = record(
+        0,
+        attempt=3,
+        pauses=(
+            PausedAttempt(1, "Paused at step 1.", checkpoint_step=1, numbers={"rank": 2, "n": 5}),
+            PausedAttempt(2, "Paused at step 3.", checkpoint_step=3),
+        ),
+        resumptions=(Resumption(2, "Promoted from step 1.", 60.0, {"value": 0.25}),),
+    )
+    result = shown((trial,), "--trial", "0")
+    text = result.stdout.splitlines()
+    assert [line[2:] for line in text if "attempt " in line] == [
+        "paused        attempt 1: Paused at step 1. Its checkpoint is of step 1.",
+        "taken up      attempt 2: Promoted from step 1.",
+        "paused        attempt 2: Paused at step 3. Its checkpoint is of step 3.",
+    ]
+    assert "                rank=2, n=5" in text
+    assert "                value=0.25" in text
+    document = json.loads(shown((trial,), "--trial", "0", "--json").stdout)
+    assert [one["event"] for one in document["attempts"]] == ["paused", "taken up", "paused"]
+    assert document["attempts"][0]["numbers"] == {"rank": 2, "n": 5}
+
+
+def test_a_trial_that_waits_to_be_taken_up_is_called_paused(shown: Any) -> None:
+    trial = record(0, attempt=1, pauses=(PausedAttempt(1, "Paused at step 1."),))
+    result = shown((trial,), "--trial", "0")
+    assert result.stdout.startswith("Trial 0 of bowl (paused)")

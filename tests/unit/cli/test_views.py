@@ -11,6 +11,7 @@ from tests.unit.cli.shown import BROKEN, DONE, RUNNING, SPEC, progress
 from studyflow.cli.views import LiveView, PlainView, make_view
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import MetricPoint
+from studyflow.trial.record import PausedAttempt
 
 
 def test_the_plain_view_tells_the_story_line_by_line() -> None:
@@ -96,3 +97,18 @@ def test_many_running_trials_are_counted() -> None:
 
     assert "and 3 more running" in drawn(view)
     assert "x[bold]=0.5 kind=plain" in drawn(view)
+
+
+def test_paused_trials_are_told_of_and_counted_apart() -> None:
+    paused = replace(RUNNING, number=7, attempt=1, pauses=(PausedAttempt(1, "Paused at step 3."),))
+    view = LiveView(SPEC, Terminal())
+    view.progressed(progress(running=(RUNNING, paused)))
+    assert "1 paused" in drawn(view)
+    assert "trial 7" not in drawn(view)
+
+    written: list[str] = []
+    plain = PlainView(SPEC, written.append)
+    plain.paused(paused)
+    plain.progressed(progress(running=(RUNNING, paused)))
+    assert written[0] == "trial 7 paused: Paused at step 3."
+    assert "1 running, 1 paused, " in written[1]

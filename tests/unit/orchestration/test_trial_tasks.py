@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
-from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.record import PausedAttempt, Resumption, TrialRecord, TrialState
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -174,3 +175,42 @@ def test_a_page_without_task_runs_shows_the_logs_of_failed_trials() -> None:
     shown.leave()
     shown.wait(0.0)
     assert log.told == ["end of the log of trial 1:\nlast line of 1"]
+
+
+def paused_record(number: int = 0) -> TrialRecord:
+    pauses = (PausedAttempt(1, "Paused at step 3."),)
+    return TrialRecord(number, TrialState.RUNNING, {}, attempt=1, pauses=pauses)
+
+
+def test_a_paused_trial_keeps_its_task_and_each_change_is_told_to_it() -> None:
+    from studyflow.orchestration.trial_tasks import TrialTasks
+
+    submitted: list[int] = []
+
+    def submit(number: int, _params: dict[str, Any]) -> Future:
+        submitted.append(number)
+        return Future([0.0])
+
+    tasks = TrialTasks("study", submit)
+    running = TrialRecord(0, TrialState.RUNNING, {}, attempt=1)
+    tasks.pause(paused_record())  # of an earlier run: there is no task yet
+    tasks.start(running)
+    tasks.start(running)
+    tasks.pause(paused_record())
+    resumed = replace(paused_record(), attempt=2, resumptions=(Resumption(2, "Promoted."),))
+    tasks.start(resumed)
+    tasks.start(resumed)
+    told = tasks._ends[0]
+    assert [told.get_nowait()[0] for _ in range(2)] == [paused_record(), resumed]
+    assert told.empty()
+    assert submitted == [0]
+
+
+def test_a_paused_trial_is_shown_as_paused_and_one_taken_up_as_running() -> None:
+    from studyflow.orchestration.trial_tasks import middle_state
+
+    state = middle_state(paused_record())
+    assert (state.name, state.message, state.is_paused()) == ("Paused", "Paused at step 3.", True)
+    resumed = replace(paused_record(), attempt=2, resumptions=(Resumption(2, "Promoted."),))
+    state = middle_state(resumed)
+    assert (state.name, state.message) == ("Running", "Attempt 2. Promoted.")

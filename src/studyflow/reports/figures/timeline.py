@@ -1,4 +1,4 @@
-"""When each trial ran, and how it ended.
+"""When each trial ran, in as many slices as it was paused, and how it ended.
 
 Optuna's `plot_timeline` has one row for each trial. This one has a row for each slot, so that idle
 slots are seen and a thousand trials fit, and names the causes of failures.
@@ -22,10 +22,14 @@ from studyflow.trial.record import TrialRecord, TrialState
 
 _NUMBERS_UP_TO: Final = 120
 """Trials up to which every bar carries its number, where it fits."""
+Slice = tuple[int, int]
+"""Number of a trial, and of one of the times that it ran, from 0."""
+
 _CLASSES: Final = {
     "complete": "complete",
     "pruned": "pruned",
     "running": "running",
+    "paused": "target",
     "parameters": "failed",
     "script": "best",
     "infrastructure": "enqueued",
@@ -43,7 +47,11 @@ def timeline(data: StudyData) -> Drawing | Omitted:
     last = max([data.finished_at or origin, *(r.started_at or origin for r in started)])
     if any(not r.state.is_finished for r in started):
         last += 0.04 * (last - origin) or 1.0  # a trial that has just begun is seen too
-    spans = {r.number: ((r.started_at or origin) - origin, _end(r, last) - origin) for r in started}
+    spans = {
+        (record.number, i): (start - origin, end - origin)
+        for record in started
+        for i, (start, end) in enumerate(slices(record, last))
+    }
     slots = _slots(spans)
     count = max(slots.values()) + 1
     total = last - origin
@@ -52,14 +60,16 @@ def timeline(data: StudyData) -> Drawing | Omitted:
     )
     busy = sum(end - start for start, end in spans.values())
     use = f" · slots busy {100 * busy / (total * count):.0f} % of the time" if total > 0 else ""
-    tries = sum(max(r.attempt - 1, 0) for r in started)
+    tries = sum(max(r.attempt - 1 - len(r.resumptions), 0) for r in started)
+    n_pauses = sum(len(r.pauses) for r in started)
+    pauses = f" · {wording.plural(n_pauses, 'pause')}" if n_pauses else ""
     lost = f" · {wording.plural(tries, 'attempt')} repeated" if tries else ""
     endings = Counter(_ending(r) for r in started)
     ordered = sorted(endings, key=lambda e: (list(_CLASSES).index(e.kind), e.words))
     return Drawing(
         title=f"{wording.plural(len(started), 'trial')} in {wording.seconds(total)}, "
         f"at most {count} at once",
-        note=f"{wording.seconds(busy)} of trial time{use}{lost}",
+        note=f"{wording.seconds(busy)} of trial time{use}{lost}{pauses}",
         alt=f"A bar for each of {len(started)} trials over {wording.seconds(total)}, by slot: "
         + ", ".join(f"{endings[ending]} {ending.words}" for ending in ordered)
         + ".",
@@ -75,8 +85,8 @@ def timeline(data: StudyData) -> Drawing | Omitted:
 def _panel(
     data: StudyData,
     started: Sequence[TrialRecord],
-    spans: Mapping[int, tuple[float, float]],
-    slots: Mapping[int, int],
+    spans: Mapping[Slice, tuple[float, float]],
+    slots: Mapping[Slice, int],
     total: float,
     width: float,
 ) -> Panel:
@@ -93,9 +103,11 @@ def _panel(
     frame = Frame(canvas, x, Axis("slot", lambda slot: 1 - (slot + 0.5) / count, ticks), grid="x")
     best = next(iter(data.best_numbers)) if len(data.best_numbers) == 1 else None
     height = frame.box.height / count
-    for record in started:
-        start, end = (frame.across(x.share(t / divisor)) for t in spans[record.number])
-        top = frame.box.top + height * slots[record.number]
+    by_number = {record.number: record for record in started}
+    for key, span in spans.items():
+        record = by_number[key[0]]
+        start, end = (frame.across(x.share(t / divisor)) for t in span)
+        top = frame.box.top + height * slots[key]
         ending = _ending(record)
         canvas.add(
             "rect",
@@ -133,7 +145,7 @@ def _ending(record: TrialRecord) -> _Ending:
     if record.state in (TrialState.COMPLETE, TrialState.PRUNED):
         return _Ending(record.state.value)
     if not record.state.is_finished:
-        return _Ending("running")
+        return _Ending("paused" if record.is_paused else "running")
     if record.cause is None:
         return _Ending("unknown", "failed")
     if failed_by_parameters(record):
@@ -143,25 +155,41 @@ def _ending(record: TrialRecord) -> _Ending:
     return _Ending("script", record.cause.value)
 
 
-def _end(record: TrialRecord, last: float) -> float:
+def slices(record: TrialRecord, last: float) -> list[tuple[float, float]]:
+    """Return when a trial ran: from its start to its end, without the pauses between.
+
+    Args:
+        record: A trial that has started.
+        last: The end of what still runs, in seconds since the epoch.
+    """
     end = last if record.finished_at is None else record.finished_at
-    return max(end, record.started_at or end)
+    began = end if record.started_at is None else record.started_at
+    resumed = {one.attempt: one.at for one in record.resumptions}
+    found = []
+    for pause in record.pauses:
+        paused_at = began if pause.ended_at is None else pause.ended_at
+        found.append((began, max(paused_at, began)))
+        taken_up = resumed.get(pause.attempt + 1)
+        if taken_up is None:
+            return found  # it is paused, or ended so
+        began = max(taken_up, paused_at)
+    return [*found, (began, max(end, began))]
 
 
-def _slots(spans: dict[int, tuple[float, float]]) -> dict[int, int]:
-    """Return the lowest free slot of each trial, so that no two bars overlap."""
-    slots: dict[int, int] = {}
+def _slots(spans: dict[Slice, tuple[float, float]]) -> dict[Slice, int]:
+    """Return the lowest free slot of each slice, so that no two bars overlap."""
+    slots: dict[Slice, int] = {}
     free: list[int] = []
     busy: list[tuple[float, int]] = []
     used = 0
-    for number, (start, end) in sorted(spans.items(), key=lambda item: (item[1], item[0])):
+    for key, (start, end) in sorted(spans.items(), key=lambda item: (item[1], item[0])):
         while busy and busy[0][0] <= start:
             heapq.heappush(free, heapq.heappop(busy)[1])
         if free:
             slot = heapq.heappop(free)
         else:
             slot, used = used, used + 1
-        slots[number] = slot
+        slots[key] = slot
         heapq.heappush(busy, (end, slot))
     return slots
 

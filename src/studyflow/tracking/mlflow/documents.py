@@ -238,6 +238,8 @@ def trial_tags(record: TrialRecord, synced: str) -> dict[str, str]:
         "studyflow.message": bounded(str(record.reason), MESSAGE_LIMIT_CHARS),
         SYNCED_TAG: synced,
     }
+    if record.pauses:
+        tags["studyflow.pauses"] = str(len(record.pauses))
     renamed = {
         key: name
         for names, make in (
