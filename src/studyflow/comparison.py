@@ -95,7 +95,8 @@ def contenders(
     Raises:
         SpecError: Something cannot be compared; every problem is in the message.
     """
-    problems = _problems(spec, samplers, n_seeds)
+    own = spec.budget.n_trials
+    problems = _problems(spec, samplers, n_seeds, own if n_trials is None else n_trials)
     found: list[Contender] = []
     first = spec.sampler.seed or 0
     changes = {"n_trials": n_trials, "max_parallel_trials": max_parallel_trials}
@@ -114,7 +115,9 @@ def contenders(
     return tuple(found)
 
 
-def _problems(spec: StudySpec, samplers: Sequence[str], n_seeds: int) -> list[str]:
+def _problems(
+    spec: StudySpec, samplers: Sequence[str], n_seeds: int, n_trials: int | None
+) -> list[str]:
     known = get_args(SamplerName)
     problems = [
         f"there is no sampler {name!r}. Hint: choose from {', '.join(known)}."
@@ -129,6 +132,11 @@ def _problems(spec: StudySpec, samplers: Sequence[str], n_seeds: int) -> list[st
     if not 1 <= n_seeds * max(len(samplers), 1) <= MAX_RUNS or n_seeds < 1:
         problems.append(
             f"seeds must be 1 or more, and at most {MAX_RUNS} runs in all, not {n_seeds}."
+        )
+    if n_trials is None:
+        problems.append(
+            "the runs are compared trial by trial, and the study has no budget.n_trials. "
+            "Hint: say how many each run makes (--n-trials)."
         )
     if len(spec.objectives) > 1:
         problems.append(

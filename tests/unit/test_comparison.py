@@ -199,3 +199,11 @@ def test_cancelling_ends_what_really_runs(settings: Settings, tmp_path: Path) ->
     states = {r.state.name for r in find_study(runs[0].spec.name, storage).trials}
     assert "RUNNING" not in states
     assert TrialState.COMPLETE.name in states
+
+
+def test_runs_are_compared_trial_by_trial_so_their_number_is_needed() -> None:
+    endless = tiny(budget={"gpu_hours": 4})
+    with pytest.raises(SpecError, match=r"no budget\.n_trials"):
+        contenders(endless, ["random", "tpe"], 1)
+    runs = contenders(endless, ["random", "tpe"], 1, n_trials=3)
+    assert {run.spec.budget.n_trials for run in runs} == {3}

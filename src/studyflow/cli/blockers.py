@@ -69,8 +69,8 @@ def blocker_lines(
         yield from _details(one, "  ")
     if snapshot.storage.absence is None:
         yield (
-            f"Trials: {len(snapshot.counted)} finished, {len(snapshot.running)} running, "
-            f"{snapshot.n_left} left."
+            f"Trials: {len(snapshot.counted)} finished, {len(snapshot.running)} running"
+            + ("." if snapshot.n_left is None else f", {snapshot.n_left} left.")
         )
     if speed is not None:
         yield from _pace_lines(snapshot, speed)

@@ -7,20 +7,31 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from studyflow.cli.options import json_option, settings_options
 from studyflow.errors import StudyNotFound
 from studyflow.executors.registry import executor_kind
+from studyflow.ledger.expected import ExpectedTrials, expected_trials
 from studyflow.ledger.statement import Statement, statement
 from studyflow.settings import ExecutorName, Settings
 from studyflow.spec import StudySpec, describe_plan, largest_gpu_hours, longest_seconds
-from studyflow.spec.plan import show_duration, times
+from studyflow.spec.plan import show_duration, slots_of, times, unbounded_time
 from studyflow.storage import open_storage, redacted
-from studyflow.study import find_study, is_counted, load_records, n_trials_to_finish
+from studyflow.study import (
+    find_study,
+    is_counted,
+    load_records,
+    n_trials_left,
+    n_trials_to_finish,
+)
+from studyflow.study.attributes import coming_finish_at
 from studyflow.trial.record import TrialRecord, TrialState
+
+if TYPE_CHECKING:
+    import optuna
 
 _OF_THE_WHOLE = (
     "trials",
@@ -37,8 +48,8 @@ class Plan:
     """What the next run would do. Made by `make_plan`."""
 
     spec: StudySpec
-    n_trials: int
-    """Trials to finish in all."""
+    n_trials: int | None
+    """Trials to finish in all; `None` for as many as another limit allows."""
     n_finished: int
     """Those that are finished already."""
     n_running: int
@@ -50,14 +61,14 @@ class Plan:
     """What one trial asks for by resource; empty where nothing holds it to a share."""
 
     @property
-    def n_left(self) -> int:
-        """Trials that the run would finish."""
-        return max(self.n_trials - self.n_finished, 0)
+    def n_left(self) -> int | None:
+        """Trials that the run would finish; `None` for as many as another limit allows."""
+        return n_trials_left(self.n_trials, self.n_finished)
 
     @property
     def slots(self) -> int:
         """Trials in parallel."""
-        return min(self.spec.budget.max_parallel_trials, self.n_left)
+        return slots_of(self.spec, self.n_left)
 
     @property
     def at_once(self) -> dict[str, str]:
@@ -73,6 +84,11 @@ class Plan:
     def gpu_hours(self) -> float | None:
         """Most GPU-hours of the run; `None` without a limit."""
         return largest_gpu_hours(self.spec, self.n_left)
+
+    @property
+    def expected(self) -> ExpectedTrials | None:
+        """Trials that the budget is expected to make; `None` with `n_trials`, or if not known."""
+        return expected_trials(self.statement, self.slots) if self.n_trials is None else None
 
 
 @click.command()
@@ -90,7 +106,8 @@ def plan(
     running trials: waiting for free capacity comes on top, and so do attempts that are lost.
     """
     spec = StudySpec.from_yaml(study)
-    made = make_plan(spec, settings, _known(spec, settings))
+    stored = _stored(spec, settings)
+    made = make_plan(spec, settings, () if stored is None else load_records(stored)[1], stored)
     if as_json:
         click.echo(json.dumps(_as_json(made), indent=2, ensure_ascii=False))
         return
@@ -101,14 +118,21 @@ def plan(
         click.echo(f"{label:<{width}}  {text}")
 
 
-def make_plan(spec: StudySpec, settings: Settings, known: tuple[TrialRecord, ...]) -> Plan:
+def make_plan(
+    spec: StudySpec,
+    settings: Settings,
+    known: tuple[TrialRecord, ...],
+    stored: optuna.Study | None = None,
+) -> Plan:
     """Return what the next run of a study would do.
 
     Args:
         spec: The study file.
         settings: Where trials run.
         known: The study's trials so far.
+        stored: The stored study; `None` before its first run.
     """
+    now = time.time()
     return Plan(
         spec=spec,
         n_trials=n_trials_to_finish(spec),
@@ -117,22 +141,21 @@ def make_plan(spec: StudySpec, settings: Settings, known: tuple[TrialRecord, ...
         statement=statement(
             spec,
             known,
-            n_left=max(n_trials_to_finish(spec) - sum(map(is_counted, known)), 0),
+            n_left=n_trials_left(n_trials_to_finish(spec), sum(map(is_counted, known))),
             prices=settings.prices,
-            now=time.time(),
+            now=now,
+            finish_at=coming_finish_at(spec, stored, now),
         ),
         executor=settings.executor,
         per_trial=dict(executor_kind(settings.executor).requests(spec, settings)),
     )
 
 
-def _known(spec: StudySpec, settings: Settings) -> tuple[TrialRecord, ...]:
+def _stored(spec: StudySpec, settings: Settings) -> optuna.Study | None:
     try:
-        return load_records(
-            find_study(spec.name, open_storage(settings.storage_url, create=False))
-        )[1]
+        return find_study(spec.name, open_storage(settings.storage_url, create=False))
     except StudyNotFound:
-        return ()
+        return None
 
 
 def _rows(made: Plan) -> list[tuple[str, str]]:
@@ -147,7 +170,7 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
     longest, hours = made.longest_seconds, made.gpu_hours
     return [
         *(row for row in describe_plan(spec) if row[0] not in _OF_THE_WHOLE),
-        ("trials to run", f"{made.n_left} of {made.n_trials}{done}{running}{enqueued}"),
+        ("trials to run", f"{_to_run(made)}{done}{running}{enqueued}"),
         ("trials are", f"{what}, {made.slots} in parallel"),
         ("each asks for", _amounts(made.per_trial)),
         ("all together", _amounts(made.at_once)),
@@ -157,17 +180,24 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
         ),
         (
             "longest time",
-            "unlimited: no trial.timeout_seconds" if longest is None else show_duration(longest),
+            unbounded_time(spec) if longest is None else show_duration(longest),
         ),
         _gpu_hours(spec, hours),
         *made.statement.rows(),
     ]
 
 
+def _to_run(made: Plan) -> str:
+    if made.n_trials is not None:
+        return f"{made.n_left} of {made.n_trials}"
+    expected = made.expected
+    return "not known yet: no trial has ended" if expected is None else str(expected)
+
+
 def _gpu_hours(spec: StudySpec, hours: float | None) -> tuple[str, str]:
     if not spec.trial.resources.gpu:
         return "GPU-hours", "no GPU asked for (trial.resources.gpu)"
-    text = "unlimited: no trial.timeout_seconds" if hours is None else f"{hours:.4g}"
+    text = unbounded_time(spec) if hours is None else f"{hours:.4g}"
     return "GPU-hours at most", text
 
 
@@ -182,6 +212,7 @@ def _as_json(made: Plan) -> dict[str, Any]:
         "n_finished": made.n_finished,
         "n_running": made.n_running,
         "n_left": made.n_left,
+        "n_expected": None if made.expected is None else made.expected.number,
         "executor": made.executor,
         "max_parallel_trials": made.slots,
         "per_trial": dict(made.per_trial),

@@ -57,7 +57,9 @@ def status(
         problems = ", ".join(f"{n} {cause}" for cause, n in row["problems"].items())
         table.add_row(
             escape(row["study"]) + (" [yellow](paused)[/]" if row["is_paused"] else ""),
-            f"{row['n_finished']} of {row['n_trials']}",
+            str(row["n_finished"])
+            if row["n_trials"] is None
+            else f"{row['n_finished']} of {row['n_trials']}",
             str(row["n_running"]) + (f", {n} paused" if (n := row["n_paused"]) else ""),
             _spent_cell(row["spending"]),
             escape(_best_cell(row["best"])),
@@ -85,11 +87,12 @@ def _status(data: StudyData) -> dict[str, Any]:
         if cause.consequence not in (Consequence.TELL, Consequence.END)
     }
     n_finished = sum(is_counted(record) for record in data.records)
+    n_trials = n_trials_to_finish(data.spec)
     return {
         "study": data.spec.name,
         "is_paused": data.optuna_study is not None and is_paused(data.optuna_study),
         # An earlier run may have been given more trials than the file has now.
-        "n_trials": max(n_trials_to_finish(data.spec), n_finished),
+        "n_trials": None if n_trials is None else max(n_trials, n_finished),
         "n_finished": n_finished,
         "n_running": sum(
             record.state is TrialState.RUNNING and not record.is_paused for record in data.records

@@ -196,7 +196,7 @@ def _notes(shown: Forecasts) -> list[str]:
     left, explained, n = shown.left, shown.explained, made[0].n_repetitions
     told = f"Medians of {n} repetitions, and what 90 % of them lie between"
     lines = [
-        f"{told}; {left.budget.n_trials} trials are still to be run.",
+        f"{told}; {_still_to_run(left)}.",
         f"How long a trial takes: {assumed.source}.",
     ]
     if assumed.is_bound:
@@ -225,6 +225,12 @@ def _notes(shown: Forecasts) -> list[str]:
     if codes:
         lines.append(f"Some repetitions end before all trials have: {', '.join(codes)}.")
     return lines
+
+
+def _still_to_run(left: StudySpec) -> str:
+    if left.budget.n_trials is None:
+        return "as many trials are run as the limits allow"
+    return f"{left.budget.n_trials} trials are still to be run"
 
 
 def _forecast_json(shown: Forecasts) -> dict[str, Any]:

@@ -19,11 +19,10 @@ from studyflow.runner.trial_links import trial_links
 from studyflow.settings import Settings
 from studyflow.storage import open_storage, redacted
 from studyflow.study import needs_no_runner, study_names
-from studyflow.study.attributes import kept_finish_at
 from studyflow.study.first_failures import decisive, first_failures
 from studyflow.tracking import StudySummary
 from studyflow.tracking.sync import SyncReport, sync_study
-from studyflow.trial.record import TrialRecord, TrialState
+from studyflow.trial.record import TrialRecord
 
 
 @click.command()
@@ -53,18 +52,9 @@ def sync(study: str | None, settings: Settings) -> None:
 
 def _is_over(data: StudyData) -> bool:
     """Return whether a study has come to its end: its budget is spent, or a stop rule holds."""
-    is_running = any(record.state is TrialState.RUNNING for record in data.records)
     is_broken = bool(decisive(first_failures(data.records), data.spec))
-    is_spent = (data.statement.is_spent or _is_late(data)) and not is_running
+    is_spent = data.why_spent(time.time()) is not None
     return is_spent or is_broken or needs_no_runner(data.spec, data.records)
-
-
-def _is_late(data: StudyData) -> bool:
-    """Return whether no further trial would end by `budget.finish_by`."""
-    stored = data.optuna_study
-    finish_at = None if stored is None else kept_finish_at(data.spec, stored)
-    typical = data.statement.account.durations.typical_seconds
-    return finish_at is not None and time.time() + typical > finish_at
 
 
 def _sync_one(data: StudyData, settings: Settings) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from studyflow.observers.observer import Progress
 from studyflow.reasons import Reason
 from studyflow.spec import StudySpec
+from studyflow.study import has_its_trials
 from studyflow.trial import ParamValue
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -70,14 +71,22 @@ def progress_text(spec: StudySpec, progress: Progress) -> str:
     spent = f"{progress.spent}, " if progress.spent else ""
     running = f"{len(progress.running) - n_paused} running{paused}"
     return (
-        f"{progress.n_finished} of {progress.n_trials} trials, {running}, "
+        f"{counted_text(progress)}, {running}, "
         f"{spent}{time_left_text(progress)}, best {best_text(spec, progress.best)}{note}"
     )
 
 
+def counted_text(progress: Progress) -> str:
+    """Return how many trials are finished, and of how many where their number is a limit."""
+    n = progress.n_finished
+    if progress.n_trials is not None:
+        return f"{n} of {progress.n_trials} trials"
+    return f"{n} trial" if n == 1 else f"{n} trials"
+
+
 def time_left_text(progress: Progress) -> str:
     """Return the time left if trials finish at the rate so far."""
-    if progress.n_finished >= progress.n_trials:
+    if has_its_trials(progress.n_trials, progress.n_finished):
         return "done"
     if progress.remaining_seconds is None:
         return "time left unknown"

@@ -11,12 +11,13 @@ from typing import TextIO
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from studyflow.cli.texts import best_text, params_text, progress_text, result_text, time_left_text
 from studyflow.observers.observer import Observer
 from studyflow.observers.observer import Progress as StudyProgress
 from studyflow.spec import StudySpec
+from studyflow.study import n_trials_to_finish
 from studyflow.trial import MetricPoint
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -99,12 +100,16 @@ class LiveView(StudyView):
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            TextColumn("[progress.download]{task.fields[count]}"),
             TextColumn("{task.fields[left]}"),
             console=self._console,
         )
+        n_trials = n_trials_to_finish(spec)
         self._task = self._bar.add_task(
-            escape(spec.name), total=spec.budget.n_trials, left="starting"
+            escape(spec.name),
+            total=1.0 if n_trials is None else n_trials,
+            count=_count(0, n_trials),
+            left="starting",
         )
         self._progress: StudyProgress | None = None
         self._latest: dict[int, MetricPoint] = {}
@@ -142,8 +147,11 @@ class LiveView(StudyView):
         self._progress = progress
         self._bar.update(
             self._task,
-            completed=progress.n_finished,
-            total=progress.n_trials,
+            completed=progress.n_finished
+            if progress.n_trials is not None
+            else progress.share or 0.0,
+            total=1.0 if progress.n_trials is None else progress.n_trials,
+            count=_count(progress.n_finished, progress.n_trials),
             left=time_left_text(progress),
         )
 
@@ -179,6 +187,13 @@ class LiveView(StudyView):
         if point is None:
             return f"[dim]{escape(params_text(record.params))}[/]"
         return escape(f"step {point.step}  {point.name}={point.value:.6g}")
+
+
+def _count(n_finished: int, n_trials: int | None) -> str:
+    """Return how many trials are finished: of how many, or of a number without a limit."""
+    if n_trials is None:
+        return f"{n_finished} trials"
+    return f"{n_finished:>{len(str(n_trials))}}/{n_trials}"
 
 
 def _printer(stream: TextIO) -> Callable[[str], None]:

@@ -142,6 +142,8 @@ def _unfinished(evidence: Evidence) -> Iterator[str]:
 
 def _over_budget(evidence: Evidence) -> Iterator[str]:
     limit = n_trials_to_finish(evidence.spec)
+    if limit is None:
+        return
     counted = sum(is_counted(record) for record in evidence.records)
     running = sum(record.state is TrialState.RUNNING for record in evidence.records)
     # A runner may be about to withdraw a trial that another one was first to.

@@ -10,7 +10,13 @@ from studyflow.executors.kubernetes.survey import Survey
 from studyflow.reasons import Reason
 from studyflow.settings import ExecutorName
 from studyflow.spec import StudySpec
-from studyflow.study import is_counted, n_trials_to_finish, shows_life
+from studyflow.study import (
+    is_counted,
+    n_trials_left,
+    n_trials_to_finish,
+    shows_life,
+    why_spent,
+)
 from studyflow.trial.record import TrialRecord, TrialState
 
 
@@ -82,6 +88,8 @@ class Snapshot:
     records: tuple[TrialRecord, ...] = ()
     """The trials by number; none while the storage is away."""
     is_paused: bool = False
+    finish_at: float | None = None
+    """When the study is to be finished, in seconds since the epoch; `None` for no such time."""
     runner: RunnerState = RunnerState()
     beats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """How a runner last showed itself in the storage, by its site; this machine's own, which
@@ -109,11 +117,24 @@ class Snapshot:
         return tuple(record for record in self.records if record.state is TrialState.RUNNING)
 
     @property
-    def n_left(self) -> int:
-        """How many trials of the budget are not finished."""
-        if self.spec is None:
+    def n_left(self) -> int | None:
+        """How many trials of the budget are not finished; `None` where their number has no limit.
+
+        Zero too once nothing more fits into the budget and no runner is at work.
+        """
+        if self.spec is None or self.why_spent is not None:
             return 0
-        return max(n_trials_to_finish(self.spec) - len(self.counted), 0)
+        return n_trials_left(n_trials_to_finish(self.spec), len(self.counted))
+
+    @property
+    def why_spent(self) -> Reason | None:
+        """Why no further trial fits into the budget's hours, money and time.
+
+        `None` if one may, or while a runner is at work, which sees for itself.
+        """
+        if self.spec is None or self.is_driven:
+            return None
+        return why_spent(self.spec, self.records, self.finish_at, self.now)
 
     @property
     def is_driven(self) -> bool:

@@ -24,7 +24,8 @@ class Throughput:
     parallel: float
     """Trials under way at once, on average over the same time."""
     seconds_left: float | None
-    """Until the budget is spent, at this rate; `None` with nothing left to do."""
+    """Until all trials are finished, at this rate; `None` with nothing left to do, or where their
+    number has no limit."""
     shares: dict[str, float]
     """What the trials' time went to, from being asked for to being told; sums to 1. `training` of
     trials that ended well, `failing` of those that did not, `lost` attempts, `suggestions`, and
@@ -32,14 +33,14 @@ class Throughput:
 
 
 def throughput_of(
-    counted: Sequence[TrialRecord], running: Sequence[TrialRecord], n_left: int, now: float
+    counted: Sequence[TrialRecord], running: Sequence[TrialRecord], n_left: int | None, now: float
 ) -> Throughput | None:
     """Return the throughput of a study; `None` before a trial has finished whose times are known.
 
     Args:
         counted: Finished trials that cost budget, in the order in which they ended.
         running: Trials that are under way now, if a runner is at work.
-        n_left: Trials of the budget that are not finished.
+        n_left: Trials of the budget that are not finished; `None` for no such limit.
         now: Seconds since the epoch.
     """
     recent = [r for r in counted if _seconds(r) is not None][-RECENT_TRIALS:]

@@ -95,7 +95,7 @@ class Balance:
     typical: float
     """What one more trial is expected to cost."""
     still_wanted: float
-    """What all trials would cost that `n_trials` leaves to start."""
+    """What all trials would cost that `n_trials` leaves to start; infinite without such a limit."""
 
     @property
     def spent(self) -> float:
@@ -236,18 +236,19 @@ def expectation(
     """Return what trials are expected to take.
 
     Before one has ended it is `trial.timeout_seconds`; without that, an equal share of the budget
-    for each of `n_trials`.
+    for each of `n_trials`; without that either, nothing, so that each place gets a first trial.
     """
     if samples:
         return learn(spec, samples)
     if spec.trial.timeout_seconds is not None:
         return assumed(spec.trial.timeout_seconds)
+    n_trials = spec.budget.n_trials
+    if n_trials is None:
+        return assumed(0.0)
     one = InFlight(max(allocation.gpus, 1), price, 0.0, 0.0)
     rates = {kind: one.hours(kind, 1.0) for kind in LimitKind}
     shares = [
-        limit / spec.budget.n_trials / rates[kind]
-        for kind, limit in limits_of(spec).items()
-        if rates[kind] > 0
+        limit / n_trials / rates[kind] for kind, limit in limits_of(spec).items() if rates[kind] > 0
     ]
     return assumed(min(shares, default=0.0))
 
@@ -260,7 +261,7 @@ def account(
     durations: Durations,
     allocation: Allocation,
     price: float | None,
-    n_left: int,
+    n_left: int | None,
     now: float,
     finish_at: float | None = None,
 ) -> Account:
@@ -273,7 +274,7 @@ def account(
         durations: What trials take.
         allocation: What one more would hold.
         price: Price of an hour of one unit of it.
-        n_left: How many trials `n_trials` leaves to start.
+        n_left: How many trials `n_trials` leaves to start; `None` for any number.
         now: Seconds since the epoch.
         finish_at: When the study is to be finished.
     """
@@ -290,7 +291,7 @@ def account(
                 sum(held.hours(kind, held.elapsed_seconds) for held in running),
                 sum(held.hours(kind, held.remaining_seconds) for held in running),
                 typical,
-                n_left * typical,
+                math.inf if n_left is None else n_left * typical,
             )
         )
     return Account(tuple(balances), durations, now, finish_at)

@@ -20,6 +20,7 @@ from studyflow.ledger.limits import (
 from studyflow.ledger.prices import NO_PRICES, Prices
 from studyflow.ledger.rows import all_rows
 from studyflow.ledger.sums import Spending, spending
+from studyflow.reasons import Reason
 from studyflow.spec import StudySpec
 from studyflow.trial.record import TrialRecord, TrialState
 
@@ -36,6 +37,8 @@ class Statement:
     """What its ended attempts cost."""
     account: Account
     """How its budget stands."""
+    price: float | None = None
+    """Price of an hour of one unit of one more attempt; `None` where nobody has set one."""
 
     @property
     def unit(self) -> str:
@@ -53,6 +56,12 @@ class Statement:
     def is_spent(self) -> bool:
         """Whether a limit has no room for one more trial of the usual kind."""
         return any(not balance.has_room_for(balance.typical) for balance in self.balances)
+
+    @property
+    def blocker(self) -> Reason | None:
+        """Why one more trial of the usual kind does not fit into the budget; `None` if it does."""
+        seconds = self.account.durations.typical_seconds
+        return self.account.blocker(requested(self.spec), self.price, seconds)
 
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Return (what, how much) for people; nothing for a study that has neither run nor limits.
@@ -118,6 +127,11 @@ class Statement:
         if self.spec.trial.timeout_seconds is not None:
             limit = "trial.timeout_seconds"
             return f"counts as {balance.typical:.3g} {unit} until one has ended ({limit})"
+        if self.spec.budget.n_trials is None:
+            return (
+                "not known until one has ended; nothing bounds the first ones without "
+                "trial.timeout_seconds"
+            )
         return (
             f"counts as {balance.typical:.3g} {unit} until one has ended, an equal share; nothing "
             "bounds the first ones without trial.timeout_seconds"
@@ -128,18 +142,20 @@ def statement(
     spec: StudySpec,
     records: Sequence[TrialRecord],
     *,
-    n_left: int,
+    n_left: int | None,
     prices: Prices = NO_PRICES,
     now: float | None = None,
+    finish_at: float | None = None,
 ) -> Statement:
     """Return how a study stands.
 
     Args:
         spec: The study.
         records: Its trials.
-        n_left: How many trials it may still start by `n_trials`.
+        n_left: How many trials it may still start by `n_trials`; `None` for any number.
         prices: What an hour costs today; without one, what it cost last.
         now: Seconds since the epoch; by default the latest time that the trials know.
+        finish_at: When it is to be finished, in seconds since the epoch; `None` for no such time.
     """
     gpus, allocation = spec.trial.resources.gpu, requested(spec)
     rows, price = all_rows(records, gpus), prices.of(allocation)
@@ -165,8 +181,9 @@ def statement(
         price=price,
         n_left=n_left,
         now=now,
+        finish_at=finish_at,
     )
-    return Statement(spec, spending(rows), found)
+    return Statement(spec, spending(rows), found, price)
 
 
 def describe(balance: Balance, unit: str) -> str:

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from studyflow.reports import StudyData, wording
-from studyflow.study import n_trials_to_finish
+from studyflow.study import has_its_trials, n_trials_to_finish
 from studyflow.trial.record import TrialRecord, TrialState
 
 
@@ -18,7 +18,7 @@ class StudyState(enum.StrEnum):
     PAUSED = "paused"
     """It starts no trial until it is resumed."""
     FINISHED = "finished"
-    """It has all its trials."""
+    """It has all its trials, or nothing more fits into its budget."""
     STOPPED = "stopped"
     """No runner is at work, and trials are left to run."""
 
@@ -31,14 +31,18 @@ class Standing:
     is_driven: bool
     """Whether a runner is at work, here or elsewhere."""
     is_paused: bool
+    is_spent: bool = False
+    """Whether no further trial fits into its budget of hours, money and time."""
     runner_pid: int | None = None
     """The runner's process, where it is one of this machine."""
 
     @property
     def state(self) -> StudyState:
         """What the study does."""
-        if len(self.data.counted) >= n_trials_to_finish(self.data.spec):
+        if has_its_trials(n_trials_to_finish(self.data.spec), len(self.data.counted)):
             return StudyState.RUNNING if self.running else StudyState.FINISHED
+        if self.is_spent and not self.is_driven:
+            return StudyState.FINISHED
         if self.is_paused:
             return StudyState.PAUSED
         return StudyState.RUNNING if self.is_driven else StudyState.STOPPED
@@ -54,7 +58,8 @@ class Standing:
     def counts(self) -> str:
         """How many of its trials are finished, and how many of them failed."""
         failed = self.data.states.get(TrialState.FAILED, 0)
-        text = f"{len(self.data.counted)} of {n_trials_to_finish(self.data.spec)}"
+        wanted, n = n_trials_to_finish(self.data.spec), len(self.data.counted)
+        text = f"{n}" if wanted is None else f"{n} of {wanted}"
         return f"{text}, {failed} failed" if failed else text
 
     @property

@@ -210,6 +210,7 @@ class Studies:
             data,
             is_driven=is_driven(data, self.settings),
             is_paused=is_paused(stored),
+            is_spent=data.why_spent(time.time()) is not None,
             runner_pid=find_runner(self.settings.runner_lock(name)).pid,
         )
 

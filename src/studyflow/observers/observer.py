@@ -21,19 +21,23 @@ class Progress:
     study: str
     n_finished: int
     """Finished trials that count towards the budget."""
-    n_trials: int
+    n_trials: int | None
+    """Trials to finish; `None` for as many as another limit of the budget allows."""
     running: tuple[TrialRecord, ...]
     best: tuple[TrialRecord, ...]
     elapsed_seconds: float
     """Since this runner took the study over."""
     remaining_seconds: float | None
-    """Time left at the throughput so far; `None` until a trial has finished."""
+    """Time left at the throughput so far; `None` while that is not known."""
     note: str = ""
     """What slows the study down, one sentence; empty when nothing does."""
     is_paused: bool = False
     """Whether someone paused the study: running trials finish, none starts."""
     spent: str = ""
     """What is spent of the budget's hours, money and time, short; empty without such a limit."""
+    share: float | None = None
+    """Part of the budget that is used up, 0 to 1, by the limit beside `n_trials` that is nearest to
+    its end; `None` without any."""
 
 
 class Observer:

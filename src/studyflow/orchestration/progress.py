@@ -80,7 +80,10 @@ class ProgressArtifact:
         self._is_away = True
 
     def _show(self, progress: Progress) -> None:
-        percent = 100.0 * progress.n_finished / max(progress.n_trials, 1)
+        share = progress.share or 0.0
+        if progress.n_trials is not None:
+            share = progress.n_finished / max(progress.n_trials, 1)
+        percent = 100.0 * share
         spent = f"; spent {progress.spent}" if progress.spent else ""
         description = f"Finished trials of {self._study}{spent}"
         if self._artifact is not None:

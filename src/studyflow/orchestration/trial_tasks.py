@@ -151,7 +151,9 @@ def shown_trials(spec: StudySpec, logger: Logger) -> ShownTrials:
         logger: Of the flow run.
     """
     wanted, n_trials = spec.prefect.trial_runs, n_trials_to_finish(spec)
-    if wanted == "always" or (wanted == "auto" and n_trials <= MAX_TRIALS_AS_TASKS):
+    if wanted == "auto" and n_trials is None:
+        return FirstAsTasks(TrialTasks(spec.name), TrialLines(logger), logger)
+    if wanted == "always" or (wanted == "auto" and (n_trials or 0) <= MAX_TRIALS_AS_TASKS):
         return TrialTasks(spec.name)
     why = (
         "as the study file says (prefect.trial_runs: never)"
@@ -189,6 +191,60 @@ class TrialLines:
 
     def wait(self, deadline: float) -> None:
         """Return at once."""
+
+
+class FirstAsTasks:
+    """Trials of a study without a number of them: the first as task runs, others as log lines.
+
+    Args:
+        tasks: Shows the first trials.
+        lines: Shows those of higher numbers.
+        logger: Of the flow run; told once when it goes on by lines.
+        n_tasks: How many trials are task runs.
+    """
+
+    def __init__(
+        self,
+        tasks: ShownTrials,
+        lines: ShownTrials,
+        logger: Logger,
+        n_tasks: int = MAX_TRIALS_AS_TASKS,
+    ) -> None:
+        self._tasks = tasks
+        self._lines = lines
+        self._logger = logger
+        self._n_tasks = n_tasks
+        self._has_told = False
+
+    def start(self, record: TrialRecord) -> None:
+        """Show a trial that was launched."""
+        if record.number >= self._n_tasks and not self._has_told:
+            self._has_told = True
+            self._logger.info(
+                "From trial %d on, trials are lines of this log and runs in MLflow, no task runs; "
+                "to have them all, write prefect: {trial_runs: always} into the study file.",
+                self._n_tasks,
+            )
+        self._of(record).start(record)
+
+    def pause(self, record: TrialRecord) -> None:
+        """Show that a trial is paused."""
+        self._of(record).pause(record)
+
+    def end(self, record: TrialRecord, read_log_tail: ReadLogTail) -> None:
+        """Show how a trial ended that was recorded."""
+        self._of(record).end(record, read_log_tail)
+
+    def leave(self) -> None:
+        """End the tasks of trials that go on without this runner."""
+        self._tasks.leave()
+
+    def wait(self, deadline: float) -> None:
+        """Wait until Prefect has the end of every task, or until a time of the clock."""
+        self._tasks.wait(deadline)
+
+    def _of(self, record: TrialRecord) -> ShownTrials:
+        return self._tasks if record.number < self._n_tasks else self._lines
 
 
 class TrialTasks:

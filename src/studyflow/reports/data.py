@@ -9,10 +9,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from studyflow.ledger.statement import Statement, statement
+from studyflow.reasons import Reason
 from studyflow.spec import StudySpec
 from studyflow.spec.space import SearchSpace
 from studyflow.spec.values import same_scalar
-from studyflow.study import is_counted, n_trials_to_finish
+from studyflow.study import is_counted, n_trials_left, n_trials_to_finish, uses_budget, why_spent
+from studyflow.study.attributes import kept_finish_at
 from studyflow.trial import Cause, Consequence, ParamValue
 from studyflow.trial.record import TrialRecord, TrialState, best_records
 
@@ -194,9 +196,19 @@ class StudyData:
     @cached_property
     def statement(self) -> Statement:
         """What the study has spent, and how its budget stands."""
-        used = sum(is_counted(r) or r.state is TrialState.RUNNING for r in self.records)
-        left = max(n_trials_to_finish(self.spec) - used, 0)
+        used = sum(map(uses_budget, self.records))
+        left = n_trials_left(n_trials_to_finish(self.spec), used)
         return statement(self.spec, self.records, n_left=left)
+
+    def why_spent(self, now: float) -> Reason | None:
+        """Return why no further trial fits into hours, money and time; `None` if one may.
+
+        Args:
+            now: Seconds since the epoch.
+        """
+        stored = self.optuna_study
+        finish_at = None if stored is None else kept_finish_at(self.spec, stored)
+        return why_spent(self.spec, self.records, finish_at, now)
 
     @cached_property
     def memo(self) -> dict[str, Any]:

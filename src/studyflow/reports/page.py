@@ -292,7 +292,8 @@ def _key_figures(data: StudyData) -> list[tuple[str, str, str]]:
     elif data.best:
         figures.append(("Pareto front", str(len(data.best)), "trials"))
     wanted = n_trials_to_finish(data.spec)
-    figures.append(("finished", str(len(data.counted)), f"of {wanted} trials"))
+    of = "trials" if wanted is None else f"of {wanted} trials"
+    figures.append(("finished", str(len(data.counted)), of))
     if n_taken_over := sum(record.is_taken_over for record in data.records):
         figures.append(("taken over", str(n_taken_over), "they cost no budget"))
     figures += [

@@ -98,7 +98,8 @@ class Forecast:
     unit_hours: Interval
     """GPU-hours, or slot-hours."""
     n_trials: Interval
-    """Trials that finish: fewer than `n_trials` if another limit comes first."""
+    """Trials that finish: fewer than `n_trials` if another limit comes first, and what the limits
+    make without it."""
     lost_hours: Interval
     """Of these, lost with attempts."""
     best_value: Interval | None
@@ -204,7 +205,11 @@ def forecast(
     values = [one.best_value for one in found if one.best_value is not None]
     is_known = assumptions.quality is not None and bool(values)
     n_wanted = spec.budget.n_trials
-    early = [one.outcome.reason.code for one in found if _n_ended(one) < n_wanted]
+    early = [
+        one.outcome.reason.code
+        for one in found
+        if n_wanted is not None and _n_ended(one) < n_wanted
+    ]
     return Forecast(
         parallel,
         _interval([one.seconds for one in found]),

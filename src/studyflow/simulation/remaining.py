@@ -9,7 +9,7 @@ from studyflow.ledger import NO_PRICES, Prices
 from studyflow.ledger.limits import LimitKind
 from studyflow.ledger.statement import statement
 from studyflow.spec import StudySpec
-from studyflow.study import is_counted, n_trials_to_finish
+from studyflow.study import is_counted, n_trials_left, n_trials_to_finish
 from studyflow.trial.record import TrialRecord, TrialState
 
 
@@ -33,8 +33,8 @@ def remaining(
     Raises:
         SimulationError: Nothing is left.
     """
-    n_left = n_trials_to_finish(spec) - sum(map(is_counted, records))
-    if n_left <= 0:
+    n_left = n_trials_left(n_trials_to_finish(spec), sum(map(is_counted, records)))
+    if n_left == 0:
         raise SimulationError(
             f"All {n_trials_to_finish(spec)} trials of {spec.name!r} are finished: nothing is left "
             "to simulate.",

@@ -1,6 +1,6 @@
 """What a study is: `StudySpec` and its parts, read from one YAML file and checked once."""
 
-from studyflow.spec.budget import BudgetSpec, fixed_moment, moment_of
+from studyflow.spec.budget import LIMITS, BudgetSpec, fixed_moment, moment_of
 from studyflow.spec.differences import describe_differences
 from studyflow.spec.models import (
     ConstraintSpec,
@@ -23,6 +23,7 @@ from studyflow.spec.reader import find_problems, read_study
 from studyflow.spec.schema import json_schema
 
 __all__ = [
+    "LIMITS",
     "LONGEST_SECONDS",
     "BudgetSpec",
     "ConstraintSpec",

@@ -6,12 +6,15 @@ import re
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from studyflow.spec.parts import Part, Seconds
 from studyflow.spec.values import Real, Whole, broken_rule
 
 AtLimit = Literal["finish", "stop"]
+
+LIMITS: Final = ("n_trials", "gpu_hours", "cost", "finish_by", "timeout_seconds")
+"""What can end a study, by its name in the study file. A budget has at least one of them."""
 
 _TIME_OF_DAY: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
@@ -19,11 +22,19 @@ _TIME_OF_DAY: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 class BudgetSpec(Part):
     """How much a study may spend. Whichever limit comes first ends it."""
 
-    n_trials: Whole = Field(
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"anyOf": [{"required": [name]} for name in LIMITS]},
+    )
+
+    n_trials: Whole | None = Field(
+        default=None,
         ge=1,
         le=1_000_000,
         description="Trials to finish: those that returned a value, were pruned or failed by "
-        "their parameters or script. Attempts lost to the infrastructure are not counted.",
+        "their parameters or script. Attempts lost to the infrastructure are not counted. Left "
+        "out, as many as another limit allows.",
         examples=[30],
     )
     max_parallel_trials: Whole = Field(
@@ -69,6 +80,15 @@ class BudgetSpec(Part):
                 "write 07:00, or 2026-03-01T07:00+01:00",
             )
         return text
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> BudgetSpec:
+        if all(getattr(self, name) is None for name in LIMITS):
+            raise broken_rule(
+                f"a budget must have one of {', '.join(LIMITS)}, but it has none",
+                "add n_trials, the trials to finish, or another limit",
+            )
+        return self
 
     @property
     def is_metered(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from studyflow.spec.budget import LIMITS
 from studyflow.spec.models import StudySpec
 from studyflow.spec.parameters import CategoricalParameter
 from studyflow.spec.values import show_number
@@ -56,12 +57,17 @@ def longest_seconds(spec: StudySpec, n_trials: int | None = None) -> float | Non
     if trial is None:
         return None
     left = spec.budget.n_trials if n_trials is None else n_trials
-    rounds = math.ceil(left / spec.budget.max_parallel_trials)
-    limits = [rounds * trial]
+    limits = []
+    if left is not None:
+        limits.append(math.ceil(left / spec.budget.max_parallel_trials) * trial)
+    elif spec.budget.gpu_hours is not None:
+        # One trial at a time makes the hours last longest; the last ones begin within the limit.
+        hours = spec.budget.gpu_hours / max(spec.trial.resources.gpu, 1)
+        limits.append(hours * 3600 + trial)
     if spec.budget.timeout_seconds is not None:
         # A trial that starts just before the study's time is up still has its own.
         limits.append(spec.budget.timeout_seconds + trial)
-    return min(limits)
+    return min(limits, default=None)
 
 
 def largest_gpu_hours(spec: StudySpec, n_trials: int | None = None) -> float | None:
@@ -76,12 +82,30 @@ def largest_gpu_hours(spec: StudySpec, n_trials: int | None = None) -> float | N
     gpus, longest = spec.trial.resources.gpu, longest_seconds(spec, n_trials)
     if gpus == 0:
         return 0.0
-    if longest is None:
+    trial = spec.trial.timeout_seconds
+    if trial is None:
         return None
-    assert spec.trial.timeout_seconds is not None, "a study with a longest time has limited trials"
     left = spec.budget.n_trials if n_trials is None else n_trials
-    slots = min(spec.budget.max_parallel_trials, left)
-    return min(left * spec.trial.timeout_seconds, slots * longest) * gpus / 3600
+    slots = slots_of(spec, left)
+    limits = []
+    if longest is not None:
+        limits.append(slots * longest * gpus / 3600)
+    if left is not None:
+        limits.append(left * trial * gpus / 3600)
+    elif spec.budget.gpu_hours is not None:  # and what is in flight when they are spent
+        limits.append(spec.budget.gpu_hours + slots * trial * gpus / 3600)
+    return min(limits, default=None)
+
+
+def slots_of(spec: StudySpec, n_left: int | None) -> int:
+    """Return how many trials run in parallel.
+
+    Args:
+        spec: The study.
+        n_left: Trials that are left: fewer than slots leave slots empty. `None` for any number.
+    """
+    slots = spec.budget.max_parallel_trials
+    return slots if n_left is None else min(slots, n_left)
 
 
 def times(quantity: str, n: int) -> str:
@@ -148,14 +172,26 @@ def _cut_ranges(spec: StudySpec) -> Iterator[tuple[str, str]]:
 
 def _trials(spec: StudySpec) -> str:
     n = spec.budget.n_trials
-    return f"{n} ({len(spec.enqueue)} enqueued)" if spec.enqueue else str(n)
+    given = [name for name in LIMITS if getattr(spec.budget, name) is not None]
+    allow = "allows" if len(given) == 1 else "allow"
+    text = f"as many as {' and '.join(given)} {allow}" if n is None else str(n)
+    return f"{text} ({len(spec.enqueue)} enqueued)" if spec.enqueue else text
 
 
 def _longest_time(spec: StudySpec) -> str:
     longest = longest_seconds(spec)
     if longest is None:
-        return "unlimited: no trial.timeout_seconds"
+        return unbounded_time(spec)
     return show_duration(longest)
+
+
+def unbounded_time(spec: StudySpec) -> str:
+    """Return why nothing bounds the time of a study: `longest_seconds` has none."""
+    if spec.trial.timeout_seconds is None:
+        return "unlimited: no trial.timeout_seconds"
+    budget = spec.budget
+    names = [name for name in ("cost", "finish_by") if getattr(budget, name) is not None]
+    return f"until {' or '.join(f'budget.{name}' for name in names)} ends it"
 
 
 def _limits(spec: StudySpec) -> Iterator[tuple[str, str]]:
@@ -172,8 +208,13 @@ def _limits(spec: StudySpec) -> Iterator[tuple[str, str]]:
         return
     seconds = spec.trial.timeout_seconds
     if seconds is None:
-        text = f"counts as 1/{budget.n_trials} of the limit until one has ended; without "
-        yield "a first trial", f"{text}trial.timeout_seconds nothing bounds what it takes"
+        what = "is not known until one has ended"
+        if budget.n_trials is not None:
+            what = f"counts as 1/{budget.n_trials} of the limit until one has ended"
+        yield (
+            "a first trial",
+            f"{what}; without trial.timeout_seconds nothing bounds what it takes",
+        )
         return
     hours = max(gpus, 1) * seconds / 3600
     text = f"counts as {hours:.4g} {unit} until one has ended (trial.timeout_seconds)"
@@ -183,9 +224,7 @@ def _limits(spec: StudySpec) -> Iterator[tuple[str, str]]:
 
 
 def _gpus(spec: StudySpec) -> str:
-    # Fewer trials than slots leave slots empty.
-    slots = min(spec.budget.max_parallel_trials, spec.budget.n_trials)
-    return str(slots * spec.trial.resources.gpu)
+    return str(slots_of(spec, spec.budget.n_trials) * spec.trial.resources.gpu)
 
 
 def _named(name: str, arguments: Mapping[str, Any]) -> str:

@@ -1,7 +1,13 @@
 """One study over Optuna's storage: ask, report, tell; the only writer of it."""
 
 from studyflow.study.attributes import is_paused, load_beats, seed_of, set_paused
-from studyflow.study.budget import is_counted, n_trials_to_finish
+from studyflow.study.budget import (
+    has_its_trials,
+    is_counted,
+    n_trials_left,
+    n_trials_to_finish,
+    uses_budget,
+)
 from studyflow.study.canary import Canary
 from studyflow.study.curve import (
     Curve,
@@ -21,6 +27,7 @@ from studyflow.study.leases import (
     shows_life,
 )
 from studyflow.study.nodes import NodeRecord, judge_nodes, nodes_to_avoid
+from studyflow.study.spent import why_spent
 from studyflow.study.stop_rules import (
     StopReason,
     describe_time_limit,
@@ -50,6 +57,7 @@ __all__ = [
     "describe_time_limit",
     "failure_signature",
     "find_study",
+    "has_its_trials",
     "heartbeat",
     "is_counted",
     "is_from",
@@ -60,6 +68,7 @@ __all__ = [
     "last_step_reported",
     "load_beats",
     "load_records",
+    "n_trials_left",
     "n_trials_to_finish",
     "needs_no_runner",
     "nodes_to_avoid",
@@ -70,6 +79,8 @@ __all__ = [
     "study_names",
     "this_machine",
     "this_runner",
+    "uses_budget",
     "why_diverged",
     "why_fruitless",
+    "why_spent",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from studyflow.spec import StudySpec, find_problems, moment_of
+from studyflow.spec import LIMITS, StudySpec, find_problems, moment_of
 from studyflow.study import storage_form as form
 
 
@@ -122,12 +122,21 @@ def spec_to_keep(own: StudySpec, other: StudySpec | None, n_used: int) -> StudyS
         n_used: Trials that are finished and count, or run: the budget is no smaller.
     """
     budgets = [own.budget] if other is None else [own.budget, other.budget]
+    numbers = [budget.n_trials for budget in budgets]
+    given = [number for number in numbers if number is not None]
     limits = {
-        "n_trials": max(n_used, *(budget.n_trials for budget in budgets)),
+        "n_trials": max(n_used, *given) if len(given) == len(numbers) else None,
         "max_parallel_trials": max(budget.max_parallel_trials for budget in budgets),
     }
     if limits == {name: getattr(own.budget, name) for name in limits}:
         return own
+    if other is not None and own.budget.n_trials is not None and limits["n_trials"] is None:
+        # The limits that the other run has instead bound the study now.
+        limits |= {
+            name: getattr(other.budget, name)
+            for name in LIMITS
+            if getattr(own.budget, name) is None
+        }
     document = own.model_dump(mode="json", exclude_unset=True)
     document["budget"] |= limits
     return StudySpec.from_mapping(document)
@@ -135,10 +144,9 @@ def spec_to_keep(own: StudySpec, other: StudySpec | None, n_used: int) -> StudyS
 
 def _covers(kept: StudySpec, own: StudySpec) -> bool:
     """Return whether the limits of a kept study file allow what a run may do."""
-    return (
-        kept.budget.n_trials >= own.budget.n_trials
-        and kept.budget.max_parallel_trials >= own.budget.max_parallel_trials
-    )
+    kept_trials, own_trials = kept.budget.n_trials, own.budget.n_trials
+    has_trials = kept_trials is None or (own_trials is not None and kept_trials >= own_trials)
+    return has_trials and kept.budget.max_parallel_trials >= own.budget.max_parallel_trials
 
 
 def seed_of(spec: StudySpec, study: optuna.Study) -> int:
@@ -150,12 +158,33 @@ def seed_of(spec: StudySpec, study: optuna.Study) -> int:
 def kept_finish_at(spec: StudySpec, study: optuna.Study) -> float | None:
     """Return when a stored study is to be finished; `None` without a limit, or before any run.
 
+    That is the time of the run that asked last: each run of a deployment has its own, and one that
+    starts no trial leaves the study file as the run before it had it.
+
     Args:
-        spec: The study file; a moment that was kept for another text is not its own.
+        spec: The study file that its trials were last started by.
         study: The stored study.
     """
-    text, moment = study.user_attrs.get(form.FINISH_BY, (None, None))
-    return float(moment) if text is not None and text == spec.budget.finish_by else None
+    if spec.budget.finish_by is None:
+        return None
+    _, moment = study.user_attrs.get(form.FINISH_BY, (None, None))
+    return None if moment is None else float(moment)
+
+
+def coming_finish_at(spec: StudySpec, study: optuna.Study | None, now: float) -> float | None:
+    """Return when the next run has a study finished; `None` without a limit.
+
+    Args:
+        spec: The study file of that run.
+        study: The stored study, which keeps the moment of a run with the same text; `None` before.
+        now: Seconds since the epoch.
+    """
+    text = spec.budget.finish_by
+    if text is None:
+        return None
+    attrs = {} if study is None else study.user_attrs
+    known, moment = attrs.get(form.FINISH_BY, (None, None))
+    return float(moment) if known == text else moment_of(text, now)
 
 
 def is_paused(study: optuna.Study) -> bool:

@@ -32,7 +32,10 @@ def limit_of(spec: StudySpec) -> int:
     """
     if spec.sampler.type == "grid":
         return 0
-    return min(spec.stop.first_failures, spec.stop.alike_failures, spec.budget.n_trials)
+    limits = [spec.stop.first_failures, spec.stop.alike_failures]
+    if spec.budget.n_trials is not None:
+        limits.append(spec.budget.n_trials)
+    return min(limits)
 
 
 def is_success(record: TrialRecord) -> bool:

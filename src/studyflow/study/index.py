@@ -7,6 +7,7 @@ what has changed, not what has ever run.
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress, count
@@ -73,8 +74,6 @@ class TrialIndex:
         self._nodes = NodeFailures(spec)
         self._recorded = Recorded()
         self._samples: list[Sample] = []
-
-    # ---- reading ----------------------------------------------------------------------------
 
     def refresh(self) -> TrialIndex:
         """Read the storage, take in what has changed, and return this index."""
@@ -180,8 +179,6 @@ class TrialIndex:
         if is_counted(record) or record.is_first_failure:
             self._nodes.add_finished(record)
 
-    # ---- what is known ----------------------------------------------------------------------
-
     @property
     def records(self) -> tuple[TrialRecord, ...]:
         """Every trial, by number. A turn of the loop needs the properties below, not this."""
@@ -223,8 +220,8 @@ class TrialIndex:
         return len(self._running)
 
     @property
-    def n_trials(self) -> int:
-        """How many trials the study is to finish: the budget, or a grid's size if that is less."""
+    def n_trials(self) -> int | None:
+        """How many trials the study is to finish; `None` for as many as another limit allows."""
         return self._n_trials
 
     @property
@@ -239,8 +236,8 @@ class TrialIndex:
 
     @property
     def room(self) -> int:
-        """How many trials may still be asked for; those that run use up budget."""
-        return max(self._n_trials - self.n_used, 0)
+        """How many trials may still be asked for by `n_trials`; those that run use up budget."""
+        return sys.maxsize if self._n_trials is None else max(self._n_trials - self.n_used, 0)
 
     @property
     def n_begun(self) -> int:
@@ -300,10 +297,11 @@ class TrialIndex:
 
         Of two runners that asked at once one was second; see `studyflow.study.suggestions`.
         """
-        if self.n_used <= self._n_trials:
+        limit = self._n_trials
+        if limit is None or self.n_used <= limit:
             return frozenset()
         waiting = (n for n, r in self._running.items() if not (r.has_attempt or r.is_paused))
-        return frozenset(n for n in waiting if self.rank(n) >= self._n_trials)
+        return frozenset(n for n in waiting if self.rank(n) >= limit)
 
     def rank(self, number: int) -> int:
         """Return how many trials before this one count or run."""

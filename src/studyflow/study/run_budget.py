@@ -14,8 +14,10 @@ RUN_BUDGET: Final = "studyflow:allowance"
 """Study attribute, followed by a run's id: the number of trials that this run is to reach."""
 
 
-def trials_to_reach(spec: StudySpec, storage: optuna.storages.BaseStorage, run: str) -> int:
+def trials_to_reach(spec: StudySpec, storage: optuna.storages.BaseStorage, run: str) -> int | None:
     """Return how many trials the study has when a run has added its `budget.n_trials`.
+
+    `None` for a file without that number: each run goes on until another limit is reached.
 
     The number is kept with the study, which is made for it if need be: a run whose process is
     killed and replaced does not add its trials a second time.
@@ -25,6 +27,9 @@ def trials_to_reach(spec: StudySpec, storage: optuna.storages.BaseStorage, run: 
         storage: Where studies are kept.
         run: Id of the run, the same for the process that replaces a killed one.
     """
+    n_more = spec.budget.n_trials
+    if n_more is None:
+        return None
     study = optuna.create_study(
         study_name=spec.name,
         storage=storage,
@@ -36,5 +41,5 @@ def trials_to_reach(spec: StudySpec, storage: optuna.storages.BaseStorage, run: 
     if key not in study.user_attrs:
         _, records = load_records(study)
         n_finished = sum(is_counted(record) for record in records)
-        study.set_user_attr(key, n_finished + spec.budget.n_trials)
+        study.set_user_attr(key, n_finished + n_more)
     return int(study.user_attrs[key])

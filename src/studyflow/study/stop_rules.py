@@ -14,7 +14,7 @@ from typing import Final
 
 from studyflow.reasons import Code, Reason
 from studyflow.spec import StudySpec
-from studyflow.study.budget import by_end, is_counted, n_trials_to_finish
+from studyflow.study.budget import by_end, has_its_trials, is_counted, n_trials_to_finish
 from studyflow.study.ending import has_failed, numbers_text
 from studyflow.study.front import Front
 from studyflow.trial import Cause
@@ -227,8 +227,8 @@ def stop_reason(
 
 
 def needs_no_runner(spec: StudySpec, records: Sequence[TrialRecord]) -> bool:
-    """Return whether a study has come to its end: its budget is spent, or a stop rule holds."""
-    is_spent = sum(map(is_counted, records)) >= n_trials_to_finish(spec)
+    """Return whether a study has come to its end: it has its trials, or a stop rule holds."""
+    is_spent = has_its_trials(n_trials_to_finish(spec), sum(map(is_counted, records)))
     return is_spent or stop_reason(spec, records) is not None
 
 
@@ -287,11 +287,12 @@ def _ending(record: TrialRecord) -> str:
 
 def _again(spec: StudySpec, n_finished: int) -> str:
     """Return how a study goes on: failed trials have used up budget too."""
-    if n_finished < n_trials_to_finish(spec):
+    wanted, budget = n_trials_to_finish(spec), spec.budget.n_trials
+    if not has_its_trials(wanted, n_finished):
         return "run the study again"
-    if n_trials_to_finish(spec) < spec.budget.n_trials:  # a grid has no further points
+    if budget is None or wanted != budget:  # a grid has no further points
         return "run the study under another name"
-    return f"run the study with --n-trials {n_finished + spec.budget.n_trials}"
+    return f"run the study with --n-trials {n_finished + budget}"
 
 
 def failure_signature(record: TrialRecord) -> str:

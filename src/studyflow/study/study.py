@@ -151,8 +151,8 @@ class Study(TrialWrites):
         return self.trials().running
 
     @property
-    def n_trials(self) -> int:
-        """How many trials the study is to finish: the budget, or a grid's size if that is less."""
+    def n_trials(self) -> int | None:
+        """How many trials the study is to finish; `None` for as many as another limit allows."""
         return self._index.n_trials
 
     def room(self) -> int:

@@ -40,7 +40,8 @@ class StudyCard:
     """The study file as it was read (or as the spec would be written)."""
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
-    n_trials: int = 0
+    n_trials: int | None = 0
+    """Trials to finish; `None` for as many as another limit of the budget allows."""
     parameters: tuple[str, ...] = ()
     """Searched parameters, in the study file's order."""
     source: str = ""

@@ -103,7 +103,9 @@ class Tuner:
             wall_clock=wall_clock,
             on_spec=on_spec,
         )
-        self._progress = ProgressView(study, observer, notes, clock, self._effects.spender.spent)
+        self._progress = ProgressView(
+            study, observer, notes, clock, self._effects.spender.metered_account
+        )
         self._calls = self._effects.attempts.calls
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from studyflow.ledger.limits import Account, requested, spent_text
 from studyflow.observers.observer import Observer, Progress
 from studyflow.reasons import Code, Reason
 from studyflow.study import (
@@ -15,10 +16,12 @@ from studyflow.study import (
     TrialIndex,
     describe_finished,
     describe_time_limit,
+    has_its_trials,
     is_counted,
     why_fruitless,
 )
 from studyflow.trial.record import TrialRecord
+from studyflow.tuner.outlook import Outlook, Standing
 
 PROGRESS_SECONDS: Final = 2.0
 """Longest silence between two calls of `Observer.progressed`."""
@@ -127,7 +130,7 @@ class ProgressView:
         observer: Told of progress.
         notes: What keeps the study from going on at full speed.
         clock: Seconds, monotonic.
-        spent: Says in few words what is spent of the budget.
+        account: Says how the budget stands; `None` where trials and seconds alone bound the study.
     """
 
     def __init__(
@@ -136,13 +139,14 @@ class ProgressView:
         observer: Observer,
         notes: Notes,
         clock: Callable[[], float],
-        spent: Callable[[TrialIndex], str],
+        account: Callable[[TrialIndex], Account | None],
     ) -> None:
         self._study = study
         self._observer = observer
         self._notes = notes
         self._clock = clock
-        self._spent = spent
+        self._account = account
+        self._outlook = Outlook(study.spec)
         self._shown_at = -math.inf
         self._finished_before = frozenset(r.number for r in study.records() if is_counted(r))
         self.stopwatch = Stopwatch(clock)
@@ -154,9 +158,16 @@ class ProgressView:
             return
         self._shown_at = now
         trials = self._study.known_trials()
-        n_new = trials.n_counted - len(self._finished_before)
-        elapsed = self.stopwatch.elapsed_seconds
-        left = trials.n_trials - trials.n_counted
+        account, spec = self._account(trials), self._study.spec
+        found = Standing(
+            trials.n_trials,
+            trials.n_counted,
+            trials.n_counted - len(self._finished_before),
+            self.stopwatch.elapsed_seconds,
+            self.stopwatch.worked_seconds,
+            account,
+        )
+        unit = "GPU-hours" if requested(spec).gpus else "slot-hours"
         self._observer.progressed(
             Progress(
                 study=self._study.name,
@@ -164,11 +175,12 @@ class ProgressView:
                 n_trials=trials.n_trials,
                 running=trials.running,
                 best=trials.best,
-                elapsed_seconds=elapsed,
-                remaining_seconds=elapsed / n_new * left if n_new > 0 else None,
+                elapsed_seconds=found.elapsed_seconds,
+                remaining_seconds=self._outlook.seconds_left(found),
                 note=self._notes.summary,
                 is_paused=self.stopwatch.is_paused,
-                spent=self._spent(trials),
+                spent="" if account is None else spent_text(account, unit),
+                share=self._outlook.share(found),
             )
         )
 
@@ -188,7 +200,7 @@ class ProgressView:
         if early is not None:
             return TunerResult(early.reason, is_finished=True, is_failure=early.is_failure)
         spec, limit = self._study.spec, self._study.spec.budget.timeout_seconds
-        is_spent = trials.n_counted >= trials.n_trials
+        is_spent = has_its_trials(trials.n_trials, trials.n_counted)
         is_late = limit is not None and self.stopwatch.worked_seconds >= limit
         if not is_spent and spent is not None:
             return TunerResult(spent, is_finished=True, is_failure=not trials.best)

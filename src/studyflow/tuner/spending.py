@@ -19,11 +19,10 @@ from studyflow.ledger.limits import (
     expectation,
     limits_of,
     requested,
-    spent_text,
 )
 from studyflow.ledger.prices import Prices
 from studyflow.reasons import Reason
-from studyflow.study import Study, TrialIndex, Verdict
+from studyflow.study import Study, TrialIndex, Verdict, n_trials_left
 from studyflow.trial import Cause
 from studyflow.trial.cost import Begin
 from studyflow.trial.record import TrialRecord, TrialState
@@ -127,7 +126,7 @@ class Spender:
             durations=durations,
             allocation=self._allocation,
             price=self._price,
-            n_left=trials.room,
+            n_left=n_trials_left(trials.n_trials, trials.n_used),
             now=self._wall_clock(),
             finish_at=self._finish_at,
         )
@@ -145,12 +144,9 @@ class Spender:
         found = self._account_in_turn(trials)
         return found.blocker(self._allocation, self._price, found.durations.typical_seconds)
 
-    def spent(self, trials: TrialIndex) -> str:
-        """Return in few words what is spent of the budget; empty if trials alone bound it."""
-        if not self.is_metered:
-            return ""
-        unit = "GPU-hours" if self._allocation.gpus else "slot-hours"
-        return spent_text(self.account(trials), unit)
+    def metered_account(self, trials: TrialIndex) -> Account | None:
+        """Return how the budget stands; `None` where trials and seconds alone bound the study."""
+        return self.account(trials) if self.is_metered else None
 
     def room(self, trials: TrialIndex, why: Reason | None) -> int:
         """Return how many trials may still be asked for: none if nothing more fits.

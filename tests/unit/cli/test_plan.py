@@ -142,3 +142,16 @@ def test_a_plan_for_pods_says_that_the_image_is_missing(tmp_path: Path) -> None:
     shown = invoke("plan", path, "--home", tmp_path, "--executor", "kubernetes")
 
     assert "not possible, trial.image is missing" in shown.stdout
+
+
+def test_a_study_without_a_number_of_trials_says_how_many_it_expects(tmp_path: Path) -> None:
+    path = write_study(tmp_path, budget={"gpu_hours": 4, "max_parallel_trials": 2})
+    timed = {"command": ["true"], "timeout_seconds": 1800}
+
+    unknown = invoke("plan", path, "--home", tmp_path / "home")
+    write_study(tmp_path, budget={"gpu_hours": 4, "max_parallel_trials": 2}, trial=timed)
+    known = json.loads(invoke("plan", path, "--home", tmp_path / "home", "--json").stdout)
+
+    assert re.search(r"trials to run +not known yet: no trial has ended\n", unknown.stdout)
+    assert (known["n_trials"], known["n_left"], known["n_expected"]) == (None, None, 8)
+    assert known["longest_seconds"] == 4.5 * 3600

@@ -13,12 +13,15 @@ from tests.unit.study.studies import complete, make_spec, open_study
 
 from studyflow.context import StudyContext
 from studyflow.errors import TrackingError, TrackingUnavailable
+from studyflow.reasons import Code, Reason
 from studyflow.settings import Settings
 from studyflow.storage import open_storage
+from studyflow.study import Verdict
 from studyflow.testing.failing_tracker import FailingTracker
 from studyflow.tracking.memory import MemoryTracker
 from studyflow.trial import Cause
 from studyflow.trial.cost import AttemptCost
+from studyflow.trial.record import TrialState
 
 pytestmark = pytest.mark.fault("F78")
 
@@ -231,5 +234,38 @@ def test_a_study_that_a_stop_rule_ended_is_shown_as_finished(
     study = open_study(spec, open_storage(settings.storage_url))
     study.ask()
     study.tell(0, complete(0.5), {"loss": 0.5})
+    assert invoke("sync", "demo").exit_code == 0
+    assert shown(tracker).study_run.status == "FINISHED"
+
+
+def test_a_deployed_run_that_came_too_late_to_start_a_trial_leaves_a_finished_study(
+    settings: Settings, tracker: FailingTracker
+) -> None:
+    """Each run of a deployment has its own moment; the last one kept it and started nothing."""
+    night = make_spec(name="demo", budget={"finish_by": "2023-11-15T07:00+01:00"})
+    study = open_study(night, open_storage(settings.storage_url))
+    study.keep_spec(is_shared=False)
+    study.finish_at(1_700_000_000.0)
+    study.ask()
+    study.begin_attempt(0, 1)
+    study.tell(0, complete(0.5), {"loss": 0.5})
+    late = make_spec(name="demo", budget={"finish_by": "2023-11-16T07:00+01:00"})
+    open_study(late, open_storage(settings.storage_url)).finish_at(1_700_200_000.0)
+    assert invoke("sync", "demo").exit_code == 0
+    assert shown(tracker).study_run.status == "FINISHED"
+
+
+def test_a_study_whose_last_suggestion_did_not_fit_is_shown_as_finished(
+    settings: Settings, tracker: FailingTracker
+) -> None:
+    """A usual trial would still fit, but the run has ended because this one did not."""
+    spec = make_spec(name="demo", budget={"gpu_hours": 2.5})
+    study = open_study(spec, open_storage(settings.storage_url))
+    study.ask()
+    study.begin_attempt(0, 1)
+    study.tell(0, complete(0.5), {"loss": 0.5}, cost=AttemptCost(1, Cause.OK, 3600.0))
+    study.ask()
+    why = Reason(Code.GPU_HOURS_SPENT, "This trial is expected to cost 2 slot-hours.")
+    study.tell(1, Verdict.because(Cause.BUDGET, TrialState.FAILED, why))
     assert invoke("sync", "demo").exit_code == 0
     assert shown(tracker).study_run.status == "FINISHED"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 from tests.unit.cli.shown import BROKEN, DONE, RUNNING, SPEC, progress
+from tests.unit.study.studies import make_spec
 
 from studyflow.cli.views import LiveView, PlainView, make_view
 from studyflow.testing.fake_clock import FakeClock
@@ -112,3 +113,10 @@ def test_paused_trials_are_told_of_and_counted_apart() -> None:
     plain.progressed(progress(running=(RUNNING, paused)))
     assert written[0] == "trial 7 paused: Paused at step 3."
     assert "1 running, 1 paused, " in written[1]
+
+
+def test_without_a_number_of_trials_the_bar_shows_the_budget() -> None:
+    view = LiveView(make_spec(budget={"gpu_hours": 40}), Terminal())
+    assert "0 trials starting" in " ".join(drawn(view).split())
+    view.progressed(progress(n_trials=None, n_finished=12, share=0.5, spent="20 of 40 GPU-hours"))
+    assert "12 trials about 1 min 15 s left" in " ".join(drawn(view).split())

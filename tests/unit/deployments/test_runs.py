@@ -135,3 +135,12 @@ def test_a_moment_and_a_run_without_deployment_keep_what_the_file_says() -> None
     assert in_time("07:00", "2026-11-25T22:00+01:00", is_deployed=False) == "07:00"
     spec = spec_named()
     assert finished_in_time(spec, DeploymentRun("a", DUE)) is spec
+
+
+def test_continue_goes_on_until_another_limit_where_trials_have_none(
+    storage: optuna.storages.BaseStorage,
+) -> None:
+    document = spec_named().model_dump(mode="json", exclude_unset=True)
+    endless = StudySpec.from_mapping({**document, "budget": {"gpu_hours": 4}})
+    found, _ = study_of_run(endless, "continue", DeploymentRun("a", DUE), storage)
+    assert found == endless

@@ -23,6 +23,7 @@ from studyflow.executors.kubernetes.survey import FullQuota, PendingAttempt, Sur
 from studyflow.reasons import Code, Finding, Level, Reason, ReasonCode
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
+from studyflow.trial.cost import AttemptCost
 from studyflow.trial.record import LostAttempt, TrialRecord, TrialState
 
 NOW = 1_000_000.0
@@ -602,3 +603,35 @@ def test_a_message_cannot_move_the_cursor() -> None:
     trials = [ended_by(n, Cause.USER_ERROR, "\x1b[2J wiped") for n in range(3)]
 
     assert "\x1b" not in only(taken(*trials)).message
+
+
+ENDLESS = make_spec(budget={"gpu_hours": 4, "max_parallel_trials": 2})
+
+
+def hour(number: int) -> TrialRecord:
+    return finished(number, 3600.0, costs=(AttemptCost(1, Cause.OK, 3600.0),))
+
+
+def test_a_study_whose_hours_are_spent_is_finished() -> None:
+    records = [hour(number) for number in range(4)]
+    (found,) = find_blockers(taken(*records, spec=ENDLESS, runner=RunnerState()))
+    assert (found.code, found.level) == (Code.GPU_HOURS_SPENT, Level.FINISHED)
+    assert find_blockers(taken(*records, spec=ENDLESS)) == (), "a runner sees for itself"
+
+
+def test_a_study_whose_time_is_over_is_finished() -> None:
+    spec = make_spec(budget={"n_trials": 9, "finish_by": "07:00"})
+    late = taken(hour(0), spec=spec, runner=RunnerState(), finish_at=NOW)
+    assert [found.code for found in find_blockers(late)] == [Code.FINISH_TIME_REACHED]
+    early = replace(late, finish_at=NOW + 9999.0)
+    assert [found.code for found in find_blockers(early)] == [Code.RUNNER_MISSING]
+
+
+def test_a_study_without_a_number_of_trials_is_told_of_without_one() -> None:
+    (found,) = find_blockers(taken(hour(0), spec=ENDLESS, runner=RunnerState()))
+    assert found.message == "No runner drives it: trials are left and nobody starts them."
+    full = taken(hour(0), running(1), running(2), spec=ENDLESS)
+    assert [f.message for f in find_blockers(full)] == [
+        "It runs 2 trials at once, as many as budget.max_parallel_trials allows."
+    ]
+    assert full.n_left is None

@@ -44,8 +44,7 @@ def stand(study: StudySpec, recorded_hours: float, *running: InFlight, **more: A
         durations=assumed(HOUR),
         allocation=GPU,
         price=5.0,
-        n_left=10,
-        **{"now": 0.0, **more},
+        **{"n_left": 10, "now": 0.0, **more},
     )
 
 
@@ -141,3 +140,15 @@ def test_a_line_says_what_is_spent_of_each_limit_and_what_time_is_left() -> None
     assert spent_text(found, "GPU-hours") == (
         "13 of 20 GPU-hours, cost 65 of 50, 3 h until finish_by"
     )
+
+
+def test_without_a_number_of_trials_nothing_is_expected_before_one_has_ended() -> None:
+    study = spec(n_trials=None, gpu_hours=20)
+    assert expectation(study, [], GPU, 5.0).typical_seconds == pytest.approx(0.001)
+    timed = spec(600.0, n_trials=None, gpu_hours=20)
+    assert expectation(timed, [], GPU, 5.0).typical_seconds == pytest.approx(600.0)
+
+
+def test_without_a_number_of_trials_as_many_are_forecast_as_fit() -> None:
+    (hours,) = stand(spec(n_trials=None, gpu_hours=20), 7.0, n_left=None).balances
+    assert hours.forecast == pytest.approx(7 + 6 * 2)

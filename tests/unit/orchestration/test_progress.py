@@ -112,3 +112,12 @@ def test_a_server_that_stays_away_is_given_up_in_the_end(monkeypatch: pytest.Mon
     page = Page(10_000)
     show(page, monkeypatch, report(4))
     assert (page.shown, sum(page.pauses)) == ([], 600.0)
+
+
+def test_without_a_number_of_trials_the_bar_shows_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = Page(0)
+    endless = Progress("study", 7, None, (), (), 1.0, None, share=0.25)
+    show(page, monkeypatch, replace(endless, share=None), endless)
+    assert page.shown == [("created", 0.0), (ARTIFACT, 25.0)]

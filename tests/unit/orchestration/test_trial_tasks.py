@@ -214,3 +214,21 @@ def test_a_paused_trial_is_shown_as_paused_and_one_taken_up_as_running() -> None
     resumed = replace(paused_record(), attempt=2, resumptions=(Resumption(2, "Promoted."),))
     state = middle_state(resumed)
     assert (state.name, state.message) == ("Running", "Attempt 2. Promoted.")
+
+
+def test_without_a_number_of_trials_the_first_ones_are_task_runs() -> None:
+    from studyflow.orchestration.trial_tasks import FirstAsTasks, TrialLines, shown_trials
+
+    log, tasks = Lines(), Lines()
+    endless = spec_of(1, "auto", budget={"gpu_hours": 4})
+    assert isinstance(shown_trials(endless, log), FirstAsTasks)
+    shown = FirstAsTasks(TrialLines(tasks), TrialLines(log), log, n_tasks=2)
+    for number in range(4):
+        record = TrialRecord(number, TrialState.FAILED, {}, attempt=1)
+        shown.start(record)
+        shown.end(record, lambda r: f"tail {r.number}")
+    shown.leave()
+    shown.wait(0.0)
+    assert [line[-6:] for line in tasks.told] == ["tail 0", "tail 1"]
+    assert log.told[0].startswith("From trial 2 on, trials are lines of this log")
+    assert [line[-6:] for line in log.told[1:]] == ["tail 2", "tail 3"]

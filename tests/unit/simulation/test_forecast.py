@@ -148,3 +148,15 @@ def test_results_that_say_nothing_of_this_study_are_refused() -> None:
     noisy = simulate(spec(40), noise)
     with pytest.raises(SimulationError, match="too little to stand for the truth"):
         quality_of(spec(), StudyData(noisy.spec, noisy.records))
+
+
+def test_a_study_without_a_number_of_trials_is_simulated_up_to_its_hours() -> None:
+    first = ran(4)
+    endless = spec(budget={"gpu_hours": 1.0, "max_parallel_trials": 4})
+    left = remaining(endless, first.records)
+    assert left.budget.n_trials is None
+    assumed = assume(endless, first.records, trial_seconds=300.0)
+    found = forecast(left, assumed, 4, n_repetitions=5)
+    assert 0.7 < found.unit_hours.median < 1.2
+    assert 6 < found.n_trials.median < 14
+    assert found.endings == ()

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.study.studies import make_spec
 
 from studyflow.errors import SpecError
-from studyflow.spec import StudySpec, describe_plan, moment_of
+from studyflow.spec import StudySpec, describe_plan, largest_gpu_hours, moment_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -92,3 +92,60 @@ def test_a_budget_of_three_lines_is_read_and_written() -> None:
     assert (spec.budget.gpu_hours, spec.budget.finish_by) == (40.0, "07:00")
     assert spec.budget.is_metered
     assert StudySpec.from_text(spec.to_yaml()) == spec
+
+
+@pytest.mark.parametrize(
+    ("budget", "trials", "longest"),
+    [
+        ({"gpu_hours": 40}, "as many as gpu_hours allows", "1 d 17 h"),
+        ({"cost": 5}, "as many as cost allows", "until budget.cost ends it"),
+        ({"finish_by": "07:00"}, "as many as finish_by allows", "until budget.finish_by ends it"),
+        ({"timeout_seconds": 7200}, "as many as timeout_seconds allows", "3 h"),
+        (
+            {"gpu_hours": 40, "timeout_seconds": 7200},
+            "as many as gpu_hours and timeout_seconds allow",
+            "3 h",
+        ),
+    ],
+)
+def test_each_limit_alone_bounds_a_study_without_a_number_of_trials(
+    budget: dict[str, object], trials: str, longest: str
+) -> None:
+    spec = make_spec(budget=budget, trial={"command": ["true"], "timeout_seconds": 3600})
+    rows = dict(describe_plan(spec))
+    assert spec.budget.n_trials is None
+    assert (rows["trials"], rows["longest possible time"]) == (trials, longest)
+    assert StudySpec.from_text(spec.to_yaml()) == spec
+
+
+@pytest.mark.parametrize("budget", [{}, {"max_parallel_trials": 4}, {"n_trials": None}])
+def test_a_budget_without_any_limit_is_refused_with_the_fix(budget: dict[str, object]) -> None:
+    with pytest.raises(SpecError) as caught:
+        make_spec(budget=budget)
+    assert (
+        "budget: a budget must have one of n_trials, gpu_hours, cost, finish_by, timeout_seconds, "
+        "but it has none. Hint: add n_trials, the trials to finish, or another limit."
+    ) in str(caught.value)
+
+
+def test_a_misspelt_limit_is_one_problem() -> None:
+    with pytest.raises(SpecError) as caught:
+        make_spec(budget={"ntrials": 3})
+    assert len(caught.value.problems) == 1
+    assert "did you mean 'n_trials'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("budget", "hours"),
+    [
+        ({"gpu_hours": 40}, 40 + 3 * 2),  # spent, and three trials of two GPUs in flight
+        ({"timeout_seconds": 7200}, 3 * 3 * 2),
+        ({"cost": 9}, None),
+    ],
+)
+def test_gpu_hours_without_a_number_of_trials_are_bounded_by_the_limit_and_what_is_in_flight(
+    budget: dict[str, object], hours: float | None
+) -> None:
+    trial = {"command": ["true"], "timeout_seconds": 3600, "resources": {"gpu": 2}}
+    spec = make_spec(budget={"max_parallel_trials": 3, **budget}, trial=trial)
+    assert largest_gpu_hours(spec) == hours

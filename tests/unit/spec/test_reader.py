@@ -221,7 +221,7 @@ def test_a_mapping_has_problems_by_path_without_a_place() -> None:
         "a key must be a text, but 3 is one. Hint: put it in quotes.\n"
         "budget.n_trials: must be at least 1, but it is 0. Hint: Trials to finish: those that "
         "returned a value, were pruned or failed by their parameters or script. Attempts lost to "
-        "the infrastructure are not counted.\n"
+        "the infrastructure are not counted. Left out, as many as another limit allows.\n"
         "search_space.lr: low must not be above high, but low=2 and high=1. "
         "Hint: did you swap them?"
     )

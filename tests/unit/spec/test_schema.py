@@ -69,6 +69,8 @@ def test_the_example_is_valid_for_the_schema_and_for_the_reader() -> None:
         ({"colour": "red"}, False),
         ({"tags": {"a": 1, "b": "c"}}, True),
         ({"budget": {"n_trials": 0}}, False),
+        ({"budget": {"max_parallel_trials": 2}}, False),
+        ({"budget": {"gpu_hours": 4}}, True),
         ({"trial": {"command": ["a", 1], "resources": {"cpu": 2}}}, True),
         ({"trial": {"command": ["a"], "env": {"A": 1}}}, True),
         ({"search_space": {"a": {"type": "float", "low": 0, "high": 1, "stp": 1}}}, False),

@@ -175,13 +175,19 @@ def test_a_run_that_does_nothing_changes_no_budget() -> None:
         ((9, 2), (20, 1), 3, (20, 2)),  # both runs are at work: both limits hold
         ((9, 2), (5, 4), 3, (9, 4)),
         ((9, 2), None, 12, (12, 2)),  # so many trials are there
+        ((None, 2), None, 12, (None, 2)),
+        ((None, 2), (5, 4), 12, (None, 4)),
+        ((9, 2), (None, 1), 3, (None, 2)),  # the other run has no such limit
     ],
 )
 def test_a_kept_budget_holds_for_all_trials_and_all_runs_at_work(
-    own: tuple[int, int], other: tuple[int, int] | None, n_used: int, limits: tuple[int, int]
+    own: tuple[int | None, int],
+    other: tuple[int | None, int] | None,
+    n_used: int,
+    limits: tuple[int | None, int],
 ) -> None:
-    def spec(numbers: tuple[int, int], kind: str) -> StudySpec:
-        budget = {"n_trials": numbers[0], "max_parallel_trials": numbers[1]}
+    def spec(numbers: tuple[int | None, int], kind: str) -> StudySpec:
+        budget = {"n_trials": numbers[0], "max_parallel_trials": numbers[1], "gpu_hours": 4}
         return make_spec(budget=budget, sampler={"type": kind})
 
     found = spec_to_keep(spec(own, "tpe"), None if other is None else spec(other, "random"), n_used)
@@ -930,3 +936,21 @@ def test_a_way_out_that_an_older_version_kept_in_the_message_is_shown_there() ->
     study.optuna_study.tell(asked, state=optuna.trial.TrialState.FAIL)
 
     assert study.record(0).reason == Reason(Cause.BAD_METRIC, "No loss. Hint: call sdk.finish().")
+
+
+def test_a_run_without_a_number_of_trials_lends_its_limits_to_one_that_has_no_others() -> None:
+    own = make_spec(budget={"n_trials": 9, "max_parallel_trials": 2})
+    other = make_spec(budget={"gpu_hours": 4, "timeout_seconds": 60})
+    found = spec_to_keep(own, other, 3).budget
+    assert (found.n_trials, found.gpu_hours, found.timeout_seconds) == (None, 4, 60)
+    assert spec_to_keep(other, own, 3).budget.n_trials is None
+
+
+def test_a_kept_study_without_a_number_of_trials_covers_runs_with_one() -> None:
+    kept = storage()
+    endless = open_study(make_spec(budget={"gpu_hours": 4}), kept)
+    short = open_study(make_spec(budget={"n_trials": 4}), kept)
+    assert endless.keep_spec(is_shared=False) is None, "it is kept as it is"
+    assert short.keep_spec(is_shared=True, is_new=False) is None
+    assert short.keep_spec(is_shared=False) == short.spec
+    assert endless.keep_spec(is_shared=True, is_new=False) == endless.spec

@@ -271,7 +271,7 @@ def test_only_a_run_that_starts_trials_or_ends_keeps_its_numbers_with_the_study(
     rig = Rig()
     rig.drive()
     kept = rig.study().kept_spec()
-    told: list[int] = []
+    told: list[int | None] = []
 
     def run(n_trials: int) -> Tuner:
         rig.spec = make_spec(budget={"n_trials": n_trials, "max_parallel_trials": 2})

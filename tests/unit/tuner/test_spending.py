@@ -353,3 +353,41 @@ def test_progress_says_what_is_spent_of_the_budget() -> None:
     rig = Rig(metered(gpu_hours=10.0), duration=HOUR)
     drive(rig)
     assert rig.diary.progress[-1].spent == "10 of 10 slot-hours"
+
+
+def test_hours_alone_bound_a_study_without_a_number_of_trials() -> None:
+    rig = Rig(metered(3, n_trials=None, gpu_hours=7.5), duration=HOUR)
+    result = drive(rig)
+    assert (result.reason.code, result.is_finished) == (Code.GPU_HOURS_SPENT, True)
+    assert n_complete(rig) == 7
+    assert rig.machine.most_running == 3, "each place gets a trial before anything is known"
+
+
+def test_a_clock_alone_bounds_a_study_without_a_number_of_trials() -> None:
+    spec = metered(n_trials=None, finish_by="2023-11-15T00:00+00:00")  # 6,400 s later
+    rig = Rig(spec, duration=1000.0)
+    result = drive(rig)
+    assert (result.reason.code, result.is_finished) == (Code.FINISH_TIME_REACHED, True)
+    assert n_complete(rig) == 6
+
+
+def test_progress_without_a_number_of_trials_is_that_of_the_limit() -> None:
+    rig = Rig(metered(n_trials=None, gpu_hours=4.0), duration=HOUR)
+    drive(rig)
+    shares = [p.share for p in rig.diary.progress if p.share is not None]
+    assert {p.n_trials for p in rig.diary.progress} == {None}
+    assert shares[0] == pytest.approx(0.0, abs=0.01)
+    assert shares[-1] == pytest.approx(1.0)
+    assert shares == sorted(shares)
+    half = next(p for p in rig.diary.progress if p.n_finished == 2)
+    assert half.remaining_seconds == pytest.approx(2 * HOUR, rel=0.05)
+
+
+def test_a_runs_own_time_alone_bounds_a_study_without_a_number_of_trials() -> None:
+    rig = Rig(make_spec(budget={"timeout_seconds": 2.5 * HOUR}), duration=HOUR)
+    result = drive(rig)
+    assert (result.reason.code, result.is_finished, result.is_failure) == (
+        Code.TIME_SPENT, False, False,
+    )  # fmt: skip
+    assert n_complete(rig) == 3
+    assert rig.diary.progress[-1].share == 1.0

@@ -17,6 +17,10 @@ from studyflow.trial.record import TrialRecord, best_records
 
 def end(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
     """Yield why nothing more is to come."""
+    if (spent := snapshot.why_spent) is not None:
+        level = Level.FINISHED if best_records(snapshot.counted, spec.directions) else Level.PROBLEM
+        yield Finding.because(level, "budget", _short(spent))
+        return
     if snapshot.n_left == 0:
         if not best_records(snapshot.counted, spec.directions):
             yield Finding.because(
@@ -24,7 +28,7 @@ def end(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
             )
             return
         n = len(snapshot.counted)
-        goes_on = f"{snapshot.run_command} --n-trials {n + spec.budget.n_trials} goes on."
+        goes_on = f"{snapshot.run_command} --n-trials {n + (spec.budget.n_trials or n)} goes on."
         finished = describe_finished(spec, snapshot.records)
         if finished.hint is not None:
             hint = f"{finished.hint} {goes_on}"

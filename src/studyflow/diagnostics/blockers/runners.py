@@ -102,6 +102,12 @@ def flow_run(snapshot: Snapshot, _: StudySpec) -> Iterator[Finding]:
         )
 
 
+def _left(snapshot: Snapshot) -> str:
+    """Return what is left to start, with its verb."""
+    n = snapshot.n_left
+    return "trials are" if n is None else f"{plural(n, 'trial')} of its budget are"
+
+
 def _newest_flow_run(snapshot: Snapshot) -> FlowRun | None:
     """Return the flow run that tells how the study stands; `None` where another runner came since.
 
@@ -139,8 +145,7 @@ def no_runner(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
         Code.RUNNER_MISSING if is_certain else Code.RUNNER_UNSEEN,
         Level.PROBLEM if is_certain else Level.NOTE,
         "runner",
-        f"No runner drives it: {plural(snapshot.n_left, 'trial')} of its budget are left and "
-        "nobody starts them."
+        f"No runner drives it: {_left(snapshot)} left and nobody starts them."
         if is_certain
         else "No runner is seen from here; one elsewhere may drive it.",
         f"{snapshot.run_command} goes on where it was."

@@ -99,13 +99,17 @@ def parallelism(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
             f"{plural(spec.trial.resources.gpu, 'GPU')} for each.",
             "trial.resources.gpu says what each one gets; CUDA_VISIBLE_DEVICES may hide some.",
         )
-    elif snapshot.is_driven and snapshot.n_left > wanted and len(snapshot.running) >= wanted:
+        return
+    left = snapshot.n_left
+    has_more = left is None or left > wanted
+    if snapshot.is_driven and has_more and len(snapshot.running) >= wanted:
+        allowed = "" if left is None else f", and {left} are left"
         yield Finding(
             Code.PARALLELISM_LIMITED,
             Level.NOTE,
             "parallelism",
             f"It runs {plural(wanted, 'trial')} at once, as many as budget.max_parallel_trials "
-            f"allows, and {snapshot.n_left} are left.",
+            f"allows{allowed}.",
             f"{snapshot.run_command} --max-parallel-trials {2 * wanted}, where there is room for "
             "them.",
         )

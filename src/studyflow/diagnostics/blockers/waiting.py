@@ -48,7 +48,8 @@ def pending_attempts(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
 def full_quotas(snapshot: Snapshot, _: StudySpec) -> Iterator[Finding]:
     """Yield the quotas that keep even Jobs from being made: then no event says so."""
     cluster = snapshot.cluster
-    if cluster is None or snapshot.n_left <= len(cluster.running):
+    left = snapshot.n_left
+    if cluster is None or (left is not None and left <= len(cluster.running)):
         return
     if any(p.reason is not None and p.reason.code is Cause.QUOTA for p in cluster.pending):
         return

@@ -31,6 +31,7 @@ from studyflow.settings import Settings
 from studyflow.spec import StudySpec
 from studyflow.storage import file_of, redacted
 from studyflow.study import beats_elsewhere, load_beats, shows_life, this_machine
+from studyflow.study.attributes import kept_finish_at
 
 PATIENCE_SECONDS: Final = 5.0
 """How long each server may take to answer, from the moment it is asked."""
@@ -133,6 +134,7 @@ def _with_storage(
             spec=stored.data.spec,
             records=stored.data.trials,
             is_paused=stored.is_paused,
+            finish_at=kept_finish_at(stored.data.spec, stored.study),
             beats=beats_elsewhere(load_beats(stored.study), here, this_machine()),
             storage=replace(snapshot.storage, read_seconds=stored.read_seconds),
         )

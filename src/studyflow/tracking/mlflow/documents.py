@@ -149,7 +149,7 @@ def study_tags(card: StudyCard, versions: Mapping[str, str]) -> dict[str, str]:
     tags |= {keys.key_for(key): value for key, value in card.tags.items()}
     tags |= keys.json_tags("studyflow.objectives", card.objectives)
     tags |= keys.json_tags("studyflow.directions", card.directions)
-    tags["studyflow.n_trials"] = str(card.n_trials)
+    tags["studyflow.n_trials"] = "unlimited" if card.n_trials is None else str(card.n_trials)
     return tags
 
 
