@@ -54,7 +54,7 @@ MODULES: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
             "studyflow.testing.failing_storage",
             "studyflow.testing.failing_tracker",
         ),
-        "For who writes an executor or a tracker, and for tests of studies without processes.",
+        "For those who write an executor or a tracker, and for tests of studies without processes.",
     ),
 }
 """Pages made of docstrings: title, modules, and a sentence or two before them."""
