@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.faults.killed_runner import STEPS
@@ -51,6 +52,27 @@ def test_a_runner_killed_at_any_step_is_replaced_without_a_trace(
     place.run_to_end()
 
     place.check_whole()
+
+
+@pytest.mark.fault("F22")
+def test_ctrl_c_ends_with_the_best_the_report_and_the_command_that_goes_on(
+    new_place: Callable[..., Place],
+) -> None:
+    place = new_place(seconds=0.3)
+    runner = place.start()
+    wait_until(lambda: place.n_ended() >= 2, runner)
+    runner.send_signal(signal.SIGINT)
+
+    assert runner.wait(40) == 130, place.log
+
+    _, interrupted, said = place.log.partition("Interrupted; finished trials are kept.\n")
+    assert interrupted, place.log
+    best, report, again = said.splitlines()
+    assert best.startswith("  best    loss=")
+    assert Path(report.removeprefix("  report  ")).is_file()
+    assert again.startswith("Continue: ")
+    assert again.endswith(f"studyflow run study.yaml --home {place.home}")
+    assert "Traceback" not in place.log
 
 
 @pytest.mark.fault("F22")

@@ -150,7 +150,7 @@ class _Commands(click.Group):
         except StudyflowError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(str(error), err=True)
+            click.echo("\n".join((str(error), *getattr(error, "__notes__", ()))), err=True)
             ctx.exit(exits.exit_code(error))
         except OSError as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError) or not error.strerror:

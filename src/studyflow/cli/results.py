@@ -25,8 +25,17 @@ MAX_CELL_CHARS = 32
 """Longest text in a cell of that table."""
 
 
-def print_result(result: StudyResult, console: Console, *, ui_hint: str = "make ui") -> None:
-    """Print the table of trials, the best configuration and where to look."""
+def print_result(
+    result: StudyResult, console: Console, *, ui_hint: str = "make ui", again: str | None = None
+) -> None:
+    """Print the table of trials, the best configuration, where to look, and how to go on.
+
+    Args:
+        result: The study.
+        console: Where to print.
+        ui_hint: The command that opens the embedded MLflow.
+        again: The command that goes on with the study; `None` if none would.
+    """
     data = result.data
     console.print(trials_table(data, console.width))
     _print_log_tail(result.failed_log, console)
@@ -63,6 +72,8 @@ def print_result(result: StudyResult, console: Console, *, ui_hint: str = "make 
             f"[yellow]MLflow does not have everything yet ({result.n_unsent} parts are left); "
             "nothing is lost. Send the rest when it is back: studyflow sync[/]"
         )
+    if again is not None:
+        console.print(escape(f"\nContinue: {again}"), highlight=False, soft_wrap=True)
 
 
 def _print_log_tail(tail: LogTail | None, console: Console) -> None:

@@ -8,8 +8,12 @@ from typing import get_args
 
 import click
 
+from studyflow.cli import exits
 from studyflow.cli.exits import exit_code_of_run
 from studyflow.cli.options import settings_options
+from studyflow.errors import StudyflowError
+from studyflow.interrupt import Terminated
+from studyflow.reasons import Code
 from studyflow.settings import Settings
 from studyflow.spec import SamplerName, StudySpec
 
@@ -69,10 +73,17 @@ def run(
     """
     from rich.console import Console
 
+    from studyflow.cli.continuing import (
+        LatestProgress,
+        interrupted_lines,
+        resume_command,
+        same_command,
+    )
     from studyflow.cli.results import print_result
     from studyflow.cli.views import make_view
     from studyflow.context import StudyContext
-    from studyflow.runner import RunOptions, run_study
+    from studyflow.observers.observer import Observers
+    from studyflow.runner import RunOptions, StudyResult, run_study
     from studyflow.spec.overrides import override
 
     spec, fork_from = override(
@@ -84,10 +95,30 @@ def run(
         timeout_seconds=timeout_seconds,
         gpu_hours=gpu_hours,
     )
-    view = make_view(spec)
-    with view.shown():
-        options = RunOptions(study.parent.absolute(), fork_from, retry_failed)
-        result = run_study(StudyContext(spec, settings), view, options)
-    print_result(result, Console(), ui_hint="studyflow ui")
+    command = click.get_current_context()
+    again = same_command(command, without=("retry_failed",))
+    view, latest, left = make_view(spec), LatestProgress(), list[StudyResult]()
+    options = RunOptions(
+        study.parent.absolute(), fork_from, retry_failed, on_interrupted=left.append
+    )
+    try:
+        with view.shown():
+            result = run_study(StudyContext(spec, settings), Observers(view, latest), options)
+    except (KeyboardInterrupt, Terminated):
+        lines = interrupted_lines(
+            spec,
+            left[-1] if left else None,
+            latest.progress,
+            again=again,
+            resume=resume_command(command),
+        )
+        click.echo("\n".join(lines), err=True)
+        command.exit(exits.INTERRUPTED)
+    except StudyflowError as error:
+        if error.retryable:
+            error.add_note(f"Continue: {again}")
+        raise
     outcome = result.outcome
+    goes_on = outcome.reason.code is Code.TIME_SPENT
+    print_result(result, Console(), ui_hint="studyflow ui", again=again if goes_on else None)
     sys.exit(exit_code_of_run(outcome.reason.code, is_failure=outcome.is_failure))

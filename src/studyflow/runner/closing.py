@@ -84,13 +84,14 @@ def _failed_log(context: StudyContext, data: StudyData, outcome: TunerResult) ->
     return None if failed is None else read_log_tail(context, failed)
 
 
-def close_interrupted(run: Run, observer: Observer) -> None:
-    """Show what there is; whatever fails here must not hide why the runner ends."""
+def close_interrupted(run: Run, observer: Observer) -> StudyResult | None:
+    """Show what there is, and return it; whatever fails here must not hide why the runner ends."""
     why = Reason(Code.RUNNER_INTERRUPTED, "The runner was interrupted.")
     interrupted = TunerResult(why, is_finished=False)
     try:
-        close(run, interrupted, observer, CLOSE_SECONDS)
+        return close(run, interrupted, observer, CLOSE_SECONDS)
     except StorageUnavailable as error:
         _log.info("The interrupted study is not shown in MLflow: %s", error)
     except Exception:  # noqa: BLE001 - whatever it is, the runner ends for another reason
         _log.warning("The interrupted study could not be closed", exc_info=True)
+    return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from studyflow.executors import ExecutorWithLogs
+from studyflow.runner.result import StudyResult
 from studyflow.tuner import TunerSettings
 
 
@@ -24,6 +25,9 @@ class RunOptions:
     """Numbers of the loop."""
     on_executor: Callable[[ExecutorWithLogs], None] | None = None
     """Is given the executor before the first trial, for reading logs."""
+    on_interrupted: Callable[[StudyResult], None] = lambda _result: None
+    """Is given the study as far as it came when the runner is told to end; not called if it could
+    not be closed."""
     ends_trials: Callable[[], bool] = lambda: True
     """Asked when the runner is told to end: whether its trials end with it."""
     leaves: Callable[[], bool] = lambda: False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -43,7 +44,7 @@ def run_study(context: StudyContext, observer: Observer, options: RunOptions) ->
         try:
             context.check()
             with open_run(context, told, options) as run:
-                result = _drive(run, told)
+                result = _drive(run, told, options.on_interrupted)
         except Exception as error:
             told.ended(context.redactor(str(error)), is_failure=True, run_url=None)
             raise
@@ -52,9 +53,15 @@ def run_study(context: StudyContext, observer: Observer, options: RunOptions) ->
         return result
 
 
-def _drive(run: Run, observer: Observer) -> StudyResult:
+def _drive(
+    run: Run, observer: Observer, on_interrupted: Callable[[StudyResult], None]
+) -> StudyResult:
+    def leave() -> None:
+        if (left := close_interrupted(run, observer)) is not None:
+            on_interrupted(left)
+
     with ExitStack() as interrupted:
-        interrupted.callback(close_interrupted, run, observer)
+        interrupted.callback(leave)
         outcome = run.tuner.drive()
         interrupted.pop_all()
     return close(run, outcome, observer)

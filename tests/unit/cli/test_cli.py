@@ -342,6 +342,8 @@ def test_every_error_has_its_exit_code_and_no_stack_trace(
     assert "Traceback" not in result.output
     shown = "Interrupted" if code == 130 else str(error)
     assert shown in result.stderr
+    goes_on = f"Continue: main run {tmp_path}/study.yaml\n"
+    assert result.stderr.endswith(goes_on) is (code in (3, 130))
 
 
 def test_debug_shows_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,17 @@ def result(**changes: Any) -> StudyResult:
     return StudyResult(**{**known, **changes})
 
 
-def printed(shown: StudyResult) -> str:
+def printed(shown: StudyResult, again: str | None = None) -> str:
     stream = io.StringIO()
-    print_result(shown, Console(file=stream, width=160), ui_hint="studyflow ui")
+    print_result(shown, Console(file=stream, width=160), ui_hint="studyflow ui", again=again)
     return stream.getvalue()
+
+
+def test_a_study_that_can_go_on_ends_with_the_command_that_does() -> None:
+    assert printed(result(), again="studyflow run a[b].yaml").endswith(
+        "\nContinue: studyflow run a[b].yaml\n"
+    )
+    assert "Continue" not in printed(result())
 
 
 def test_the_result_says_what_is_best_and_where_to_look() -> None:
