@@ -131,7 +131,8 @@ def next_steps(data: StudyData) -> tuple[str, ...]:
             )
     if data.complete and not data.best:
         steps.append("No trial is feasible: loosen a bound, or enqueue a point known to keep them.")
-    lost = sum(max(record.attempt - 1, 0) for record in data.records)
+    repeated = (record.attempt - 1 - len(record.resumptions) for record in data.records)
+    lost = sum(max(n, 0) for n in repeated)
     if lost:
         steps.append(
             f"{wording.plural(lost, 'attempt')} lost to the infrastructure and repeated: see the "

@@ -7,7 +7,7 @@ import pytest
 from studyflow.reports import StudyData, headline, next_steps, summary_markdown
 from studyflow.reports.summary import SUMMARY_LIMIT_CHARS, gain, is_safe_link
 from studyflow.trial import Cause
-from studyflow.trial.record import TrialState
+from studyflow.trial.record import Resumption, TrialState
 
 from .studies import CNN, SMALL, STUDIES, everything, make_spec, make_study
 from .test_tables import small_study
@@ -35,6 +35,17 @@ def test_summary_literally() -> None:
         "### Failures\n\n| cause | trials | message |\n| --- | --- | --- |\n"
         "| nan | 1 | \\=cmd\\|' /C calc'!A0 loss is NaN |\n"
     )
+
+
+def test_an_attempt_that_took_up_a_paused_trial_repeats_none_that_was_lost() -> None:
+    data = small_study()
+    paused = replace(data.records[2], attempt=3, resumptions=(Resumption(2), Resumption(3)))
+    records = (*data.records[:2], paused, *data.records[3:])
+
+    def n_lost(study: StudyData) -> list[str]:
+        return [step.split()[0] for step in next_steps(study) if "lost to the infra" in step]
+
+    assert n_lost(replace(data, records=records)) == n_lost(data) == ["1"]
 
 
 def test_headlines() -> None:
