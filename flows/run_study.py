@@ -30,6 +30,7 @@ from studyflow.orchestration.artifacts import publish_study
 from studyflow.orchestration.flow_runs import FlowRunLog, as_deployment_run, current_run, name_run
 from studyflow.orchestration.parameters import StudyParameters
 from studyflow.orchestration.run_states import conclude, leave_if_suspended
+from studyflow.orchestration.schedule_zones import zone_of_run
 from studyflow.orchestration.screen import Screen, current_screen
 from studyflow.orchestration.script import command_line, exit_now, run_script
 from studyflow.orchestration.trial_tasks import TASK_RUNNER
@@ -113,7 +114,10 @@ def _run_and_publish(parameters: StudyParameters) -> dict[str, Any]:
 def _run(parameters: StudyParameters) -> runner.StudyResult:
     """Run a study and show it on the flow run's page."""
     settings = Settings.resolve()
-    spec, fork_from, folder = parameters.read_for(as_deployment_run(current_run()), settings)
+    run = current_run()
+    spec, fork_from, folder = parameters.read_for(
+        as_deployment_run(run), settings, lambda: zone_of_run(run)
+    )
     context = StudyContext(spec, settings)
     with shown_on_page(context, folder, fork_from) as (observer, options):
         result = runner.run_study(context, observer, options)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,13 @@ from studyflow.executors.registry import executor_kind
 from studyflow.ledger.expected import ExpectedTrials, expected_trials
 from studyflow.ledger.statement import Statement, statement
 from studyflow.settings import ExecutorName, Settings
-from studyflow.spec import StudySpec, describe_plan, largest_gpu_hours, longest_seconds
+from studyflow.spec import (
+    StudySpec,
+    describe_plan,
+    is_time_of_day,
+    largest_gpu_hours,
+    longest_seconds,
+)
 from studyflow.spec.plan import show_duration, slots_of, times, unbounded_time
 from studyflow.storage import open_storage, redacted
 from studyflow.study import (
@@ -183,8 +190,20 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
             unbounded_time(spec) if longest is None else show_duration(longest),
         ),
         _gpu_hours(spec, hours),
-        *made.statement.rows(),
+        *((what, _with_zone(made, what, text)) for what, text in made.statement.rows()),
     ]
+
+
+def _with_zone(made: Plan, what: str, text: str) -> str:
+    """Return when a time of day is next, and by whose clock."""
+    finish_at = made.statement.account.finish_at
+    if what != "budget.finish_by" or finish_at is None or not is_time_of_day(text):
+        return text
+    moment = datetime.fromtimestamp(finish_at, UTC).astimezone().isoformat(timespec="minutes")
+    return (
+        f"{text}, which is {moment} by this machine's zone; a run of a deployment takes that of "
+        "its schedule, if it names one"
+    )
 
 
 def _to_run(made: Plan) -> str:

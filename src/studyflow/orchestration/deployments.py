@@ -24,7 +24,7 @@ from prefect.utilities.urls import url_for
 
 from studyflow.deployments.deployment import DEFAULT_POOL, TRIALS_NAMESPACE, Deployment
 from studyflow.errors import PrefectError, PrefectUnavailable
-from studyflow.spec import StudySpec
+from studyflow.spec import StudySpec, is_time_of_day
 
 FLOW: Final = "run_study.py:run_study"
 
@@ -170,10 +170,22 @@ def deploy(deployment: Deployment, flows: Path) -> None:
         ) from error
     except DeploymentApplyError as error:
         raise PrefectError(f"Prefect's server refuses the deployment: {error}") from error
-    print(f"deployed {made.full_name}: {describe(deployment)}\n  form  {page}")  # noqa: T201
+    print(f"deployed {made.full_name}: {describe(deployment)}")  # noqa: T201
+    if (finish := describe_finish(deployment, spec)) is not None:
+        print(f"  {finish}")  # noqa: T201
+    print(f"  form  {page}")  # noqa: T201
     if pool is None:
         print("serving it; Ctrl-C ends that, and its schedule rests until it is served again")  # noqa: T201
         serve(made, print_starting_message=False)
+
+
+def describe_finish(deployment: Deployment, spec: StudySpec) -> str | None:
+    """Return in which zone `budget.finish_by` is read; `None` where it names one, or is not set."""
+    text = spec.budget.finish_by
+    if not is_time_of_day(text):
+        return None
+    zone = deployment.timezone or "the zone of the machine that runs it"
+    return f"each run is finished by {text} ({zone})"
 
 
 def describe(deployment: Deployment) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -23,7 +24,7 @@ from studyflow.orchestration.flow_runs import current_run
 from studyflow.reports.stored import stored_study
 from studyflow.retrain import RetrainPlan, plan_retrain
 from studyflow.settings import Settings
-from studyflow.spec import SamplerName, StudySpec
+from studyflow.spec import SamplerName, StudySpec, is_time_of_day
 from studyflow.spec.overrides import override
 from studyflow.storage import open_storage, quiet_optuna, storage_errors
 
@@ -102,16 +103,27 @@ class StudyParameters:
         return spec, fork_from, folder
 
     def read_for(
-        self, run: DeploymentRun, settings: Settings
+        self,
+        run: DeploymentRun,
+        settings: Settings,
+        zone_of_schedule: Callable[[], tzinfo | None] = lambda: None,
     ) -> tuple[StudySpec, str | None, Path]:
         """Return the study that a run is about, the study to fork from and the file's folder.
+
+        Args:
+            run: The run.
+            settings: Where studies are kept.
+            zone_of_schedule: Returns the zone that the deployment's schedule names, `None` for this
+                machine's; asked only where `budget.finish_by` is a time of day.
 
         Raises:
             SpecError: The file or one of the numbers is wrong.
             StorageUnavailable: The storage does not say which studies there are.
+            PrefectError: The zone is not known.
         """
         spec, fork_from, folder = self.read()
-        spec = finished_in_time(spec, run)
+        if run.is_deployed and is_time_of_day(spec.budget.finish_by):
+            spec = finished_in_time(spec, run, zone_of_schedule())
         if self.each_run != "finish":
             quiet_optuna()
             with storage_errors(settings.storage_url):

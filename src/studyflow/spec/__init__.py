@@ -1,6 +1,6 @@
 """What a study is: `StudySpec` and its parts, read from one YAML file and checked once."""
 
-from studyflow.spec.budget import LIMITS, BudgetSpec, fixed_moment, moment_of
+from studyflow.spec.budget import LIMITS, BudgetSpec, fixed_moment, is_time_of_day, moment_of
 from studyflow.spec.differences import describe_differences
 from studyflow.spec.models import (
     ConstraintSpec,
@@ -43,6 +43,7 @@ __all__ = [
     "describe_plan",
     "find_problems",
     "fixed_moment",
+    "is_time_of_day",
     "json_schema",
     "largest_gpu_hours",
     "longest_seconds",

@@ -107,6 +107,11 @@ def read_time(text: str) -> time | datetime | None:
     return None if moment.tzinfo is None else moment
 
 
+def is_time_of_day(text: str | None) -> bool:
+    """Return whether `finish_by` is a time of the clock, whose day and zone are still open."""
+    return text is not None and isinstance(read_time(text), time)
+
+
 def moment_of(text: str, now: float, zone: tzinfo | None = None) -> float:
     """Return when `finish_by` is, in seconds since the epoch.
 

@@ -155,3 +155,10 @@ def test_a_study_without_a_number_of_trials_says_how_many_it_expects(tmp_path: P
     assert re.search(r"trials to run +not known yet: no trial has ended\n", unknown.stdout)
     assert (known["n_trials"], known["n_left"], known["n_expected"]) == (None, None, 8)
     assert known["longest_seconds"] == 4.5 * 3600
+
+
+def test_a_plan_says_when_a_time_of_day_is_and_by_whose_clock(tmp_path: Path) -> None:
+    path = write_study(tmp_path, budget={"n_trials": 4, "finish_by": "07:00"})
+    shown = invoke("plan", path, "--home", tmp_path / "home").stdout
+    (row,) = (line for line in shown.splitlines() if line.startswith("budget.finish_by"))
+    assert re.search(r"07:00, which is \d{4}-\d\d-\d\dT07:00[+-]\d\d:\d\d by this machine's", row)

@@ -112,3 +112,27 @@ def test_prefects_scheduler_knows_what_a_cron_expression_is(text: str, is_one: b
     from studyflow.orchestration.deployments import is_cron
 
     assert is_cron(text) is is_one
+
+
+@pytest.mark.parametrize(
+    ("finish_by", "given", "told"),
+    [
+        (None, {}, None),
+        ("2026-03-01T07:00+01:00", {}, None),
+        ("07:00", {}, "each run is finished by 07:00 (the zone of the machine that runs it)"),
+        (
+            "07:00",
+            {"cron": "0 22 * * *", "timezone": "Europe/Berlin"},
+            "each run is finished by 07:00 (Europe/Berlin)",
+        ),
+    ],
+)
+def test_a_deployment_says_in_which_zone_its_runs_are_finished(
+    finish_by: str | None, given: dict[str, Any], told: str | None
+) -> None:
+    from studyflow.orchestration.deployments import describe_finish
+
+    document = SPEC.model_dump(mode="json", exclude_unset=True)
+    budget = {"n_trials": 3, "finish_by": finish_by}
+    spec = StudySpec.from_mapping({**document, "budget": budget})
+    assert describe_finish(Deployment("study.yaml", **given), spec) == told

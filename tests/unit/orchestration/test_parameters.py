@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -98,3 +100,26 @@ def test_a_run_of_a_deployment_has_its_own_morning_and_hours(tmp_path: Path) -> 
     moment = datetime.fromisoformat(spec.budget.finish_by or "")
     assert timedelta(0) < moment - due <= timedelta(hours=25)
     assert spec.budget.gpu_hours == 4.0
+
+
+def test_a_time_of_day_is_read_in_the_zone_of_the_schedule(tmp_path: Path) -> None:
+    from studyflow.orchestration.parameters import StudyParameters
+
+    settings = Settings.resolve(environment={"STUDYFLOW_HOME": str(tmp_path)})
+    run = DeploymentRun("a", datetime(2026, 11, 25, 22, tzinfo=UTC))
+
+    def finish_by(text: str, run: DeploymentRun) -> str | None:
+        study = STUDY.replace("n_trials:", f"finish_by: '{text}', n_trials:")
+        asked.clear()
+        return StudyParameters(study).read_for(run, settings, zone)[0].budget.finish_by
+
+    def zone() -> ZoneInfo:
+        asked.append("zone")
+        return ZoneInfo("Asia/Tokyo")
+
+    asked: list[str] = []
+    assert (finish_by("07:30", run), asked) == ("2026-11-26T07:30+09:00", ["zone"])
+    whole = "2026-11-27T07:00+01:00"
+    assert (finish_by(whole, run), asked) == (whole, [])
+    called = replace(run, is_deployed=False)
+    assert (finish_by("07:30", called), asked) == ("07:30", [])
