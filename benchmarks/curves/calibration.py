@@ -2,6 +2,7 @@
 
     python -m benchmarks.curves.calibration --half report
     python -m benchmarks.curves.calibration --half tune --seeds 9 --families power late
+    python -m benchmarks.curves.calibration --decision
 
 Each family is drawn at several moments: 20, 40 or 60 trials, of which 3, 5 or 10 have gone to their
 end, of 27 or 50 steps. Trials at their first report count like those near their end.
@@ -19,6 +20,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from benchmarks.curves.snapshots import DIMENSION, FAMILIES, Snapshot, draw_snapshot  # noqa: E402
 
+from studyflow.samplers.curves.decisions import Slots, judge_running  # noqa: E402
 from studyflow.samplers.curves.forecast import forecast  # noqa: E402
 from studyflow.samplers.curves.model import CurveModel, model_of  # noqa: E402
 from studyflow.samplers.curves.reports import LOST, LearningCurves, read_curves  # noqa: E402
@@ -63,12 +65,47 @@ def is_held(snapshot: Snapshot, model: CurveModel) -> tuple[list[bool], list[flo
     return held, errors, deviations
 
 
+def print_decision() -> None:
+    """Print what one decision costs with 100 curves of 50 steps, 16 of them running."""
+    for family in ("power", "noisy"):
+        snapshot = draw_snapshot(family, 0, n_trials=100, n_finished=30)
+        known = np.full(100, 34)
+        known[np.argsort(snapshot.reported)[-30:]] = 50
+        curves = curves_of(Snapshot(snapshot.features, snapshot.curves, known))
+        going = np.flatnonzero(known < 50)
+        slots = Slots(
+            going[:16],
+            going[16:],
+            known,
+            1.0,
+            1.0,
+            np.random.default_rng(1).random((512, DIMENSION)),
+        )
+        theta = None
+        for name in ("fitted anew", "hyperparameters kept"):
+            spent = []
+            for _ in range(5):
+                began = time.process_time()
+                model = model_of(curves, theta=theta)
+                assert model is not None
+                judge_running(model, slots, int(going[0]))
+                spent.append(1e3 * (time.process_time() - began))
+                learnt, n_points = model.theta, len(model.rows)
+            theta = learnt
+            print(f"{family}, {n_points} points, {name}: {np.median(spent):.0f} ms CPU")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.curves.calibration")
-    parser.add_argument("--half", choices=["tune", "report"], required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--half", choices=["tune", "report"])
+    what.add_argument("--decision", action="store_true", help="CPU time of one, 100 x 50 steps")
     parser.add_argument("--families", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, default=18)
     args = parser.parse_args()
+    if args.decision:
+        print_decision()
+        return
     print("| family | forecasts | held by the 90 % interval | root mean square error |", end="")
     print(" median deviation | CPU ms, fit and forecast |\n|---|---|---|---|---|---|")
     for family, (half, _) in FAMILIES.items():

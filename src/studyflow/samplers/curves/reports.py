@@ -56,7 +56,7 @@ class LearningCurves:
     @cached_property
     def lost(self) -> BoolArray:
         """Trials without hope, `n`: not finite, or far beyond all others."""
-        far = (self._known - self.scale.middles) / self.scale.spread < -LOST
+        far = (self._known - self.scale.middles) / self.scale.spreads < -LOST
         return np.asarray(self.broken | far.any(axis=1))
 
     @property
@@ -78,6 +78,9 @@ class CurveScale:
     centre: float
     """Median of the finals."""
     spread: float
+    """The unit of the model's scale."""
+    spreads: FloatArray
+    """The same at each rung, where trials may differ by more, `g`."""
     middles: FloatArray
     """Median over the trials at each rung, `g`; compression starts from there, for early values of
     all trials may be far from any final."""
@@ -145,32 +148,40 @@ def read_curves(
 
 
 def curve_scale(curves: LearningCurves) -> CurveScale:
-    """Return the scale of the finals; of few or equal ones it is 1 wide.
+    """Return the scale of the finals; of equal values it is 1 wide.
 
-    The spread is that of the good half, as in the half-rank warp: what bad finals are like is of no
-    interest. Finals that turn out to be lost are left out of it.
+    A spread is that of the good half, as in the half-rank warp: what bad finals are like is of no
+    interest. Finals that turn out to be lost are left out of it. A search that succeeds ends more
+    and more trials that are nearly as good as the best; the unit is therefore at least the spread
+    of all trials at their median rung.
     """
     finals = curves.finals[np.isfinite(curves.finals)]
     centre, spread = _centre_and_spread(finals)
-    kept = finals[(finals - centre) / spread >= -LOST]
+    kept = finals[finals - centre >= -LOST * (spread or 1.0)]
     if len(kept) >= 2:
         centre, spread = _centre_and_spread(kept)
-    counts = np.isfinite(curves.values).any(axis=0)
     middles = np.full(curves.values.shape[1], centre)
-    if counts.any():
-        middles[counts] = np.nanmedian(curves.values[:, counts], axis=0)
-    middles[-1] = centre
-    return CurveScale(centre, spread, middles)
+    spreads = np.zeros(curves.values.shape[1])
+    for k, column in enumerate(curves.values[:, :-1].T):
+        known = column[np.isfinite(column)]
+        if len(known):
+            middles[k], at_rung = _centre_and_spread(known)
+            spreads[k] = at_rung if len(known) >= 3 else 0.0
+    if spreads.any():
+        spread = max(spread, float(np.median(spreads[spreads > 0.0])))
+    spread = spread or 1.0
+    return CurveScale(centre, spread, np.maximum(spreads, spread), middles)
 
 
 def _centre_and_spread(finals: FloatArray) -> tuple[float, float]:
+    """Return the median and the good half's spread, 0 of equal values."""
     if not len(finals):
-        return 0.0, 1.0
+        return 0.0, 0.0
     centre = float(np.median(finals))
     good = finals[finals >= centre]
     short = float(np.sqrt(np.mean((good - centre) ** 2)))
     spread = max(short, min(float(finals.std()), _WIDEST * short))
-    return centre, spread if spread > 1e-12 * max(abs(centre), 1e-290) else 1.0
+    return centre, spread if spread > 1e-12 * max(abs(centre), 1e-290) else 0.0
 
 
 def _squash(z: FloatArray) -> FloatArray:
