@@ -17,7 +17,7 @@ import numpy as np
 
 from studyflow.errors import SimulationError
 from studyflow.ledger import NO_PRICES, Prices, all_rows, restart_seconds
-from studyflow.ledger.durations import MIN_SPREAD, Durations, learn, sample_of
+from studyflow.ledger.durations import MIN_SPREAD, Durations, Sample, learn, sample_of
 from studyflow.simulation.clock import EPOCH
 from studyflow.simulation.cluster import Cluster
 from studyflow.simulation.result import Simulation
@@ -28,6 +28,9 @@ from studyflow.trial.record import TrialRecord, TrialState
 
 LEVEL: Final = 0.9
 """Share of the repetitions inside an interval."""
+
+MIN_SAMPLES: Final = 4
+"""Trials below which their times are taken for lognormal, with the ledger's spread."""
 
 PRIOR_LOSSES: Final = 0.1
 PRIOR_HOURS: Final = 1.0
@@ -45,6 +48,9 @@ class Assumptions:
     """What a trial takes, its start-up included."""
     source: str
     """Where that comes from, for people."""
+    samples: tuple[Sample, ...] = ()
+    """The trials that it was learned from: each repetition learns it anew from some of them, as
+    what few trials say is an estimate. Empty for a time that was given."""
     is_bound: bool = False
     """Whether it is the longest time of a trial, and so the forecast a bound."""
     pod_seconds: float = 0.0
@@ -153,6 +159,7 @@ def assume(
     return Assumptions(
         durations,
         source,
+        tuple(samples) if trial_seconds is None and spread is None else (),
         is_bound,
         pod_seconds=_pod_seconds(records),
         startup_seconds=min(restart_seconds(rows) or 0.0, durations.typical_seconds),
@@ -230,13 +237,12 @@ def _once(
     starts_at: float,
     prices: Prices,
 ) -> Simulation:
-    durations, draws = assumptions.durations, np.random.default_rng([seed, 1])
-    # All trials together may take longer than the few that were seen: the median is an estimate.
-    n_seen = durations.n_trials
-    shift = 1.2533 * durations.spread / math.sqrt(n_seen) * draws.normal() if n_seen else 0.0
+    draws = np.random.default_rng([seed, 1])
+    durations, residuals = _learned(spec, assumptions, draws)
 
     def workload(params: Params, own_seed: int) -> Training:
-        noise = shift + durations.spread * float(np.random.default_rng(own_seed).normal())
+        own = np.random.default_rng(own_seed)
+        noise = float(own.choice(residuals)) if residuals else durations.spread * own.normal()
         seconds = durations.expected_seconds(params) * math.exp(noise)
         limit = spec.trial.timeout_seconds
         if limit is not None:
@@ -268,6 +274,24 @@ def _once(
         starts_at=starts_at,
         prices=prices,
     )
+
+
+def _learned(
+    spec: StudySpec, assumptions: Assumptions, draws: np.random.Generator
+) -> tuple[Durations, list[float]]:
+    """Return what trials take by a bootstrap of those that were seen, and how far these were off.
+
+    The logarithms by which single trials were off are drawn again as they are: a few that took very
+    long make the hours of a study, whatever a robust fit thinks of them.
+    """
+    known, samples = assumptions.durations, assumptions.samples
+    if len(samples) < MIN_SAMPLES:
+        return known, []
+    rows = draws.integers(len(samples), size=len(samples))
+    free = max(len(samples) - len(known.slopes) - 1, 1)
+    scale = math.sqrt(len(samples) / free)  # fitted to these very trials, it is off by too little
+    off = [math.log(seconds / known.expected_seconds(params)) for params, seconds in samples]
+    return learn(spec, [samples[row] for row in rows]), [scale * each for each in off]
 
 
 def _losses_per_hour(assumptions: Assumptions, draws: np.random.Generator) -> float:
