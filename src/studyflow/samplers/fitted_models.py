@@ -21,6 +21,7 @@ from studyflow.samplers.cost import WithCost
 from studyflow.samplers.history import History
 from studyflow.samplers.models.fitting import MAX_FIT_POINTS, Structure, fit
 from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData, merge_repeats
+from studyflow.samplers.models.kernel_family import MATERN, SMOOTH, KernelFamily
 from studyflow.samplers.outcome_transforms import (
     TransformedObjective,
     clean,
@@ -244,7 +245,12 @@ def active_set(features: FloatArray, targets: FloatArray, limit: int) -> IntArra
 
 
 def _fit(
-    data: TrainingData, structure: Structure, *, exact: bool, request: ProposalRequest
+    data: TrainingData,
+    structure: Structure,
+    *,
+    exact: bool,
+    request: ProposalRequest,
+    family: KernelFamily = MATERN,
 ) -> GaussianProcess:
     fit_rows = None
     n = len(data.targets)
@@ -261,6 +267,7 @@ def _fit(
     return fit(
         data,
         structure=structure,
+        family=family,
         exact=exact,
         fit_rows=fit_rows,
         deadline=request.deadline,
@@ -338,7 +345,9 @@ def _better_half(
 
     Of a search that succeeds the good half is short, whatever the function: its bad tail looks
     heavy, and ranks erase how bad the corners are, so that expected improvement goes back to them.
-    A model of the values as they are knows it wherever they have a shape that it can predict.
+    A model of the values as they are knows it wherever they have a shape that it can predict. It
+    takes them for a smooth function of any spread, because the objective's own model would not
+    believe that a parabola goes on as it began, and would leave its corners open.
     """
     features = encoding.features(history.codes)
     values, _ = clean(history.values[:, 0], maximize=request.maximize[0])
@@ -357,8 +366,8 @@ def _better_half(
     data = data_of(np.arange(len(values)))
     learnt_from = data if early is None else data_of(known)
     request.deadline.check()
-    learnt = _fit(learnt_from, structure, exact=request.exact, request=request)
-    model = GaussianProcess(data, learnt.hyperparameters)
+    learnt = _fit(learnt_from, structure, exact=request.exact, request=request, family=SMOOTH)
+    model = GaussianProcess(data, learnt.hyperparameters, family=SMOOTH)
     mean, _ = model.leave_one_out()
     seen = model.data.targets
     missed = float(((seen - mean) ** 2).sum())

@@ -50,15 +50,17 @@ def clean(values: FloatArray, *, maximize: bool) -> tuple[FloatArray, BoolArray]
 def diverged(values: FloatArray, *, maximize: bool) -> BoolArray:
     """Return which values say that a trial failed rather than how good its parameters are, `n`.
 
-    Those that are not finite or too large, and a sentinel: the worst value, if several trials share
-    it to the last digit and it lies far beyond the rest.
+    Those that are not finite or too large, and a sentinel: the worst of the values that several
+    trials share to the last digit, if it lies far beyond the rest. It need not be the worst of all:
+    an honest loss may be worse than what the script reports for none.
     """
     cleaned, measured = clean(values, maximize=maximize)
-    worst, median = float(cleaned.min()), float(np.median(cleaned))
-    shared = measured & (cleaned == worst)
+    different, counts = np.unique(cleaned[measured], return_counts=True)
+    shared = different[counts >= 2]
+    median = float(np.median(cleaned))
     length = float(cleaned.max()) - median
-    if shared.sum() >= 2 and length > 0.0 and median - worst > SENTINEL * length:
-        measured &= ~shared
+    if len(shared) and length > 0.0 and median - float(shared[0]) > SENTINEL * length:
+        measured &= cleaned != shared[0]
     return np.asarray(~measured)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from studyflow.samplers.outcome_transforms import (
     clean,
+    diverged,
     half_rank,
     impute_pruned,
     standardise_constraint,
@@ -65,6 +66,24 @@ def test_a_handful_of_points_of_a_parabola_is_not_taken_for_a_heavy_tail() -> No
     assert (
         transform_objective(np.array([-2.4, -17.6, -1.0, -4.1, -1.3]), maximize=True).warp == "none"
     )
+
+
+@pytest.mark.parametrize("worst", [[], [2e4], [2e4, 3e4]])
+def test_a_repeated_code_for_failure_is_known_beside_honest_values_that_are_worse(
+    worst: list[float],
+) -> None:
+    honest = [0.1, 0.2, 0.3, 0.4, 0.5, 7.0]
+
+    lost = diverged(np.array([*honest, 1e4, 1e4, *worst]), maximize=False)
+
+    assert lost.tolist() == [False] * 6 + [True, True] + [False] * len(worst)
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.2, 0.3, 0.4, 1e4, 2e4], [0.1, 0.2, 0.3, 0.9, 0.9]])
+def test_far_values_that_differ_and_equal_ones_nearby_are_measurements(
+    values: list[float],
+) -> None:
+    assert not diverged(np.array(values), maximize=False).any()
 
 
 @pytest.mark.parametrize("maximize", [True, False])

@@ -78,6 +78,28 @@ def test_a_running_trial_counts_as_pending_only() -> None:
     assert (found.n_data, found.n_pending) == (8, 1)
 
 
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_search_that_has_found_the_bottom_of_a_bowl_does_not_go_back_to_its_rim(
+    seed: int,
+) -> None:
+    space: dict[str, BaseDistribution] = {name: FloatDistribution(-5.0, 5.0) for name in "xy"}
+    generator = np.random.default_rng(seed)
+    angles, radii = generator.uniform(0.0, 2.0 * np.pi, 8), 0.5 ** np.arange(8)
+    closing_in = np.stack([1.0 + radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+    places = [*generator.uniform(-5.0, 5.0, (6, 2)), *closing_in]
+    values = [(x - 1.0) ** 2 + y**2 for x, y in places]
+    trials = []
+    for number, ((x, y), value) in enumerate(zip(places, values, strict=True)):
+        params = {"x": float(x), "y": float(y)}
+        trials.append(create_trial(params=params, distributions=space, value=float(value)))
+        trials[-1].number = number
+    open_trial = OpenTrial(len(trials), space, [StudyDirection.MINIMIZE], trials)
+
+    found = Strategy(seed=seed).suggest(open_trial, NEVER).params
+
+    assert (found["x"] - 1.0) ** 2 + found["y"] ** 2 < np.median(values[:6])
+
+
 def test_a_space_that_is_not_declared_is_that_of_the_trials() -> None:
     single = {**SPACE, "epochs": FloatDistribution(3.0, 3.0)}
     trials = [

@@ -10,7 +10,7 @@ from scipy.linalg import blas, lapack
 
 from studyflow.samplers.arrays import FloatArray
 from studyflow.samplers.models.gaussian_process import GaussianProcess
-from studyflow.samplers.models.kernel import matern52, squared_distances
+from studyflow.samplers.models.kernel import squared_distances
 
 _TRIANGULAR_FROM: Final = 150
 """Points from which a triangular product, of half the operations, is faster than a plain one."""
@@ -42,6 +42,7 @@ class Predictor:
     def __init__(self, model: GaussianProcess, points: FloatArray, factor: FloatArray) -> None:
         self._outputscale = model.hyperparameters.outputscale
         self._scaling = model.scaling
+        self._correlation = model.family.correlation
         self._points = points * model.scaling
         # An explicit inverse root: candidates come in many small batches, where a triangular solve
         # costs several times a product. Its error is harmless at condition numbers below 1e7.
@@ -50,7 +51,7 @@ class Predictor:
     def cross(self, features: FloatArray) -> Cross:
         """Return the covariances of `b` candidates, `b x f`, with the conditioning points."""
         scaled = features * self._scaling
-        correlation, slope = matern52(squared_distances(scaled, self._points))
+        correlation, slope = self._correlation(squared_distances(scaled, self._points))
         return Cross(scaled, self._outputscale * correlation, self._outputscale * slope)
 
     def variance(self, cross: Cross, *, solve: bool = True) -> tuple[FloatArray, FloatArray]:

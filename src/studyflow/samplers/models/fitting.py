@@ -23,13 +23,11 @@ from studyflow.samplers.models.hyperparameters import (
     LENGTHSCALE_BOUNDS,
     NOISE_BOUNDS,
     NOISE_PRIOR,
-    OUTPUTSCALE_BOUNDS,
-    OUTPUTSCALE_PRIOR,
     Hyperparameters,
-    lengthscale_prior,
     prior_mode,
 )
-from studyflow.samplers.models.kernel import cholesky, matern52, squared_distances
+from studyflow.samplers.models.kernel import cholesky, squared_distances
+from studyflow.samplers.models.kernel_family import MATERN, KernelFamily
 
 MAX_FIT_POINTS: Final = 300
 """Hyperparameters are learnt from at most this many points; a fit costs O(n^3) some 50 times."""
@@ -58,6 +56,7 @@ def fit(
     data: TrainingData,
     *,
     structure: Structure = "ard",
+    family: KernelFamily = MATERN,
     exact: bool = False,
     fit_rows: IntArray | None = None,
     noise_floor: float = NOISE_BOUNDS[0],
@@ -74,6 +73,7 @@ def fit(
     Args:
         data: At least one point, all finite, without repeats.
         structure: How much to fit.
+        family: The kernel, and the priors of its parameters.
         exact: The objective is known to have no noise; its variance stays at the floor.
         fit_rows: The points that hyperparameters are learnt from; `None` for all.
         noise_floor: Least noise variance, if that of a measurement will not do.
@@ -88,32 +88,42 @@ def fit(
     if structure == "prior":
         start = prior_mode(data.dimension)
         noise = noise_floor if exact else max(start.noise, noise_floor)
-        return GaussianProcess(data, replace(start, noise=noise))
+        return GaussianProcess(data, replace(start, noise=noise), family=family)
     learning = data if fit_rows is None else data.subset(fit_rows)
 
     def learn() -> Hyperparameters:
         found = _maximise(
-            learning, structure=structure, noise_bounds=noise_bounds, deadline=deadline
+            learning,
+            structure=structure,
+            family=family,
+            noise_bounds=noise_bounds,
+            deadline=deadline,
         )
-        if exact or found.noise <= 0.8 or not _explains_nothing(GaussianProcess(learning, found)):
+        model = GaussianProcess(learning, found, family=family)
+        if exact or found.noise <= 0.8 or not _explains_nothing(model):
             return found
         # The "all noise" optimum: expected improvement on a flat posterior proposes corners for
         # ever. A model that trusts its data at least explores.
         return _maximise(
-            learning, structure=structure, noise_bounds=(noise_floor, 0.3), deadline=deadline
+            learning,
+            structure=structure,
+            family=family,
+            noise_bounds=(noise_floor, 0.3),
+            deadline=deadline,
         )
 
     if fits is None:
-        return GaussianProcess(data, learn())
+        return GaussianProcess(data, learn(), family=family)
     key = content_key(
         learning.features,
         learning.targets,
         learning.groups,
         learning.noise_factors,
         structure,
+        family.name,
         noise_bounds,
     )
-    return GaussianProcess(data, fits.get(key, learn))
+    return GaussianProcess(data, fits.get(key, learn), family=family)
 
 
 def _explains_nothing(model: GaussianProcess) -> bool:
@@ -129,7 +139,9 @@ class LogPosterior:
     out, which leaves the gradient of the other parameters as if it were fixed.
     """
 
-    def __init__(self, data: TrainingData, *, structure: Structure = "ard") -> None:
+    def __init__(
+        self, data: TrainingData, *, structure: Structure = "ard", family: KernelFamily = MATERN
+    ) -> None:
         groups = data.groups if structure == "ard" else np.zeros_like(data.groups)
         count = int(groups.max()) + 1
         n = len(data.targets)
@@ -141,7 +153,8 @@ class LogPosterior:
         for group in range(count):
             columns = data.features[:, groups == group]
             self._distances[group] = squared_distances(columns, columns)[self._pairs]
-        self._location, self._scale = lengthscale_prior(data.dimension)
+        self._location, self._scale = family.lengthscale_prior(data.dimension)
+        self._family = family
         self.size = count + 2
 
     def __call__(self, theta: FloatArray) -> tuple[float, FloatArray]:
@@ -155,7 +168,7 @@ class LogPosterior:
         outputscale, noise = math.exp(log_outputscale), math.exp(log_noise)
         inverse_squares = np.exp(-2.0 * log_lengthscales)
 
-        correlation, slope = matern52(inverse_squares @ self._distances)
+        correlation, slope = self._family.correlation(inverse_squares @ self._distances)
         noises = noise * data.noise_factors
         # Only the lower triangle is filled and used.
         kernel = np.zeros((n, n))
@@ -184,7 +197,7 @@ class LogPosterior:
 
         for part, (location, scale) in (
             (slice(0, -2), (self._location, self._scale)),
-            (slice(-2, -1), OUTPUTSCALE_PRIOR),
+            (slice(-2, -1), self._family.outputscale_prior),
             (slice(-1, None), NOISE_PRIOR),
         ):
             deviation = (theta[part] - location) / scale
@@ -198,12 +211,14 @@ def _maximise(
     data: TrainingData,
     *,
     structure: Structure,
+    family: KernelFamily,
     noise_bounds: tuple[float, float],
     deadline: Deadline,
 ) -> Hyperparameters:
-    objective = LogPosterior(data, structure=structure)
+    objective = LogPosterior(data, structure=structure, family=family)
     count = objective.size - 2
-    bounds = np.log([LENGTHSCALE_BOUNDS] * count + [OUTPUTSCALE_BOUNDS, noise_bounds])
+    scales = [LENGTHSCALE_BOUNDS] * count
+    bounds = np.log([*scales, family.outputscale_bounds, noise_bounds])
 
     best_value, best = -math.inf, np.zeros(objective.size)
     last_gradient = np.zeros(objective.size)

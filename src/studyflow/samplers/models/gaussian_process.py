@@ -9,7 +9,8 @@ more than the linear algebra in it. Tests hold both equal: log likelihood, gradi
 The model, on inputs in the unit cube and standardised outputs:
 
 * constant mean, at its generalised least squares value;
-* Matern-5/2 with one lengthscale per parameter, shared by the columns of a one-hot category
+* Matern-5/2, unless another `KernelFamily` is given, with one lengthscale per parameter, shared by
+  the columns of a one-hot category
   (Matern rather than RBF after Hvarfner et al., arXiv 2402.02229, and Xu et al., 2402.02746);
 * hyperparameters with the priors of `hyperparameters`.
 """
@@ -25,12 +26,8 @@ from scipy.linalg import lapack, solve_triangular
 from studyflow.samplers.arrays import FloatArray, IntArray
 from studyflow.samplers.memory import Kept, content_key
 from studyflow.samplers.models.hyperparameters import NOISE_BOUNDS, Hyperparameters
-from studyflow.samplers.models.kernel import (
-    cholesky,
-    extend_cholesky,
-    matern52,
-    squared_distances,
-)
+from studyflow.samplers.models.kernel import cholesky, extend_cholesky, squared_distances
+from studyflow.samplers.models.kernel_family import MATERN, KernelFamily
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,7 @@ class GaussianProcess:
     computed once and kept. 0 factors all of it at once."""
     factors: Kept[FloatArray] | None = field(default=None, compare=False, repr=False)
     """Where that part is kept; `None` keeps nothing."""
+    family: KernelFamily = MATERN
 
     @cached_property
     def scaling(self) -> FloatArray:
@@ -119,7 +117,12 @@ class GaussianProcess:
 
         theta = self.hyperparameters
         key = content_key(
-            first, noise[:n_base], self.data.groups, theta.lengthscales, theta.outputscale
+            self.family.name,
+            first,
+            noise[:n_base],
+            self.data.groups,
+            theta.lengthscales,
+            theta.outputscale,
         )
         base = factor_base() if self.factors is None else self.factors.get(key, factor_base)
         if not len(rest):
@@ -148,7 +151,8 @@ class GaussianProcess:
 
     def kernel(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Return prior covariances, `n x m`."""
-        correlation, _ = matern52(squared_distances(left * self.scaling, right * self.scaling))
+        squared = squared_distances(left * self.scaling, right * self.scaling)
+        correlation, _ = self.family.correlation(squared)
         return self.hyperparameters.outputscale * correlation
 
     def posterior(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -28,6 +28,12 @@ def matern52(squared: FloatArray) -> tuple[FloatArray, FloatArray]:
     return (1.0 + scaled + scaled**2 / 3.0) * decay, (-5.0 / 6.0) * (1.0 + scaled) * decay
 
 
+def squared_exponential(squared: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the squared exponential correlation and its derivative by the squared distance."""
+    correlation = np.exp(-0.5 * squared)
+    return correlation, -0.5 * correlation
+
+
 def cholesky(matrix: FloatArray) -> FloatArray:
     """Return the lower Cholesky factor, with as little jitter on the diagonal as succeeds.
 

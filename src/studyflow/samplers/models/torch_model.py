@@ -27,23 +27,23 @@ from studyflow.samplers.models.hyperparameters import (
     LENGTHSCALE_BOUNDS,
     NOISE_BOUNDS,
     NOISE_PRIOR,
-    OUTPUTSCALE_BOUNDS,
-    OUTPUTSCALE_PRIOR,
-    lengthscale_prior,
 )
+from studyflow.samplers.models.kernel_family import MATERN, KernelFamily
 
 
-class GroupedMaternKernel(Kernel):  # type: ignore[misc]
-    """Matern-5/2 with lengthscales shared by groups of columns, as the columns of one category.
+class GroupedKernel(Kernel):  # type: ignore[misc]
+    """A kernel with lengthscales shared by groups of columns, as the columns of one category.
 
     Args:
         groups: For each of the `f` input columns the index of its lengthscale.
+        family: Which kernel: Matern-5/2 or the squared exponential.
     """
 
     has_lengthscale = True
 
-    def __init__(self, groups: Tensor, **options: Any) -> None:
+    def __init__(self, groups: Tensor, family: KernelFamily, **options: Any) -> None:
         super().__init__(ard_num_dims=int(groups.max()) + 1, **options)
+        self._is_matern = family is MATERN
         self.register_buffer("groups", groups)
 
     def forward(
@@ -57,6 +57,8 @@ class GroupedMaternKernel(Kernel):  # type: ignore[misc]
         """Return correlations, `... x n x m`, or with `diag` those of matching rows."""
         lengthscale = self.lengthscale[..., self.groups]
         distance: Tensor = self.covar_dist(x1 / lengthscale, x2 / lengthscale, diag=diag)
+        if not self._is_matern:
+            return torch.exp(-0.5 * distance**2)
         scaled = math.sqrt(5.0) * distance
         return (1.0 + scaled + scaled**2 / 3.0) * torch.exp(-scaled)
 
@@ -73,16 +75,17 @@ def as_botorch(gp: GaussianProcess) -> SingleTaskGP:
     double: dict[str, Any] = {"dtype": torch.double, "device": torch.device("cpu")}
     train_x = torch.as_tensor(data.features, **double)
     train_y = torch.as_tensor(data.targets, **double).unsqueeze(-1)
-    location, scale = lengthscale_prior(data.dimension)
-    kernel = GroupedMaternKernel(
+    location, scale = gp.family.lengthscale_prior(data.dimension)
+    kernel = GroupedKernel(
         torch.as_tensor(data.groups),
+        gp.family,
         lengthscale_prior=LogNormalPrior(location, scale),
         lengthscale_constraint=Interval(*LENGTHSCALE_BOUNDS),
     )
     covariance = ScaleKernel(
         kernel,
-        outputscale_prior=LogNormalPrior(*OUTPUTSCALE_PRIOR),
-        outputscale_constraint=Interval(*OUTPUTSCALE_BOUNDS),
+        outputscale_prior=LogNormalPrior(*gp.family.outputscale_prior),
+        outputscale_constraint=Interval(*gp.family.outputscale_bounds),
     )
     factors = torch.as_tensor(data.noise_factors, **double)
     if bool((factors == 1.0).all()):
@@ -105,8 +108,9 @@ def as_botorch(gp: GaussianProcess) -> SingleTaskGP:
     kernel.lengthscale = torch.as_tensor(hyperparameters.lengthscales, **double).clamp(
         LENGTHSCALE_BOUNDS[0] * (1 + 1e-9), LENGTHSCALE_BOUNDS[1] * (1 - 1e-9)
     )
+    low, high = gp.family.outputscale_bounds
     covariance.outputscale = torch.tensor(hyperparameters.outputscale, **double).clamp(
-        OUTPUTSCALE_BOUNDS[0] * (1 + 1e-9), OUTPUTSCALE_BOUNDS[1] * (1 - 1e-9)
+        low * (1 + 1e-9), high * (1 - 1e-9)
     )
     if isinstance(likelihood, GaussianLikelihood):
         likelihood.noise = torch.tensor(hyperparameters.noise, **double).clamp(

@@ -21,6 +21,7 @@ from studyflow.samplers.acquisition.closed_form import (
 )
 from studyflow.samplers.acquisition.conditioning import with_fantasies, with_true_values
 from studyflow.samplers.models.gaussian_process import GaussianProcess, TrainingData
+from studyflow.samplers.models.kernel_family import MATERN, SMOOTH, KernelFamily
 from studyflow.samplers.models.torch_model import as_botorch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,9 +120,13 @@ def test_under_noise_the_value_is_near_that_of_botorchs_noisy_expected_improveme
     np.testing.assert_allclose(np.log(np.exp(values).mean(axis=0)), expected[likely], atol=0.1)
 
 
-def test_gradients_with_pending_points_and_feasibility_are_those_of_finite_differences() -> None:
+@pytest.mark.parametrize("family", [MATERN, SMOOTH], ids=["matern", "smooth"])
+def test_gradients_with_pending_points_and_feasibility_are_those_of_finite_differences(
+    family: KernelFamily,
+) -> None:
     gp = GaussianProcess(make_data(), some_hyperparameters())
-    term = Feasibility(GaussianProcess(make_data(seed=5), some_hyperparameters()), 0.2)
+    kept = GaussianProcess(make_data(seed=5), some_hyperparameters(), family=family)
+    term = Feasibility(kept, 0.2)
     pending = make_data(4, seed=2).features
     for acquisition in (
         LogExpectedImprovement(gp, pending=pending, feasibility=[term]),

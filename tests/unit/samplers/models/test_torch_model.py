@@ -11,19 +11,21 @@ from tests.unit.samplers.training import make_data, some_hyperparameters
 from studyflow.samplers.arrays import FloatArray
 from studyflow.samplers.models.fitting import LogPosterior
 from studyflow.samplers.models.gaussian_process import GaussianProcess
+from studyflow.samplers.models.kernel_family import MATERN, SMOOTH, KernelFamily
 from studyflow.samplers.models.torch_model import as_botorch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_log_posterior_and_its_gradient_equal_gpytorchs() -> None:
+@pytest.mark.parametrize("family", [MATERN, SMOOTH], ids=["matern", "smooth"])
+def test_log_posterior_and_its_gradient_equal_gpytorchs(family: KernelFamily) -> None:
     data, hyperparameters = make_data(), some_hyperparameters()
     theta = np.log(
         [*hyperparameters.lengthscales, hyperparameters.outputscale, hyperparameters.noise]
     )
-    value, gradient = LogPosterior(data)(theta)
+    value, gradient = LogPosterior(data, family=family)(theta)
 
-    gp = GaussianProcess(data, hyperparameters)
+    gp = GaussianProcess(data, hyperparameters, family=family)
     model = as_botorch(gp).train()
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
     expected = mll(model(*model.train_inputs), model.train_targets) * len(data.targets)
@@ -44,9 +46,11 @@ def test_log_posterior_and_its_gradient_equal_gpytorchs() -> None:
     np.testing.assert_allclose(gradient, chained, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("family", [MATERN, SMOOTH], ids=["matern", "smooth"])
 @pytest.mark.parametrize("factors", [None, np.linspace(0.5, 10.0, 20)])
-def test_the_posterior_equals_botorchs(factors: FloatArray | None) -> None:
-    gp = GaussianProcess(make_data(noise_factors=factors), some_hyperparameters())
+def test_the_posterior_equals_botorchs(factors: FloatArray | None, family: KernelFamily) -> None:
+    data = make_data(noise_factors=factors)
+    gp = GaussianProcess(data, some_hyperparameters(), family=family)
     at = make_data(7, seed=1).features
 
     mean, variance = gp.posterior(at)
