@@ -239,8 +239,28 @@ def styblinski_tang(x: Any) -> float:
     return float(0.5 * (x**4 - 16 * x**2 + 5 * x).sum())
 
 
+def camel(x: Any) -> float:
+    """Return the six-hump camel function: two best hills of six."""
+    a, b = x
+    return float((4 - 2.1 * a**2 + a**4 / 3) * a**2 + a * b + 4 * (b**2 - 1) * b**2)
+
+
 _ST_BEST: Final = -2.903534027771177
+_CAMEL_BEST: Final = [0.08984201, -0.71265640]
 _HARTMANN_BEST: Final = [0.20168952, 0.15001069, 0.47687398, 0.27533243, 0.31165162, 0.65730054]
+
+
+def _hills() -> list[Problem]:
+    """Return functions of two and three parameters with hills of different height."""
+    tang = styblinski_tang
+    return [
+        _box("camel", "tune", camel, [(-3, 3), (-2, 2)], _CAMEL_BEST, -1.031628453489877),
+        _box("levy2", "tune", levy, [(-10, 10)] * 2, [1.0] * 2, 0.0),
+        _box("levy3", "tune", levy, [(-10, 10)] * 3, [1.0] * 3, 0.0),
+        _box("rosenbrock3", "tune", rosenbrock, [(-2, 3)] * 3, [1.0] * 3, 0.0),
+        _box("tang2", "tune", tang, [(-5, 5)] * 2, [_ST_BEST] * 2, 2 * -39.16616570377142),
+        _box("tang3", "tune", tang, [(-5, 5)] * 3, [_ST_BEST] * 3, 3 * -39.16616570377142),
+    ]
 
 
 def _numeric() -> list[Problem]:
@@ -460,7 +480,7 @@ def _diverging(base: Problem, half: Half, parameter: str, beyond: float) -> Prob
 
 def analytic() -> dict[str, Problem]:
     """Return every problem that needs no training, by name."""
-    plain = _numeric()
+    plain = _numeric() + _hills()
     plain += [
         _mixed12("mixed12-a", "tune", 1),
         _mixed12("mixed12-b", "report", 2),
