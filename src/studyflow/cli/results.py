@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.markup import escape
@@ -12,7 +14,8 @@ from studyflow.cli.texts import seconds_text, sentences, value_text, values_text
 from studyflow.comparison import ComparisonFiles
 from studyflow.reports import StudyData, describe_state, improvements
 from studyflow.reports.comparison import Comparison, comparison_table
-from studyflow.reports.wording import one_line
+from studyflow.reports.figures.importances import parameter_importances
+from studyflow.reports.wording import one_line, plural
 from studyflow.retrain import RetrainResult
 from studyflow.runner import StudyResult
 from studyflow.runner.log_tail import LogTail
@@ -154,10 +157,13 @@ def retrain_table(result: RetrainResult) -> Table:
 def trials_table(data: StudyData, width: int = 10_000) -> Table:
     """Return the trials as a table; of many, the newest, the best and every improvement.
 
+    Columns that are empty are left out, and so are parameters with one and the same value in all
+    rows. Those and what does not fit are named below the table.
+
     Args:
         data: The study.
-        width: Columns of the terminal. Parameters that do not fit are named below the table rather
-            than squeezed until nothing can be read.
+        width: Columns of the terminal. Where they are too few, the parameters that matter least go
+            first, or the last ones of the file while that is not known; never an objective.
     """
     improved = improvements(data)
     newest = {record.number for record in data.trials[-MAX_RESULT_ROWS:]}
@@ -173,33 +179,70 @@ def trials_table(data: StudyData, width: int = 10_000) -> Table:
         ("took", [_took(r) for r in shown]),
     ]
     columns = [column for column in columns if any(column[1]) or not shown]
-    n_fixed = len(columns)
-    columns += [
+    params = [
         (name, [value_text(r.params[name]) if name in r.params else "" for r in shown])
         for name in data.space
         if any(name in r.params for r in shown)
     ]
+    constants = {
+        name: texts[0]
+        for name, texts in params
+        if len(shown) > 1 and len({record.params.get(name) for record in shown}) == 1
+    }
+    params = [column for column in params if column[0] not in constants]
+    room = width - 1 - sum(_width(column) for column in columns)
+    kept = _kept(data, {column[0]: _width(column) for column in params}, room)
+    left_out = [name for name, _ in params if name not in kept]
+    columns += [column for column in params if column[0] in kept]
     is_whole = len(shown) == len(data.trials)
     table = Table(title=None if is_whole else f"{len(shown)} of {len(data.trials)} trials")
-    used, kept, left_out = 1, [], []
-    for position, (heading, texts) in enumerate(columns):
-        cells = [one_line(text, MAX_CELL_CHARS) for text in (heading, *texts)]
-        used += max(cell_len(cell) for cell in cells) + 3  # border and padding
-        if position >= n_fixed and used > width:
-            left_out.append(cells[0])
-            continue
-        kept.append(cells[1:])
+    rows = []
+    for heading, texts in columns:
         justify: JustifyMethod = "left" if heading == "state" else "right"
-        table.add_column(escape(cells[0]), justify=justify, no_wrap=True)
-    for record, row in zip(shown, zip(*kept, strict=True), strict=True):
+        table.add_column(escape(_cell(heading)), justify=justify, no_wrap=True)
+        rows.append([_cell(text) for text in texts])
+    for record, row in zip(shown, zip(*rows, strict=True), strict=True):
         style = "bold green" if record.number in data.best_numbers else None
         table.add_row(*(escape(cell) for cell in row), style=style)
     legend = ["★ best  ↑ best when it came"] if data.best else []
+    if constants:
+        same = " ".join(f"{_cell(name)}={_cell(text)}" for name, text in constants.items())
+        legend.append(f"the same in all rows: {same}")
     if left_out:
-        legend.append(f"no room for {', '.join(left_out)}: widen the terminal, or see the report")
+        names = ", ".join(map(_cell, left_out))
+        legend.append(
+            f"{plural(len(left_out), 'parameter')} left out: {names}; "
+            "`studyflow trials --wide` shows all"
+        )
     table.caption = escape("\n".join(legend))
     table.caption_justify = "left"
     return table
+
+
+def _cell(text: str) -> str:
+    return one_line(text, MAX_CELL_CHARS)
+
+
+def _width(column: tuple[str, list[str]]) -> int:
+    """Return how many columns of the terminal a column takes, with its border and padding."""
+    heading, texts = column
+    return max(cell_len(_cell(text)) for text in (heading, *texts)) + 3
+
+
+def _kept(data: StudyData, widths: Mapping[str, int], room: int) -> set[str]:
+    """Return the parameters that fit into so many columns, those that matter most first."""
+    if sum(widths.values()) <= room:
+        return set(widths)
+    shares = {} if data.is_multi_objective else parameter_importances(data)
+    ranks = list(shares) if isinstance(shares, Mapping) else []
+    by_rank = sorted(widths, key=lambda name: ranks.index(name) if name in ranks else len(ranks))
+    kept = set()
+    for name in by_rank:
+        room -= widths[name]
+        if room < 0:
+            break
+        kept.add(name)
+    return kept
 
 
 def _mark(data: StudyData, improved: frozenset[int], record: TrialRecord) -> str:

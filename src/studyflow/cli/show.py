@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from studyflow.cli import exits
@@ -183,9 +184,10 @@ def _print_models(data: StudyData, settings: Settings, *, as_json: bool) -> int:
 
 @click.command()
 @click.argument("study")
+@click.option("--wide", is_flag=True, help="Show all parameters, however wide the terminal is.")
 @json_option
 @settings_options()
-def trials(study: str, as_json: bool, settings: Settings) -> None:
+def trials(study: str, wide: bool, as_json: bool, settings: Settings) -> None:
     """List the trials of a study (file or name)."""
     from studyflow.cli.results import trials_table
 
@@ -195,7 +197,13 @@ def trials(study: str, as_json: bool, settings: Settings) -> None:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
         console = Console()
-        console.print(trials_table(data, console.width))
+        if wide:
+            table = trials_table(data)
+            wanted = Measurement.get(console, console.options.update(max_width=10_000), table)
+            console = Console(width=max(console.width, wanted.maximum))
+            console.print(table)
+        else:
+            console.print(trials_table(data, console.width))
 
 
 @click.command()

@@ -30,6 +30,12 @@ def value_text(value: ParamValue) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def varied(spec: StudySpec, params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+    """Return the parameters that the study varies: without fixed ones and single choices."""
+    single = {name for name, one in spec.search_space.items() if one.cardinality == 1}
+    return {n: v for n, v in params.items() if n not in single and n not in spec.fixed}
+
+
 def params_text(params: Mapping[str, ParamValue]) -> str:
     """Return parameters on one line."""
     return " ".join(f"{name}={value_text(value)}" for name, value in params.items())
@@ -60,7 +66,8 @@ def best_text(spec: StudySpec, best: Sequence[TrialRecord]) -> str:
         return "none yet"
     if len(spec.objectives) > 1:
         return f"{len(best)} trials on the Pareto front"
-    return f"{values_text(spec, best[0])} (trial {best[0].number}: {params_text(best[0].params)})"
+    shown = params_text(varied(spec, best[0].params))
+    return f"{values_text(spec, best[0])} (trial {best[0].number}: {shown})"
 
 
 def progress_text(spec: StudySpec, progress: Progress) -> str:
@@ -68,12 +75,20 @@ def progress_text(spec: StudySpec, progress: Progress) -> str:
     note = f"; {progress.note}" if progress.note else ""
     n_paused = sum(record.is_paused for record in progress.running)
     paused = f", {n_paused} paused" if n_paused else ""
+    ends = f" ({ended_text(progress)})" if ended_text(progress) else ""
     spent = f"{progress.spent}, " if progress.spent else ""
     running = f"{len(progress.running) - n_paused} running{paused}"
+    so_far = f"{seconds_text(progress.elapsed_seconds)} so far"
     return (
-        f"{counted_text(progress)}, {running}, "
-        f"{spent}{time_left_text(progress)}, best {best_text(spec, progress.best)}{note}"
+        f"{counted_text(progress)}{ends}, {running}, {spent}{so_far}, "
+        f"{time_left_text(progress)}, best {best_text(spec, progress.best)}{note}"
     )
+
+
+def ended_text(progress: Progress) -> str:
+    """Return how many trials failed or were pruned; empty if none."""
+    counts = ((progress.n_failed, "failed"), (progress.n_pruned, "pruned"))
+    return ", ".join(f"{n} {how}" for n, how in counts if n)
 
 
 def counted_text(progress: Progress) -> str:

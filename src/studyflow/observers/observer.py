@@ -35,6 +35,10 @@ class Progress:
     """Whether someone paused the study: running trials finish, none starts."""
     spent: str = ""
     """What is spent of the budget's hours, money and time, short; empty without such a limit."""
+    n_failed: int = 0
+    """Finished trials that failed, of those that count."""
+    n_pruned: int = 0
+    """Finished trials that were pruned, of those that count."""
     share: float | None = None
     """Part of the budget that is used up, 0 to 1, by the limit beside `n_trials` that is nearest to
     its end; `None` without any."""
@@ -46,6 +50,13 @@ class Observer:
     Observers are called from the runner's thread, so they must return quickly. What they raise is
     logged and never stops a study.
     """
+
+    def starting(self, what: str) -> None:
+        """The runner begins something that may take a while before the first trial starts.
+
+        Args:
+            what: What it does now, in a few words without a full stop.
+        """
 
     def tracked(self, url: str) -> None:
         """The study's run in MLflow can be opened at this address."""
@@ -117,6 +128,9 @@ class Observers(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
+
+    def starting(self, what: str) -> None:
+        self._tell("starting", what)
 
     def tracked(self, url: str) -> None:
         self._tell("tracked", url)

@@ -84,6 +84,7 @@ def open_run(
         suggestions_ahead(spec) as (make_sampler, ahead),
     ):
         notes = AnyThreadNotes(observer)
+        observer.starting("opening the study's storage")
         storage = context.open_storage(on_wait=notes.take)
         if options.retries_failed and (n_retried := retry_failed(spec, storage)):
             observer.noted(f"{n_retried} failed trials have their budget back and are tried again.")
@@ -143,6 +144,7 @@ def _working(
     shown: Shown | None,
 ) -> Iterator[tuple[Executor, Mirror]]:
     """Open what runs the study's attempts and what shows them, and close both at the end."""
+    observer.starting(f"opening the executor ({context.settings.executor})")
     executor = context.open_executor(
         study, options.folder, on_note=observer.noted, keep=lock.take_again
     )
@@ -168,7 +170,17 @@ def _show(context: StudyContext, study: Study, mirror: Mirror, observer: Observe
         observer.noted("MLflow is not installed: pip install 'studyflow[mlflow]' to see runs.")
     is_embedded = context.settings.tracking_uri is None
     patience = EMBEDDED_OPENING_SECONDS if is_embedded else OPENING_SECONDS
+    observer.starting(_mlflow_step(context))
     mirror.open_study(study_card(study.kept_spec()), patience)
     if (url := mirror.tracker.run_url()) is not None:
         observer.tracked(url)
     mirror.resume(study.records())
+
+
+def _mlflow_step(context: StudyContext) -> str:
+    """Return in a few words what opening MLflow is about to do."""
+    settings = context.settings
+    if settings.tracking_uri is not None:
+        return "waiting for the MLflow server"
+    is_new = not (settings.home / "mlflow.db").exists()
+    return "creating MLflow's database, once" if is_new else "opening MLflow"

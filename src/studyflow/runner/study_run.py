@@ -62,6 +62,7 @@ def _drive(
 
     with ExitStack() as interrupted:
         interrupted.callback(leave)
+        observer.starting("preparing the first trial")
         outcome = run.tuner.drive()
         interrupted.pop_all()
     return close(run, outcome, observer)

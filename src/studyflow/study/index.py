@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress, count
@@ -65,7 +66,7 @@ class TrialIndex:
         """Running trials of which an attempt has ended."""
         self._waiting: set[int] = set()
         self._n_trials = n_trials_to_finish(spec)
-        self._n_counted = 0
+        self._counted: Counter[TrialState] = Counter()
         self._n_taken_over = 0
         self._last_step: int | None = None
         self._proven_seconds = 0.0
@@ -146,13 +147,12 @@ class TrialIndex:
             self._records[number] = record
         else:
             self._records.append(record)
-        self._all = None
+        self._all = self._all_running = None
         self._proven_seconds = max(self._proven_seconds, proven_seconds(record))
         for lost in record.lost_attempts[n_lost_before:]:
             self._nodes.add_lost(number, lost)
         self._has_success = self._has_success or is_success(record)
         self._running.pop(number, None)
-        self._all_running = None
         self._repeated.discard(number)
         self._waiting.discard(number)
         if record.state is TrialState.RUNNING:
@@ -174,7 +174,7 @@ class TrialIndex:
         steps = (self._last_step, last_step_reported([record]))
         self._last_step = max((step for step in steps if step is not None), default=None)
         if is_counted(record):
-            self._n_counted += 1
+            self._counted[record.state] += 1
             self._rules.add(record)
         if is_counted(record) or record.is_first_failure:
             self._nodes.add_finished(record)
@@ -227,12 +227,16 @@ class TrialIndex:
     @property
     def n_counted(self) -> int:
         """How many finished trials count towards the budget."""
-        return self._n_counted
+        return self._counted.total()
+
+    def n_counted_as(self, state: TrialState) -> int:
+        """Return how many of them are in a state."""
+        return self._counted[state]
 
     @property
     def n_used(self) -> int:
         """How many trials count towards the budget, or run."""
-        return self._n_counted + len(self._running)
+        return self.n_counted + len(self._running)
 
     @property
     def room(self) -> int:

@@ -20,7 +20,7 @@ from studyflow.study import (
     is_counted,
     why_fruitless,
 )
-from studyflow.trial.record import TrialRecord
+from studyflow.trial.record import TrialRecord, TrialState
 from studyflow.tuner.outlook import Outlook, Standing
 
 PROGRESS_SECONDS: Final = 2.0
@@ -180,6 +180,8 @@ class ProgressView:
                 note=self._notes.summary,
                 is_paused=self.stopwatch.is_paused,
                 spent="" if account is None else spent_text(account, unit),
+                n_failed=trials.n_counted_as(TrialState.FAILED),
+                n_pruned=trials.n_counted_as(TrialState.PRUNED),
                 share=self._outlook.share(found),
             )
         )

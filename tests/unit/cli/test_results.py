@@ -12,6 +12,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 from tests.unit.cli.shown import BROKEN, DONE, RUNNING, SPEC
+from tests.unit.study.studies import make_spec
 
 from studyflow.cli.results import MAX_RESULT_ROWS, print_result, trials_table
 from studyflow.reasons import Code, Reason
@@ -52,13 +53,14 @@ def test_a_long_table_keeps_the_newest_the_best_and_the_improvements() -> None:
 
 def test_parameters_without_room_are_named_below_the_table_instead_of_squeezed() -> None:
     stream = io.StringIO()
-    table = trials_table(StudyData(SPEC, (DONE, BROKEN)), width=60)
+    other = replace(BROKEN, params={"x[bold]": 0.5, "kind": "plain"})
+    table = trials_table(StudyData(SPEC, (DONE, other)), width=60)
     Console(file=stream, width=60).print(table)
 
     lines = stream.getvalue().splitlines()
     assert max(cell_len(line) for line in lines) <= 60
     assert "4.2 s" in stream.getvalue()
-    assert "no room for kind" in stream.getvalue()
+    assert "1 parameter left out: kind" in stream.getvalue()
 
 
 def test_a_table_without_results_has_no_column_and_no_legend_for_them() -> None:
@@ -152,3 +154,46 @@ def test_a_study_without_a_best_trial_prints_too(tmp_path: Path) -> None:
     data = StudyData(SPEC, (BROKEN,), optuna.create_study())
 
     assert "Best" not in printed(result(data=data))
+
+
+def many(n_params: int) -> StudyData:
+    """Return a study whose last parameter alone explains its objective, and with a constant."""
+    space = {f"p{i}": {"type": "float", "low": 0.0, "high": 1.0} for i in range(n_params)}
+    spec = make_spec(search_space=space)
+    records = tuple(
+        replace(
+            DONE,
+            number=n,
+            params={
+                name: 0.5 if i == 0 else (n * (i + 3) % 17) / 17 for i, name in enumerate(space)
+            },
+            values=((n * (n_params + 2) % 17) / 17,),
+        )
+        for n in range(17)
+    )
+    return StudyData(spec, records)
+
+
+def test_at_80_columns_the_parameters_that_matter_least_are_left_out() -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(trials_table(many(12), width=80))
+
+    text = stream.getvalue()
+    heading = text.splitlines()[1]
+    assert max(cell_len(line) for line in text.splitlines()) <= 80
+    assert "loss" in heading
+    assert "p11" in heading
+    assert "p0" not in heading
+    assert "the same in all rows: p0=0.5" in text
+    below = " ".join(text.rpartition("┘")[2].split())
+    assert "parameters left out: p1, " in below
+    assert "p11" not in below
+    assert "`studyflow trials --wide` shows all" in below
+
+
+def test_a_wide_table_shows_every_parameter() -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=400).print(trials_table(many(12)))
+
+    assert all(f"p{i}" in stream.getvalue().splitlines()[1] for i in range(1, 12))
+    assert "left out" not in stream.getvalue()

@@ -80,12 +80,12 @@ def test_the_best_of_several_objectives_is_a_front() -> None:
 
 def test_progress_says_what_is_spent_before_the_time_left() -> None:
     line = progress_text(SPEC, progress(spent="1.2 of 40 GPU-hours"))
-    assert "1 running, 1.2 of 40 GPU-hours, about" in line
+    assert "1 running, 1.2 of 40 GPU-hours, 10 s so far, about" in line
 
 
 def test_progress_without_a_number_of_trials_names_none() -> None:
     endless = progress(n_trials=None, remaining_seconds=None, spent="1 of 40 GPU-hours")
     assert progress_text(SPEC, endless).startswith(
-        "1 trial, 1 running, 1 of 40 GPU-hours, time left unknown, best "
+        "1 trial, 1 running, 1 of 40 GPU-hours, 10 s so far, time left unknown, best "
     )
     assert progress_text(SPEC, progress(n_trials=None, n_finished=12)).startswith("12 trials, ")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 from tests.unit.cli.shown import BROKEN, DONE, RUNNING, SPEC, progress
 from tests.unit.study.studies import make_spec
 
-from studyflow.cli.views import LiveView, PlainView, make_view
+from studyflow.cli.views import QUIET_SECONDS, LiveView, PlainView, make_view
 from studyflow.testing.fake_clock import FakeClock
-from studyflow.trial import MetricPoint
+from studyflow.trial import MetricPoint, ParamValue
 from studyflow.trial.record import PausedAttempt
 
 
@@ -36,8 +38,8 @@ def test_the_plain_view_tells_the_story_line_by_line() -> None:
         "trial 4 lost attempt 2: evicted: node drained",
         "trial 3 lo[/]ss=1.5 after 4.2 s",
         "trial 5 failed (user-error) after 4.2 s: IndexError: list[int] at [/weights]",
-        f"1 of 5 trials, 1 running, about 1 min 15 s left, {best}",
-        f"5 of 5 trials, 1 running, done, {best}; Quota is full.",
+        f"1 of 5 trials, 1 running, 10 s so far, about 1 min 15 s left, {best}",
+        f"5 of 5 trials, 1 running, 10 s so far, done, {best}; Quota is full.",
         "Something [odd] happened.",
     ]
 
@@ -54,6 +56,85 @@ def test_the_view_fits_the_stream() -> None:
     assert isinstance(view, PlainView)
     view.noted("one line")
     assert stream.getvalue() == "one line\n"
+
+
+class Later:
+    """Keeps the calls that are to be made later."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def __call__(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        assert seconds == QUIET_SECONDS
+        self.calls.append(call)
+        return lambda: self.calls.remove(call) if call in self.calls else None
+
+    def come(self) -> None:
+        for call in self.calls:
+            call()
+        self.calls.clear()
+
+
+def test_a_log_says_what_a_start_does_only_where_that_takes_a_while() -> None:
+    lines: list[str] = []
+    later = Later()
+    view = PlainView(SPEC, lines.append, FakeClock(0.0), later)
+
+    view.starting("opening the study's storage")
+    view.starting("creating MLflow's database, once")
+    later.come()
+    view.starting("preparing the first trial")
+    view.progressed(progress(n_finished=0, best=()))
+    view.launched(RUNNING)
+    later.come()
+
+    assert lines == [
+        "creating MLflow's database, once …",
+        "trial 4 started (attempt 2): x[bold]=0.5 kind=plain",
+    ]
+
+
+def test_the_live_view_says_what_a_start_does_and_for_how_long() -> None:
+    clock = FakeClock(0.0)
+    view = LiveView(SPEC, Terminal(), clock)
+    view.starting("creating MLflow's database, once")
+    assert "creating MLflow's database, once …\n" in drawn(view)
+    clock.advance(12)
+    assert "creating MLflow's database, once … 12 s" in drawn(view)
+    view.progressed(progress(n_finished=0, best=()))
+    assert "creating" in drawn(view)
+    view.launched(RUNNING)
+    assert "10 s, about 1 min 15 s left" in drawn(view)
+
+
+def test_the_live_view_counts_trials_that_failed_or_were_pruned() -> None:
+    view = LiveView(SPEC, Terminal())
+    view.progressed(progress())
+    assert "ended" not in drawn(view)
+    view.progressed(progress(n_failed=2, n_pruned=1))
+    assert "ended 2 failed, 1 pruned" in drawn(view)
+
+
+def test_a_running_trial_shows_step_and_parameters_but_no_constants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    space = {f"p{i}": {"type": "float", "low": 0.0, "high": 1.0} for i in range(9)}
+    only = {"type": "categorical", "choices": ["adam"]}
+    spec = make_spec(search_space={"optimizer": only, **space}, fixed={"epochs": 20})
+    params: dict[str, ParamValue] = {
+        "epochs": 20,
+        "optimizer": "adam",
+        **dict.fromkeys(space, 0.25),
+    }
+    record = replace(RUNNING, params=params)
+    view = LiveView(spec, Terminal())
+    view.progressed(progress(running=(record,), best=()))
+    view.reported(record, (MetricPoint("loss", 3, 0.5, 0),))
+
+    line = next(line for line in drawn(view).splitlines() if "trial 4" in line)
+
+    assert line == "  trial 4  step 3  loss=0.5  p0=0.25 p1=0.25 p2=0.25 …"
 
 
 def drawn(view: LiveView) -> str:
@@ -119,4 +200,4 @@ def test_without_a_number_of_trials_the_bar_shows_the_budget() -> None:
     view = LiveView(make_spec(budget={"gpu_hours": 40}), Terminal())
     assert "0 trials starting" in " ".join(drawn(view).split())
     view.progressed(progress(n_trials=None, n_finished=12, share=0.5, spent="20 of 40 GPU-hours"))
-    assert "12 trials about 1 min 15 s left" in " ".join(drawn(view).split())
+    assert "12 trials 10 s, about 1 min 15 s left" in " ".join(drawn(view).split())

@@ -204,6 +204,7 @@ def test_the_index_agrees_with_the_rules_that_go_through_all_trials() -> None:
         assert look.best == best_records(look.records, spec.directions)
         assert look.stop_reason() == stop_reason(spec, look.records)
         assert look.n_counted == sum(map(is_counted, look.records)) == number + 1
+        assert sum(map(look.n_counted_as, TrialState)) == look.n_counted
 
 
 def test_a_write_reads_its_own_trial_and_a_look_reads_those_of_others(tmp_path: Path) -> None:
