@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from studyflow.spec.check import check_mapping
 from studyflow.spec.katib import search
 from studyflow.spec.katib.reading import Change, Notes, Part
 from studyflow.spec.katib.remains import explain
 from studyflow.spec.katib.space import parameter
 from studyflow.spec.katib.trial import read_trial
 from studyflow.spec.models import StudySpec
-from studyflow.spec.problems import BrokenRule
+from studyflow.spec.problems import BrokenRule, Problem
 from studyflow.spec.reader import find_problems_in, spec_error
 
 _API: Final = "kubeflow.org/v1beta1"
@@ -43,7 +44,9 @@ def translate_experiment(text: str, *, source: str = "experiment.yaml") -> Trans
     document, problems = find_problems_in(text, source, lambda data: _translate(data, notes))
     if document is None:
         raise spec_error(problems, source)
-    spec = StudySpec.from_mapping(document)
+    spec, findings = check_mapping(document)
+    if spec is None:
+        raise spec_error(tuple(map(Problem.at, findings)), f"The study file of {source}")
     return Translation(spec, tuple(notes.changes))
 
 
