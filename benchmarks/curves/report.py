@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,17 +72,27 @@ def combined(logs: Mapping[object, Sequence[float]]) -> Ratio:
 
 def table(runs: Mapping[Key, Run], tasks: Mapping[str, Task]) -> str:
     """Return the report as Markdown; equal runs give the equal text."""
-    known = {key: run for key, run in runs.items() if key.task in tasks}
-    settings = sorted({(key.slots, key.restart, key.n_full) for key in known})
+    return _by_setting(runs, tasks, _rows)
+
+
+def per_task(runs: Mapping[Key, Run], tasks: Mapping[str, Task]) -> str:
+    """Return the time ratio of each rule on each task, as Markdown."""
+    return _by_setting(runs, tasks, _task_rows)
+
+
+def _by_setting(
+    runs: Mapping[Key, Run],
+    tasks: Mapping[str, Task],
+    rows: Callable[[Mapping[Key, Run], Mapping[str, Task]], list[str]],
+) -> str:
+    by_setting: dict[tuple[int, float, int], dict[Key, Run]] = {}
+    for key, run in runs.items():
+        if key.task in tasks:
+            by_setting.setdefault((key.slots, key.restart, key.n_full), {})[key] = run
     parts = []
-    for slots, restart, n_full in settings:
-        some = {
-            k: r
-            for k, r in known.items()
-            if (k.slots, k.restart, k.n_full) == (slots, restart, n_full)
-        }
+    for (slots, restart, n_full), some in sorted(by_setting.items(), key=lambda item: item[0]):
         title = f"{slots} slots, restart {restart:.0%}, the GPU-time of {n_full} full trainings:"
-        parts.append("\n".join([title, "", *_rows(some, tasks)]))
+        parts.append("\n".join([title, "", *rows(some, tasks)]))
     return "\n\n".join(parts)
 
 
@@ -117,8 +127,7 @@ def _rows(runs: Mapping[Key, Run], tasks: Mapping[str, Task]) -> list[str]:
     return lines
 
 
-def per_task(runs: Mapping[Key, Run], tasks: Mapping[str, Task]) -> str:
-    """Return the time ratio of each rule on each task, as Markdown."""
+def _task_rows(runs: Mapping[Key, Run], tasks: Mapping[str, Task]) -> list[str]:
     rules = list(dict.fromkeys(k.rule for k in sorted(runs, key=lambda k: k.rule)))
     rules = [rule for rule in rules if rule != FULL]
     lines = ["| task | " + " | ".join(f"`{rule}`" for rule in rules) + " |"]
@@ -134,4 +143,4 @@ def per_task(runs: Mapping[Key, Run], tasks: Mapping[str, Task]) -> str:
             cells.append(f"{math.exp(float(np.mean(logs))):.2f}" if logs else "-")
         if set(cells) != {"-"}:
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return lines

@@ -169,7 +169,10 @@ def assume(
 
 
 def _pod_seconds(records: Sequence[TrialRecord]) -> float:
-    """Return the median of the time between an attempt's launch and its start and end, unpaid."""
+    """Return the mean of what an attempt waits unpaid: before its start, and after its end.
+
+    The mean, as all waits together make a study's time.
+    """
     waits = []
     for record in records:
         row = record.costs[-1] if record.costs else None
@@ -178,7 +181,7 @@ def _pod_seconds(records: Sequence[TrialRecord]) -> float:
             continue
         if begin.at is not None and row.recorded_at is not None:
             waits.append(max(row.recorded_at - begin.at - row.seconds, 0.0))
-    return statistics.median(waits) if waits else 0.0
+    return statistics.mean(waits) if waits else 0.0
 
 
 def forecast(
