@@ -5,17 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import yaml
 
 from studyflow.cli.options import settings_options
 from studyflow.cli.studies import load_study
-from studyflow.errors import ExecutorBlocked, StudyNotFound
+from studyflow.errors import ExecutorBlocked, ExecutorError, StudyNotFound, TrackingError
 from studyflow.executors import AttemptId, ExecutorWithLogs
 from studyflow.settings import Settings
 from studyflow.spec import read_study
 from studyflow.spec.pods import judge_data, read_platform
+from studyflow.trial.record import TrialRecord
+
+if TYPE_CHECKING:
+    from studyflow.context import StudyContext
 
 
 @click.command()
@@ -68,7 +73,10 @@ def logs(
     follow: bool,
     settings: Settings,
 ) -> None:
-    """Print the log of a trial of a study (file or name), without secrets."""
+    """Print the log of a trial of a study (file or name), without secrets.
+
+    Wherever it lies: with the local attempt, in the pod, or in MLflow once these are gone.
+    """
     from studyflow.context import StudyContext
 
     data = load_study(study, settings)
@@ -81,19 +89,44 @@ def logs(
     wanted = AttemptId(trial, attempt or max(record.attempt, 1))
     is_empty = True
     with StudyContext(data.spec, settings) as context:
-        source = context.executor
-        pieces = source.follow_log(wanted) if follow else _pieces(source, wanted)
-        for piece in context.redactor.pieces(pieces):
-            is_empty = is_empty and not piece
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+        problem = None
+        try:
+            source = context.executor
+            pieces = source.follow_log(wanted) if follow else _pieces(source, wanted)
+            for piece in context.redactor.pieces(pieces):
+                is_empty = is_empty and not piece
+                _print(piece)
+        except ExecutorError as error:
+            if not is_empty or not record.state.is_finished:
+                raise
+            problem = str(error)
+        if is_empty and wanted.attempt == max(record.attempt, 1):
+            kept, lack = _log_in_mlflow(context, record)
+            problem = problem or lack
+            if kept:
+                click.echo(f"From MLflow, run {record.run_id}:", err=True)
+                _print(b"".join(context.redactor.pieces([kept])))
+                return
     if is_empty:
-        where = f", run {record.run_id}" if record.run_id else ""
-        click.echo(
-            f"Nothing here of trial {wanted.number}, attempt {wanted.attempt}. A finished trial's "
-            f"log is among the artifacts of its MLflow run{where}.",
-            err=True,
-        )
+        what = f"Trial {wanted.number} has no log of attempt {wanted.attempt}: neither where it ran"
+        click.echo(f"{what} nor in MLflow.{f' {problem}' if problem else ''}", err=True)
+
+
+def _print(piece: bytes) -> None:
+    sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+def _log_in_mlflow(context: StudyContext, record: TrialRecord) -> tuple[bytes | None, str | None]:
+    """Return what MLflow has of a trial's log, or why it gives nothing, if it says so."""
+    if record.run_id is None or not context.is_in_mlflow:
+        return None, None
+    from studyflow.tracking.mlflow.logs import read_log
+
+    try:
+        return read_log(context.mlflow.uri, record.run_id), None
+    except TrackingError as error:
+        return None, str(error)
 
 
 def _pieces(source: ExecutorWithLogs, attempt: AttemptId) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from studyflow.errors import StudyNotFound
 from studyflow.reports import StudyData
 from studyflow.reports.stored import stored_study
 from studyflow.settings import Settings
@@ -16,12 +17,33 @@ def is_study_file(study: str) -> bool:
 
 
 def load_study(study: str, settings: Settings) -> StudyData:
-    """Return a stored study by the path of its file or by its name.
+    """Return a stored study by its name or its file.
+
+    Args:
+        study: The study's name, or the path of its file, which may lack the ending or be the
+            folder that holds `study.yaml`. A name that is stored comes before a file.
+        settings: Where the storage is.
 
     Raises:
         StudyNotFound: It is not in the storage.
         SpecError: The file is wrong.
     """
-    from_file = StudySpec.from_yaml(study) if is_study_file(study) else None
-    name = study if from_file is None else from_file.name
-    return stored_study(name, settings, from_file)
+    if is_study_file(study):
+        return _load_file(Path(study), settings)
+    try:
+        return stored_study(study, settings)
+    except StudyNotFound:
+        if (file := _file_meant(study)) is None:
+            raise
+    return _load_file(file, settings)
+
+
+def _load_file(path: Path, settings: Settings) -> StudyData:
+    spec = StudySpec.from_yaml(path)
+    return stored_study(spec.name, settings, spec)
+
+
+def _file_meant(study: str) -> Path | None:
+    """Return the study file that is there for a path without its ending, or for a folder."""
+    candidates = (Path(f"{study}.yaml"), Path(f"{study}.yml"), Path(study, "study.yaml"))
+    return next((path for path in candidates if path.is_file()), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -414,6 +415,36 @@ def test_a_grid_is_finished_with_its_last_point(tmp_path: Path) -> None:
 
     assert n_trials_to_finish(spec) == 2
     assert study_card(spec).n_trials == 2
+
+
+@pytest.mark.slow
+def test_a_log_is_read_from_mlflow_once_its_folder_is_removed(tmp_path: Path) -> None:
+    path = write_study(tmp_path, TRAIN + "print('épochs are over')\n")
+    put_mlflow_database(tmp_path / ".studyflow")
+    assert invoke("run", path).exit_code == 0
+    before = invoke("logs", path, "1")
+    shutil.rmtree(tmp_path / ".studyflow/studies/tiny/trials")
+
+    after = invoke("logs", path, "1")
+    other = invoke("logs", path, "1", "--attempt", "2")
+
+    assert before.stdout == after.stdout == "épochs are over\n"
+    assert before.stderr == ""
+    assert after.stderr.startswith("From MLflow, run ")
+    assert other.stdout == ""
+    assert "Trial 1 has no log of attempt 2" in other.stderr
+
+
+@pytest.mark.usefixtures("_without_mlflow")
+def test_a_study_is_found_by_its_file_without_the_ending_and_by_its_folder(tmp_path: Path) -> None:
+    path = write_study(tmp_path / "project")
+    assert invoke("run", path).exit_code == 0
+
+    for called in ("tiny", "project", "project/study", "project/study.yaml"):
+        assert invoke("status", called).exit_code == 0, called
+    unknown = invoke("logs", "study", "0")
+    assert unknown.exit_code == 2
+    assert "There is no study named 'study' in this storage (there are: tiny)" in unknown.stderr
 
 
 @pytest.mark.slow

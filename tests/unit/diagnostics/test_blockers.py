@@ -182,6 +182,13 @@ CASES: list[tuple[str, Snapshot, Level, str, str]] = [
         "studyflow resume demo",
     ),
     (
+        "paused without a runner",
+        taken(is_paused=True, runner=RunnerState()),
+        Level.PROBLEM,
+        "It is paused: running trials finish, none starts.",
+        "studyflow resume demo, then studyflow run study.yaml: no runner drives it.",
+    ),
+    (
         "runner suspended",
         taken(runner=replace(DRIVEN, is_suspended=True)),
         Level.PROBLEM,

@@ -16,12 +16,16 @@ from studyflow.spec import StudySpec
 def paused(snapshot: Snapshot, _: StudySpec) -> Iterator[Finding]:
     """Yield that a person has paused the study."""
     if snapshot.is_paused:
+        resume = f"studyflow resume {snapshot.name}"
+        is_left_alone = not snapshot.is_driven and _newest_flow_run(snapshot) is None
         yield Finding(
             Cause.PAUSED,
             Level.PROBLEM,
             "pause",
             "It is paused: running trials finish, none starts.",
-            f"studyflow resume {snapshot.name}",
+            f"{resume}, then {snapshot.run_command}: no runner drives it."
+            if is_left_alone
+            else resume,
         )
 
 
@@ -124,6 +128,8 @@ def _newest_flow_run(snapshot: Snapshot) -> FlowRun | None:
 def no_runner(snapshot: Snapshot, spec: StudySpec) -> Iterator[Finding]:
     """Yield that nobody starts the trials that are left."""
     if snapshot.is_driven or _newest_flow_run(snapshot) is not None:
+        return
+    if snapshot.is_paused:  # which says what to do first, and that a runner comes after
         return
     if withdrawn_trial(snapshot) is not None:  # that is why there is none
         return
