@@ -286,4 +286,6 @@ _PRUNERS: Final[Mapping[str, Callable[..., optuna.pruners.BasePruner]]] = {
     "threshold": optuna.pruners.ThresholdPruner,
     "patient": optuna.pruners.PatientPruner,
     "wilcoxon": optuna.pruners.WilcoxonPruner,
+    # What pauses trials is no pruner: `studyflow.tuner.curve_policy`.
+    "curve": optuna.pruners.NopPruner,
 }

@@ -231,6 +231,14 @@ class WilcoxonArguments(_Arguments):
     n_startup_steps: _Count = Field(default=2, description="Steps before a trial may be stopped.")
 
 
+class CurveArguments(_Arguments):
+    """Pauses trials by forecasts of how they will end, and takes up those that promise most.
+
+    Takes no arguments. Needs `trial.budget`, and checkpoints: without them what would be paused
+    ends.
+    """
+
+
 SAMPLER_ARGUMENTS: Final[Mapping[str, type[_Arguments]]] = {
     "botorch": BotorchArguments,
     "gp": GPArguments,
@@ -252,5 +260,9 @@ PRUNER_ARGUMENTS: Final[Mapping[str, type[_Arguments]]] = {
     "threshold": ThresholdArguments,
     "patient": PatientArguments,
     "wilcoxon": WilcoxonArguments,
+    "curve": CurveArguments,
 }
 """The arguments of each pruner, by `pruner.type`."""
+
+NOT_WRAPPED: Final = frozenset({"none", "patient", "curve"})
+"""Pruners that `patient` does not wrap."""

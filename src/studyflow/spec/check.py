@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from studyflow.reasons import Code
-from studyflow.spec.arguments import PRUNER_ARGUMENTS, SAMPLER_ARGUMENTS
+from studyflow.spec.arguments import NOT_WRAPPED, PRUNER_ARGUMENTS, SAMPLER_ARGUMENTS
 from studyflow.spec.models import (
     ConstraintSpec,
     ObjectiveSpec,
@@ -350,7 +350,7 @@ def _check_named(
         findings += translate(error, given, path, table[kind], extra=tuple(model.model_fields))
     wrapped = given.get("wrapped")
     if kind == "patient" and isinstance(wrapped, Mapping):
-        others = {k: v for k, v in table.items() if k not in ("patient", "none")}
+        others = {k: v for k, v in table.items() if k not in NOT_WRAPPED}
         if "type" in wrapped:
             _check_named(wrapped, (*path, "wrapped"), model, others, findings)
         else:

@@ -24,7 +24,15 @@ from studyflow.spec.values import Real, Scalar, Whole, broken_rule
 Direction = Literal["minimize", "maximize"]
 SamplerName = Literal["botorch", "gp", "tpe", "cmaes", "nsga2", "qmc", "random", "grid"]
 PrunerName = Literal[
-    "none", "median", "percentile", "asha", "hyperband", "threshold", "patient", "wilcoxon"
+    "none",
+    "median",
+    "percentile",
+    "asha",
+    "hyperband",
+    "threshold",
+    "patient",
+    "wilcoxon",
+    "curve",
 ]
 
 NAME_LIMIT: Final = 200

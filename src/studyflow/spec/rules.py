@@ -13,7 +13,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from studyflow.spec.arguments import AshaArguments, BotorchArguments, HyperbandArguments
+from studyflow.spec.arguments import (
+    AshaArguments,
+    BotorchArguments,
+    CurveArguments,
+    HyperbandArguments,
+)
 from studyflow.spec.budget import BudgetSpec
 from studyflow.spec.conditions import condition_problems
 from studyflow.spec.models import (
@@ -338,6 +343,8 @@ def _pruner(draft: Draft) -> Iterator[BrokenRule]:
     arguments = draft.pruner_arguments
     if isinstance(arguments, AshaArguments) and draft.trial is not None:
         yield from _promotion(arguments, draft.trial)
+    if isinstance(arguments, CurveArguments):
+        yield from _curve(draft)
     if not isinstance(arguments, HyperbandArguments) or draft.trial is None:
         return
     longest: Any = arguments.max_resource
@@ -358,6 +365,15 @@ def _pruner(draft: Draft) -> Iterator[BrokenRule]:
             f"min_resource must not be above {origin}, but min_resource={arguments.min_resource} "
             f"and {origin}={longest}",
             "let trials run longer, or decide earlier",
+        )
+
+
+def _curve(draft: Draft) -> Iterator[BrokenRule]:
+    if draft.trial is not None and draft.trial.budget is None:
+        yield BrokenRule(
+            ("pruner", "type"),
+            "curve forecasts the last step of a trial, but trial.budget is not set",
+            "set trial.budget to the number of steps",
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from studyflow.spec.arguments import PRUNER_ARGUMENTS, SAMPLER_ARGUMENTS
+from studyflow.spec.arguments import NOT_WRAPPED, PRUNER_ARGUMENTS, SAMPLER_ARGUMENTS
 from studyflow.spec.models import PrunerSpec, SamplerSpec, StudySpec
 
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -44,9 +44,7 @@ def json_schema() -> dict[str, Any]:
     parts["SamplerSpec"] = _choice("sampler", SamplerSpec, SAMPLER_ARGUMENTS, parts)
     parts["PrunerSpec"] = _choice("pruner", PrunerSpec, PRUNER_ARGUMENTS, parts)
     wrapped = [
-        {"$ref": f"#/$defs/pruner_{name}"}
-        for name in PRUNER_ARGUMENTS
-        if name not in ("none", "patient")
+        {"$ref": f"#/$defs/pruner_{name}"} for name in PRUNER_ARGUMENTS if name not in NOT_WRAPPED
     ]
     parts["pruner_patient"]["properties"]["wrapped"] |= {"anyOf": [*wrapped, {"type": "null"}]}
     return {

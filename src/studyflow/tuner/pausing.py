@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from studyflow.executors import AttemptId
+from studyflow.spec import StudySpec
 from studyflow.study import Study, TrialIndex
-from studyflow.study.pausing import Decision, Move, Standing, Standings, TakeUpAll, pause_policy
+from studyflow.study.pausing import (
+    Decision,
+    Move,
+    PausePolicy,
+    Standing,
+    Standings,
+    TakeUpAll,
+    pause_policy,
+)
 from studyflow.trial import Cause
 from studyflow.trial.cost import Why
 from studyflow.trial.record import TrialRecord
@@ -24,6 +33,12 @@ of the step that was decided by is enough, and up to a step is trained again."""
 WITHOUT_CHECKPOINTS: Final = (
     "Trials publish no checkpoints, so none is paused: one that is not among the best of its rung "
     "ends. Hint: save within `with sdk.checkpoint(step) as folder:`, or use variant: stopping."
+)
+
+
+CURVE_WITHOUT_CHECKPOINTS: Final = (
+    "Trials publish no checkpoints, so one that would be paused ends. Hint: save within "
+    "`with sdk.checkpoint(step) as folder:`, so that it can go on later."
 )
 
 
@@ -58,7 +73,7 @@ class Pausing:
     def __init__(self, study: Study, notes: Notes) -> None:
         self._study = study
         self._notes = notes
-        self._policy = pause_policy(study.spec)
+        self._policy = _policy_of(study.spec)
         self._standings = Standings()
         self._cleared: dict[int, int] = {}
         """By running trial, up to which step it was let go on."""
@@ -137,6 +152,8 @@ class Pausing:
             self._has_checkpoints = True
         if self._is_without(leaving, reported, published):
             del self._leaving[attempt]
+            if self._policy is not None and self._policy.stops_without_checkpoints:
+                return Stop(attempt, Cause.PRUNED, leaving.decision.why.message)
             return self._stop_for_good(record, reported)
         if published.step is None or published.step < leaving.step:
             return None
@@ -159,7 +176,8 @@ class Pausing:
             return False
         # It has gone on with the next step and saved nothing of the one before.
         self._has_checkpoints = False
-        self._notes.add(WITHOUT_CHECKPOINTS)
+        of_curves = self._policy is not None and self._policy.stops_without_checkpoints
+        self._notes.add(CURVE_WITHOUT_CHECKPOINTS if of_curves else WITHOUT_CHECKPOINTS)
         return True
 
     def _stop_for_good(self, record: TrialRecord, reported: int) -> Stop | None:
@@ -235,3 +253,13 @@ def is_finite(record: TrialRecord) -> bool:
     """Return whether a trial's newest report is a finite number."""
     step = max(record.intermediate, default=None)
     return step is not None and math.isfinite(record.intermediate[step])
+
+
+def _policy_of(spec: StudySpec) -> PausePolicy | None:
+    """Return the policy that a study file's pruner asks for; `None` if it pauses nothing."""
+    if spec.pruner.type != "curve":
+        return pause_policy(spec)
+    # The sampler's packages, which no other study's loop needs.
+    from studyflow.tuner.curve_policy import CurvePolicy
+
+    return CurvePolicy(spec)

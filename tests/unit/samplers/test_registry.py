@@ -200,7 +200,9 @@ def test_a_wrapped_pruner_is_made_from_its_own_section() -> None:
 def judged_study(pruner: str, peers: float = 1.0) -> Study:
     """Return a study with three complete trials, all of one value at every step, and a fourth."""
     arguments = PRUNER_ARGUMENTS | {"threshold": {"upper": 5.0}, "median": {"n_startup_trials": 1}}
-    study = open_study(make_spec(pruner={"type": pruner, **arguments.get(pruner, {})}))
+    trial = {"command": ["python", "train.py"], **({"budget": 30} if pruner == "curve" else {})}
+    spec = make_spec(pruner={"type": pruner, **arguments.get(pruner, {})}, trial=trial)
+    study = open_study(spec)
     for number in range(3):
         study.ask()
         study.report(number, [MetricPoint("loss", step, peers, 0) for step in range(30)])

@@ -34,6 +34,7 @@ PRUNERS: dict[str, Any] = {
     "threshold": optuna.pruners.ThresholdPruner,
     "patient": optuna.pruners.PatientPruner,
     "wilcoxon": optuna.pruners.WilcoxonPruner,
+    "curve": optuna.pruners.NopPruner,
 }
 CASES = [(SAMPLER_ARGUMENTS[n], c) for n, c in SAMPLERS.items()]
 CASES += [(PRUNER_ARGUMENTS[n], c) for n, c in PRUNERS.items()]

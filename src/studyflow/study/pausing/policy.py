@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from studyflow.study.pausing.standing import Stage, Standing
 from studyflow.trial.cost import Why
@@ -45,6 +45,13 @@ class PausePolicy(Protocol):
     It remembers nothing: the runner that asks next may know only what is stored.
     """
 
+    @property
+    def stops_without_checkpoints(self) -> bool:
+        """Whether a trial that is to be paused ends if trials publish no checkpoints.
+
+        Otherwise the study's pruner decides.
+        """
+
     def judge(self, standing: Standing, number: int) -> Decision:
         """Return whether a running trial that has reported goes on, pauses, or ends for good.
 
@@ -60,6 +67,8 @@ class PausePolicy(Protocol):
 
 class TakeUpAll:
     """Pauses nothing; takes up what an earlier study file's pruner has paused, the first first."""
+
+    stops_without_checkpoints: ClassVar[bool] = False
 
     def judge(self, standing: Standing, number: int) -> Decision:  # noqa: ARG002
         """Let every trial go on."""

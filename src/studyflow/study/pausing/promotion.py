@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from studyflow.spec import StudySpec
 from studyflow.spec.arguments import AshaArguments
@@ -44,6 +44,8 @@ class _Entry:
 @dataclass(frozen=True, slots=True)
 class Promotion:
     """The policy. See the module's text."""
+
+    stops_without_checkpoints: ClassVar[bool] = False
 
     min_resource: int
     """Step of the first rung, before `min_early_stopping_rate`."""
