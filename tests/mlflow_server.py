@@ -19,12 +19,14 @@ from studyflow.tracking.mlflow import embedded_uri
 
 
 class MlflowServer:
-    """One server on loopback.
+    """One server, on loopback unless a subclass says otherwise.
 
     Args:
         folder: Folder for its files; its database is the embedded one of this folder.
     """
 
+    host = "127.0.0.1"
+    """Address that it listens at."""
     options: Sequence[str] = ()
     """Further options of its command."""
     variables: Mapping[str, str] = {}
@@ -56,7 +58,7 @@ class MlflowServer:
         self.put_database(self._folder)
         command = [
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1", *self.options),
-            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--host", self.host, "--port", str(self.port)),
             *("--backend-store-uri", embedded_uri(self._folder)),
             *("--artifacts-destination", str(self._folder / "served")),
         ]

@@ -512,6 +512,38 @@ FAULTS = (
         "it waits for what runs, and starts if that cost less than was committed to it; else its "
         "trial ends as `budget` and counts for nothing",
     ),
+    Fault(
+        "F94",
+        "a runner is killed between the stop of a trial that is paused and its record, or while it "
+        "takes one up",
+        "the next runner records the pause once and takes the trial up in its turn: no attempt "
+        "starts twice, each has one row in the ledger, and no step is trained twice",
+    ),
+    Fault(
+        "F95",
+        "an attempt is killed while it saves, just before it is paused",
+        "it is lost and repeated from the checkpoint before; only a whole checkpoint lets it pause",
+    ),
+    Fault(
+        "F96",
+        "the checkpoint of a paused trial is gone or damaged when it is taken up",
+        "the trial goes on from the one before, or begins anew; its result counts all the same",
+    ),
+    Fault(
+        "F97",
+        "two runners take up one paused trial",
+        "one attempt starts, with one holder; the other runner leaves the trial to it",
+    ),
+    Fault(
+        "F98",
+        "the budget is reached while a paused trial waits",
+        "nothing starts; it ends as pruned with its last values and counts as a trial",
+    ),
+    Fault(
+        "F99",
+        "an attempt that was recorded as paused still runs and writes",
+        "it is stopped; what it reports, saves or ends with changes nothing of its trial",
+    ),
 )
 
 CONTRACT = {

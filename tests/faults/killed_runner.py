@@ -37,10 +37,18 @@ STEPS: Final[dict[str, tuple[type, str, str]]] = {
 }
 """Where a step is: the class, its method, and the side of it."""
 
+PAUSE_STEPS: Final[dict[str, tuple[type, str, str]]] = {
+    "told to pause": (LocalExecutor, "stop", AFTER),
+    "about to record a pause": (Study, "end_attempt", BEFORE),
+    "pause recorded": (Study, "end_attempt", AFTER),
+    "taken up, not submitted": (Study, "begin_attempt", AFTER),
+}
+"""The same of studies that pause trials."""
+
 
 def arm(step: str, n_passed: int = 1) -> None:
     """Kill this process at a step, after it was passed some times."""
-    owner, method, side = STEPS[step]
+    owner, method, side = (STEPS | PAUSE_STEPS)[step]
     call: Callable[..., Any] = getattr(owner, method)
     left = [n_passed]
 

@@ -119,6 +119,50 @@ def test_the_run_page_shows_trials_with_causes_progress_table_best_and_figures(
     assert best["trial"] in (1, 2, 3)
 
 
+PAUSING_SCRIPT = """
+import time
+from studyflow import sdk
+trial = sdk.current_trial()
+saved = sdk.last_checkpoint()
+for step in range(0 if saved is None else saved.step + 1, trial.budget):
+    sdk.report(step, loss=trial.params["x"])
+    with sdk.checkpoint(step) as folder:
+        (folder / "state").write_text("")
+    time.sleep(0.2)
+sdk.finish(loss=trial.params["x"])
+"""
+
+PAUSING_STUDY = """
+name: pausing
+objectives: [{metric: loss, direction: minimize}]
+search_space: {x: {type: float, low: 0, high: 1}}
+enqueue: [{x: 0.1}, {x: 0.9}, {x: 0.5}]
+pruner: {type: asha, variant: promotion, min_resource: 1, reduction_factor: 2}
+budget: {n_trials: 3, max_parallel_trials: 1}
+trial: {command: [python, train.py], budget: 8}
+"""
+
+
+def test_a_paused_trial_s_task_run_says_paused_and_goes_on_in_one_piece(
+    flow_module: ModuleType, study_file: Path
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    (study_file.parent / "train.py").write_text(PAUSING_SCRIPT)
+    study_file.write_text(PAUSING_STUDY)
+    flow_module.run_study(str(study_file))
+    _, tasks, _ = read_page("pausing", n_tasks=3)
+    assert len(tasks) == 3
+    with get_client(sync_client=True) as client:
+        states = {
+            name: [state.name for state in client.read_task_run_states(task.id)]
+            for name, task in tasks.items()
+        }
+    assert states["trial-0000"][:4] == ["Pending", "Running", "Paused", "Running"]
+    assert states["trial-0000"][-1] == "Completed"
+    assert states["trial-0001"][-2:] == ["Paused", "Pruned"]
+
+
 def test_the_command_line_run_of_the_same_file_gives_the_same_trials(
     flow_module: ModuleType, study_file: Path, tmp_path: Path
 ) -> None:
