@@ -1,6 +1,6 @@
 # The orchestrator: studyflow with all its parts, the flows, and what the cluster's servers run from:
 # Prefect's server and worker, and MLflow's server. Trials run in images of their own.
-#   docker build -t registry.example/studyflow/orchestrator:0.1.0 .
+#   docker build -t registry.example/studyflow/orchestrator:0.2.0 .
 # The builder's own pip settings say where packages come from.
 
 # python:3.11-slim by its digest, the same in all Dockerfiles: locks/base-image.txt.

@@ -11,7 +11,7 @@ STUDY ?= images/cnn-lstm/study-short.yaml
 #   make images BUILD="docker build --build-arg TORCH_INDEX=..."
 BUILD ?= docker build
 REGISTRY ?= registry.example/studyflow
-TAG ?= 0.1.0
+TAG ?= 0.2.0
 KUBECTL ?= kubectl
 OVERLAY ?= local
 TRIAL_IMAGES := trial-base blackbox cnn-lstm weights epidemic fusion

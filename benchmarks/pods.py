@@ -7,7 +7,7 @@ cluster of one node. Where its parts are processes of this machine, their CPU ti
 
     KUBECONFIG=... python benchmarks/pods.py --namespace NAME --image IMAGE [--parallel 20]
 
-IMAGE holds Python and studyflow's SDK, such as registry.example/studyflow/trial-base:0.1.0.
+IMAGE holds Python and studyflow's SDK, such as registry.example/studyflow/trial-base:0.2.0.
 """
 
 from __future__ import annotations

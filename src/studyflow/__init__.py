@@ -5,4 +5,4 @@ Training code imports `studyflow.sdk`, which needs nothing but the standard libr
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -72,7 +72,7 @@ def test_the_overlay_of_the_page_on_clusters_can_be_built(tmp_path: Path) -> Non
     (yours / "kustomization.yaml").write_text(overlay)
     done = subprocess.run(["kubectl", "kustomize", yours], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "image: your.registry/studyflow/orchestrator:0.1.0" in done.stdout
+    assert "image: your.registry/studyflow/orchestrator:0.2.0" in done.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 REGISTRY = os.environ.get("STUDYFLOW_TEST_REGISTRY", "registry.example/studyflow")
-TAG = os.environ.get("STUDYFLOW_TEST_TAG", "0.1.0")
+TAG = os.environ.get("STUDYFLOW_TEST_TAG", "0.2.0")
 
 
 def image(name: str) -> str:

@@ -17,7 +17,7 @@ from tests.e2e.kubectl import Kubectl, kubectl, until
 from tests.e2e.stack import NAMESPACE, TRIALS_NAMESPACE, Stack, study
 
 pytestmark = pytest.mark.skipif(
-    (REGISTRY, TAG) != ("registry.example/studyflow", "0.1.0"),
+    (REGISTRY, TAG) != ("registry.example/studyflow", "0.2.0"),
     reason="the pages name the images as they are by default",
 )
 

@@ -65,7 +65,7 @@ def flow_run_job(job_template: Manifest) -> Manifest:
     defaults = {name: variable.get("default") for name, variable in variables.items()}
     defaults |= {
         "namespace": "studyflow",
-        "image": "registry.example/studyflow/orchestrator:0.1.0",
+        "image": "registry.example/studyflow/orchestrator:0.2.0",
         "service_account": "studyflow-runner",
         "platform": "studyflow-platform",
         "mlflow_public_url": "http://localhost:5000",
