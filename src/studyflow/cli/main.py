@@ -17,6 +17,10 @@ from studyflow.errors import MissingExtra, StudyflowError, describe_os_error
 from studyflow.interrupt import INTERRUPTED, Terminated, leaving_at_once, raise_on_sigterm
 
 _COMMANDS: Final = {
+    "attach": (
+        "submit",
+        "Show how the newest flow run of a study (file, name or the run's id) goes.",
+    ),
     "backup": (
         "backups",
         "Write studies, MLflow's database and artifacts, and trials' files to one archive.",
@@ -89,6 +93,7 @@ _COMMANDS: Final = {
         "Simulate a study: how long, how many GPU-hours; or replay a finished one otherwise.",
     ),
     "status": ("show", "Show how far a study (file or name), or every study, has come."),
+    "submit": ("submit", "Have a cluster's Prefect run a study file, and show how it goes."),
     "sync": ("sync", "Send MLflow what it lacks of a study (file or name), or of all studies."),
     "trials": ("show", "List the trials of a study (file or name)."),
     "ui": (

@@ -7,13 +7,19 @@ server is its owner's business.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import tomllib
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 from studyflow.servers.announced import running_prefect_api
 from studyflow.settings import Settings
+
+ANSWER_SECONDS: Final = 3.0
+"""How long a request may take: less than a probe is waited for, so that its own reason is told."""
 
 
 def prefect_environment(
@@ -66,6 +72,40 @@ def prefect_headers(environment: Mapping[str, str] | None = None) -> dict[str, s
     if pair := env.get("PREFECT_API_AUTH_STRING"):
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
     return {}
+
+
+def ask(
+    api: str,
+    path: str,
+    body: Any = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = ANSWER_SECONDS,
+) -> bytes:
+    """Return what Prefect's server answers.
+
+    Args:
+        api: Address of Prefect's API.
+        path: What is asked for, such as `health`.
+        body: What is sent, as JSON values; `None` for nothing.
+        environment: Variables that say how this user is let in; this process's by default.
+        timeout: Seconds that the server may take.
+
+    Raises:
+        OSError: The server does not answer, or refuses.
+        ValueError: The address is none.
+    """
+    headers = prefect_headers(environment)
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(
+        f"{api.rstrip('/')}/{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers=headers,
+    )
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        found: bytes = answer.read()
+        return found
 
 
 def _profile_api(env: Mapping[str, str]) -> str | None:

@@ -10,7 +10,7 @@ from studyflow.diagnostics.probes import mlflow, prefect, storage
 from studyflow.errors import StudyflowError
 from studyflow.executors.registry import executor_kind
 from studyflow.reasons import Code, Finding, Level
-from studyflow.servers.prefect import prefect_api
+from studyflow.servers.prefect import ask, prefect_api
 from studyflow.settings import Settings
 from studyflow.storage import redacted, unverified_host
 
@@ -117,7 +117,7 @@ def check_prefect(
     if api is None:
         return [Finding.ok("Prefect", "no server configured: each flow starts its own")]
     try:
-        prefect.ask(api, "health", environment=env)
+        ask(api, "health", environment=env)
     except (OSError, ValueError) as error:
         return [Finding.because(Level.PROBLEM, "Prefect", prefect.why_away(api, error))]
     return [Finding.ok("Prefect", f"{redacted(api)} answers")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Final
 from studyflow.diagnostics.probes.answers import why_no_answer
 from studyflow.diagnostics.snapshot import FlowRun
 from studyflow.reasons import Code, Reason
-from studyflow.servers.prefect import prefect_headers
+from studyflow.servers.prefect import ask
 from studyflow.spec import find_problems
 from studyflow.storage import redacted
 
@@ -22,45 +21,8 @@ FLOW_NAME: Final = "run-study"
 _NOT_BEGUN: Final = ("SCHEDULED", "PENDING")
 """Types of a run's state before its code has named it."""
 
-PROBE_SECONDS: Final = 3.0
-"""How long a request may take: less than a probe is waited for, so that its own reason is told."""
-
 MAX_RUNS: Final = 50
 """Newest flow runs among which the study's is looked for."""
-
-
-def ask(
-    api: str,
-    path: str,
-    body: Any = None,
-    *,
-    environment: Mapping[str, str] | None = None,
-    timeout: float = PROBE_SECONDS,
-) -> bytes:
-    """Return what Prefect's server answers.
-
-    Args:
-        api: Address of Prefect's API.
-        path: What is asked for, such as `health`.
-        body: What is sent, as JSON values; `None` for nothing.
-        environment: Variables that say how this user is let in; this process's by default.
-        timeout: Seconds that the server may take.
-
-    Raises:
-        OSError: The server does not answer, or refuses.
-        ValueError: The address is none.
-    """
-    headers = prefect_headers(environment)
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    request = urllib.request.Request(
-        f"{api.rstrip('/')}/{path}",
-        data=None if body is None else json.dumps(body).encode(),
-        headers=headers,
-    )
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        found: bytes = answer.read()
-        return found
 
 
 def why_away(api: str, error: Exception) -> Reason:
@@ -90,6 +52,20 @@ def newest_flow_run(api: str, study: str, called: str, now: float) -> FlowRun | 
         OSError: The server does not answer, or refuses.
         ValueError: It answers with something else.
     """
+    return choose_flow_run(newest_runs(api, now), study, called, now)
+
+
+def newest_runs(api: str, now: float) -> list[Mapping[str, Any]]:
+    """Return the newest flow runs that were to have begun by now, as the server has them.
+
+    Args:
+        api: Address of Prefect's API.
+        now: Seconds since the epoch.
+
+    Raises:
+        OSError: The server does not answer, or refuses.
+        ValueError: It answers with something else.
+    """
     body = {
         "flows": {"name": {"any_": [FLOW_NAME]}},
         "flow_runs": {
@@ -101,7 +77,7 @@ def newest_flow_run(api: str, study: str, called: str, now: float) -> FlowRun | 
     found = json.loads(ask(api, "flow_runs/filter", body))
     if not isinstance(found, list):
         raise ValueError("no list of flow runs")
-    return choose_flow_run(found, study, called, now)
+    return found
 
 
 def choose_flow_run(
@@ -113,9 +89,20 @@ def choose_flow_run(
     the study file's text, or by its path as far as both paths go.
     One that is at work goes before newer ones that are not.
     """
-    own = [run for run in runs if _is_of(run, study, called)]
-    own.sort(key=lambda run: _state(run).get("type") != "RUNNING")
+    own = own_runs(runs, study, called)
     return _flow_run(own[0], now) if own else None
+
+
+def own_runs(runs: Sequence[Mapping[str, Any]], study: str, called: str) -> list[Mapping[str, Any]]:
+    """Return those of some flow runs that are a study's; one that is at work comes first.
+
+    Args:
+        runs: Flow runs as the server has them, the newest first.
+        study: Name of the study.
+        called: Study file or name, as a person gives it.
+    """
+    own = [run for run in runs if _is_of(run, study, called)]
+    return sorted(own, key=lambda run: _state(run).get("type") != "RUNNING")
 
 
 def _is_of(run: Mapping[str, Any], study: str, called: str) -> bool:
