@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +19,13 @@ from studyflow.cli.studies import load_study
 from studyflow.cli.texts import seconds_text, value_text
 from studyflow.errors import StudyMismatch
 from studyflow.reports import StudyData
+from studyflow.reports.chart import as_file
+from studyflow.reports.equal_budgets import (
+    Judgement,
+    Measure,
+    draw_equal_budgets,
+    judge_equal_budgets,
+)
 from studyflow.settings import Settings
 from studyflow.spec import describe_differences
 from studyflow.trial import ParamValue
@@ -63,6 +71,10 @@ class PairComparison:
     """Parameters whose values in the two best trials differ; `None` too where one has none."""
     space: tuple[str, ...]
     """Differences of the search spaces, a line each."""
+    judgements: tuple[Judgement, ...] = ()
+    """Who is better at equal trials, time and hours."""
+    unit: str = "GPU-hours"
+    """What the hours are of."""
 
     @property
     def winner(self) -> str | None:
@@ -76,30 +88,59 @@ class PairComparison:
 @click.command()
 @click.argument("a")
 @click.argument("b")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write an SVG picture of both searches, by trials, time and GPU-hours.",
+)
 @json_option
 @settings_options()
 def compare(
     a: str,
     b: str,
+    picture: Path | None,
     as_json: bool,
     settings: Settings,
 ) -> None:
     """Show two studies (files or names) of one metric side by side.
 
     How good their best trials are, how many trials each needed for the first one's best, time,
-    states, and which parameters of the two best configurations differ. Trials that were taken over
+    states, and which parameters of the two best configurations differ; and which is better where
+    both have used as many trials, as much time and as many GPU-hours. Trials that were taken over
     from another study count for neither.
     """
-    found = compare_studies(load_study(a, settings), load_study(b, settings))
+    one, other = load_study(a, settings), load_study(b, settings)
+    found = compare_studies(one, other)
+    if picture is not None:
+        drawn = as_file(draw_equal_budgets(one, other))
+        picture.write_text(drawn, encoding="utf-8", newline="")
     if as_json:
         click.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
         return
     console = Console()
     console.print(_table(found))
     if found.winner is not None:
-        console.print(f"[bold green]Better:[/] {escape(found.winner)}", highlight=False)
+        console.print(
+            f"[bold green]Better at their ends:[/] {escape(found.winner)}", highlight=False
+        )
+    for judged in found.judgements:
+        console.print(escape(judgement_text(found, judged)), highlight=False, soft_wrap=True)
+    if picture is not None:
+        console.print(escape(f"  picture  {picture}"), highlight=False, soft_wrap=True)
     for line in found.space:
         console.print(escape(f"  differs: {line}"), highlight=False, soft_wrap=True)
+
+
+def judgement_text(found: PairComparison, judged: Judgement) -> str:
+    """Return in one line who is better at an equal budget."""
+    budget = {
+        Measure.TRIALS: f"{judged.at:g} trials",
+        Measure.SECONDS: seconds_text(judged.at),
+        Measure.HOURS: f"{judged.at:.3g} {found.unit}",
+    }[judged.measure]
+    values = ["none yet" if v is None else f"{v:.6g}" for v in (judged.a, judged.b)]
+    winner = judged.winner or "neither"
+    return f"  after {budget} each: {winner} is better ({' against '.join(values)})"
 
 
 def compare_studies(a: StudyData, b: StudyData) -> PairComparison:
@@ -138,6 +179,8 @@ def compare_studies(a: StudyData, b: StudyData) -> PairComparison:
             {"search_space": a.spec.identity()["search_space"]},
             {"search_space": b.spec.identity()["search_space"]},
         ),
+        judgements=judge_equal_budgets(a, b),
+        unit=a.statement.unit,
     )
 
 
@@ -277,4 +320,14 @@ def _as_json(found: PairComparison) -> dict[str, Any]:
         "b": side(found.b),
         "params": {name: list(pair) for name, pair in found.params.items()},
         "search_space": list(found.space),
+        "at_equal": {
+            judged.measure.value: {
+                "at": judged.at,
+                "unit": found.unit if judged.measure is Measure.HOURS else judged.measure.value,
+                "a": judged.a,
+                "b": judged.b,
+                "better": judged.winner,
+            }
+            for judged in found.judgements
+        },
     }

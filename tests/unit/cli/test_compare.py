@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.cli.test_cli import DOCUMENT, TRAIN, invoke, write_study
 
-from studyflow.cli.compare import compare_studies
+from studyflow.cli.compare import compare_studies, judgement_text
 from studyflow.errors import StudyMismatch
 from studyflow.reports import StudyData
+from studyflow.reports.equal_budgets import Measure
 from studyflow.spec import StudySpec
 from studyflow.trial import Cause
+from studyflow.trial.cost import AttemptCost
 from studyflow.trial.record import TrialRecord, TrialState
 
 
@@ -47,6 +50,35 @@ def test_the_better_one_and_the_faster_one_are_told_apart() -> None:
     assert (found.a.trial_seconds, found.a.wall_seconds) == (120.0, 250.0)
     assert found.a.states == {"complete": 2, "failed": 1}
     assert found.params == {}  # both at trial 2, and y is the same
+
+
+def test_they_are_judged_where_both_had_used_as_much() -> None:
+    slow = {"trial": {**DOCUMENT["trial"], "resources": {"gpu": 4}}}
+    found = compare_studies(study("a", 0.5, 0.4, 0.1), study("b", 0.45, 0.3, **slow))
+    judged = {one.measure.value: one for one in found.judgements}
+
+    assert found.winner == "a"
+    assert (judged["trials"].at, judged["trials"].a, judged["trials"].b) == (2, 0.4, 0.3)
+    assert judged["trials"].winner == "b"
+    assert (judged["seconds"].at, judged["seconds"].winner) == (150.0, "b")
+    assert "hours" not in judged, "neither has a ledger"
+
+
+def test_they_are_judged_at_equal_gpu_hours_of_what_attempts_cost() -> None:
+    def paid(name: str, gpus: int, *values: float) -> StudyData:
+        data = study(name, *values)
+        costs = [
+            (AttemptCost(1, Cause.OK, seconds=3600.0, gpus=gpus, recorded_at=r.finished_at),)
+            for r in data.records
+        ]
+        records = (replace(r, costs=c) for r, c in zip(data.records, costs, strict=True))
+        return StudyData(data.spec, tuple(records))
+
+    found = compare_studies(paid("a", 1, 0.5, 0.4, 0.1, 0.05), paid("b", 4, 0.3, 0.2))
+    hours = next(one for one in found.judgements if one.measure is Measure.HOURS)
+
+    assert (hours.at, hours.a, hours.b, hours.winner) == (4.0, 0.05, 0.3, "a")
+    assert "after 4 GPU-hours each: a is better" in judgement_text(found, hours)
 
 
 def test_larger_is_better_where_the_study_says_so() -> None:
@@ -118,11 +150,14 @@ def test_the_command_shows_both_or_prints_json(
         path = write_study(tmp_path, TRAIN, name=name, sampler={"type": "random", "seed": seed})
         assert invoke("run", path).exit_code == 0
 
-    shown = invoke("compare", "first", "second")
+    shown = invoke("compare", "first", "second", "--picture", tmp_path / "both.svg")
     document = json.loads(invoke("compare", "first", "second", "--json").stdout)
 
     assert shown.exit_code == 0, shown.output
     assert "trials to first's best" in shown.stdout
     assert document["target"] == document["a"]["best"]["value"]
+    assert "after 3 trials each: " in shown.stdout
+    assert document["at_equal"]["trials"]["at"] == 3
+    assert (tmp_path / "both.svg").read_text().startswith("<svg")
     assert document["better"] in ("first", "second")
     assert invoke("compare", "first", "third").exit_code == 2
