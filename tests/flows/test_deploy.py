@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
@@ -113,6 +114,23 @@ def test_deploying_again_changes_schedule_and_collision_and_leaves_one_deploymen
     assert made.parameters["study"] == str(tmp_path / study)
     offered = made.parameter_openapi_schema["properties"]["study"]["anyOf"]
     assert [variant.get("enum") for variant in offered] == [None, ["studies/nightly.yaml"]]
+
+
+def test_a_run_is_finished_by_the_clock_of_its_schedule(
+    deploy: ModuleType, study: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from studyflow.orchestration.schedule_zones import zone_of_run
+
+    make_pool("process")
+    (tmp_path / study).write_text(STUDY.replace("n_trials: 4", "n_trials: 4, finish_by: '07:00'"))
+    given = {"pool": "process-pool", "cron": "0 22 * * *", "timezone": "Asia/Tokyo"}
+    assert run(deploy, study, name="zoned", **given) == 0
+    assert "each run is finished by 07:00 (Asia/Tokyo)" in capsys.readouterr().out
+    with get_client(sync_client=True) as client:
+        begun = client.create_flow_run_from_deployment(read("zoned").id)
+    assert zone_of_run(begun) == ZoneInfo("Asia/Tokyo")
 
 
 def test_runs_that_join_have_no_limit(deploy: ModuleType, study: str) -> None:
