@@ -36,6 +36,9 @@ from studyflow.trial.cost import Why
 
 N_SPREAD: Final = 256
 """Points of the space that a new trial might have; what the sampler will suggest is not known."""
+NEGLIGIBLE: Final = 1e-6
+"""Expected improvements below this share of the spread of finals are not told as numbers."""
+
 N_NEAR: Final = 16
 """Points near each of the eight best trials."""
 LEAST_IMPROVEMENT: Final = 1e-3
@@ -203,7 +206,9 @@ class CurvePolicy:
 
     def _promise(self, option: Option, trials: Sequence[TrialStanding]) -> str:
         who = "a new trial" if option.trial is None else f"trial {trials[option.trial].number}"
-        return f"{who} promises {option.improvement:.2g} in {option.seconds:.3g} s"
+        is_some = option.improvement >= NEGLIGIBLE
+        what = f"{option.improvement:.2g}" if is_some else "next to nothing"
+        return f"{who} promises {what} in {option.seconds:.3g} s"
 
 
 def _rows(flags: Iterable[bool]) -> IntArray:

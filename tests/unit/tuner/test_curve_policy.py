@@ -67,6 +67,7 @@ def test_a_trial_that_promises_little_is_paused_for_one_that_promises_more() -> 
     assert decision.move is Move.PAUSE
     assert decision.why.numbers["seconds"] == pytest.approx(19.0)
     assert decision.why.numbers["other_expected_improvement"] > 0.1
+    assert decision.why.message.startswith("Trial 4 promises next to nothing in 19 s over loss=")
     assert policy.choose(study).number == 5
 
 
