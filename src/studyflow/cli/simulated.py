@@ -84,7 +84,7 @@ def _best(one: Simulation) -> str:
 
 
 def _saved(made: Replay, unit: str) -> str:
-    saved = made.saved_unit_seconds
+    saved = round(made.saved_unit_seconds, 3)  # sums of the same times differ in the last digit
     share = abs(saved) / made.as_it_was.unit_seconds if made.as_it_was.unit_seconds else 0.0
     verb = "saves" if saved >= 0 else "costs"
     text = f"The change {verb} {abs(saved) / 3600:.4g} {unit} ({share:.0%})"

@@ -10,6 +10,7 @@ import numpy as np
 from studyflow.errors import SimulationError
 from studyflow.reports.data import StudyData
 from studyflow.reports.surrogate import MIN_TRIALS, fitted, point
+from studyflow.reports.wording import plural
 from studyflow.simulation.forecast import Quality
 from studyflow.simulation.workload import Params
 from studyflow.spec import StudySpec, describe_differences
@@ -47,8 +48,8 @@ def quality_of(spec: StudySpec, data: StudyData) -> tuple[Quality, float]:
     n_values = len({data.value(record, 0) for record in data.complete})
     if len(data.complete) < MIN_TRIALS or n_values < 2:
         raise SimulationError(
-            f"{name!r} has {len(data.complete)} complete trials with {n_values} different values; "
-            f"a model needs {MIN_TRIALS} trials.",
+            f"{name!r} has {plural(len(data.complete), 'complete trial')} with "
+            f"{plural(n_values, 'different value')}; a model needs {MIN_TRIALS} trials.",
             hint="leave --like out: quality is not known then.",
         )
     model, scale = fitted(data, 0)
