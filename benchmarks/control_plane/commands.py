@@ -1,4 +1,4 @@
-"""What a command costs before it does anything: CPU and modules, beside a bare Python."""
+"""What a command costs: CPU and modules, beside a bare Python. Its study has 30 finished trials."""
 
 from __future__ import annotations
 
@@ -14,9 +14,23 @@ from benchmarks.control_plane.measures import Row
 STUDY = """
 name: commands
 objectives: [{metric: loss, direction: minimize}]
-search_space: {x: {type: float, low: 0, high: 1}}
-budget: {n_trials: 3}
-trial: {command: [python, train.py]}
+search_space:
+  x: {type: float, low: 0, high: 1}
+  y: {type: float, low: 1.0e-5, high: 0.1, log: true}
+  z: {type: int, low: 1, high: 8}
+sampler: {type: random, seed: 0}
+budget: {n_trials: 30, max_parallel_trials: 2}
+trial: {command: [python, -S, train.py]}
+"""
+
+TRAIN = """
+import json, os
+trial = json.loads(os.environ["STUDYFLOW_TRIAL"])
+print("trained")
+with open(trial["outcome_path"], "w") as file:
+    json.dump({"version": 1, "study": trial["study"], "number": trial["number"],
+               "attempt": trial["attempt"], "key": trial.get("key"), "cause": "ok",
+               "metrics": {"loss": trial["params"]["x"]}, "message": ""}, file)
 """
 
 COUNT = """
@@ -52,15 +66,24 @@ def rows(*, is_quick: bool) -> Iterator[Row]:
     times = 1 if is_quick else 5
     commands = {
         "--help": ["--help"],
+        "--version": ["--version"],
         "check": ["check", "study.yaml"],
-        "status": ["status", "--home", "home"],
+        "status": ["status", "study.yaml"],
+        "best": ["best", "study.yaml"],
+        "logs": ["logs", "study.yaml", "3"],
+        "sync (nothing to send)": ["sync", "study.yaml"],
+        "report (30 trials)": ["report", "study.yaml"],
     }
     if is_quick:
         commands = {"--help": ["--help"]}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "study.yaml").write_text(STUDY)
-        (folder / "train.py").write_text("")
+        (folder / "train.py").write_text(TRAIN)
+        if not is_quick:
+            program = [sys.executable, "-m", "studyflow"]
+            subprocess.run([*program, "run", "study.yaml"], cwd=folder, check=True)
+            subprocess.run([*program, "sync", "study.yaml"], cwd=folder, check=True)
         bare = cpu_of([sys.executable, "-c", ""], folder, times)
         for what, arguments in commands.items():
             spent = cpu_of([sys.executable, "-m", "studyflow", *arguments], folder, times)

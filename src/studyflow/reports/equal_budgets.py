@@ -144,7 +144,9 @@ def _panel(judged: Judgement, scale: ObjectiveScale, metric: str, unit: str) -> 
     canvas = Canvas(NARROW, 300)
     x = number_axis(heads[judged.measure], 0.0, last, most=5)
     frame = Frame(canvas, x, objective_axis(f"best {metric} so far", scale), grid="both")
-    canvas.line(*frame.at(judged.at, scale.low), *frame.at(judged.at, scale.high), "quiet dash")
+    canvas.line(
+        *frame.at(judged.at, scale.low), *frame.at(judged.at, scale.high), "quiet stroke dash"
+    )
     for curve, cls, mark in zip(judged.curves, _CLASSES, _MARKS, strict=True):
         points = [
             frame.at(used, min(max(value, scale.low), scale.high))
