@@ -32,6 +32,8 @@ ELSEWHERE: Final = {
     "volume=$(kubectl": "tests/e2e/test_docs.py",
     "studyflow deploy study.yaml --interval": "tests/e2e/test_docs.py",
     "export PREFECT_API_URL": "tests/e2e/test_docs.py",
+    "studyflow submit": "tests/flows/test_submit.py",
+    "studyflow attach": "tests/flows/test_submit.py",
     "studyflow ui": "tests/ui/site.py",
     "studyflow deploy study.yaml --serve": "tests/ui/test_daily_life.py",
     "python flows/compare_samplers.py": "tests/flows/test_compare_samplers.py",

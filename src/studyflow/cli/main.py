@@ -90,7 +90,7 @@ _COMMANDS: Final = {
     ),
     "simulate": (
         "simulate",
-        "Simulate a study: how long, how many GPU-hours; or replay a finished one otherwise.",
+        "Simulate a study by its real loop: how long, how many GPU-hours; start nothing.",
     ),
     "status": ("show", "Show how far a study (file or name), or every study, has come."),
     "submit": ("submit", "Have a cluster's Prefect run a study file, and show how it goes."),
