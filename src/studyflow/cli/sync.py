@@ -12,9 +12,10 @@ from studyflow.cli.studies import load_study
 from studyflow.context import StudyContext
 from studyflow.diagnostics.probes import is_driven
 from studyflow.errors import MissingExtra, StudyflowError, TrackingError, TrackingUnavailable
-from studyflow.reports import StudyData
+from studyflow.reports import Report, StudyData
 from studyflow.reports.tracked import study_card, study_summary
 from studyflow.reports.wording import plural
+from studyflow.runner.shown import read_shown
 from studyflow.runner.trial_links import trial_links
 from studyflow.settings import Settings
 from studyflow.storage import open_storage, redacted
@@ -71,10 +72,7 @@ def _sync_one(data: StudyData, settings: Settings) -> str:
     where = f"MLflow at {redacted(context.tracker.uri)}"
 
     def summary() -> StudySummary:
-        links = trial_links(context, data.records, context.tracker)
-        report, problem = context.write_report(data, {}, links)
-        if problem is not None:
-            click.echo(f"{data.spec.name}: {problem}", err=True)
+        report = _report(context, data)
         return study_summary(
             data,
             report,
@@ -97,6 +95,17 @@ def _sync_one(data: StudyData, settings: Settings) -> str:
                 hint="run it again when MLflow is back; nothing is lost.",
             ) from error
     return _tell(data, report, where)
+
+
+def _report(context: StudyContext, data: StudyData) -> Report | None:
+    """Return the study's report: the one that its last run wrote, as long as that still holds."""
+    if (shown := read_shown(context, data)) is not None:
+        return shown.report
+    links = trial_links(context, data.records, context.tracker)
+    report, problem = context.write_report(data, {}, links)
+    if problem is not None:
+        click.echo(f"{data.spec.name}: {problem}", err=True)
+    return report
 
 
 def _tell(data: StudyData, report: SyncReport, where: str) -> str:

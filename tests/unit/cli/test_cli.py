@@ -435,6 +435,22 @@ def test_a_log_is_read_from_mlflow_once_its_folder_is_removed(tmp_path: Path) ->
     assert "Trial 1 has no log of attempt 2" in other.stderr
 
 
+@pytest.mark.slow
+def test_a_sync_writes_no_report_anew_while_the_last_one_holds(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    put_mlflow_database(tmp_path / ".studyflow")
+    assert invoke("run", path).exit_code == 0
+    (page,) = (tmp_path / ".studyflow/studies/tiny").glob("report/*.html")
+    page.write_text("as it was")
+
+    assert invoke("sync", path).exit_code == 0
+    assert page.read_text() == "as it was"
+
+    page.unlink()
+    assert invoke("sync", path).exit_code == 0
+    assert page.exists()
+
+
 @pytest.mark.usefixtures("_without_mlflow")
 def test_a_study_is_found_by_its_file_without_the_ending_and_by_its_folder(tmp_path: Path) -> None:
     path = write_study(tmp_path / "project")
