@@ -49,7 +49,9 @@ def status(
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     if not rows:
-        click.echo(f"No studies in {redacted(settings.storage_url)} yet.")
+        click.echo(
+            f"No studies in {redacted(settings.storage_url)} yet. Begin one: studyflow run FILE"
+        )
         return
     table = Table()
     for heading in ("study", "trials", "running", "spent", "best", "problems"):

@@ -29,7 +29,13 @@ def find_study(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
             study_name=name, storage=AttemptStorage(storage), sampler=_no_sampler()
         )
     except KeyError:
-        known = ", ".join(study_names(storage)) or "none yet"
+        known = ", ".join(study_names(storage))
+        if not known:
+            raise StudyNotFound(
+                f"There is no study named {name!r}: this storage has none yet.",
+                hint="begin it with `studyflow run FILE`, or set STUDYFLOW_STORAGE or "
+                "STUDYFLOW_HOME if it ran elsewhere.",
+            ) from None
         raise StudyNotFound(
             f"There is no study named {name!r} in this storage (there are: {known}).",
             hint="name one of them, or a study file, or set STUDYFLOW_STORAGE or STUDYFLOW_HOME.",

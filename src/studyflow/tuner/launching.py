@@ -145,8 +145,8 @@ class Launcher:
             return
         if self._waits_after_failure:
             self._notes.add(
-                "Trials have failed and none has succeeded: one starts at a time until one runs "
-                "for longer than they did."
+                "No trial has succeeded yet and some have failed: until one runs for longer than "
+                "those did, only one runs at a time."
             )
         else:
             self._notes.add(

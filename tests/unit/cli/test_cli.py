@@ -211,9 +211,7 @@ def test_an_unknown_study_is_bad_input(command: str) -> None:
     result = invoke(command, "nosuch")
 
     assert result.exit_code == 2
-    assert "There is no study named 'nosuch' in this storage (there are: none yet)." in (
-        result.stderr
-    )
+    assert "There is no study named 'nosuch': this storage has none yet." in (result.stderr)
 
 
 @pytest.mark.usefixtures("_without_mlflow")
