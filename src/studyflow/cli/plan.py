@@ -183,7 +183,7 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
         ("all together", _amounts(made.at_once)),
         (
             "attempts",
-            f"up to {spec.retry.max_attempts} that bring it no further; lost ones use no budget",
+            f"up to {spec.retry.max_attempts} of a trial without progress; lost ones use no budget",
         ),
         (
             "longest time",
@@ -221,7 +221,7 @@ def _gpu_hours(spec: StudySpec, hours: float | None) -> tuple[str, str]:
 
 
 def _amounts(amounts: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {amount}" for name, amount in amounts.items()) or "no fixed share"
+    return ", ".join(f"{name} {amount}" for name, amount in amounts.items()) or "whatever is free"
 
 
 def _as_json(made: Plan) -> dict[str, Any]:

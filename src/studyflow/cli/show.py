@@ -112,8 +112,13 @@ def _spent_cell(spending: dict[str, Any]) -> str:
     unit = "slot-h" if spending["unit"] == "slot-hours" else "GPU-h"
     balance = spending["budget"].get("gpu_hours")
     if balance is None:
-        return f"{spending['hours']:.3g} {unit}" if spending["n_attempts"] else ""
-    return f"{balance['spent']:.3g} of {balance['limit']:g} {unit}"
+        return f"{_hours(spending['hours'])} {unit}" if spending["n_attempts"] else ""
+    return f"{_hours(balance['spent'])} of {balance['limit']:g} {unit}"
+
+
+def _hours(hours: float) -> str:
+    """Return hours without a power of ten, which nobody reads as a few seconds."""
+    return "< 0.001" if 0 < hours < 0.001 else f"{hours:.3g}"
 
 
 def _best_cell(best: list[dict[str, Any]]) -> str:
