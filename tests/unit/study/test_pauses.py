@@ -15,6 +15,7 @@ from studyflow.study.attempt_count import AttemptCount, count_attempts
 from studyflow.study.lost_form import followed_attempts
 from studyflow.trial import Cause, MetricPoint
 from studyflow.trial.cost import AttemptCost, Begin, Why
+from studyflow.trial.cost_form import resumptions_in
 from studyflow.trial.record import AttemptSteps, LostAttempt, PausedAttempt, Resumption, TrialState
 
 PAUSED = Verdict.because(Cause.PAUSED, None, Reason(Cause.PAUSED, "Paused at step 3."))
@@ -100,11 +101,8 @@ def test_a_damaged_pause_is_read_as_far_as_it_goes(document: dict[str, object]) 
 
 
 def test_a_damaged_resumption_is_left_out() -> None:
-    study = paused_study()
-    study.optuna_study._storage.set_trial_user_attr(
-        study.optuna_study.trials[0]._trial_id, "resumed:2", ["broken"]
-    )
-    assert study.record(0).resumptions == ()
+    attrs = {"resumed:2": ["broken"], "resumed:3": {"attempt": 3, "message": "why"}}
+    assert resumptions_in(attrs) == (Resumption(3, "why"),)
 
 
 def test_a_paused_trial_that_ends_as_pruned_keeps_its_curve_and_its_row() -> None:
