@@ -250,6 +250,8 @@ class TrackingUnavailable(TrackingError):
 class SimulationError(StudyflowError):
     """A simulated study never ends, or what it needs is not known."""
 
+    code = Code.SIMULATION_REFUSED
+
 
 class PrefectError(StudyflowError):
     """Prefect refused a request and would refuse it again, or its own server does not start."""

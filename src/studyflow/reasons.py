@@ -305,6 +305,7 @@ class Code(enum.StrEnum):
     EXECUTOR_BLOCKED = "executor-blocked"
     TRACKER_REFUSED = "tracker-refused"
     TRACKER_UNAVAILABLE = "tracker-unavailable"
+    SIMULATION_REFUSED = "simulation-refused"
     PREFECT_REFUSED = "prefect-refused"
     PREFECT_UNAVAILABLE = "prefect-unavailable"
     SCHEMA_OUTDATED = "schema-outdated"

@@ -85,9 +85,10 @@ def test_a_runner_whose_patience_ends_leaves_its_trials_to_the_next_one(
     server.stop()
 
     assert runner.wait(120) == 3, place.log
-    last = place.log.strip().splitlines()[-1]
-    assert last.startswith("The study storage postgresql://studyflow:***@127.0.0.1:")
-    assert last.endswith(
+    *_, error, again = place.log.strip().splitlines()
+    assert error.startswith("The study storage postgresql://studyflow:***@127.0.0.1:")
+    assert again.startswith("Continue: studyflow run study.yaml")
+    assert error.endswith(
         "It has been away for 3 s. Hint: nothing that was recorded is lost, and running trials go "
         "on; run the study again when it is back."
     )

@@ -7,6 +7,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -210,8 +211,9 @@ def test_a_run_whose_journal_is_damaged_ends_with_a_sentence_and_can_go_on(
 
     assert done.exit_code == exits.UNAVAILABLE, done.output
     assert isinstance(done.exception, SystemExit)
-    last = done.output.strip().splitlines()[-1]
-    assert last.startswith(f"The study file {journal} is damaged: line ")
+    *_, error, again = done.output.strip().splitlines()
+    assert error.startswith(f"The study file {journal} is damaged: line ")
+    assert again == f"Continue: {shlex.join(['main', *command])}"
     assert "Traceback" not in done.output
 
     lines = journal.read_bytes().splitlines(keepends=True)

@@ -54,6 +54,7 @@ def test_what_follows_from_every_cause() -> None:
         "unschedulable": Consequence.WAIT,
         "cancelled": Consequence.END,
         "budget": Consequence.END,
+        "paused": Consequence.PAUSE,
     }
 
 
