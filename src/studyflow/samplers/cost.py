@@ -4,9 +4,9 @@
 
 on the log scale of the acquisition function: expected improvement divided by the expected cost to a
 power that falls from 1 to 0 while the budget is spent (Lee et al., CArBO, arXiv 2003.10870, whose
-power is `left` itself; its root did better in `benchmarks/samplers/costs.py`). `c` is what a whole
-trial costs: the logarithm is a straight line in the features, as durations are products of sizes.
-It is used only if it predicts each trial from the others.
+power is `left` itself, which falls sooner). `c` is what a whole trial costs: the logarithm is a
+straight line in the features, as durations are products of sizes. It is used only if it predicts
+each trial from the others.
 """
 
 from __future__ import annotations
