@@ -1,6 +1,6 @@
-"""Made curves, by the formulas of `snapshots.py`, over a landscape of four parameters.
+"""Made curves, by the formulas of `snapshots.py`, over an objective of four parameters.
 
-The formulas of the two halves differ, and so do their landscapes.
+The formulas of the two halves differ, and so do their objectives.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from benchmarks.curves.snapshots import DIMENSION, FAMILIES, landscape
+from benchmarks.curves.snapshots import DIMENSION, FAMILIES, draw_objective
 from benchmarks.curves.tasks import STEP_SECONDS, STEPS, Half, Task
 from numpy.typing import NDArray
 
@@ -51,7 +51,7 @@ def _tasks() -> Iterator[Task]:
 
 
 def _task(name: str, formula: str, half: Half, seed: int, costly: int | None) -> Task:
-    quality = landscape(np.random.default_rng([seed, 2026]))
+    quality = draw_objective(np.random.default_rng([seed, 2026]))
     draw = FAMILIES[formula][1]
     typical = _Typical(np.random.PCG64(0))
 

@@ -1,6 +1,6 @@
 """Learning curves of a study as it stands at one moment, drawn from families of known shape.
 
-Each family is a formula with parameters of its own; no two share more than the landscape of the
+Each family is a formula with parameters of its own; no two share more than the objective of the
 asymptotes. The `tune` half is what the model was made on. The `report` half has other formulas and
 is looked at to report a number, not to choose one.
 """
@@ -34,7 +34,7 @@ class Snapshot:
     """How many steps of it are known, `n`."""
 
 
-def landscape(generator: np.random.Generator) -> Callable[[FloatArray], FloatArray]:
+def draw_objective(generator: np.random.Generator) -> Callable[[FloatArray], FloatArray]:
     """Return a smooth function of the unit cube, about 0 at its best and 1 on average."""
     optimum = 0.2 + 0.6 * generator.random(DIMENSION)
     weights = generator.dirichlet(np.ones(DIMENSION)) * 6.0
@@ -148,14 +148,14 @@ def draw_snapshot(
 
     Args:
         family: A name of `FAMILIES`.
-        seed: Decides landscape, trials and noise.
+        seed: Decides objective, trials and noise.
         n_trials: All trials.
         n_finished: How many of them have gone to their end, at least 3.
         steps: The steps of a whole training.
     """
     _, draw = FAMILIES[family]
     generator = np.random.default_rng([seed, list(FAMILIES).index(family)])
-    quality = landscape(generator)
+    quality = draw_objective(generator)
     features = generator.random((n_trials, DIMENSION))
     share = np.arange(1, steps + 1) / steps
     curves = np.stack([draw(float(quality(x)), x.tolist(), share, generator) for x in features])
