@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import get_args
 
 import click
 
 from studyflow.cli import exits
 from studyflow.cli.exits import exit_code_of_run
 from studyflow.cli.options import settings_options
+from studyflow.cli.overriding import override_options
 from studyflow.errors import StudyflowError
 from studyflow.interrupt import Terminated
 from studyflow.reasons import Code
@@ -29,21 +29,7 @@ from studyflow.spec import SamplerName, StudySpec
     metavar="NAME",
     help="Start a new study of this name that takes over the old one's trials as far as they fit.",
 )
-@click.option(
-    "--sampler",
-    type=click.Choice(get_args(SamplerName)),
-    help="Sampler for further trials; overrides the study file.",
-)
-@click.option(
-    "--timeout-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    help="After this long, start no further trial.",
-)
-@click.option(
-    "--gpu-hours",
-    type=click.FloatRange(min=0, min_open=True),
-    help="GPU-hours that the study may cost in all, over all its runs.",
-)
+@override_options
 @click.option(
     "--retry-failed",
     is_flag=True,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TextIO, get_args
+from typing import Any, Final, TextIO
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from studyflow.cli import exits
+from studyflow.cli.overriding import override_options
 from studyflow.cli.studies import is_study_file
 from studyflow.deployments.remote import RemoteProgress, RemoteRun, RemoteServer, as_run
 from studyflow.diagnostics.probes.prefect import newest_runs, own_runs, why_away
@@ -26,7 +27,7 @@ from studyflow.errors import PrefectUnavailable, StudyNotFound
 from studyflow.interrupt import Terminated
 from studyflow.servers.prefect import prefect_api
 from studyflow.settings import Settings
-from studyflow.spec import SamplerName, StudySpec
+from studyflow.spec import StudySpec
 from studyflow.spec.overrides import override
 
 LOOK_SECONDS: Final = 2.0
@@ -49,21 +50,7 @@ _LINK: Final = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<address>[^)\s]+)\)")
 @click.option("--detach", is_flag=True, help="Return at once; `studyflow attach` shows it later.")
 @click.option("--n-trials", type=click.IntRange(min=1), help="Finish this many trials in all.")
 @click.option("--max-parallel-trials", type=click.IntRange(min=1), help="Trials that run at once.")
-@click.option(
-    "--sampler",
-    type=click.Choice(get_args(SamplerName)),
-    help="Sampler for further trials; overrides the study file.",
-)
-@click.option(
-    "--timeout-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    help="After this long, start no further trial.",
-)
-@click.option(
-    "--gpu-hours",
-    type=click.FloatRange(min=0, min_open=True),
-    help="GPU-hours that the study may cost in all, over all its runs.",
-)
+@override_options
 def submit(study: Path, deployment: str, detach: bool, **given: Any) -> None:
     """Have a cluster's Prefect run a study file, and show how it goes.
 
