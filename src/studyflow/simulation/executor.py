@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from studyflow.errors import ExecutorError, ExecutorUnavailable, SimulationError
 from studyflow.executors import (
-    AttemptFiles,
     AttemptId,
     AttemptState,
     AttemptStatus,
     ExecutorTraits,
 )
+from studyflow.executors.without_logs import WithoutLogs
 from studyflow.reasons import Code
 from studyflow.simulation.clock import VirtualClock
 from studyflow.simulation.cluster import Cluster
@@ -99,7 +99,7 @@ class SimulatedMachine:
             )
 
 
-class SimulatedExecutor:
+class SimulatedExecutor(WithoutLogs):
     """Runs attempts on a simulated machine. Fulfils the executor's contract.
 
     Args:
@@ -227,24 +227,6 @@ class SimulatedExecutor:
         machine.forgotten[attempt] = machine.attempts.pop(attempt)
         self._shown.pop(attempt, None)
         self._n_seen.pop(attempt, None)
-
-    def files(self, attempt: AttemptId) -> AttemptFiles:  # noqa: ARG002
-        """Return nothing: no file is written."""
-        return AttemptFiles()
-
-    def read_log(
-        self,
-        attempt: AttemptId,  # noqa: ARG002
-        *,
-        offset: int = 0,  # noqa: ARG002
-        limit_bytes: int = 65536,  # noqa: ARG002
-    ) -> bytes:
-        """Return nothing: no script runs."""
-        return b""
-
-    def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
-        """Return one empty piece: no script runs."""
-        return iter((self.read_log(attempt),))
 
     def close(self) -> None:
         """Do nothing; attempts go on."""

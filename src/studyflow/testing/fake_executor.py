@@ -16,7 +16,7 @@ runner after a crash would have: another executor object for the same attempts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -27,10 +27,10 @@ from studyflow.executors.protocol import (
     AttemptStatus,
     ExecutorTraits,
 )
+from studyflow.executors.without_logs import WithoutLogs
 from studyflow.reasons import Code
 from studyflow.testing.fake_clock import FakeClock
 from studyflow.trial import Cause, MetricPoint, Outcome, ParamValue, Trial
-from studyflow.trial.attempt_files import AttemptFiles
 from studyflow.trial.checkpoint_folders import CHECKPOINT_METRIC
 from studyflow.trial.cost import Allocation
 from studyflow.trial.former_names import FormerProperty, former_arguments
@@ -94,7 +94,7 @@ class FakeMachine:
 
 
 @former_arguments(place="site")
-class FakeExecutor:
+class FakeExecutor(WithoutLogs):
     """Runs attempts as functions under a fake clock. Fulfils the executor's contract.
 
     Args:
@@ -254,23 +254,6 @@ class FakeExecutor:
         if self.machine.clock() < running.ends_at:
             raise ExecutorError(f"Attempt {attempt} has not ended and cannot be forgotten.")
         running.is_forgotten = True
-
-    def files(self, attempt: AttemptId) -> AttemptFiles:  # noqa: ARG002
-        """Return nothing: no file is written."""
-        return AttemptFiles()
-
-    def read_log(
-        self,
-        attempt: AttemptId,  # noqa: ARG002
-        *,
-        offset: int = 0,  # noqa: ARG002
-        limit_bytes: int = 65536,  # noqa: ARG002
-    ) -> bytes:
-        """Return nothing: no script runs."""
-        return b""
-
-    def follow_log(self, attempt: AttemptId) -> Iterator[bytes]:
-        return iter((self.read_log(attempt),))
 
     def close(self) -> None:
         """Do nothing; attempts go on."""
